@@ -1,0 +1,100 @@
+"""Small videos and settings that several test files share. Nothing here downloads anything."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import settings
+
+from vidcli.config import Config, load_config
+from vidcli.synthetic import MotionVideoOptions, write_motion_videos
+from vidcli.video import encode_video
+
+# Networks this small gain nothing from a second thread, and lose much when the machine is busy.
+torch.set_num_threads(1)
+
+# A busy machine is no reason to fail.
+settings.register_profile("patient", deadline=None)
+settings.load_profile("patient")
+
+QUICK_SETTINGS = {
+    "clip.size": 32,
+    "clip.length": 4,
+    "data.workers": 2,
+    "model.backbone": "compact_cnn",
+    "model.head": "gru",
+    "model.shift": "off",
+    "model.frame_differences": False,
+    "model.width": 16,
+    "model.hidden": 16,
+    "train.epochs": 1,
+    "train.batch_size": 8,
+}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def private_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Keep the tests out of the user's cache folder and away from the user's model."""
+    with pytest.MonkeyPatch.context() as patch:
+        folder = tmp_path_factory.mktemp("cache")
+        patch.setenv("VIDCLI_CACHE", str(folder))
+        patch.delenv("VIDCLI_MODEL", raising=False)
+        patch.setenv("OMP_NUM_THREADS", "1")  # of the commands that tests start
+        yield folder
+
+
+@pytest.fixture(scope="session")
+def motion_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder {train,val,test}/CLASS/*.mp4: 8 classes, 4 + 2 + 2 videos each, 8 frames of 32x32.
+
+    Shared by the whole session: copy it before changing anything in it.
+    """
+    folder = tmp_path_factory.mktemp("data") / "motion"
+    write_motion_videos(folder, 4, 2, 2, seed=0, options=MotionVideoOptions(size=(32, 32), num_frames=8))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def small_config() -> Callable[..., Config]:
+    """Build settings that train in a second or two.
+
+    Changes are given as a mapping, as keywords with `__` for the dot, or as both:
+    `small_config({"train.lr": 0.1}, train__seed=3)`.
+    """
+
+    def build(changes: dict[str, Any] | None = None, **assignments: Any) -> Config:
+        named = {name.replace("__", "."): value for name, value in assignments.items()}
+        settings = QUICK_SETTINGS | (changes or {}) | named
+        return load_config(None, [f"{name}={value}" for name, value in settings.items()])
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def write_video() -> Callable[..., Path]:
+    """Write a video whose every frame differs, and return its path."""
+
+    def write(
+        path: Path, num_frames: int = 8, height: int = 32, width: int = 48, fps: float = 8, seed: int = 0
+    ) -> Path:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # Blocks of 8 pixels survive the coding; their colours change from frame to frame.
+        rng = np.random.default_rng(seed)
+        blocks = rng.integers(0, 256, (num_frames, -(-height // 8), -(-width // 8), 3), dtype=np.uint8)
+        frames = blocks.repeat(8, axis=1).repeat(8, axis=2)[:, :height, :width]
+        encode_video(path, [np.ascontiguousarray(frame) for frame in frames], fps)
+        return path
+
+    return write
+
+
+@pytest.fixture
+def in_tmp_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Make the test's own folder the working directory: `runs/` is relative to it."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path

@@ -1,0 +1,337 @@
+"""From items to batches: the cache, what a clip depends on, what cannot be decoded."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from vidcli.config import Config
+from vidcli.data.builtin import MotionDataOptions, make_motion_data
+from vidcli.data.check import check_videos
+from vidcli.data.dataset import ClipDataset
+from vidcli.data.frames import FrameSource
+from vidcli.data.loader import Batch, epoch_order, iter_batches, map_ahead, num_workers
+from vidcli.data.manifest import VideoItem, class_names_of, load_items
+from vidcli.data.splits import of_split
+from vidcli.errors import ConfigError, DataError, VideoError
+from vidcli.sampling import Seconds
+from vidcli.synthetic import MotionVideoOptions
+from vidcli.video import Frames, probe
+
+Configure = Callable[..., Config]
+WriteVideo = Callable[..., Path]
+
+
+@pytest.fixture
+def items(motion_data: Path) -> list[VideoItem]:
+    """Eleven videos: more than one batch, and not a multiple of one."""
+    return of_split(load_items(motion_data), "train")[::3]
+
+
+@pytest.fixture
+def dataset(items: list[VideoItem], small_config: Configure) -> ClipDataset:
+    """Training clips with every random change there is."""
+    config = small_config(augment__crop_scale=0.5, augment__brightness=0.3, train__seed=7)
+    return ClipDataset(items, class_names_of(items), config, flip=True)
+
+
+@pytest.fixture
+def broken(tmp_path: Path) -> VideoItem:
+    path = tmp_path / "broken.mp4"
+    path.write_text("no video at all")
+    return VideoItem(path, "left")
+
+
+def batches(dataset: ClipDataset, epoch: int = 0, workers: int = 2, first: int = 0) -> list[Batch]:
+    order = epoch_order(len(dataset), seed=7, epoch=epoch)
+    return list(iter_batches(dataset, order, epoch, batch_size=4, workers=workers, first=first))
+
+
+def assert_equal(some: list[Batch], others: list[Batch]) -> None:
+    for one, other in zip(some, others, strict=True):
+        assert torch.equal(one.clips_BTCHW, other.clips_BTCHW)
+        assert torch.equal(one.labels_B, other.labels_B)
+        assert one.indices == other.indices
+
+
+# --- cache ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mkv"])
+@pytest.mark.parametrize("span", [(0.0, None), (0.25, None), (0.3, 0.81), (0.0, 0.5), (0.9, 99.0)])
+def test_cached_frames_equal_decoded_ones(
+    suffix: str,
+    span: tuple[float, float | None],
+    tmp_path: Path,
+    write_video: WriteVideo,
+    small_config: Configure,
+) -> None:
+    # 24 frames a second: Matroska rounds their times to a millisecond.
+    item = VideoItem(write_video(tmp_path / f"x.{suffix}", num_frames=36, fps=24), "left", None, None, *span)
+    config = small_config(clip__size=16)
+    keeping, plain = FrameSource(config, keep=True), FrameSource(config)
+    rng = np.random.default_rng(0)
+    seen = set()
+    for _ in range(6):
+        shares = rng.random(8)
+
+        def plan(duration_seconds: float, shares: Seconds = shares) -> Seconds:
+            wanted = np.sort(shares) * duration_seconds * 1.2  # past the end as well
+            return np.concatenate([[0.0, duration_seconds], wanted])
+
+        cached = keeping.frames(item, plan)
+        np.testing.assert_array_equal(cached, plain.frames(item, plan))
+        seen |= {frame.tobytes() for frame in cached}
+    assert len(seen) > 5  # the frames differ, so that a wrong one would show
+
+
+def test_the_cache_decodes_a_video_once(
+    tmp_path: Path, write_video: WriteVideo, small_config: Configure
+) -> None:
+    item = VideoItem(write_video(tmp_path / "x.mp4"), "left")
+    cache = FrameSource(small_config(), keep=True)
+    before = cache.frames(item, lambda seconds: np.array([0.5]))
+    item.path.unlink()
+    np.testing.assert_array_equal(cache.frames(item, lambda seconds: np.array([0.5])), before)
+
+
+def test_estimated_memory_is_what_the_frames_take(
+    tmp_path: Path, write_video: WriteVideo, small_config: Configure
+) -> None:
+    path = write_video(tmp_path / "x.mp4", num_frames=40, fps=10)
+    source = FrameSource(small_config(clip__size="16x24"))
+
+    def estimate(start: float, end: float | None) -> int:
+        item = VideoItem(path, "left", None, None, start, end)
+        return source.estimate_bytes(item, probe(path))
+
+    frame = 16 * 24 * 3
+    assert estimate(0.0, None) == pytest.approx(40 * frame, abs=frame)
+    assert estimate(1.0, 2.0) == pytest.approx(10 * frame, abs=frame)
+    assert estimate(3.0, 99.0) == pytest.approx(10 * frame, abs=frame)
+
+
+# --- clips and batches ----------------------------------------------------------------------------
+
+
+def test_a_clip_carries_its_label_and_index(dataset: ClipDataset, items: list[VideoItem]) -> None:
+    names = class_names_of(items)
+    for index in (0, 5, 10):
+        clip = dataset.load(index, epoch=0)
+        assert clip.clip_TCHW.shape == (4, 3, 32, 32)
+        assert (names[clip.label], clip.index) == (items[index].label, index)
+
+
+def test_a_clip_depends_on_seed_epoch_and_index(
+    items: list[VideoItem], dataset: ClipDataset, small_config: Configure
+) -> None:
+    first = dataset.load(3, epoch=2).clip_TCHW
+    dataset.load(4, epoch=2)
+    assert torch.equal(dataset.load(3, epoch=2).clip_TCHW, first)
+    assert not torch.equal(dataset.load(3, epoch=3).clip_TCHW, first)
+    config = small_config(augment__crop_scale=0.5, augment__brightness=0.3, train__seed=8)
+    reseeded = ClipDataset(items, class_names_of(items), config, flip=True)
+    assert not torch.equal(reseeded.load(3, epoch=2).clip_TCHW, first)
+    twins = ClipDataset([items[3], items[3]], class_names_of(items), config, flip=True)
+    assert not torch.equal(twins.load(0, 0).clip_TCHW, twins.load(1, 0).clip_TCHW)
+
+
+def test_the_cache_changes_no_clip(items: list[VideoItem], small_config: Configure) -> None:
+    config = small_config(augment__crop_scale=0.5)
+    checked = check_videos(items, config)
+    assert checked.source.keeps
+    cached = ClipDataset(items, class_names_of(items), config, False, checked.source)
+    plain = ClipDataset(items, class_names_of(items), config, False)
+    assert_equal(batches(cached), batches(plain))
+
+
+@pytest.mark.parametrize("workers", [2, 5])
+def test_the_number_of_workers_changes_nothing(dataset: ClipDataset, workers: int) -> None:
+    assert_equal(batches(dataset, workers=1), batches(dataset, workers=workers))
+
+
+def test_an_epoch_shows_every_video_once_in_batches(dataset: ClipDataset) -> None:
+    loaded = batches(dataset)
+    assert [len(batch.indices) for batch in loaded] == [4, 4, 3]
+    assert [len(batch.clips_BTCHW) for batch in loaded] == [4, 4, 3]
+    assert sorted(index for batch in loaded for index in batch.indices) == list(range(11))
+    assert loaded[0].labels_B.dtype == torch.int64
+
+
+def test_an_epoch_can_be_entered_in_its_middle(dataset: ClipDataset) -> None:
+    assert_equal(batches(dataset, first=1), batches(dataset)[1:])
+    assert batches(dataset, first=3) == []
+
+
+def test_orders_differ_by_epoch_and_seed() -> None:
+    orders = [epoch_order(50, seed, epoch) for seed in (0, 1) for epoch in (0, 1)]
+    assert all(sorted(order) == list(range(50)) for order in orders)
+    assert len({tuple(order) for order in orders}) == 4
+    assert epoch_order(50, 0, 1) == orders[1]
+
+
+def test_a_broken_video_is_named_in_its_batch(
+    items: list[VideoItem], broken: VideoItem, small_config: Configure
+) -> None:
+    dataset = ClipDataset([*items[:5], broken], class_names_of(items), small_config(), flip=False)
+    first, second = iter_batches(dataset, [0, 5, 1, 5], 0, batch_size=3, workers=2)
+    assert first.indices == [0, 1]
+    assert first.labels_B.tolist() == [dataset.load(index, 0).label for index in (0, 1)]
+    assert [failure.path for failure in first.failures] == [str(broken.path)]
+    assert second.indices == []
+    assert len(second.clips_BTCHW) == len(second.labels_B) == 0
+    assert len(second.failures) == 1
+
+
+# --- before training ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("cache", ["auto", "off"])
+def test_check_names_and_counts_what_is_broken(
+    cache: str, items: list[VideoItem], broken: VideoItem, small_config: Configure
+) -> None:
+    told: list[tuple[int, int]] = []
+    config = small_config(data__cache=cache)
+    checked = check_videos([broken, *items], config, lambda done, total: told.append((done, total)))
+    assert checked.usable == items
+    assert [failure.path for failure in checked.failures] == [str(broken.path)]
+    assert "not a known video format" in checked.failures[0].reason
+    assert told == [(done, 12) for done in range(1, 13)]
+    assert checked.source.keeps == (cache != "off")
+
+
+def test_check_finds_a_truncated_file_with_cache_and_without(
+    tmp_path: Path, write_video: WriteVideo, small_config: Configure
+) -> None:
+    path = write_video(tmp_path / "x.mkv", num_frames=80)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    for cache in ("off", "memory"):
+        config = small_config(data__cache=cache, data__max_unusable=1)
+        checked = check_videos([VideoItem(path, "left")], config)
+        assert ["truncated" in failure.reason for failure in checked.failures] == [True], cache
+
+
+def test_check_stops_where_too_many_are_broken(
+    items: list[VideoItem], tmp_path: Path, small_config: Configure
+) -> None:
+    bad = [VideoItem(tmp_path / f"gone{number}.mp4", "left") for number in range(22)]
+    with pytest.raises(DataError) as caught:
+        check_videos([*items, *bad], small_config(data__max_unusable=0.5))
+    message = str(caught.value)
+    assert "22 of 33 videos cannot be used, more than data.max_unusable=0.5" in message
+    assert f"{bad[0].path}: no such file" in message
+    assert message.endswith("… and 2 more")
+
+
+@pytest.mark.parametrize(("share", "stops"), [(0.5, False), (0.49, True)])
+def test_the_share_of_broken_videos_may_be_reached_but_not_passed(
+    share: float, stops: bool, items: list[VideoItem], broken: VideoItem, small_config: Configure
+) -> None:
+    pair = [items[0], broken]
+    config = small_config(data__max_unusable=share)
+    if stops:
+        with pytest.raises(DataError):
+            check_videos(pair, config)
+    else:
+        assert check_videos(pair, config).usable == [items[0]]
+
+
+def test_a_cache_that_does_not_fit(items: list[VideoItem], small_config: Configure) -> None:
+    small = {"data.cache_gib": 1e-6}
+    with pytest.raises(ConfigError, match=r"data\.cache=memory: the frames take .* data\.cache_gib=1e-06"):
+        check_videos(items, small_config(small, data__cache="memory"))
+    checked = check_videos(items, small_config(small, data__cache="auto"))
+    assert not checked.source.keeps
+    assert checked.usable == items
+
+
+def test_limits_and_modes_reach_the_decoder(
+    tmp_path: Path, write_video: WriteVideo, small_config: Configure
+) -> None:
+    item = VideoItem(write_video(tmp_path / "x.mp4", num_frames=40), "left")
+
+    def last(config: Config) -> Frames:
+        return FrameSource(config).frames(item, lambda seconds: np.array([0.0, 1.0]))
+
+    with pytest.raises(VideoError, match="pixels"):
+        last(small_config(data__max_pixels=256))
+    with pytest.raises(VideoError, match="frames"):
+        last(small_config(data__max_frames=3))
+    exact, keyframes = last(small_config()), last(small_config(data__decode="keyframes"))
+    assert not np.array_equal(exact[0], exact[1])
+    np.testing.assert_array_equal(keyframes[0], keyframes[1])  # every 12th frame is a keyframe
+
+
+# --- working ahead --------------------------------------------------------------------------------
+
+
+def test_results_come_in_order_whichever_is_done_first() -> None:
+    def work(number: int) -> int:
+        time.sleep(0.02 if number == 0 else 0)
+        return number * number
+
+    assert list(map_ahead(work, range(20), workers=4, ahead=8)) == [number * number for number in range(20)]
+
+
+def test_no_more_is_computed_than_was_asked_for() -> None:
+    begun: list[int] = []
+    results = map_ahead(lambda number: begun.append(number), range(100), workers=2, ahead=3)
+    next(results)
+    results.close()
+    assert len(begun) <= 4
+
+
+def test_an_error_comes_where_its_result_would_have() -> None:
+    def work(number: int) -> int:
+        if number == 3:
+            raise VideoError("x.mp4", "is broken")
+        return number
+
+    results = map_ahead(work, range(10), workers=2, ahead=5)
+    assert [next(results) for _ in range(3)] == [0, 1, 2]
+    with pytest.raises(VideoError, match="is broken"):
+        next(results)
+    assert list(results) == []
+
+
+def test_leaving_early_stops_the_threads() -> None:
+    before = threading.active_count()
+    results = map_ahead(lambda number: time.sleep(0.01), range(1000), workers=3, ahead=900)
+    next(results)
+    assert threading.active_count() > before
+    start = time.perf_counter()
+    results.close()
+    assert threading.active_count() == before
+    assert time.perf_counter() - start < 2  # 900 of them were waiting: 3 seconds
+
+
+def test_leaving_an_epoch_early_stops_the_threads(dataset: ClipDataset) -> None:
+    before = threading.active_count()
+    loading = iter_batches(dataset, epoch_order(len(dataset), 0, 0), 0, batch_size=2, workers=3)
+    next(loading)
+    loading.close()
+    assert threading.active_count() == before
+
+
+def test_number_of_workers() -> None:
+    assert num_workers(3) == 3
+    assert num_workers(0) >= 1
+
+
+# --- built-in videos ------------------------------------------------------------------------------
+
+
+def test_motion_data_is_kept_in_the_cache_folder_by_its_settings(private_cache: Path) -> None:
+    video = MotionVideoOptions(size=(32, 32), num_frames=2)
+    options = [MotionDataOptions(1, 0, 1, seed, video) for seed in (0, 1)]
+    folders = [make_motion_data(options=option) for option in options]
+    assert folders[0].parent == folders[1].parent == private_cache
+    assert folders[0] != folders[1]
+    assert make_motion_data(options=options[0]) == folders[0]
+    assert len(load_items(folders[0])) == 16

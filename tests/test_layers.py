@@ -1,0 +1,156 @@
+"""The layer table holds, and what must be light is light."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import vidcli
+
+PACKAGE = Path(vidcli.__file__).parent
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+# Each module imports only modules of the lines above its own, and of its own folder.
+LAYERS = (
+    ("errors",),
+    ("sampling",),
+    ("config",),
+    ("video",),
+    ("transforms",),
+    ("models",),
+    ("synthetic",),
+    ("data",),
+    ("checkpoint",),
+    ("devices",),
+    ("predict",),
+    ("evaluate",),
+    ("train",),
+    ("demo", "doctor", "report", "bench"),
+    ("console",),
+    ("cli",),
+    ("__main__",),
+)
+HEIGHT = {name: height for height, names in enumerate(LAYERS) for name in names}
+# A heavy library, and the only module that may import it.
+OWNERS = {"av": "video", "rich": "console", "typer": "cli"}
+HEAVY = ("torch", "torchvision", "av", "pydantic", "matplotlib", "rich")
+
+
+def name_of(file: Path) -> str:
+    """Return the first name below the package: `cli` for cli.py and cli/commands.py alike."""
+    return file.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imports_of(source: str) -> Iterator[str]:
+    """Yield the dotted names that a module imports anywhere, functions and type checks included."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def layers_used_by(source: str) -> set[str]:
+    """Return the modules of vidcli that a source imports."""
+    dotted = [name.split(".") for name in imports_of(source)]
+    return {parts[1] for parts in dotted if parts[0] == "vidcli" and len(parts) > 1}
+
+
+def test_the_parser_sees_every_kind_of_import() -> None:
+    source = (
+        "import av.error\nfrom vidcli import train as t\ndef f():\n    from vidcli.data.frames import C\n"
+    )
+    assert list(imports_of(source)) == ["av.error", "vidcli.train", "vidcli.data.frames.C"]
+    assert layers_used_by(source) == {"train", "data"}
+
+
+def test_every_module_has_a_layer() -> None:
+    assert {name_of(file) for file in FILES} - {"__init__"} == set(HEIGHT)
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(PACKAGE)))
+def test_modules_import_only_those_above_them(file: Path) -> None:
+    own = name_of(file)
+    used = layers_used_by(file.read_text(encoding="utf-8")) - {own}
+    wrong = {name for name in used if name not in HEIGHT or HEIGHT[name] >= HEIGHT.get(own, -1)}
+    assert not wrong
+
+
+@pytest.mark.parametrize(("library", "owner"), OWNERS.items())
+def test_one_module_owns_each_library(library: str, owner: str) -> None:
+    importers = {
+        name_of(file)
+        for file in FILES
+        if any(name.split(".")[0] == library for name in imports_of(file.read_text(encoding="utf-8")))
+    }
+    assert importers == {owner}
+
+
+def heavy_imports_of(statement: str) -> list[str]:
+    """Run a statement in a fresh interpreter and return the heavy libraries that it imported."""
+    script = (
+        f"import sys\ntry:\n    {statement}\nexcept SystemExit as leaving:\n    assert not leaving.code\n"
+        f"print('HEAVY', *(name for name in {HEAVY} if name in sys.modules))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=PACKAGE.parent
+    )
+    return done.stdout.splitlines()[-1].split()[1:]
+
+
+def test_the_check_for_heavy_imports_can_fail() -> None:
+    assert heavy_imports_of("import vidcli.config") == ["pydantic"]
+
+
+def test_importing_the_package_is_light() -> None:
+    assert heavy_imports_of("import vidcli") == []
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "import vidcli.cli",
+        "import runpy; sys.argv = ['vidcli', '--help']; runpy.run_module('vidcli', run_name='__main__')",
+    ],
+    ids=["import", "help"],
+)
+def test_the_command_line_is_light(statement: str) -> None:
+    # typer itself brings rich where it formats help.
+    assert set(heavy_imports_of(statement)) <= {"rich"}
+
+
+def test_no_module_is_called_utils() -> None:
+    assert [file for file in FILES if "util" in file.stem or "helper" in file.stem] == []
+
+
+def test_no_file_outgrows_one_sitting() -> None:
+    lengths = {file.name: len(file.read_text(encoding="utf-8").splitlines()) for file in FILES}
+    assert {name: length for name, length in lengths.items() if length > 550} == {}
+
+
+def public_definitions(file: Path) -> Iterator[tuple[str, ast.AST]]:
+    """Yield the module, and its public classes, their public methods and its public functions."""
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    yield "module", tree
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
+            yield node.name, node
+            for member in node.body if isinstance(node, ast.ClassDef) else []:
+                if isinstance(member, ast.FunctionDef) and not member.name.startswith("_"):
+                    yield f"{node.name}.{member.name}", member
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(PACKAGE)))
+def test_everything_public_says_what_it_is(file: Path) -> None:
+    silent = [
+        name
+        for name, node in public_definitions(file)
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and not ast.get_docstring(node)
+    ]
+    assert silent == []

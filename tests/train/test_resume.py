@@ -1,0 +1,270 @@
+"""A run that was stopped and resumed ends with the bits of one that was not."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+import vidcli
+from vidcli import checkpoint as files
+from vidcli.errors import CheckpointError, DataError
+from vidcli.predict import Predictor
+from vidcli.train import EpochDone, Notice, StepDone, resume_run
+
+CPU = torch.device("cpu")
+# Everything that draws at random is on: dropout, crops, light, order, positions in the segments.
+CHANGES = {
+    "train.epochs": 3,
+    "train.batch_size": 3,
+    "train.warmup_epochs": 1,
+    "augment.crop_scale": 0.7,
+    "augment.brightness": 0.2,
+    "model.dropout": 0.3,
+}
+
+
+def interrupt():
+    signal.raise_signal(signal.SIGINT)
+
+
+def resume(folder):
+    events = []
+    _, rows = resume_run(folder, CPU, events.append)
+    return rows, events
+
+
+@pytest.fixture
+def finished_like(small_config, pair_data, train_run, same_weights):
+    """Compare a run that went on with one that never stopped."""
+    plain = train_run(small_config(CHANGES), pair_data, "plain")
+
+    def check(folder):
+        for name in ("model.safetensors", "last.safetensors"):
+            same_weights(dict(files.load_checkpoint(folder / name).weights), plain.weights(name))
+        assert (folder / "metrics.jsonl").read_text() == plain.metrics()
+        assert (folder / "splits.csv").read_text() == (plain.folder / "splits.csv").read_text()
+
+    return check
+
+
+@pytest.mark.parametrize("stop", [(1, 1), (1, 3), (2, 2), (3, 3)])
+def test_interrupted_inside_an_epoch(stop, small_config, pair_data, train_run, finished_like, tmp_path):
+    def on_event(event):
+        if isinstance(event, StepDone) and (event.epoch, event.step) == stop:
+            interrupt()
+
+    with pytest.raises(KeyboardInterrupt):
+        train_run(small_config(CHANGES), pair_data, on_event=on_event)
+    run = tmp_path / "run"
+    state = files.load_resume(run / "resume.pt")
+    assert (state["epoch"] + 1, state["step"]) == stop
+    rows, events = resume(run)
+    assert [row.epoch for row in rows] == [1, 2, 3]
+    steps = [(event.epoch, event.step) for event in events if isinstance(event, StepDone)]
+    assert steps == [(epoch, step) for epoch in (1, 2, 3) for step in (1, 2, 3) if (epoch, step) > stop]
+    finished_like(run)
+
+
+def test_interrupted_while_validating(
+    small_config, pair_data, train_run, finished_like, tmp_path, monkeypatch
+):
+    real, calls = Predictor.predict_many, []
+
+    def predict_many(self, videos):
+        calls.append(len(calls) + 1)
+        for number, prediction in enumerate(real(self, videos)):
+            if calls[-1] == 2 and number == 1:
+                interrupt()
+            yield prediction
+
+    monkeypatch.setattr(Predictor, "predict_many", predict_many)
+    with pytest.raises(KeyboardInterrupt):
+        train_run(small_config(CHANGES), pair_data)
+    assert len((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()) == 1
+    resume(tmp_path / "run")
+    finished_like(tmp_path / "run")
+
+
+@pytest.mark.parametrize("epoch", [1, 3])
+def test_interrupted_between_epochs(epoch, small_config, pair_data, train_run, finished_like, tmp_path):
+    def on_event(event):
+        if isinstance(event, EpochDone) and event.row.epoch == epoch:
+            interrupt()
+
+    with pytest.raises(KeyboardInterrupt):
+        train_run(small_config(CHANGES), pair_data, on_event=on_event)
+    resume(tmp_path / "run")
+    finished_like(tmp_path / "run")
+
+
+def test_interrupted_again_and_again(small_config, pair_data, train_run, finished_like, tmp_path):
+    def stop_at_once(event):
+        if isinstance(event, StepDone):
+            interrupt()
+
+    with pytest.raises(KeyboardInterrupt):
+        train_run(small_config(CHANGES), pair_data, on_event=stop_at_once)
+    for _ in range(8):  # nine steps in all, each in a life of its own
+        with pytest.raises(KeyboardInterrupt):
+            resume_run(tmp_path / "run", CPU, stop_at_once)
+    resume(tmp_path / "run")
+    finished_like(tmp_path / "run")
+
+
+def test_killed_without_warning(small_config, pair_data, train_run, finished_like, tmp_path):
+    class Killed(Exception):
+        pass
+
+    def on_event(event):
+        if isinstance(event, StepDone) and (event.epoch, event.step) == (2, 2):
+            raise Killed
+
+    config = small_config(CHANGES)
+    with pytest.raises(Killed):
+        train_run(config, pair_data, on_event=on_event)
+    assert files.load_resume(tmp_path / "run" / "resume.pt")["step"] == 0  # the end of epoch 1
+    resume(tmp_path / "run")
+    finished_like(tmp_path / "run")
+
+
+def test_the_state_is_saved_inside_long_epochs(small_config, pair_data, train_run, tmp_path, monkeypatch):
+    ticks = itertools.count()  # a clock that moves a second a look, for a real one may stand still
+    monkeypatch.setattr("vidcli.train.loop.time", SimpleNamespace(monotonic=lambda: float(next(ticks))))
+    saved = []
+
+    def on_event(event):
+        path = tmp_path / "run" / "resume.pt"
+        if isinstance(event, StepDone):
+            saved.append(files.load_resume(path)["step"] if path.exists() else None)
+
+    config = small_config(CHANGES, train__epochs=1, train__checkpoint_minutes=1e-3)
+    train_run(config, pair_data, on_event=on_event)
+    assert saved == [None, 1, 2]
+
+
+def test_a_finished_run_is_left_as_it_is(small_config, pair_data, train_run):
+    run = train_run(small_config(CHANGES), pair_data)
+    before = {path.name: path.read_bytes() for path in run.folder.iterdir()}
+    rows, events = resume(run.folder)
+    assert rows == run.rows
+    assert not [event for event in events if isinstance(event, StepDone | EpochDone)]
+    assert {path.name: path.read_bytes() for path in run.folder.iterdir()} == before
+
+
+# --- states that cannot be gone on from -----------------------------------------------------------
+
+
+@pytest.fixture
+def finished(small_config, pair_data, train_run):
+    return train_run(small_config(), pair_data).folder
+
+
+def refuse(folder, error, match):
+    before = {path.name: path.read_bytes() for path in folder.iterdir()} if folder.is_dir() else None
+    with pytest.raises(error, match=match):
+        resume(folder)
+    if before is not None:
+        assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+@pytest.mark.parametrize("damage", ["truncated", "text", "empty"])
+def test_damaged_state(finished, damage):
+    path = finished / "resume.pt"
+    whole = path.read_bytes()
+    path.write_bytes({"truncated": whole[: len(whole) // 2], "text": b"a text", "empty": b""}[damage])
+    refuse(finished, CheckpointError, r"resume\.pt: is not a readable resume state")
+
+
+def test_state_of_another_model(finished, small_config, pair_data, train_run):
+    other = train_run(small_config(model__width=24), pair_data, "other").folder
+    shutil.copy(other / "resume.pt", finished / "resume.pt")
+    refuse(finished, CheckpointError, r"resume\.pt: does not fit this run")
+
+
+def test_state_without_its_parts(finished):
+    state = files.load_resume(finished / "resume.pt")
+    del state["optimizer"]
+    files.save_resume(finished / "resume.pt", state)
+    refuse(finished, CheckpointError, r"does not fit this run \('optimizer'\)")
+
+
+def test_no_state_at_all(finished, tmp_path):
+    (finished / "resume.pt").unlink()
+    refuse(finished, CheckpointError, r"run: holds no resume\.pt; expected the directory of a run")
+    refuse(tmp_path / "nowhere", CheckpointError, r"nowhere: holds no resume\.pt")
+
+
+def test_data_that_changed_is_refused_and_the_run_stays(finished, pair_data, motion_data):
+    # A longer file in place of the old one.
+    victim = sorted((pair_data / "train" / "left").iterdir())[0]
+    source = sorted((motion_data / "train" / "grow").iterdir())[0]
+    victim.write_bytes(source.read_bytes() + b"\0" * 100)
+    refuse(finished, CheckpointError, r"belongs to other data; the videos of splits\.csv have changed")
+
+
+def test_a_video_that_broke_since_is_refused_and_stays_in_the_splits(finished, pair_data):
+    sorted((pair_data / "val" / "left").iterdir())[0].write_bytes(b"not a video")
+    refuse(finished, CheckpointError, "belongs to other data")
+
+
+def test_data_that_is_gone_is_named(finished, pair_data):
+    victim = sorted((pair_data / "train" / "left").iterdir())[0]
+    victim.unlink()
+    splits = (finished / "splits.csv").read_text()
+    events = []
+    with pytest.raises(CheckpointError, match="belongs to other data"):
+        resume_run(finished, CPU, events.append)
+    assert any(isinstance(e, Notice) and f"{victim}: no such file" in e.text for e in events)
+    assert (finished / "splits.csv").read_text() == splits
+
+
+def test_too_much_data_that_is_gone_is_an_error(finished, pair_data):
+    for victim in list((pair_data / "train" / "left").iterdir())[:2]:
+        victim.unlink()
+    refuse(finished, DataError, r"2 of 12 videos cannot be used(.|\n)*no such file")
+
+
+# --- a real Ctrl-C --------------------------------------------------------------------------------
+
+
+def test_ctrl_c_saves_and_exits_130(small_config, pair_data, train_run, same_weights, tmp_path):
+    changes = CHANGES | {"train.epochs": 20}
+    command = [sys.executable, "-m", "vidcli", "train", str(pair_data), "--device", "cpu", "--out", "run"]
+    config = small_config(changes)
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(vidcli.config.config_to_yaml(config))
+    environment = os.environ | {"PYTHONPATH": str(Path(vidcli.__file__).parents[1])}
+    with subprocess.Popen(
+        [*command, "--config", str(recipe)],
+        cwd=tmp_path, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    ) as child:  # fmt: skip
+        lines = []
+        for line in child.stderr:
+            lines.append(line)
+            if line.startswith("epoch  1/20"):
+                child.send_signal(signal.SIGINT)
+                break
+        stdout, stderr = child.communicate(timeout=120)
+    stderr = "".join(lines) + stderr
+    assert child.returncode == 130, stderr
+    assert "interrupted; go on with `vidcli train --resume run`" in stderr
+    assert "Traceback" not in stderr
+    assert stdout == ""
+    assert len((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()) < 20
+
+    rows, events = resume(tmp_path / "run")
+    assert len(rows) == 20
+    assert not [event for event in events if isinstance(event, Notice) and "left out" in event.text]
+    plain = train_run(config, pair_data, "plain")
+    same_weights(dict(files.load_checkpoint(tmp_path / "run/model.safetensors").weights),
+                 plain.weights("model.safetensors"))  # fmt: skip
+    assert (tmp_path / "run" / "metrics.jsonl").read_text() == plain.metrics()

@@ -1,0 +1,279 @@
+"""How fast frames come out of files, beside every other decoder that is installed.
+
+All contenders run in one process and take turns, so that a busy machine slows all of them alike.
+A measurement is repeated until it lasts long enough for coarse clocks; medians of the rounds are
+compared. Each peer runs in every setting it has, and only its fastest on a file counts.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import statistics
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from vidcli.errors import VideoError
+from vidcli.sampling import Seconds
+from vidcli.video import Frames, decode_frames, probe
+
+Row: TypeAlias = dict[str, Any]
+Size: TypeAlias = tuple[int, int]
+
+NUM_FRAMES = 16
+SHORT_SIDE = 128
+_HOPELESS = 4
+_TURN_SECONDS = 0.1  # some clocks tick only every few milliseconds
+
+
+@dataclass(frozen=True)
+class Contender:
+    """One decoder in one setting.
+
+    Attributes:
+        decode: path, moments in seconds, frame numbers, (height, width) or None for the coded
+            size, threads; gives RGB frames, one a moment.
+    """
+
+    peer: str
+    setting: str
+    decode: Callable[[Path, Seconds, list[int], Size | None, int], Any]
+
+    @property
+    def name(self) -> str:
+        """Peer and setting, as rows show them."""
+        return f"{self.peer} {self.setting}".strip()
+
+
+def find_contenders() -> tuple[list[Contender], dict[str, str]]:
+    """Return the peers that can be loaded here, and for each of the others why it cannot."""
+    contenders: list[Contender] = []
+    absent: dict[str, str] = {}
+    for name, build in (("torchcodec", _torchcodec), ("decord", _decord), ("cv2", _opencv)):
+        try:
+            module = importlib.import_module("torchcodec.decoders" if name == "torchcodec" else name)
+        except (ImportError, OSError, RuntimeError) as error:
+            lines = str(error).strip().splitlines()
+            absent[name] = lines[0] if lines else type(error).__name__
+        else:
+            contenders.extend(build(module))
+    return contenders, absent
+
+
+def _ours(path: Path, moments: Seconds, numbers: list[int], size: Size | None, threads: int) -> Frames:
+    rule = None if size is None else lambda height, width: size
+    return decode_frames(path, lambda duration: moments, rule, num_threads=threads).frames
+
+
+def _torchcodec(module: Any) -> Iterator[Contender]:
+    def with_mode(mode: str) -> Callable[[Path, Seconds, list[int], Size | None, int], Any]:
+        def decode(path: Path, moments: Seconds, numbers: list[int], size: Size | None, threads: int) -> Any:
+            transforms = None
+            if size is not None:
+                resize = importlib.import_module("torchcodec.transforms").Resize
+                transforms = [resize(size)]
+            decoder = module.VideoDecoder(
+                str(path),
+                dimension_order="NHWC",
+                num_ffmpeg_threads=threads,
+                seek_mode=mode,
+                transforms=transforms,
+            )
+            return decoder.get_frames_played_at(moments.tolist()).data
+
+        return decode
+
+    for mode in ("exact", "approximate"):
+        yield Contender("torchcodec", mode, with_mode(mode))
+
+
+def _decord(module: Any) -> Iterator[Contender]:
+    def decode(path: Path, moments: Seconds, numbers: list[int], size: Size | None, threads: int) -> Any:
+        height, width = size or (-1, -1)
+        reader = module.VideoReader(str(path), num_threads=threads, width=width, height=height)
+        return reader.get_batch([min(number, len(reader) - 1) for number in numbers]).asnumpy()
+
+    yield Contender("decord", "", decode)
+
+
+def _opencv(module: Any) -> Iterator[Contender]:
+    def with_seeks(seeks: bool) -> Callable[[Path, Seconds, list[int], Size | None, int], Any]:
+        def decode(path: Path, moments: Seconds, numbers: list[int], size: Size | None, threads: int) -> Any:
+            capture = module.VideoCapture(str(path), module.CAP_FFMPEG, [module.CAP_PROP_N_THREADS, threads])
+            position, pictures = 0, []
+            for number in numbers:
+                if seeks:
+                    capture.set(module.CAP_PROP_POS_FRAMES, number)
+                    capture.grab()
+                while not seeks and position <= number:
+                    capture.grab()
+                    position += 1
+                found, picture = capture.retrieve()
+                if not found:
+                    raise ValueError(f"frame {number} did not come")
+                if size is not None:
+                    picture = module.resize(picture, size[::-1], interpolation=module.INTER_LINEAR)
+                pictures.append(module.cvtColor(picture, module.COLOR_BGR2RGB))
+            capture.release()
+            return np.stack(pictures)
+
+        return decode
+
+    yield Contender("opencv", "reading on", with_seeks(False))
+    yield Contender("opencv", "seeking", with_seeks(True))
+
+
+def bench_decode(
+    paths: Iterable[str | os.PathLike[str]], rounds: int = 5, num_threads: int | None = None
+) -> Iterator[Row]:
+    """Measure every video; yield a row for each and size, and a summary last.
+
+    Args:
+        paths: the videos; one of a minute or more is measured with all cores as well.
+        rounds: turns of each contender, of which the median counts.
+        num_threads: cores for long videos; None takes all of this machine.
+
+    Yields:
+        Rows with `video`, `size` (`full` or the short side), `threads`, `milliseconds` by
+        contender, `fastest_peer`, `ratio` (how many times faster than it vidcli is) and `exact`
+        (whether vidcli's frames equal those of a sequential decode); or `video` and `error`.
+        The summary holds `geomean_ratio` (short side, one thread), `geomean_full`,
+        `geomean_parallel`, `worst_ratio` (of all with one thread), `exact`, `absent`; None where
+        nothing was measured.
+    """
+    peers, absent = find_contenders()
+    threads = num_threads or os.cpu_count() or 1
+    rows: list[Row] = []
+    for path in map(Path, paths):
+        try:
+            info = probe(path)
+            height, width = info.upright_size
+            scale = SHORT_SIDE / min(height, width)
+            small = max(1, round(height * scale)), max(1, round(width * scale))
+            cases: list[tuple[str, Size | None, int]] = [(str(SHORT_SIDE), small, 1), ("full", None, 1)]
+            if info.duration_seconds >= 60 and threads > 1:
+                cases.append((str(SHORT_SIDE), small, threads))
+            for label, size, count in cases:
+                row = _measure(path, info.duration_seconds, info.fps or 25.0, size, count, peers, rounds)
+                rows.append({"video": str(path), "size": label, "threads": count, **row})
+                yield rows[-1]
+        except VideoError as error:
+            yield {"video": str(path), "error": error.reason}
+    yield summarize(rows, absent)
+
+
+def _measure(
+    path: Path,
+    duration: float,
+    fps: float,
+    size: Size | None,
+    threads: int,
+    peers: list[Contender],
+    rounds: int,
+) -> Row:
+    moments = (np.arange(NUM_FRAMES) + 0.5) * duration / NUM_FRAMES
+    numbers = [int(moment * fps) for moment in moments]
+    ours = Contender("vidcli", "", _ours)
+    first: dict[str, float] = {}
+    failed: dict[str, str] = {}
+    for contender in (ours, *peers):
+        try:
+            # The first call warms the file cache; the second tells who is worth more turns.
+            contender.decode(path, moments, numbers, size, threads)
+            first[contender.name] = _seconds_a_call(contender.decode, path, moments, numbers, size, threads)
+        except VideoError:
+            raise
+        except Exception as error:  # a peer may fail in any way of its own
+            failed[contender.name] = f"{type(error).__name__}: {error}".splitlines()[0]
+    # Who is several times slower than the fastest will not be it: one time of theirs is enough.
+    slowest = _HOPELESS * max(min(first.values()), _TURN_SECONDS)
+    contenders = [contender for contender in (ours, *peers) if contender.name in first]
+    running = [c for c in contenders if c is ours or first[c.name] <= slowest]
+    times = {c.name: [] if c in running else [first[c.name]] for c in contenders}
+    for turn in range(rounds):
+        # The order turns around, so that nobody always follows the same neighbour.
+        for contender in running if turn % 2 == 0 else reversed(running):
+            times[contender.name].append(
+                _seconds_a_call(contender.decode, path, moments, numbers, size, threads)
+            )
+    medians = {name: statistics.median(values) * 1000 for name, values in times.items()}
+    rivals = {name: value for name, value in medians.items() if name != ours.name}
+    fastest = min(rivals, key=rivals.__getitem__, default=None)
+    return {
+        "milliseconds": {name: round(value, 2) for name, value in medians.items()},
+        "fastest_peer": fastest,
+        "ratio": round(rivals[fastest] / medians[ours.name], 3) if fastest else None,
+        "exact": is_exact(path, moments, size, threads),
+        "failed": failed,
+    }
+
+
+def _seconds_a_call(function: Callable[..., object], *args: object) -> float:
+    """Call a function until its turn is over, and return the mean time of a call.
+
+    The clock decides when to stop, not a number of calls reckoned beforehand: however coarse it is,
+    and whatever else the machine does, a turn has a length.
+    """
+    count, start = 0, time.perf_counter()
+    while (elapsed := time.perf_counter() - start) < _TURN_SECONDS:
+        function(*args)
+        count += 1
+    return elapsed / count
+
+
+def is_exact(path: Path, moments: Seconds, size: Size | None, threads: int = 1) -> bool:
+    """Tell whether the frames equal, bit for bit, those of decoding the file from end to end."""
+    rule = None if size is None else lambda height, width: size
+    fast = decode_frames(path, lambda duration: moments, rule, num_threads=threads)
+    plain = decode_frames(path, lambda duration: moments, rule, mode="sequential")
+    return bool(
+        np.array_equal(fast.frames, plain.frames) and np.array_equal(fast.pts_seconds, plain.pts_seconds)
+    )
+
+
+def summarize(rows: list[Row], absent: dict[str, str]) -> Row:
+    """Return the summary row of all others."""
+    small = [row["ratio"] for row in rows if row["threads"] == 1 and row["size"] != "full"]
+    full = [row["ratio"] for row in rows if row["threads"] == 1 and row["size"] == "full"]
+    parallel = [row["ratio"] for row in rows if row["threads"] > 1]
+    single = [ratio for ratio in (*small, *full) if ratio is not None]
+    return {
+        "geomean_ratio": _geomean(small),
+        "geomean_full": _geomean(full),
+        "geomean_parallel": _geomean(parallel),
+        "worst_ratio": min(single, default=None),
+        "exact": all(row["exact"] for row in rows) if rows else None,
+        "absent": absent,
+    }
+
+
+def _geomean(ratios: list[float | None]) -> float | None:
+    known = [ratio for ratio in ratios if ratio is not None]
+    return round(statistics.geometric_mean(known), 3) if known else None
+
+
+def measure_cost_of_length(
+    short: str | os.PathLike[str], long: str | os.PathLike[str], rounds: int = 5
+) -> Row:
+    """Compare 16 frames of a long video with as many of a short one of the same kind.
+
+    Returns:
+        `short_ms`, `long_ms` and `ratio`, how many times more the long one costs.
+    """
+    times: dict[str, list[float]] = {"short_ms": [], "long_ms": []}
+    spread: npt.NDArray[np.float64] = (np.arange(NUM_FRAMES) + 0.5) / NUM_FRAMES
+
+    def plan(duration_seconds: float) -> Seconds:
+        return spread * duration_seconds
+
+    for _ in range(rounds):
+        for key, path in (("short_ms", short), ("long_ms", long)):
+            times[key].append(_seconds_a_call(decode_frames, path, plan) * 1000)
+    result = {key: round(statistics.median(values), 2) for key, values in times.items()}
+    return {**result, "ratio": round(result["long_ms"] / result["short_ms"], 3)}

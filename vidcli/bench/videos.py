@@ -1,0 +1,120 @@
+"""The videos that the decoding benchmark makes for itself, kept in a folder of the caller's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from vidcli.video import Frames, encode_video, repeat_video
+
+_FPS = 25
+_CLIP_SECONDS = 10
+
+
+@dataclass(frozen=True)
+class _Kind:
+    name: str
+    suffix: str
+    codec: str
+    height: int
+    width: int
+    options: dict[str, str] = field(default_factory=dict)
+    repeats: int = 1  # of the clip of ten seconds
+
+
+def _h264(height: int, width: int, gop: int, b_frames: int, repeats: int) -> _Kind:
+    length = "10s" if repeats == 1 else f"{repeats * _CLIP_SECONDS // 60}min"
+    return _Kind(
+        f"h264_{width}x{height}_gop{gop}_b{b_frames}_{length}",
+        ".mp4",
+        "libx264",
+        height,
+        width,
+        {
+            "preset": "veryfast",
+            "g": str(gop),
+            "keyint_min": str(gop),
+            "sc_threshold": "0",
+            "bf": str(b_frames),
+        },
+        repeats,
+    )
+
+
+_KINDS = [
+    *(
+        _h264(height, width, gop, b_frames, repeats)
+        for height, width in ((256, 340), (720, 1280))
+        for gop in (12, 250)
+        for b_frames in (0, 3)
+        for repeats in (1, 30)
+    ),
+    _Kind(
+        "hevc_640x360", ".mp4", "libx265", 360, 640, {"preset": "ultrafast", "x265-params": "log-level=none"}
+    ),
+    _Kind(
+        "vp9_640x360", ".webm", "libvpx-vp9", 360, 640, {"deadline": "realtime", "cpu-used": "8", "g": "128"}
+    ),
+    _Kind(
+        "av1_640x360", ".mkv", "libsvtav1", 360, 640, {"preset": "12", "g": "120", "svtav1-params": "lp=1"}
+    ),
+    _Kind("mpeg4_640x360", ".avi", "mpeg4", 360, 640, {"g": "12", "qscale": "5"}),
+]
+_HOUR = _h264(256, 340, 12, 3, 360)
+
+
+def make_bench_videos(folder: Path, with_hour: bool = False) -> list[Path]:
+    """Return the benchmark's own videos, made in `folder` where they are not there yet.
+
+    H.264 with and without B-frames, groups of 12 and 250 pictures, 340x256 and 1280x720, ten
+    seconds and five minutes; HEVC, VP9, AV1 and MPEG-4. Long videos are the short ones repeated.
+
+    Args:
+        with_hour: add one of an hour, a quarter of a gigabyte.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    return [_make(folder, kind) for kind in (*_KINDS, *([_HOUR] if with_hour else []))]
+
+
+def _make(folder: Path, kind: _Kind) -> Path:
+    path = folder / f"{kind.name}{kind.suffix}"
+    if path.exists():
+        return path
+    # Complete or not there: a run that was broken off must not leave half a video behind.
+    partial = folder / f"partial-{path.name}"
+    if kind.repeats > 1:
+        clip = _make(folder, _h264_clip_of(kind))
+        repeat_video(clip, partial, kind.repeats)
+    else:
+        frames = _moving_picture(_FPS * _CLIP_SECONDS, kind.height, kind.width)
+        encode_video(partial, frames, _FPS, kind.codec, options=kind.options)
+    return partial.rename(path)
+
+
+def _h264_clip_of(kind: _Kind) -> _Kind:
+    return _h264(kind.height, kind.width, int(kind.options["g"]), int(kind.options["bf"]), 1)
+
+
+def _moving_picture(count: int, height: int, width: int) -> Iterator[Frames]:
+    """Yield a smooth textured ground that pans, with noise of a camera and a block that crosses."""
+    rng = np.random.default_rng(0)
+    margin = 64
+    coarse = rng.integers(40, 216, ((height + margin) // 16 + 2, (width + margin) // 16 + 2, 3))
+    blocks = np.kron(coarse, np.ones((16, 16, 1)))
+    ground: npt.NDArray[Any] = blocks
+    for _ in range(2):
+        ground = (
+            ground + np.roll(ground, 5, 0) + np.roll(ground, 5, 1) + np.roll(ground, (3, 3), (0, 1))
+        ) / 4
+    noise = rng.normal(0, 2, (4, height, width, 1)).astype(np.float32)
+    for number in range(count):
+        top, left = round(16 + 15 * np.sin(number / 25)), round(32 + 31 * np.cos(number / 40))
+        picture = ground[top : top + height, left : left + width] + noise[number % 4]
+        across = number * 3 % (width - height // 4)
+        picture[height // 3 : height // 2, across : across + height // 4] = 235 - number % 100
+        yield np.clip(picture, 0, 255).astype(np.uint8)

@@ -1,0 +1,220 @@
+"""The model file, the run directory and the resume state, on disk.
+
+A model file is one `.safetensors`: the weights, and in its metadata, as JSON, everything else that
+is needed to predict. Nothing in it is ever executed. Every write goes to a temporary name in the
+same folder and is renamed when it is complete, so that a reader or a kill never meets half a file.
+
+    RUN/model.safetensors    best epoch            RUN/config.yaml      settings, fully resolved
+    RUN/last.safetensors     last epoch            RUN/metrics.jsonl    a row an epoch
+    RUN/resume.pt            what goes on training RUN/splits.csv       every video used and its split
+    RUN/unusable.csv         what was left out, and why; only where there is such
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from vidcli.config import Config, config_from_dict, config_to_dict
+from vidcli.errors import CheckpointError, ConfigError
+from vidcli.models import VideoClassifier, build_model
+from vidcli.transforms import MEAN, STD
+
+FORMAT_VERSION = 1
+MODEL_FILE, LAST_FILE, RESUME_FILE = "model.safetensors", "last.safetensors", "resume.pt"
+CONFIG_FILE, METRICS_FILE, SPLITS_FILE = "config.yaml", "metrics.jsonl", "splits.csv"
+UNUSABLE_FILE = "unusable.csv"
+RUNS_FOLDER = Path("runs")
+_METADATA_KEY = "vidcli"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A trained model and all that is needed to use it.
+
+    Attributes:
+        weights: state dict of the `VideoClassifier` that `config.model` describes.
+        class_names: position is label.
+        metrics: what validation said of these weights, by name.
+        fingerprint: digest of the data it was trained on.
+    """
+
+    weights: Mapping[str, Tensor]
+    config: Config
+    class_names: Sequence[str]
+    metrics: Mapping[str, float | int | None] = field(default_factory=dict)
+    fingerprint: str = ""
+
+    def build(self) -> VideoClassifier:
+        """Return the model with its weights, in evaluation mode.
+
+        Raises:
+            CheckpointError: the weights are not those of the model that the settings describe.
+        """
+        model = build_model(self.config.model, len(self.class_names), load_weights=False)
+        try:
+            model.load_state_dict(dict(self.weights))
+        except RuntimeError as error:
+            raise CheckpointError(f"the weights do not fit the model's settings: {error}") from error
+        return model.eval()
+
+
+def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
+    """Write a model file.
+
+    Of `model.weights`, the file that training started from, only the name is kept: the model does
+    not need it any more, and its folder is nobody else's business.
+
+    Raises:
+        CheckpointError: the folder cannot be written, or the disk is full; the old file is kept.
+    """
+    settings = config_to_dict(checkpoint.config)
+    if settings["model"]["weights"] is not None:
+        settings["model"]["weights"] = Path(settings["model"]["weights"]).name
+    about = {
+        "format_version": FORMAT_VERSION,
+        "config": settings,
+        "class_names": list(checkpoint.class_names),
+        "preprocessing": {"mean": MEAN, "std": STD, "channels": "RGB", "layout": "TCHW"},
+        "metrics": dict(checkpoint.metrics),
+        "fingerprint": checkpoint.fingerprint,
+    }
+    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in checkpoint.weights.items()}
+    blob = safetensors.torch.save(weights, metadata={_METADATA_KEY: json.dumps(about)})
+    write_atomically(path, lambda temporary: temporary.write_bytes(blob))
+
+
+def load_checkpoint(path: Path) -> Checkpoint:
+    """Read a model file.
+
+    Raises:
+        CheckpointError: missing, truncated, or written by something else.
+    """
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            if _METADATA_KEY not in metadata:
+                raise CheckpointError(
+                    f"{path}: is a safetensors file, but not a vidcli model (it lacks vidcli's metadata); "
+                    "weights of a backbone go to `--set model.weights=FILE` of `vidcli train`"
+                )
+            about = json.loads(metadata[_METADATA_KEY])
+            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{path}: no such model file") from error
+    except (OSError, safetensors.SafetensorError, json.JSONDecodeError) as error:
+        raise CheckpointError(
+            f"{path}: is not a readable model file ({error}); it may be truncated or of another kind. "
+            f"Expected {MODEL_FILE} of a run directory"
+        ) from error
+    version = about.get("format_version") if isinstance(about, dict) else None
+    if version != FORMAT_VERSION:
+        raise CheckpointError(
+            f"{path}: has format version {version}, this vidcli reads "
+            f"{FORMAT_VERSION}; use the version of vidcli that wrote it"
+        )
+    try:
+        config = config_from_dict(about["config"])
+        return Checkpoint(
+            weights, config, tuple(about["class_names"]), about["metrics"], about["fingerprint"]
+        )
+    except (ConfigError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{path}: holds settings that this version does not know: {error}") from error
+
+
+def find_model(model: str | os.PathLike[str] | None) -> Path:
+    """Return the model file for a run directory or file; by default the newest run's.
+
+    Without `model`, the environment's VIDCLI_MODEL counts, then the newest run under `runs/`.
+
+    Raises:
+        CheckpointError: there is none.
+    """
+    model = model or os.environ.get("VIDCLI_MODEL") or None
+    if model is None:
+        return newest_run(MODEL_FILE) / MODEL_FILE
+    path = Path(model)
+    if path.is_dir():
+        if (path / MODEL_FILE).is_file():
+            return path / MODEL_FILE
+        raise CheckpointError(f"{path}: holds no {MODEL_FILE}; expected the directory of a finished epoch")
+    if not path.exists():
+        raise CheckpointError(f"{path}: no such run directory or model file")
+    return path
+
+
+def newest_run(holding: str) -> Path:
+    """Return the run under `runs/` whose file named `holding` was written last.
+
+    Raises:
+        CheckpointError: no run has such a file.
+    """
+    files = sorted(RUNS_FOLDER.glob(f"*/{holding}"), key=lambda path: path.stat().st_mtime)
+    if not files:
+        raise CheckpointError(
+            f"no run under {RUNS_FOLDER}/ holds a {holding}; train one with `vidcli train`, or name a "
+            "model with --model"
+        )
+    return files[-1].parent
+
+
+def save_resume(path: Path, state: Mapping[str, Any]) -> None:
+    """Write what training needs to go on: tensors, numbers, strings and containers of them only."""
+    write_atomically(path, lambda temporary: torch.save(dict(state), temporary))
+
+
+def load_resume(path: Path) -> dict[str, Any]:
+    """Read a resume state; pickled code in it is refused, never run.
+
+    Raises:
+        CheckpointError: missing, damaged or foreign.
+    """
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{path}: no such file; this run has saved no state to resume") from error
+    except pickle.UnpicklingError as error:  # its text tells how to run the code all the same
+        raise CheckpointError(
+            f"{path}: is not a readable resume state; it holds more than tensors and plain values, which "
+            f"is never loaded. Expected {RESUME_FILE} of a run directory"
+        ) from error
+    except Exception as error:  # torch.load raises what pickle and zipfile raise, which is anything
+        raise CheckpointError(f"{path}: is not a readable resume state ({error})") from error
+    if not isinstance(state, dict):
+        raise CheckpointError(f"{path}: is not a resume state; expected {RESUME_FILE} of a run directory")
+    return state
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file, complete or not at all."""
+    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+
+def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
+    """Let `write` fill a temporary file beside `path`, flush it to disk and rename it.
+
+    Raises:
+        CheckpointError: the folder cannot be written or the disk is full; `path` stays as it was.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        write(temporary)
+        with open(temporary, "rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except (OSError, RuntimeError) as error:  # torch.save wraps a full disk in RuntimeError
+        raise CheckpointError(f"{path}: cannot be written ({error}); what was there is unchanged") from error
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)

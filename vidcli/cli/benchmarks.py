@@ -1,0 +1,31 @@
+"""What each `vidcli bench` command does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from vidcli import console
+from vidcli.bench.decode import bench_decode
+from vidcli.bench.videos import make_bench_videos
+from vidcli.console import Terminal
+from vidcli.data.builtin import cache_folder
+from vidcli.predict import collect_videos
+
+
+def decode(terminal: Terminal, videos: list[Path], rounds: int, as_json: bool) -> int:
+    """Run `vidcli bench decode`; return the exit code: 1 if a video failed or a frame differed."""
+    if not videos:
+        terminal.say("no VIDEO given: measuring on videos made for this, which takes minutes at first")
+        videos = make_bench_videos(cache_folder() / "bench")
+    rows = []
+    for row in bench_decode(collect_videos(videos), rounds):
+        rows.append(row)
+        if as_json:
+            console.print_json(row)
+        elif "video" in row:
+            terminal.say(console.describe_decode_row(row))
+    *measured, summary = rows
+    if not as_json:
+        console.print_decode_bench(terminal, measured, summary)
+    has_failed = any("error" in row for row in measured)
+    return 1 if has_failed or summary["exact"] is False else 0

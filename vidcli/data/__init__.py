@@ -1,0 +1,1 @@
+"""Manifests and layouts, splits, clips in memory, batches."""

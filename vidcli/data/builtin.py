@@ -1,0 +1,68 @@
+"""The built-in motion videos, made once and kept in the user's cache folder."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from vidcli.synthetic import GENERATOR_VERSION, MotionVideoOptions, write_motion_videos
+
+
+@dataclass(frozen=True)
+class MotionDataOptions:
+    """How many motion videos of each class, from which seed, and how they look."""
+
+    num_train_per_class: int = 240
+    num_val_per_class: int = 10
+    num_test_per_class: int = 25
+    seed: int = 0
+    video: MotionVideoOptions = field(default_factory=MotionVideoOptions)
+
+
+def make_motion_data(
+    folder: Path | None = None,
+    options: MotionDataOptions | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Path:
+    """Return a folder of motion videos, written first where it is not there yet.
+
+    Args:
+        folder: where; None keeps them in the cache folder under a name of their settings.
+        options: how many and which.
+        progress: called with the number of videos done and of all.
+
+    Raises:
+        DataError: the folder holds other things or cannot be written.
+    """
+    options = options or MotionDataOptions()
+    folder = folder or cache_folder() / _name(options)
+    write_motion_videos(
+        folder,
+        options.num_train_per_class,
+        options.num_val_per_class,
+        options.num_test_per_class,
+        options.seed,
+        options.video,
+        progress,
+    )
+    return folder
+
+
+def cache_folder() -> Path:
+    """Return vidcli's folder for what can be made again: VIDCLI_CACHE, or the system's usual one."""
+    if given := os.environ.get("VIDCLI_CACHE"):
+        return Path(given)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vidcli"
+
+
+def _name(options: MotionDataOptions) -> str:
+    """Return a folder name that differs where the videos would."""
+    video = options.video
+    counts = "-".join(
+        str(n) for n in (options.num_train_per_class, options.num_val_per_class, options.num_test_per_class)
+    )
+    look = f"{video.size[0]}x{video.size[1]}x{video.num_frames}-{video.fps:g}fps-crf{video.crf}"
+    clutter = f"j{video.jitter:g}-d{video.num_distractors}"
+    return f"motion-v{GENERATOR_VERSION}-{counts}-s{options.seed}-{look}-{clutter}"

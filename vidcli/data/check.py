@@ -1,0 +1,113 @@
+"""Decode before training: what cannot be used is found, named and left out while it is cheap."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from vidcli.config import Config
+from vidcli.data.frames import FrameSource
+from vidcli.data.loader import map_ahead, num_workers
+from vidcli.data.manifest import VideoItem
+from vidcli.errors import ConfigError, DataError, VideoError
+from vidcli.sampling import Seconds
+from vidcli.video import probe
+
+_NUM_NAMED = 20
+
+
+@dataclass(frozen=True)
+class CheckedVideos:
+    """The usable items, the errors of the others, and where frames come from from now on."""
+
+    usable: list[VideoItem]
+    failures: list[VideoError]
+    source: FrameSource
+
+
+def check_videos(
+    items: Sequence[VideoItem],
+    config: Config,
+    progress: Callable[[int, int], None] | None = None,
+) -> CheckedVideos:
+    """Decode every video to its end once, filling the cache where the settings allow one.
+
+    Args:
+        items: videos of the train and val splits.
+        config: clip and data settings.
+        progress: called with the number of videos done and of all.
+
+    Raises:
+        DataError: more than `data.max_unusable` of the videos cannot be decoded; names them.
+        ConfigError: `data.cache` is `memory` and the frames do not fit `data.cache_gib`.
+    """
+    workers = num_workers(config.data.workers)
+    source = _choose_source(items, config, workers)
+
+    def whole(duration_seconds: float) -> Seconds:
+        # First and last frame: everything between is decoded on the way.
+        return np.array([0.0, duration_seconds])
+
+    def attempt(item: VideoItem) -> VideoError | None:
+        try:
+            source.frames(item, whole)
+        except VideoError as error:
+            return error
+        return None
+
+    usable: list[VideoItem] = []
+    failures: list[VideoError] = []
+    for done, (item, error) in enumerate(
+        zip(items, map_ahead(attempt, items, workers, ahead=4 * workers), strict=True), start=1
+    ):
+        if error is None:
+            usable.append(item)
+        else:
+            failures.append(error)
+        if progress is not None:
+            progress(done, len(items))
+    if len(failures) > config.data.max_unusable * len(items):
+        named = "\n".join(str(error) for error in failures[:_NUM_NAMED])
+        more = f"\n… and {len(failures) - _NUM_NAMED} more" if len(failures) > _NUM_NAMED else ""
+        raise DataError(
+            f"{len(failures)} of {len(items)} videos cannot be used, more than data.max_unusable="
+            f"{config.data.max_unusable:g} allows:\n{named}{more}"
+        )
+    return CheckedVideos(usable, failures, source)
+
+
+def failures_csv(failures: Sequence[VideoError]) -> str:
+    """Return the videos that were left out, and why, as CSV."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(["video", "error"])
+    writer.writerows([failure.path, failure.reason] for failure in failures)
+    return buffer.getvalue()
+
+
+def _choose_source(items: Sequence[VideoItem], config: Config, workers: int) -> FrameSource:
+    """Return a source that keeps frames in memory, if the settings want one and all frames fit."""
+    # Of keyframes alone, keeping all frames would take more than it saves.
+    if config.data.cache == "off" or config.data.decode == "keyframes":
+        return FrameSource(config)
+    source = FrameSource(config, keep=True)
+
+    def estimate(item: VideoItem) -> int:
+        try:
+            return source.estimate_bytes(item, probe(item.path))
+        except VideoError:
+            return 0  # named when it is decoded
+
+    needed = sum(map_ahead(estimate, items, workers, ahead=4 * workers))
+    if needed <= config.data.cache_gib * 2**30:
+        return source
+    if config.data.cache == "memory":
+        raise ConfigError(
+            f"data.cache=memory: the frames take {needed / 2**30:.1f} GiB, more than data.cache_gib="
+            f"{config.data.cache_gib:g}; raise it, or set data.cache=auto"
+        )
+    return FrameSource(config)

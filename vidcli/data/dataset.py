@@ -1,0 +1,77 @@
+"""Labelled videos to clips: sample, decode (or take from memory), transform.
+
+Every random draw of training comes from (seed, epoch, index), so that a clip is the same whatever
+the number of workers, the order of loading, or the epoch a run was resumed in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from torch import Tensor
+
+from vidcli.config import Config
+from vidcli.data.frames import FrameSource
+from vidcli.data.manifest import VideoItem
+from vidcli.sampling import Seconds
+from vidcli.transforms import ClipTransform, build_sampler
+from vidcli.video import Frames
+
+
+@dataclass(frozen=True)
+class LabelledClip:
+    """A clip, float32 (T, C, H, W), its label and the index of its video."""
+
+    clip_TCHW: Tensor
+    label: int
+    index: int
+
+
+class ClipDataset:
+    """Training clips: one random view of each video an epoch."""
+
+    def __init__(
+        self,
+        items: Sequence[VideoItem],
+        class_names: Sequence[str],
+        config: Config,
+        flip: bool,
+        source: FrameSource | None = None,
+    ) -> None:
+        """Keep what is needed to load a clip.
+
+        Args:
+            items: the training videos.
+            class_names: position is label.
+            config: clip, augment and seed settings.
+            flip: whether clips may be mirrored.
+            source: where frames come from; None decodes as the settings say.
+        """
+        self.items = list(items)
+        self._label_of = {name: label for label, name in enumerate(class_names)}
+        self._sampler = build_sampler(config.clip.model_copy(update={"views": 1}))
+        self._transform = ClipTransform(config.clip, config.augment, flip)
+        self._seed = config.train.seed
+        self._source = source or FrameSource(config)
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def load(self, index: int, epoch: int) -> LabelledClip:
+        """Return the clip of video `index` in `epoch`.
+
+        Raises:
+            VideoError: the video cannot be decoded.
+        """
+        item = self.items[index]
+        rng = np.random.default_rng([self._seed, epoch, index])
+        frames_THWC = self._frames(item, rng)
+        return LabelledClip(self._transform(frames_THWC, rng), self._label_of[item.label], index)
+
+    def _frames(self, item: VideoItem, rng: np.random.Generator) -> Frames:
+        def plan(duration_seconds: float) -> Seconds:
+            return self._sampler(duration_seconds, rng)
+
+        return self._source.frames(item, plan)

@@ -1,0 +1,102 @@
+"""Batches, loaded ahead by threads.
+
+PyAV and torch release the interpreter lock while they decode and scale, so threads do the work of
+processes here without copies, pickling or a fork beside torch.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vidcli.data.dataset import ClipDataset, LabelledClip
+from vidcli.errors import VideoError
+
+Input = TypeVar("Input")
+Output = TypeVar("Output")
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Clips float32 (B, T, C, H, W), labels int64 (B,), video indices, and what failed to decode."""
+
+    clips_BTCHW: Tensor
+    labels_B: Tensor
+    indices: list[int]
+    failures: list[VideoError]
+
+
+def num_workers(configured: int) -> int:
+    """Return the number of decoding threads: as configured, or one a core."""
+    if configured:
+        return configured
+    # The affinity mask knows of job schedulers' limits; macOS and Windows have none.
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def map_ahead(
+    function: Callable[[Input], Output], inputs: Iterable[Input], workers: int, ahead: int
+) -> Generator[Output, None, None]:
+    """Yield `function(input)` in order, computing up to `ahead` results before they are asked for.
+
+    An error of `function` is raised where its result would have come. Leaving the iterator early
+    drops the work that has not begun.
+    """
+    executor = ThreadPoolExecutor(workers, thread_name_prefix="vidcli-decode")
+    pending: deque[Future[Output]] = deque()
+    try:
+        for value in inputs:
+            pending.append(executor.submit(function, value))
+            if len(pending) > ahead:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
+    finally:
+        executor.shutdown(wait=True, cancel_futures=True)
+
+
+def epoch_order(num_videos: int, seed: int, epoch: int) -> list[int]:
+    """Return the order of the videos in an epoch: a permutation drawn from (seed, epoch)."""
+    order: list[int] = np.random.default_rng([seed, epoch, num_videos]).permutation(num_videos).tolist()
+    return order
+
+
+def iter_batches(
+    dataset: ClipDataset, order: Sequence[int], epoch: int, batch_size: int, workers: int, first: int = 0
+) -> Generator[Batch, None, None]:
+    """Yield the batches of an epoch from number `first` on.
+
+    The last one may be smaller. A video that cannot be decoded is left out of its batch and named
+    there; a batch of which nothing is left is still yielded, empty.
+    """
+
+    def load(index: int) -> LabelledClip | VideoError:
+        try:
+            return dataset.load(index, epoch)
+        except VideoError as error:
+            return error
+
+    remaining = order[first * batch_size :]
+    with closing(map_ahead(load, remaining, workers, ahead=2 * batch_size)) as loaded:
+        for start in range(0, len(remaining), batch_size):
+            yield _collate([next(loaded) for _ in remaining[start : start + batch_size]])
+
+
+def _collate(results: Sequence[LabelledClip | VideoError]) -> Batch:
+    clips = [result for result in results if isinstance(result, LabelledClip)]
+    failures = [result for result in results if isinstance(result, VideoError)]
+    return Batch(
+        torch.stack([clip.clip_TCHW for clip in clips]) if clips else torch.empty(0),
+        torch.tensor([clip.label for clip in clips], dtype=torch.int64),
+        [clip.index for clip in clips],
+        failures,
+    )

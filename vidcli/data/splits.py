@@ -1,0 +1,116 @@
+"""Train, validation and test sets that do not leak: stratified by class, groups kept whole."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from vidcli.config import DataConfig
+from vidcli.data.manifest import VideoItem
+from vidcli.errors import DataError
+
+
+def assign_splits(items: Sequence[VideoItem], config: DataConfig) -> list[VideoItem]:
+    """Return the items, in their order, each with a split.
+
+    Without splits, test and val are drawn from all videos; with a train but no val split, val is
+    drawn from train. Given splits are never changed otherwise.
+
+    Raises:
+        DataError: nothing is left to train on, a group spans given splits, or a class of val or
+            test does not occur in train.
+    """
+    given = {item.split for item in items}
+    if given == {None}:
+        fractions = {"test": config.test_fraction, "val": config.val_fraction}
+        fractions = {split: share for split, share in fractions.items() if share > 0}
+        assigned = _draw(items, fractions, config.split_seed)
+    elif "train" in given and "val" not in given and config.val_fraction > 0:
+        train = [item for item in items if item.split == "train"]
+        drawn = iter(_draw(train, {"val": config.val_fraction}, config.split_seed))
+        assigned = [next(drawn) if item.split == "train" else item for item in items]
+    else:
+        assigned = list(items)
+    _check(assigned)
+    return assigned
+
+
+def of_split(items: Sequence[VideoItem], split: str) -> list[VideoItem]:
+    """Return the items of one split."""
+    return [item for item in items if item.split == split]
+
+
+def _draw(items: Sequence[VideoItem], fractions: Mapping[str, float], seed: int) -> list[VideoItem]:
+    """Give each unit (a group, or a video without one) to the split that then fits its share best.
+
+    Largest units first, as in greedy bin packing: a big recording that comes late would overshoot
+    any split. Misfit is the squared distance from each split's target count, class by class,
+    relative to the class's size, so that rare classes count as much as common ones. The last unit
+    of a class that train still lacks goes to train, whatever the shares. Spans of one file are one
+    unit: they share scene and camera as much as any group.
+    """
+    units: dict[tuple[str, object], list[int]] = defaultdict(list)
+    for index, item in enumerate(items):
+        units[("group", item.group) if item.group is not None else ("video", item.path)].append(index)
+    if fractions and len(units) < len(fractions) + 1:
+        raise DataError(
+            f"{len(units)} separate videos or groups are too few for train, {' and '.join(fractions)}. Give "
+            "splits in the manifest, or set data.val_fraction or data.test_fraction to 0"
+        )
+    labels = sorted({item.label for item in items})
+    column = {label: k for k, label in enumerate(labels)}
+    unit_list = list(units.values())
+    # Roughly by size: with the exact order, groups that all differ in size would know one split only.
+    weight_U = np.random.default_rng(seed).uniform(0.5, 1.5, len(unit_list))
+    order = sorted(range(len(unit_list)), key=lambda unit: -len(unit_list[unit]) * weight_U[unit])
+
+    totals_K = np.bincount([column[item.label] for item in items], minlength=len(labels)).astype(float)
+    names = ["train", *fractions]
+    shares = np.array([1 - sum(fractions.values()), *fractions.values()])
+    if shares[0] <= 0:
+        raise DataError("data.val_fraction and data.test_fraction leave no videos to train on")
+    wanted_SK = shares[:, None] * totals_K
+    counts_SK = np.zeros_like(wanted_SK)
+    split_of: dict[int, str] = {}
+    added_UK = np.array(
+        [np.bincount([column[items[i].label] for i in unit], minlength=len(labels)) for unit in unit_list]
+    )
+    waiting_K = np.count_nonzero(added_UK, axis=0)  # units of the class that have no split yet
+    for unit in order:
+        members, added_K = unit_list[unit], added_UK[unit]
+        # How much the misfit grows if split s takes this unit; the others stay as they are.
+        growth_S = (
+            ((counts_SK + added_K - wanted_SK) ** 2 - (counts_SK - wanted_SK) ** 2) / totals_K**2
+        ).sum(axis=1)
+        last_chance_K = (added_K > 0) & (waiting_K == 1) & (counts_SK[0] == 0)
+        chosen = 0 if last_chance_K.any() else int(np.argmin(growth_S))
+        waiting_K -= added_K > 0
+        counts_SK[chosen] += added_K
+        split_of.update(dict.fromkeys(members, names[chosen]))
+    return [replace(item, split=split_of[index]) for index, item in enumerate(items)]
+
+
+def _check(items: Sequence[VideoItem]) -> None:
+    train_labels = {item.label for item in items if item.split == "train"}
+    if not train_labels:
+        raise DataError("no videos to train on: the train split is empty")
+    for split in ("val", "test"):
+        strangers = sorted({item.label for item in items if item.split == split} - train_labels)
+        if strangers:
+            raise DataError(
+                f"classes in {split} that train lacks: {', '.join(strangers)}. Add training videos of "
+                "them, or leave them out"
+            )
+    splits_of_group: dict[str, Counter[str]] = defaultdict(Counter)
+    for item in items:
+        if item.group is not None and item.split is not None:
+            splits_of_group[item.group][item.split] += 1
+    torn = [group for group, splits in splits_of_group.items() if len(splits) > 1]
+    if torn:
+        raise DataError(
+            f"groups that appear in more than one split: {', '.join(torn[:10])}. Scores would be too good; "
+            "keep each group in one split, or drop the group column"
+        )

@@ -1,0 +1,45 @@
+"""Which device to compute on."""
+
+from __future__ import annotations
+
+import torch
+
+from vidcli.errors import DeviceError
+
+
+def choose_device(name: str = "auto") -> torch.device:
+    """Return the device that `--device` names; auto takes CUDA, then Apple's mps, then the CPU.
+
+    Raises:
+        DeviceError: the device is unknown or not there; says which are.
+    """
+    if name == "auto":
+        return torch.device(available_devices()[0])
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise DeviceError(f"--device {name}: expected auto, cpu, cuda, cuda:N or mps") from error
+    if device.type not in {torch.device(known).type for known in available_devices()} or (
+        device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count()
+    ):
+        raise DeviceError(
+            f"--device {name}: not found on this machine; there is {', '.join(available_devices())}"
+        )
+    return device
+
+
+def available_devices() -> list[str]:
+    """Return the devices of this machine, the fastest kind first; the CPU is always the last."""
+    devices = [f"cuda:{index}" for index in range(torch.cuda.device_count())]
+    if torch.backends.mps.is_available():
+        devices.append("mps")
+    return [*devices, "cpu"]
+
+
+def describe_device(name: str) -> str:
+    """Return a device with its product name, such as `cuda:0 (NVIDIA H200)`."""
+    if name.startswith("cuda"):
+        return f"{name} ({torch.cuda.get_device_name(name)})"
+    if name == "cpu":
+        return f"cpu ({torch.get_num_threads()} threads)"
+    return name

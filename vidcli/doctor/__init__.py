@@ -1,0 +1,97 @@
+"""What is wrong with a data set, found before training is: `vidcli check`.
+
+inspect      one file, decoded to its end, to a `FileReport`
+duplicates   which videos show the same
+findings     the rules: reports and labels to a row a problem
+summary      the data set in numbers
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from vidcli.config import Config
+from vidcli.data.loader import map_ahead, num_workers
+from vidcli.data.manifest import VideoItem, find_unused, load_items
+from vidcli.doctor.findings import Finding, Inspected, Severity, find_problems, keep_usable
+from vidcli.doctor.inspect import FileReport, SpanReport, inspect_file
+from vidcli.doctor.summary import Spread, Summary, summarize
+from vidcli.transforms import build_sampler
+
+
+@dataclass(frozen=True)
+class DataReport:
+    """Every item of a data set, every problem, the gravest first, and the numbers."""
+
+    items: list[VideoItem]
+    findings: list[Finding]
+    summary: Summary
+
+    @property
+    def usable(self) -> list[VideoItem]:
+        """The items without errors, as a quarantine keeps them."""
+        return keep_usable(self.items, self.findings)
+
+
+def check_data(data: Path, config: Config, progress: Callable[[int, int], None] | None = None) -> DataReport:
+    """Decode every file of a data set to its end, in parallel, and tell all that is wrong with it.
+
+    Args:
+        data: a folder or manifest.
+        config: clip settings, for what is too short; data settings, for splits and threads.
+        progress: called with the number of files done and of all.
+
+    Raises:
+        DataError: it cannot be read as a data set at all.
+    """
+    items = load_items(data, missing_ok=True)
+    inspected = _inspect(items, config, data if data.is_dir() else data.parent, progress)
+    findings = find_problems(inspected)
+    unused = [Finding("warning", "unused", "the folder", text) for text in find_unused(data, items)]
+    # Sorted already by severity: warnings go before the first note.
+    position = next((at for at, found in enumerate(findings) if found.severity == "note"), len(findings))
+    findings[position:position] = unused
+    return DataReport(items, findings, summarize(inspected, findings, num_workers(config.data.workers)))
+
+
+def _inspect(
+    items: Sequence[VideoItem],
+    config: Config,
+    root: Path,
+    progress: Callable[[int, int], None] | None,
+) -> Inspected:
+    indices_of: dict[Path, list[int]] = {}
+    for index, item in enumerate(items):
+        indices_of.setdefault(item.path, []).append(index)
+    # Files of different size cannot be copies of each other: no need to read them twice.
+    sizes = {path: _num_bytes(path) for path in indices_of}
+    shared = Counter(sizes.values())
+    sampler = build_sampler(config.clip)
+
+    def inspect(path: Path) -> FileReport:
+        used = [items[index] for index in indices_of[path]]
+        return inspect_file(path, used, sampler, digest=shared[sizes[path]] > 1)
+
+    workers = num_workers(config.data.workers)
+    files: dict[Path, FileReport] = {}
+    spans: list[SpanReport | None] = [None] * len(items)
+    for done, report in enumerate(map_ahead(inspect, indices_of, workers, ahead=2 * workers), start=1):
+        files[report.path] = report
+        for index, span in zip(indices_of[report.path], report.spans, strict=True):
+            spans[index] = span
+        if progress is not None:
+            progress(done, len(indices_of))
+    return Inspected(root, items, files, spans, config)
+
+
+def _num_bytes(path: Path) -> int | None:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return None
+
+
+__all__ = ["DataReport", "Finding", "Severity", "Spread", "Summary", "check_data"]

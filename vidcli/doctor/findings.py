@@ -1,0 +1,374 @@
+"""The rules: from what was found in files and labels to a row a problem.
+
+error      training would leave it out, stop, or give a score that is too good
+warning    usable, but likely not as meant
+note       odd and handled; other tools may stumble over it
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+from vidcli.config import Config
+from vidcli.data.manifest import VideoItem
+from vidcli.data.splits import assign_splits
+from vidcli.doctor.duplicates import cluster_alike
+from vidcli.doctor.inspect import FileReport, SpanReport
+from vidcli.errors import DataError
+from vidcli.sampling import TIMESTAMP_TOLERANCE_SECONDS
+
+Severity: TypeAlias = Literal["error", "warning", "note"]
+SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
+
+ADVICE = {
+    "missing": "Mend the paths in the manifest or bring the files back; --quarantine leaves the rows out.",
+    "unreadable": "Copy or export the file again from its source; --quarantine leaves it out.",
+    "damaged": "Copy the file again, or give its good part as start and end in a manifest.",
+    "outside": "Mend start and end in the manifest: they count seconds from the first frame.",
+    "label-conflict": "Compare them and give all copies one label; --quarantine drops them all.",
+    "leak": "Keep copies in one split, or give them one group where splits are drawn; --quarantine keeps "
+    "those of one split (test before val before train).",
+    "torn-group": "Give all videos of a group one split; --quarantine keeps the split that has most of them.",
+    "missing-class": "Add training videos of the class, or leave it out; --quarantine leaves it out.",
+    "splits": "Add videos or classes, or mend the split column, until `vidcli train --dry-run` accepts it.",
+    "duplicate": "Delete all but one: each copy weighs like a video of its own.",
+    "near-duplicate": "Delete all but one, or give them one group in a manifest so that they never part.",
+    "shared-file": "Give all spans of a recording one split: they share scene, light and camera.",
+    "header-duration": "Remux it (ffmpeg -i IN -c copy OUT) so that other tools find its end.",
+    "too-short": "Lower clip.length or the stride (--set clip.length=8), or leave out what is this short.",
+    "no-motion": "Look whether the recording froze; a class that is only still needs no video model.",
+    "unused": "Move videos into class folders; the rest can stay.",
+    "header-frames": "Nothing to do: frames are chosen by time, never by count.",
+    "variable-rate": "Nothing to do: frames are chosen by time, never by index.",
+    "rotated": "Nothing to do: frames are turned upright.",
+    "pixel-aspect": "Nothing to do: frames are scaled to square pixels.",
+}
+"""What to do next about each kind of problem; its order is the order of the report."""
+
+# The split whose copy stays where one must go: test first, so that scores stay comparable.
+_KEPT_FIRST = ("test", "val", "train")
+_LIE_SECONDS = 0.2
+_LIE_SHARE = 0.02
+_ODD_INTERVALS_SHARE = 0.01
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One problem.
+
+    Attributes:
+        kind: a key of `ADVICE`.
+        subject: the video as the reader knows it, or a group, class or data set.
+        detail: what was found, and where it helps what was expected.
+        video: path of the video; None where the problem is of the data set.
+        others: paths of the videos that it is a copy of.
+        items: positions of the items that cannot stay if this is an error.
+    """
+
+    severity: Severity
+    kind: str
+    subject: str
+    detail: str
+    video: str | None = None
+    others: tuple[str, ...] = ()
+    items: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Inspected:
+    """A data set after every file was decoded.
+
+    Attributes:
+        root: folder that names are shown relative to.
+        files: a report a path.
+        spans: a report an item, in their order; None where nothing of it could be decoded.
+    """
+
+    root: Path
+    items: Sequence[VideoItem]
+    files: Mapping[Path, FileReport]
+    spans: Sequence[SpanReport | None]
+    config: Config
+
+    def name(self, index: int) -> str:
+        """Return the short name of an item: its path below the root, and its span."""
+        item = self.items[index]
+        path = item.path.relative_to(self.root) if item.path.is_relative_to(self.root) else item.path
+        if item.start_seconds == 0 and item.end_seconds is None:
+            return str(path)
+        end = "" if item.end_seconds is None else f"{item.end_seconds:g}"
+        return f"{path} [{item.start_seconds:g}–{end} s]"
+
+    def finding(
+        self, severity: Severity, kind: str, index: int, detail: str, others: Sequence[int] = ()
+    ) -> Finding:
+        """Return a finding on one item."""
+        paths = tuple(str(self.items[other].path) for other in others)
+        path = str(self.items[index].path)
+        return Finding(severity, kind, self.name(index), detail, path, paths, (index,))
+
+    def is_cut(self, index: int) -> bool:
+        """Tell whether an item uses a part of its file that is damaged or missing."""
+        end, report = self.items[index].end_seconds, self.files[self.items[index].path]
+        beyond = end is None or end > report.decoded_seconds + report.usual_interval
+        return report.error is not None and beyond
+
+    def content(self, index: int) -> Hashable:
+        """Return what is equal for items of files with equal content."""
+        path = self.items[index].path
+        return self.files[path].digest or path
+
+    def key(self, index: int) -> Hashable:
+        """Return what is equal for items that show the very same."""
+        item = self.items[index]
+        end = None if item.end_seconds is None else round(item.end_seconds, 2)
+        return self.content(index), round(item.start_seconds, 2), end
+
+
+def find_problems(data: Inspected) -> list[Finding]:
+    """Return every problem of a data set, the gravest first."""
+    findings: list[Finding] = []
+    items_of: dict[Path, list[int]] = defaultdict(list)
+    for index, item in enumerate(data.items):
+        items_of[item.path].append(index)
+    for path, indices in items_of.items():
+        findings += _of_file(data, data.files[path], indices)
+    for index in range(len(data.items)):
+        findings += _of_item(data, index)
+    findings += _of_copies(data)
+    findings += _of_spans(data)
+    findings += _of_splits(data)
+    order = {kind: position for position, kind in enumerate(ADVICE)}
+    return sorted(findings, key=lambda found: (SEVERITIES.index(found.severity), order[found.kind]))
+
+
+def keep_usable(items: Sequence[VideoItem], findings: Sequence[Finding]) -> list[VideoItem]:
+    """Return the items without those that have errors.
+
+    A class of val or test that thereby loses its last training video goes as well.
+    """
+    dropped = {index for found in findings if found.severity == "error" for index in found.items}
+    kept = [item for index, item in enumerate(items) if index not in dropped]
+    learnt = {item.label for item in kept if item.split == "train"}
+    return [item for item in kept if not learnt or item.label in learnt]
+
+
+def _of_file(data: Inspected, report: FileReport, indices: Sequence[int]) -> Iterator[Finding]:
+    """Yield what concerns a file, whichever spans of it are used."""
+    first = indices[0]
+    path = data.items[first].path
+    name = str(path.relative_to(data.root)) if path.is_relative_to(data.root) else str(path)
+
+    def finding(severity: Severity, kind: str, detail: str) -> Finding:
+        return Finding(severity, kind, name, detail, str(path), items=tuple(indices))
+
+    info = report.info
+    if info is None or report.num_frames == 0:
+        gone = not path.exists()
+        reason = report.error or "no frame of it can be decoded"
+        yield finding("error", "missing" if gone else "unreadable", reason)
+        return
+    stated, found = info.duration_seconds, report.decoded_seconds
+    if report.error is not None:
+        share = f" ({found / stated:.0%})" if stated > 0 else ""
+        left = f"{found:.2f} s of {stated:.2f} s{share} are left"
+        cut = tuple(index for index in indices if data.is_cut(index))
+        unhurt = "" if cut else "; what is used of it is sound"
+        told = finding("error" if cut else "warning", "damaged", f"{report.error}; {left}{unhurt}")
+        yield replace(told, items=cut)
+    else:
+        period = report.usual_interval
+        if abs(stated - found) > max(2 * period, _LIE_SECONDS, _LIE_SHARE * stated):
+            yield finding(
+                "warning", "header-duration", f"header says {stated:.2f} s, frames last {found:.2f} s"
+            )
+        if info.num_frames is not None and info.num_frames != report.num_frames:
+            yield finding(
+                "note",
+                "header-frames",
+                f"header says {info.num_frames} frames, there are {report.num_frames}",
+            )
+    if report.odd_intervals > _ODD_INTERVALS_SHARE and report.num_frames > 2:
+        yield finding(
+            "note",
+            "variable-rate",
+            f"{report.odd_intervals:.0%} of the frames come at an unusual time; usual "
+            f"{1000 * report.usual_interval:.0f} ms, longest {1000 * report.longest_interval:.0f} ms",
+        )
+    if info.rotation:
+        yield finding("note", "rotated", f"to be turned by {info.rotation} degrees clockwise")
+    if info.pixel_aspect != 1:
+        height, width = info.upright_size
+        ratio = f"{info.pixel_aspect.numerator}:{info.pixel_aspect.denominator}"
+        yield finding("note", "pixel-aspect", f"pixels are {ratio}; shown as {width}x{height}")
+
+
+def _of_item(data: Inspected, index: int) -> Iterator[Finding]:
+    """Yield what concerns the span that an item uses."""
+    item, span, report = data.items[index], data.spans[index], data.files[data.items[index].path]
+    if report.num_frames == 0 or data.is_cut(index):
+        return  # told already, and the rest would only repeat it
+    if span is None:
+        detail = f"starts at {item.start_seconds:g} s, but the video ends at {report.decoded_seconds:.2f} s"
+        yield data.finding("error", "outside", index, detail)
+        return
+    if span.outside_seconds > 2 * report.usual_interval:
+        detail = f"ends {span.outside_seconds:.2f} s after the video; what is there is used"
+        yield data.finding("warning", "outside", index, detail)
+    length = data.config.clip.length
+    if span.num_distinct < length:
+        detail = (
+            f"{span.num_distinct} different frames in a clip of {length}; the span holds {span.num_frames}"
+        )
+        yield data.finding("warning", "too-short", index, detail)
+    if span.is_still:
+        yield data.finding("warning", "no-motion", index, f"nothing moves in {span.duration_seconds:.2f} s")
+
+
+def _of_copies(data: Inspected) -> Iterator[Finding]:
+    """Yield what concerns items that show the same, as far as they are sound."""
+    items_of: dict[Hashable, list[int]] = defaultdict(list)
+    for index, span in enumerate(data.spans):
+        if span is not None and not data.is_cut(index):
+            items_of[data.key(index)].append(index)
+    members = list(items_of.values())
+    spans = [span for group in members if (span := data.spans[group[0]]) is not None]
+    alike = cluster_alike(
+        [span.fingerprint for span in spans],
+        [span.is_still for span in spans],
+        [data.content(group[0]) for group in members],
+    )
+    met = {position for positions in alike for position in positions}
+    groups = [sorted(index for position in positions for index in members[position]) for positions in alike]
+    groups += [group for position, group in enumerate(members) if position not in met and len(group) > 1]
+    for group in groups:
+        yield from _of_copy_group(data, group)
+
+
+def _of_copy_group(data: Inspected, group: Sequence[int]) -> Iterator[Finding]:
+    """Yield a row for each item that should not stay beside the others."""
+    items = data.items
+
+    def describe(index: int, others: Sequence[int], remark: str = "") -> tuple[str, list[int], bool]:
+        exact = [other for other in others if data.key(other) == data.key(index)]
+        chosen = (exact or list(others))[0]
+        named = [f"{items[chosen].label}" if remark == "label" else "", items[chosen].split or ""]
+        aside = ", ".join(text for text in named if text)
+        detail = f"{'same content as' if exact else 'shows the same as'} {data.name(chosen)}"
+        more = f" and {len(others) - 1} more" if len(others) > 1 else ""
+        return f"{detail}{f' ({aside})' if aside else ''}{more}", list(others), bool(exact)
+
+    if len({items[index].label for index in group}) > 1:
+        for index in group:
+            others = [other for other in group if items[other].label != items[index].label]
+            detail, others, _ = describe(index, others, "label")
+            own = ", ".join(filter(None, (items[index].label, items[index].split)))
+            yield data.finding("error", "label-conflict", index, f"is {own}; {detail}", others)
+        return
+    sides = {index: _side(items[index]) for index in group}
+    if len(set(sides.values())) > 1:
+        kept_side = min(sides.values(), key=lambda side: _rank(side[1]))
+        if kept_side[0] != "split":
+            kept_side = sides[group[0]]
+        kept = [index for index in group if sides[index] == kept_side]
+        for index in group:
+            if sides[index] != kept_side:
+                detail, others, _ = describe(index, kept)
+                where = f"is in {items[index].split}" if items[index].split else "drawn splits may part them"
+                yield data.finding("error", "leak", index, f"{detail}; {where}", others)
+        return
+    for position, index in enumerate(group[1:], start=1):
+        detail, others, exact = describe(index, group[:position][:1])
+        exact_others = [other for other in group[:position] if data.key(other) == data.key(index)]
+        if exact_others:
+            detail, others, exact = describe(index, exact_others[:1])
+        together = items[index].group is not None and items[index].group == items[others[0]].group
+        severity: Severity = "note" if together and not exact else "warning"
+        yield data.finding(severity, "duplicate" if exact else "near-duplicate", index, detail, others)
+
+
+def _side(item: VideoItem) -> tuple[str, object]:
+    """Return what keeps items together: their split, or while it is to be drawn their group or file."""
+    if item.split is not None:
+        return "split", item.split
+    return ("group", item.group) if item.group is not None else ("file", item.path)
+
+
+def _rank(split: object) -> int:
+    return _KEPT_FIRST.index(split) if split in _KEPT_FIRST else len(_KEPT_FIRST)
+
+
+def _of_spans(data: Inspected) -> Iterator[Finding]:
+    """Yield spans of one recording in different splits: an error where they overlap."""
+    items_of: dict[Hashable, list[int]] = defaultdict(list)
+    for index, item in enumerate(data.items):
+        if item.split is not None and data.spans[index] is not None:
+            items_of[data.content(index)].append(index)
+    for indices in items_of.values():
+        if len({data.items[index].split for index in indices}) < 2:
+            continue
+        apart: list[int] = []
+        for index in indices:
+            rank = _rank(data.items[index].split)
+            others = [other for other in indices if _rank(data.items[other].split) < rank]
+            overlapping = [other for other in others if _overlap(data, index, other)]
+            if any(data.key(other) == data.key(index) for other in others):
+                continue  # a copy, told as such
+            if overlapping:
+                other = overlapping[0]
+                detail = f"overlaps {data.name(other)} ({data.items[other].split})"
+                detail += f"; is in {data.items[index].split}"
+                yield data.finding("error", "leak", index, detail, overlapping)
+            elif others:
+                apart.append(index)
+        if apart:
+            counts = Counter(data.items[index].split or "" for index in indices)
+            detail = f"spans of one recording: {_counted(counts)}"
+            yield data.finding("warning", "shared-file", apart[0], detail)
+
+
+def _overlap(data: Inspected, index: int, other: int) -> bool:
+    a, b = data.items[index], data.items[other]
+    end = min(float("inf") if item.end_seconds is None else item.end_seconds for item in (a, b))
+    return end - max(a.start_seconds, b.start_seconds) > TIMESTAMP_TOLERANCE_SECONDS
+
+
+def _of_splits(data: Inspected) -> Iterator[Finding]:
+    """Yield what makes training refuse the data set as a whole."""
+    items = data.items
+    labels = sorted({item.label for item in items})
+    if len(labels) < 2:
+        yield Finding("error", "splits", "the data set", f"one class ({labels[0]}); a classifier needs two")
+    splits_of: dict[str, dict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
+    for index, item in enumerate(items):
+        if item.group is not None and item.split is not None:
+            splits_of[item.group][item.split].append(index)
+    torn = {group: splits for group, splits in splits_of.items() if len(splits) > 1}
+    for group, splits in torn.items():
+        kept = max(splits, key=lambda split: (len(splits[split]), -_rank(split)))
+        moved = tuple(index for split, indices in splits.items() if split != kept for index in indices)
+        counts = {split: len(indices) for split, indices in splits.items()}
+        yield Finding("error", "torn-group", f"group {group}", f"has {_counted(counts)}", items=moved)
+    learnt = {item.label for item in items if item.split == "train"}
+    strangers: dict[tuple[str, str], list[int]] = defaultdict(list)
+    for index, item in enumerate(items):
+        if learnt and item.split is not None and item.label not in learnt:
+            strangers[item.label, item.split].append(index)
+    for (label, split), indices in strangers.items():
+        detail = f"{len(indices)} in {split}, none in train"
+        yield Finding("error", "missing-class", f"class {label}", detail, items=tuple(indices))
+    if not learnt and any(item.split is not None for item in items):
+        yield Finding("warning", "splits", "the data set", "no train split: it can be evaluated on only")
+    elif not torn and not strangers:
+        try:
+            assign_splits(items, data.config.data)
+        except DataError as error:
+            yield Finding("error", "splits", "the data set", str(error))
+
+
+def _counted(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{counts[split]} in {split}" for split in reversed(_KEPT_FIRST) if split in counts)

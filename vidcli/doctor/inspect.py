@@ -1,0 +1,325 @@
+"""One file, decoded once from its first frame to its last: what it is, and what of it is missing.
+
+Frames are decoded to 32x32 pixels and kept even smaller, so that an hour of video takes some 30 MB:
+
+    file --decode--> (n, 32, 32, 3), two thousand frames at a time
+                       |-> change  (N,)           largest change of a pixel since the last frame
+                       |-> grey    (N, 16, 16)    for motion and fingerprints
+                       '-> colour  (N, 4, 4, 3)   for fingerprints
+
+Axis letters: N frames of a file, K segments of a fingerprint.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from vidcli.data.manifest import VideoItem
+from vidcli.errors import VideoError
+from vidcli.sampling import TIMESTAMP_TOLERANCE_SECONDS, ClipSampler, Seconds, shown_frames
+from vidcli.video import Frames, VideoInfo, decode_frames, probe
+
+Bytes: TypeAlias = npt.NDArray[np.uint8]
+Floats: TypeAlias = npt.NDArray[np.float32]
+
+NUM_SEGMENTS = 8
+GREY_SIDE = 16
+COLOUR_SIDE = 4
+_DECODED_SIDE = 32
+_CHUNK_FRAMES = 2048
+_ASSUMED_FPS = 25.0
+_MOMENTS_PER_SEGMENT = 8
+_NUM_HALVINGS = 20
+_LUMA = np.array([0.299, 0.587, 0.114], np.float32)
+
+# An interval between frames is odd when it differs from the usual one by more than this. Containers
+# round times, Matroska to a whole millisecond, which moves an interval by up to one either way.
+_ODD_INTERVAL_SHARE = 0.2
+_ODD_INTERVAL_SECONDS = 2.5e-3
+
+# In grey levels, measured: H.264 and MPEG-4 of a still picture, from 64x64 to 320x240, at qualities
+# from good to poor, against quiet clips of a resting animal, the quietest of which is no still.
+_STILL_CHANGE = 1.0
+_STILL_PULSES = 0.25
+_STILL_DRIFT = 12
+
+
+@dataclass(frozen=True)
+class Fingerprint:
+    """What a video looks like, coarsely: the mean picture of each of its K equal segments.
+
+    Attributes:
+        grey_KHW: (8, 16, 16), 0 to 255.
+        colour_HWC: (4, 4, 3), 0 to 255, the mean of the whole.
+    """
+
+    grey_KHW: Floats
+    colour_HWC: Floats
+
+
+@dataclass(frozen=True)
+class SpanReport:
+    """What was found in the part of a file that one item uses, which may be all of it.
+
+    Attributes:
+        num_frames: frames shown in the span.
+        num_distinct: different frames in the poorest clip that the run's sampler takes of it.
+        is_still: nothing moves but what coding adds.
+        outside_seconds: how far the span reaches beyond the last frame; 0 where it does not.
+    """
+
+    num_frames: int
+    duration_seconds: float
+    num_distinct: int
+    is_still: bool
+    fingerprint: Fingerprint
+    outside_seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class FileReport:
+    """What was found in a file.
+
+    Attributes:
+        info: what its headers say; None where it cannot be opened.
+        error: why it cannot be decoded to its end; None where it can.
+        num_frames, decoded_seconds: what could be decoded, from its first frame to its damage or end.
+        usual_interval, longest_interval: seconds between neighbouring frames; 0 with fewer than two.
+        odd_intervals: share of the intervals that differ from the usual one.
+        decode_seconds: how long decoding took.
+        digest: of the file's content; None where no other file is of its size.
+        spans: a report an item of the file, in their order; None where its span lies outside.
+    """
+
+    path: Path
+    info: VideoInfo | None
+    error: str | None
+    num_frames: int = 0
+    decoded_seconds: float = 0.0
+    usual_interval: float = 0.0
+    longest_interval: float = 0.0
+    odd_intervals: float = 0.0
+    decode_seconds: float = 0.0
+    digest: str | None = None
+    spans: tuple[SpanReport | None, ...] = ()
+
+
+@dataclass(frozen=True)
+class _SmallVideo:
+    """All frames of a file that can be decoded, made tiny, and why there are not more."""
+
+    pts_seconds: Seconds
+    change_N: Bytes
+    grey_NHW: Bytes
+    colour_NHWC: Bytes
+    error: str | None
+
+
+def inspect_file(path: Path, items: Sequence[VideoItem], sampler: ClipSampler, digest: bool) -> FileReport:
+    """Decode a file to its end and report on it; what is wrong with it is told, never raised.
+
+    Args:
+        items: the items that use the file, each with its span.
+        sampler: of the run, in its form for evaluation.
+        digest: whether to read the file once more for the digest of its content.
+    """
+    none = (None,) * len(items)
+    try:
+        info = probe(path)
+        content = _digest(path) if digest else None
+    except VideoError as error:
+        return FileReport(path, None, error.reason, spans=none)
+    except OSError as error:
+        return FileReport(path, None, f"cannot be read ({error.strerror})", spans=none)
+    started = time.perf_counter()
+    small = _decode_small(path, info)
+    elapsed = time.perf_counter() - started
+    pts_seconds = small.pts_seconds
+    if not len(pts_seconds):
+        return FileReport(path, info, small.error, digest=content, spans=none)
+    usual, longest, odd = _intervals(pts_seconds, info)
+    decoded_seconds = float(pts_seconds[-1]) + usual
+    error_reason = small.error
+    if error_reason is None and info.duration_seconds - decoded_seconds > 2 * usual:
+        error_reason = _reason_to_refuse(path)
+    return FileReport(
+        path,
+        info,
+        error_reason,
+        len(pts_seconds),
+        decoded_seconds,
+        usual if len(pts_seconds) > 1 else 0.0,
+        longest,
+        odd,
+        elapsed,
+        content,
+        tuple(_report_span(item, small, info, decoded_seconds, sampler) for item in items),
+    )
+
+
+def _digest(path: Path) -> str:
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _reason_to_refuse(path: Path) -> str | None:
+    """Return why training would not take a file that holds less than its header says, or None."""
+    try:
+        decode_frames(path, lambda duration_seconds: np.array([0.0, duration_seconds]), _small_size)
+    except VideoError as error:
+        return error.reason
+    return None
+
+
+def _small_size(height: int, width: int) -> tuple[int, int]:
+    # Square whatever the proportions: a copy that was stretched still looks like its original.
+    return _DECODED_SIDE, _DECODED_SIDE
+
+
+def _decode_small(path: Path, info: VideoInfo) -> _SmallVideo:
+    """Decode all frames, two thousand at a time, and keep them small.
+
+    A chunk starts with the last frame of the one before it, which tells where it goes on; a chunk
+    that holds nothing else (a long still) is made longer.
+    """
+    parts: list[tuple[Seconds, Bytes, Bytes, Bytes]] = []
+    length_seconds = _CHUNK_FRAMES / max(1.0, info.fps or _ASSUMED_FPS)
+    start_seconds, previous_HW, reason = 0.0, None, None
+    while True:
+        end_seconds = start_seconds + length_seconds
+        is_last = end_seconds >= info.duration_seconds
+        try:
+            pts_seconds, frames = _decode_chunk(path, start_seconds, None if is_last else end_seconds)
+        except VideoError as error:
+            reason = error.reason
+            salvaged = _decode_until_damage(path, info, start_seconds, end_seconds)
+            if salvaged is None:
+                break
+            pts_seconds, frames = salvaged
+        first = 0 if previous_HW is None else 1
+        if len(frames) > first:
+            change_N, grey_NHW, colour_NHWC, previous_HW = _reduce(frames, previous_HW)
+            parts.append((pts_seconds[first:], change_N[first:], grey_NHW[first:], colour_NHWC[first:]))
+            start_seconds = float(pts_seconds[-1])
+        elif not is_last:
+            length_seconds *= 2
+        if is_last or reason is not None:
+            break
+    if not parts:
+        empty = np.zeros((0, 1, 1), np.uint8)
+        return _SmallVideo(np.zeros(0), empty, empty, empty, reason)
+    seconds, change, grey, colour = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+    return _SmallVideo(seconds, change, grey, colour, reason)
+
+
+def _decode_chunk(path: Path, start_seconds: float, end_seconds: float | None) -> tuple[Seconds, Frames]:
+    decoded = decode_frames(path, None, _small_size, start_seconds, end_seconds)
+    return decoded.pts_seconds + start_seconds, decoded.frames
+
+
+def _decode_until_damage(
+    path: Path, info: VideoInfo, start_seconds: float, end_seconds: float
+) -> tuple[Seconds, Frames] | None:
+    """Return the longest beginning of a span that can be decoded, to about a frame; None without any."""
+    best = None
+    low, high = start_seconds, min(end_seconds, info.duration_seconds)
+    for _ in range(_NUM_HALVINGS):
+        middle = (low + high) / 2
+        try:
+            best, low = _decode_chunk(path, start_seconds, middle), middle
+        except VideoError:
+            high = middle
+        if high - low < 0.25 / (info.fps or _ASSUMED_FPS):
+            break  # closer than any frame
+    return best
+
+
+def _reduce(frames_NHWC: Frames, previous_HW: Floats | None) -> tuple[Bytes, Bytes, Bytes, Floats]:
+    """Return change (N,), grey (N, 16, 16), colour (N, 4, 4, 3) and the last frame's grey (32, 32)."""
+    grey_NHW = frames_NHWC @ _LUMA
+    before_NHW = np.concatenate([grey_NHW[:1] if previous_HW is None else previous_HW[None], grey_NHW[:-1]])
+    change_N = np.abs(grey_NHW - before_NHW).max(axis=(1, 2))
+    cell = _DECODED_SIDE // GREY_SIDE
+    small_NHW = grey_NHW.reshape(-1, GREY_SIDE, cell, GREY_SIDE, cell).mean(axis=(2, 4))
+    cell = _DECODED_SIDE // COLOUR_SIDE
+    colour_NHWC = frames_NHWC.reshape(-1, COLOUR_SIDE, cell, COLOUR_SIDE, cell, 3).mean(
+        axis=(2, 4), dtype=np.float32
+    )
+    return _to_bytes(change_N), _to_bytes(small_NHW), _to_bytes(colour_NHWC), grey_NHW[-1]
+
+
+def _to_bytes(values: Floats) -> Bytes:
+    return np.asarray(np.rint(values), dtype=np.uint8)
+
+
+def _intervals(pts_seconds: Seconds, info: VideoInfo) -> tuple[float, float, float]:
+    """Return the usual and the longest interval between frames, and the share of odd ones."""
+    if len(pts_seconds) < 2:
+        return 1 / (info.fps or _ASSUMED_FPS), 0.0, 0.0
+    intervals = np.diff(pts_seconds)
+    usual = float(np.median(intervals))
+    limit = max(_ODD_INTERVAL_SECONDS, _ODD_INTERVAL_SHARE * usual)
+    return usual, float(intervals.max()), float(np.mean(np.abs(intervals - usual) > limit))
+
+
+def _report_span(
+    item: VideoItem, small: _SmallVideo, info: VideoInfo, decoded_seconds: float, sampler: ClipSampler
+) -> SpanReport | None:
+    """Return what the frames of an item's span are like; None where there are none."""
+    start = item.start_seconds
+    end = decoded_seconds if item.end_seconds is None else min(item.end_seconds, decoded_seconds)
+    if start >= end:
+        return None
+    first = int(shown_frames(small.pts_seconds, np.array([start]))[0])
+    last = int(np.searchsorted(small.pts_seconds, end - TIMESTAMP_TOLERANCE_SECONDS))
+    frames = slice(first, max(first + 1, last))
+    pts_seconds = np.maximum(small.pts_seconds[frames] - start, 0.0)
+    # The sampler counts on what the header says, as it will in training.
+    stated = (
+        info.duration_seconds if item.end_seconds is None else min(item.end_seconds, info.duration_seconds)
+    )
+    shown_VT = shown_frames(pts_seconds, sampler(max(end, stated) - start))
+    grey_NHW = small.grey_NHW[frames]
+    return SpanReport(
+        num_frames=len(pts_seconds),
+        duration_seconds=end - start,
+        num_distinct=min(len(np.unique(shown_T)) for shown_T in shown_VT),
+        is_still=_is_still(small.change_N[frames][1:], grey_NHW),
+        fingerprint=_fingerprint(pts_seconds, end - start, grey_NHW, small.colour_NHWC[frames]),
+        outside_seconds=max(0.0, (item.end_seconds or 0.0) - max(decoded_seconds, info.duration_seconds)),
+    )
+
+
+def _is_still(change_N: Bytes, grey_NHW: Bytes) -> bool:
+    """Tell whether most frames repeat their predecessor and the few others change next to nothing.
+
+    Keyframes of a coded still picture differ a little from the frames before them.
+    """
+    if not len(change_N):
+        return False
+    rests = float(np.median(change_N)) <= _STILL_CHANGE and np.mean(change_N > 2) <= _STILL_PULSES
+    return bool(rests and np.ptp(grey_NHW, axis=0).max() <= _STILL_DRIFT)
+
+
+def _fingerprint(
+    pts_seconds: Seconds, duration_seconds: float, grey_NHW: Bytes, colour_NHWC: Bytes
+) -> Fingerprint:
+    moments = NUM_SEGMENTS * _MOMENTS_PER_SEGMENT
+    wanted = (np.arange(moments) + 0.5) / moments * duration_seconds
+    shown = shown_frames(pts_seconds, wanted)
+    grey_KMHW = grey_NHW[shown].reshape(NUM_SEGMENTS, _MOMENTS_PER_SEGMENT, GREY_SIDE, GREY_SIDE)
+    return Fingerprint(
+        grey_KMHW.mean(axis=1, dtype=np.float32),
+        colour_NHWC[shown].mean(axis=0, dtype=np.float32),
+    )

@@ -1,0 +1,66 @@
+"""What can go wrong and the user can mend.
+
+    VidcliError
+    ├── ConfigError       a setting, recipe or option that cannot be
+    ├── VideoError        a file that is no video, is damaged, or does not hold what was asked for
+    ├── DataError         a folder, manifest or split that cannot be trained or evaluated on
+    ├── CheckpointError   a model file or run directory that is missing, damaged or foreign
+    ├── DeviceError       a device that is not there
+    └── TrainError        an optimisation that went astray
+
+A message names the subject, what was found, what was expected and the next step. Misuse of a
+function by its caller is a `ValueError`, not one of these.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class VidcliError(Exception):
+    """Anything the user can mend; the message says how."""
+
+    exit_code = 1
+
+
+class ConfigError(VidcliError):
+    """A setting, recipe or command-line value that cannot be used."""
+
+    exit_code = 2
+
+
+class VideoError(VidcliError):
+    """A file that cannot be decoded; `reason` is the message without the path."""
+
+    def __init__(self, path: object, reason: str) -> None:
+        super().__init__(f"{path}: {reason}")
+        self.path = str(path)
+        self.reason = reason
+
+    def __reduce__(self) -> tuple[type[VideoError], tuple[str, str]]:
+        return type(self), (self.path, self.reason)
+
+
+class DataError(VidcliError):
+    """A data set that cannot be used as it is."""
+
+
+class CheckpointError(VidcliError):
+    """A model file or run directory that cannot be loaded or written."""
+
+
+class DeviceError(VidcliError):
+    """A device that was asked for and cannot be used."""
+
+    exit_code = 2
+
+
+class TrainError(VidcliError):
+    """Training that cannot go on, such as a loss that is no number."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return ` Did you mean 'x'?` for the known name nearest to `name`, or an empty string."""
+    nearest = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return f" Did you mean {nearest[0]!r}?" if nearest else ""

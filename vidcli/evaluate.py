@@ -1,0 +1,179 @@
+"""Honest numbers from labelled predictions.
+
+A video that could not be decoded counts as wrong: leaving it out would reward a model for data it
+cannot use.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from vidcli.data.manifest import VideoItem
+from vidcli.predict import Prediction
+
+_BOOTSTRAP_DRAWS = 10_000
+_CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True)
+class ClassScore:
+    """Scores of one class; precision is None for a class never predicted."""
+
+    label: str
+    precision: float | None
+    recall: float | None
+    f1: float
+    support: int
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Metrics of one set of labelled videos.
+
+    Attributes:
+        top1_interval: 95% percentile bootstrap over videos.
+        top5: None with five classes or fewer, where it says nothing.
+        balanced_accuracy: mean recall over the classes that occur.
+        macro_f1: mean F1 over the classes that occur or are predicted.
+        loss: mean negative log probability of the true class, of the videos that did not fail;
+            None if all did.
+        confusion: row is the true class, column the predicted one; failed videos are in no column.
+    """
+
+    top1: float
+    top1_interval: tuple[float, float]
+    top5: float | None
+    balanced_accuracy: float
+    macro_f1: float
+    loss: float | None
+    num_videos: int
+    num_failed: int
+    class_names: tuple[str, ...]
+    per_class: tuple[ClassScore, ...]
+    confusion: tuple[tuple[int, ...], ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values, as `vidcli eval --json` prints them."""
+        return asdict(self)
+
+
+def evaluate(
+    predictions: Sequence[Prediction], labels: Sequence[str], class_names: Sequence[str]
+) -> Evaluation:
+    """Score predictions against the true class names, one a prediction.
+
+    Raises:
+        ValueError: no predictions, or a label that is no class name.
+    """
+    if not predictions or len(predictions) != len(labels):
+        raise ValueError("evaluate needs one label a prediction, and at least one")
+    label_of = {name: label for label, name in enumerate(class_names)}
+    unknown = sorted(set(labels) - set(label_of))
+    if unknown:
+        raise ValueError(f"labels that are no class names: {', '.join(unknown)}")
+    num_classes = len(class_names)
+    true_N = np.array([label_of[name] for name in labels])
+    # The last column of ranks and confusion is "failed": never right, never a class.
+    rank_N = np.array([_rank(p, label) for p, label in zip(predictions, true_N, strict=True)])
+    guess_N = np.array([_guess(prediction, num_classes) for prediction in predictions])
+    confusion_KK1 = np.zeros((num_classes, num_classes + 1), dtype=np.int64)
+    np.add.at(confusion_KK1, (true_N, guess_N), 1)
+    scores = _class_scores(confusion_KK1, class_names)
+    correct_N = rank_N == 0
+    return Evaluation(
+        top1=float(correct_N.mean()),
+        top1_interval=bootstrap_interval(correct_N),
+        top5=float((rank_N < 5).mean()) if num_classes > 5 else None,
+        balanced_accuracy=float(np.mean([s.recall for s in scores if s.recall is not None])),
+        macro_f1=float(np.mean([s.f1 for s in scores if s.support or s.precision is not None])),
+        loss=_mean_loss(predictions, true_N),
+        num_videos=len(predictions),
+        num_failed=sum(prediction.error is not None for prediction in predictions),
+        class_names=tuple(class_names),
+        per_class=tuple(scores),
+        confusion=tuple(tuple(int(n) for n in row[:-1]) for row in confusion_KK1),
+    )
+
+
+def bootstrap_interval(correct_N: npt.NDArray[np.bool_], seed: int = 0) -> tuple[float, float]:
+    """Return the 95% percentile bootstrap interval of an accuracy.
+
+    Resampling N right-or-wrong outcomes with replacement gives a binomial count, so the draws are
+    made from that distribution at once. Where all outcomes are equal every draw is too, and the
+    bootstrap would claim certainty: the open end is then the exact (Clopper-Pearson) bound.
+    """
+    draws = np.random.default_rng(seed).binomial(len(correct_N), correct_N.mean(), _BOOTSTRAP_DRAWS)
+    tail = (1 - _CONFIDENCE) / 2
+    low, high = np.quantile(draws / len(correct_N), [tail, 1 - tail])
+    bound = tail ** (1 / len(correct_N))
+    if correct_N.all():
+        low = bound
+    elif not correct_N.any():
+        high = 1 - bound
+    return float(low), float(high)
+
+
+def predictions_csv(
+    items: Sequence[VideoItem], predictions: Sequence[Prediction], class_names: Sequence[str]
+) -> str:
+    """Return every video's label, prediction and probabilities as CSV."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    fixed = ["video", "start", "end", "label", "predicted", "probability", "correct", "error"]
+    writer.writerow([*fixed, *class_names])
+    for item, prediction in zip(items, predictions, strict=True):
+        best = prediction.top(1)
+        name, probability = best[0] if best else ("", "")
+        shown = [""] * len(class_names) if prediction.probabilities is None else prediction.probabilities
+        correct = str(name == item.label).lower()
+        end = "" if item.end_seconds is None else item.end_seconds
+        about = [prediction.video, item.start_seconds, end, item.label, name, probability, correct]
+        writer.writerow([*about, prediction.error or "", *shown])
+    return buffer.getvalue()
+
+
+def _rank(prediction: Prediction, label: int) -> int:
+    """Return how many classes come before the true one; more than there are for a failed video."""
+    if prediction.probabilities is None:
+        return len(prediction.class_names)
+    order = np.argsort(-prediction.probabilities, kind="stable")
+    return int(np.flatnonzero(order == label)[0])
+
+
+def _guess(prediction: Prediction, failed: int) -> int:
+    return failed if prediction.probabilities is None else int(np.argmax(prediction.probabilities))
+
+
+def _mean_loss(predictions: Sequence[Prediction], true_N: npt.NDArray[np.int64]) -> float | None:
+    true_probabilities = [
+        prediction.probabilities[label]
+        for prediction, label in zip(predictions, true_N, strict=True)
+        if prediction.probabilities is not None
+    ]
+    if not true_probabilities:
+        return None
+    return float(-np.log(np.maximum(true_probabilities, np.finfo(np.float64).tiny)).mean())
+
+
+def _class_scores(confusion_KK1: npt.NDArray[np.int64], class_names: Sequence[str]) -> list[ClassScore]:
+    scores = []
+    for label, name in enumerate(class_names):
+        hits = int(confusion_KK1[label, label])
+        support, predicted = int(confusion_KK1[label].sum()), int(confusion_KK1[:, label].sum())
+        scores.append(
+            ClassScore(
+                label=name,
+                precision=hits / predicted if predicted else None,
+                recall=hits / support if support else None,
+                f1=2 * hits / (support + predicted) if support + predicted else 0.0,
+                support=support,
+            )
+        )
+    return scores

@@ -1,0 +1,142 @@
+"""Frame backbones: from frames (N, C, H, W) to a feature map (N, D, h, w).
+
+Shape suffixes: N frames of a batch (B * T), C channels, H W pixels, D features, h w feature map.
+
+Every backbone is a plain sequence of layers without classifier and global pool. Those of
+torchvision keep torchvision's parameter names, so that its weight files load unchanged; those of
+ours are made for training from scratch on a CPU.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+class Backbone(nn.Sequential):
+    """A sequence of layers that maps frames_NCHW to map_NDhw; `num_features` is D."""
+
+    def __init__(self, layers: OrderedDict[str, nn.Module], num_features: int) -> None:
+        super().__init__(layers)
+        self.num_features = num_features
+
+
+class ResidualBlock(nn.Module):
+    """Two 3x3 convolutions beside a skip path, activated after the sum (He et al. 2015).
+
+    The last normalisation starts with gain zero, so that a new network is the sequence of its
+    skip paths and deepens as it learns (Goyal et al. 2017, arXiv:1706.02677). A skip path that
+    halves the resolution averages before it projects and so uses every pixel (He et al. 2018,
+    arXiv:1812.01187).
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(in_channels, out_channels, 3, stride, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(out_channels)
+        self.conv2 = nn.Conv2d(out_channels, out_channels, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(out_channels)
+        self.relu = nn.ReLU(inplace=True)
+        self.skip: nn.Module = nn.Identity()
+        if stride != 1 or in_channels != out_channels:
+            self.skip = nn.Sequential(
+                # Rounding up, as the strided convolution does with an odd number of pixels.
+                nn.AvgPool2d(stride, ceil_mode=True) if stride != 1 else nn.Identity(),
+                nn.Conv2d(in_channels, out_channels, 1, bias=False),
+                nn.BatchNorm2d(out_channels),
+            )
+        for conv in (module for module in self.modules() if isinstance(module, nn.Conv2d)):
+            nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
+        nn.init.zeros_(self.bn2.weight)
+
+    def forward(self, x_NCHW: Tensor) -> Tensor:
+        """Return the activated sum of branch and skip path."""
+        branch_NCHW = self.bn2(self.conv2(self.relu(self.bn1(self.conv1(x_NCHW)))))
+        activated_NCHW: Tensor = self.relu(branch_NCHW + self.skip(x_NCHW))
+        return activated_NCHW
+
+
+def build_simple_cnn(in_channels: int) -> Backbone:
+    """Build two stages of convolution 3x3, ReLU and max-pool: C-32-64, total stride 4."""
+    layers = OrderedDict[str, nn.Module](
+        conv1=nn.Conv2d(in_channels, 32, 3, padding=1),
+        relu1=nn.ReLU(inplace=True),
+        pool1=nn.MaxPool2d(2),
+        conv2=nn.Conv2d(32, 64, 3, padding=1),
+        relu2=nn.ReLU(inplace=True),
+        pool2=nn.MaxPool2d(2),
+    )
+    for layer in layers.values():
+        if isinstance(layer, nn.Conv2d):
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+            assert layer.bias is not None
+            nn.init.zeros_(layer.bias)
+    return Backbone(layers, num_features=64)
+
+
+def build_compact_cnn(in_channels: int) -> Backbone:
+    """Build a residual CNN for training from scratch on a CPU: 24-48-96-128, total stride 16.
+
+    Most multiplications are dense 3x3 convolutions at stride 4 and beyond: on a CPU those run
+    several times faster a multiplication than depthwise ones, and a temporal shift there moves
+    little memory.
+    """
+    stem = nn.Conv2d(in_channels, 24, 3, stride=2, padding=1, bias=False)
+    nn.init.kaiming_normal_(stem.weight, mode="fan_out", nonlinearity="relu")
+    layers = OrderedDict[str, nn.Module](
+        stem=stem,
+        bn=nn.BatchNorm2d(24),
+        relu=nn.ReLU(inplace=True),
+        pool=nn.MaxPool2d(2),
+        stage1=ResidualBlock(24, 24, stride=1),
+        stage2=ResidualBlock(24, 48, stride=2),
+        stage3=ResidualBlock(48, 96, stride=2),
+        stage4=ResidualBlock(96, 128, stride=1),
+    )
+    return Backbone(layers, num_features=128)
+
+
+def build_from_torchvision(build: Callable[..., Any], in_channels: int) -> Backbone:
+    """Build one of torchvision's image classifiers, random, without its pool and classifier.
+
+    Args:
+        build: torchvision's function for the network, such as `torchvision.models.resnet18`.
+        in_channels: C; the first convolution is widened when it is not 3.
+    """
+    network: nn.Module = build(weights=None)
+    children = OrderedDict(network.named_children())
+    children.pop("avgpool")
+    classifier = children.pop("fc" if "fc" in children else "classifier")
+    num_features = next(m.in_features for m in classifier.modules() if isinstance(m, nn.Linear))
+    backbone = Backbone(children, num_features)
+    if in_channels != 3:
+        _widen(backbone, in_channels)
+    return backbone
+
+
+def first_convolution(backbone: nn.Module) -> tuple[str, nn.Conv2d]:
+    """Return name and layer of the convolution that reads the frames."""
+    return next((name, m) for name, m in backbone.named_modules() if isinstance(m, nn.Conv2d))
+
+
+def _widen(backbone: Backbone, in_channels: int) -> None:
+    """Give the first convolution `in_channels`, the new ones' weights as spread as the old ones'."""
+    name, narrow = first_convolution(backbone)
+    wide = nn.Conv2d(
+        in_channels,
+        narrow.out_channels,
+        narrow.kernel_size,  # type: ignore[arg-type]
+        narrow.stride,  # type: ignore[arg-type]
+        narrow.padding,  # type: ignore[arg-type]
+        bias=narrow.bias is not None,
+    )
+    with torch.no_grad():
+        nn.init.normal_(wide.weight, std=float(narrow.weight.std()))
+        wide.weight[:, : narrow.in_channels] = narrow.weight
+    wide.bias = narrow.bias
+    parent, _, attribute = name.rpartition(".")
+    setattr(backbone.get_submodule(parent), attribute, wide)

@@ -1,0 +1,122 @@
+"""The video classifier: a frame backbone, a projection and a head over time.
+
+Shape suffixes: B batch, T frames, N = B * T, C channels, H W pixels, D backbone features, h w
+feature map, g cells a side of the kept grid, E width (features a frame), K classes.
+
+    clip_BTCHW                       float, RGB, normalised
+      │ frame differences, if wanted: C is 6 then
+    frames_NCHW                      every frame by itself; only a temporal shift looks aside
+      │ backbone
+    map_NDhw
+      │ average pool: a coarse grid keeps where things are, which motion needs
+    cells_NDgg
+      │ linear, layer norm, GELU, dropout
+    features_BTE
+      │ head
+    logits_BK
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from vidcli.config import ModelConfig
+from vidcli.models.backbones import Backbone
+from vidcli.models.registry import find_backbone, find_head
+from vidcli.models.shift import has_residual_blocks, insert_temporal_shift, shifted_convolutions
+from vidcli.models.weights import load_backbone_weights
+
+RGB_CHANNELS = 3
+
+
+class VideoClassifier(nn.Module):
+    """Classify clips of any number of frames.
+
+    Use `build_model`, which builds the parts from settings.
+
+    Args:
+        backbone: maps frames_NCHW to map_NDhw; C is 6 when `config.frame_differences`.
+        head: maps features_BTE to logits_BK.
+        config: grid, width, dropout and frame_differences.
+    """
+
+    def __init__(self, backbone: Backbone, head: nn.Module, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.backbone = backbone
+        linear = nn.Linear(backbone.num_features * config.grid**2, config.width)
+        nn.init.kaiming_normal_(linear.weight, nonlinearity="relu")
+        nn.init.zeros_(linear.bias)
+        self.projection = nn.Sequential(
+            linear, nn.LayerNorm(config.width), nn.GELU(), nn.Dropout(config.dropout)
+        )
+        self.head = head
+        self._shifts = shifted_convolutions(backbone)
+
+    def forward(self, clip_BTCHW: Tensor) -> Tensor:
+        """Return logits_BK.
+
+        Raises:
+            ValueError: not a float tensor (B, T, 3, H, W) with at least one frame.
+        """
+        logits_BK: Tensor = self.head(self.features(clip_BTCHW))
+        return logits_BK
+
+    def features(self, clip_BTCHW: Tensor) -> Tensor:
+        """Return features_BTE: what the head sees of every frame.
+
+        Raises:
+            ValueError: not a float tensor (B, T, 3, H, W) with at least one frame.
+        """
+        if clip_BTCHW.dim() != 5 or clip_BTCHW.shape[2] != RGB_CHANNELS or clip_BTCHW.shape[1] < 1:
+            raise ValueError(
+                f"expected a clip (B, T, {RGB_CHANNELS}, H, W) with T >= 1, got {tuple(clip_BTCHW.shape)}"
+            )
+        if not clip_BTCHW.is_floating_point():
+            raise ValueError(f"expected a normalised float clip, got {clip_BTCHW.dtype}")
+        num_frames = clip_BTCHW.shape[1]
+        for conv in self._shifts:
+            conv.num_frames = num_frames
+        if self.config.frame_differences:
+            clip_BTCHW = torch.cat([clip_BTCHW, frame_differences(clip_BTCHW)], dim=2)
+        # Channels last: convolutions on a CPU run about twice as fast, on a GPU they use tensor cores.
+        frames_NCHW = clip_BTCHW.flatten(0, 1).contiguous(memory_format=torch.channels_last)
+        map_NDhw = self.backbone(frames_NCHW)
+        cells_NDgg = F.adaptive_avg_pool2d(map_NDhw, self.config.grid)
+        features_BTE: Tensor = self.projection(cells_NDgg.flatten(1)).unflatten(0, (-1, num_frames))
+        return features_BTE
+
+
+def frame_differences(clip_BTCHW: Tensor) -> Tensor:
+    """Return the change since the previous frame, same shape; zero for the first."""
+    change_BTCHW = clip_BTCHW[:, 1:] - clip_BTCHW[:, :-1]
+    return torch.cat([torch.zeros_like(clip_BTCHW[:, :1]), change_BTCHW], dim=1)
+
+
+def build_model(config: ModelConfig, num_classes: int, load_weights: bool = True) -> VideoClassifier:
+    """Build a classifier; random parts follow torch's seed.
+
+    Args:
+        config: the `model` section of the settings.
+        num_classes: K.
+        load_weights: follow `model.pretrained` and `model.weights`. False for a checkpoint, whose
+            own weights come next: nothing is downloaded, and the file need not exist any more.
+
+    Raises:
+        ConfigError: unknown backbone or head, settings that do not fit together, weights that
+            cannot be had.
+        CheckpointError: a weights file that is damaged or of another backbone.
+        ValueError: num_classes is less than 1.
+    """
+    if num_classes < 1:
+        raise ValueError(f"num_classes must be at least 1, got {num_classes}")
+    backbone_spec, head_spec = find_backbone(config.backbone), find_head(config.head)
+    head = head_spec.build(config, num_classes)
+    backbone = backbone_spec.build(RGB_CHANNELS * (2 if config.frame_differences else 1))
+    if load_weights:
+        load_backbone_weights(backbone, config)
+    if config.shift == "on" or (config.shift == "auto" and has_residual_blocks(backbone)):
+        insert_temporal_shift(backbone)
+    return VideoClassifier(backbone, head, config)

@@ -1,0 +1,89 @@
+"""What backbones and heads cost: parameters and multiply-adds, counted without running them.
+
+Shape suffixes: N frames, C channels, H W pixels, B batch, T frames a clip, E width.
+
+Networks are built on torch's meta device, where tensors have shapes and no numbers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from vidcli.config import ModelConfig
+from vidcli.models.registry import BACKBONES, HEADS
+
+_FLOPS_A_MAC = 2
+
+
+@dataclass(frozen=True)
+class BackboneCost:
+    """One backbone: `gmacs_per_frame` are 1e9 multiply-adds; `pretrained` says weights are published."""
+
+    name: str
+    description: str
+    num_features: int
+    parameters: int
+    gmacs_per_frame: float
+    pretrained: bool
+
+
+@dataclass(frozen=True)
+class HeadCost:
+    """One head with default settings: `gmacs_per_clip` are 1e9 multiply-adds."""
+
+    name: str
+    description: str
+    parameters: int
+    gmacs_per_clip: float
+
+
+def describe_backbones(height: int = 224, width: int = 224) -> list[BackboneCost]:
+    """Return every backbone with its cost for RGB frames of that many pixels."""
+    costs = []
+    for name, spec in BACKBONES.items():
+        with torch.random.fork_rng(devices=[]), torch.device(_build_device(name)):
+            backbone = spec.build(3).to("meta").eval()
+        gmacs = _count_gmacs(backbone, torch.empty(1, 3, height, width, device="meta"))
+        costs.append(
+            BackboneCost(
+                name,
+                spec.description,
+                backbone.num_features,
+                _count_parameters(backbone),
+                gmacs,
+                spec.pretrained is not None,
+            )
+        )
+    return costs
+
+
+def describe_heads(length: int = 16, num_classes: int = 10) -> list[HeadCost]:
+    """Return every head with its cost for clips of `length` frames and default settings."""
+    costs = []
+    for name, spec in HEADS.items():
+        config = ModelConfig(head=name)
+        with torch.random.fork_rng(devices=[]), torch.device("meta"):
+            head = spec.build(config, num_classes).eval()
+            features_BTE = torch.empty(1, length, config.width)
+        gmacs = _count_gmacs(head, features_BTE)
+        costs.append(HeadCost(name, spec.description, _count_parameters(head), gmacs))
+    return costs
+
+
+def _build_device(backbone: str) -> str:
+    # RegNet computes its widths with tensors, which have no values on the meta device.
+    return "cpu" if backbone.startswith("regnet") else "meta"
+
+
+def _count_parameters(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def _count_gmacs(module: nn.Module, example: torch.Tensor) -> float:
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        module(example)
+    return float(counter.get_total_flops()) / _FLOPS_A_MAC / 1e9

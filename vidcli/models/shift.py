@@ -1,0 +1,155 @@
+"""Temporal shift: frames see their neighbours without one more multiplication.
+
+Shape suffixes: N frames of a batch (B * T), T frames a clip, C channels, H W positions.
+
+Before the first convolution of every residual branch, 1/8 of the channels are taken from the
+previous frame and 1/8 from the next one, zero beyond the ends of the clip:
+
+    frame        0     1     2     3
+    channels A   .     a0    a1    a2      from the previous frame
+    channels B   b1    b2    b3    .       from the next frame
+    the rest     c0    c1    c2    c3      untouched
+
+The skip path is untouched, so that what a frame shows is never lost. Source: Lin et al. 2019,
+arXiv:1811.08383.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torchvision.models.convnext import CNBlock
+from torchvision.models.efficientnet import FusedMBConv, MBConv
+from torchvision.models.mobilenetv3 import InvertedResidual
+from torchvision.models.regnet import ResBottleneckBlock
+from torchvision.models.resnet import BasicBlock, Bottleneck
+
+from vidcli.errors import ConfigError
+from vidcli.models.backbones import ResidualBlock
+
+SHIFT_DIVISOR = 8
+"""One part in eight of the channels comes from each side: the paper's best on Kinetics."""
+
+_BRANCH_ENTRIES: dict[type[nn.Module], str] = {
+    ResidualBlock: "conv1",
+    BasicBlock: "conv1",
+    Bottleneck: "conv1",
+    InvertedResidual: "block.0.0",
+    MBConv: "block.0.0",
+    FusedMBConv: "block.0.0",
+    ResBottleneckBlock: "f.a.0",
+    CNBlock: "block.0",
+}
+"""Where the first convolution of the residual branch is, in every kind of block."""
+
+
+def temporal_shift(x_NCHW: Tensor, num_frames: int) -> Tensor:
+    """Return frames of which 2/8 of the channels come from the neighbour frames of their clip.
+
+    Args:
+        x_NCHW: clips of `num_frames` frames one after the other. The result is in channels-last
+            memory, whichever the input's.
+        num_frames: T; divides N.
+    """
+    fold = x_NCHW.shape[1] // SHIFT_DIVISOR
+    # Channels last, and joined there: each piece stays one copy in the layout that convolutions
+    # want. Joining along C of (B, T, C, H, W) would silently fall back to the slow layout.
+    x_BTHWC = torch.unflatten(x_NCHW.permute(0, 2, 3, 1), 0, (-1, num_frames))
+    previous_BTHWf = F.pad(x_BTHWC[:, :-1, ..., :fold], (0, 0, 0, 0, 0, 0, 1, 0))
+    next_BTHWf = F.pad(x_BTHWC[:, 1:, ..., fold : 2 * fold], (0, 0, 0, 0, 0, 0, 0, 1))
+    shifted_BTHWC = torch.cat([previous_BTHWf, next_BTHWf, x_BTHWC[..., 2 * fold :]], dim=-1)
+    return shifted_BTHWC.flatten(0, 1).permute(0, 3, 1, 2)
+
+
+class ShiftedConv2d(nn.Conv2d):
+    """A convolution that reads temporally shifted frames.
+
+    It is a convolution rather than a shift before one so that parameter names stay those of the
+    unshifted network, and weight files of either kind load into the other.
+
+    `num_frames` is an attribute, not an argument, because the blocks around it (torchvision's)
+    pass one tensor on and nothing else, and a frame batch does not tell 2 clips of 8 frames from
+    4 of 4. `VideoClassifier` sets it before each forward; one model therefore serves one thread.
+    """
+
+    num_frames: int = 0
+
+    @classmethod
+    def from_conv(cls, conv: nn.Conv2d) -> ShiftedConv2d:
+        """Return a shifted convolution that owns the parameters of `conv`."""
+        shifted = cls(
+            conv.in_channels,
+            conv.out_channels,
+            conv.kernel_size,  # type: ignore[arg-type]
+            conv.stride,  # type: ignore[arg-type]
+            conv.padding,  # type: ignore[arg-type]
+            conv.dilation,  # type: ignore[arg-type]
+            conv.groups,
+            bias=conv.bias is not None,
+            padding_mode=conv.padding_mode,
+            device="meta",
+        )
+        shifted.weight, shifted.bias = conv.weight, conv.bias
+        return shifted
+
+    def forward(self, x_NCHW: Tensor) -> Tensor:
+        """Shift, then convolve.
+
+        Raises:
+            ValueError: nobody said how many frames a clip has.
+        """
+        if self.num_frames < 1:
+            raise ValueError("num_frames is not set; call set_num_frames(backbone, T) before the backbone")
+        return super().forward(temporal_shift(x_NCHW, self.num_frames))
+
+
+def has_residual_blocks(backbone: nn.Module) -> bool:
+    """Tell whether there is a place for a temporal shift."""
+    return bool(_find_branch_entries(backbone))
+
+
+def _find_branch_entries(backbone: nn.Module) -> list[str]:
+    """Return the names of the first convolutions of all residual branches."""
+    return [
+        f"{name}.{_BRANCH_ENTRIES[type(block)]}"
+        for name, block in backbone.named_modules()
+        # Inverted residuals that change shape have no skip path to keep what a shift displaces.
+        if type(block) in _BRANCH_ENTRIES and getattr(block, "use_res_connect", True)
+    ]
+
+
+def insert_temporal_shift(backbone: nn.Module) -> int:
+    """Shift the input of every residual branch of a 2-D backbone, in place.
+
+    Names and values of all parameters stay.
+
+    Returns:
+        how many residual blocks were found.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    entries = _find_branch_entries(backbone)
+    if not entries:
+        raise ConfigError(
+            "model.shift needs a backbone with residual blocks, and this one has none. "
+            "Choose another, such as model.backbone=compact_cnn, or set model.shift=auto."
+        )
+    for entry in entries:
+        parent, _, attribute = entry.rpartition(".")
+        conv = backbone.get_submodule(entry)
+        assert isinstance(conv, nn.Conv2d)
+        setattr(backbone.get_submodule(parent), attribute, ShiftedConv2d.from_conv(conv))
+    return len(entries)
+
+
+def shifted_convolutions(backbone: nn.Module) -> tuple[ShiftedConv2d, ...]:
+    """Return the convolutions that must know the number of frames; none without shift."""
+    return tuple(module for module in backbone.modules() if isinstance(module, ShiftedConv2d))
+
+
+def set_num_frames(backbone: nn.Module, num_frames: int) -> None:
+    """Tell every shift in `backbone` how many frames a clip has."""
+    for conv in shifted_convolutions(backbone):
+        conv.num_frames = num_frames

@@ -1,0 +1,170 @@
+"""A video in, class probabilities out: the one path that predict, eval and validation share.
+
+    path -> probe -> sampler -> decode -> transform -> model -> softmax -> mean over views
+
+Each video goes through the model on its own, all its views as one batch. The numbers of a video
+therefore never depend on which others are asked about with it: eval and predict agree to the last
+bit.
+"""
+
+from __future__ import annotations
+
+import os
+import zlib
+from collections.abc import Generator, Iterable, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from vidcli.checkpoint import Checkpoint, find_model, load_checkpoint
+from vidcli.config import Config
+from vidcli.data.frames import FrameSource
+from vidcli.data.loader import map_ahead, num_workers
+from vidcli.data.manifest import VideoItem, list_videos
+from vidcli.errors import VideoError
+from vidcli.models import VideoClassifier
+from vidcli.transforms import ClipTransform, build_sampler
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a model says of one video.
+
+    Attributes:
+        video: the path as it was given.
+        class_names: position is label.
+        probabilities: float64 (K,), averaged over the views; None when the video failed.
+        error: why the video failed; None when it did not.
+    """
+
+    video: str
+    class_names: Sequence[str]
+    probabilities: npt.NDArray[np.float64] | None
+    error: str | None = None
+
+    def top(self, k: int) -> list[tuple[str, float]]:
+        """Return the k most probable classes, best first; ties go by name order."""
+        if self.probabilities is None:
+            return []
+        order = np.argsort(-self.probabilities, kind="stable")[:k]
+        return [(self.class_names[label], float(self.probabilities[label])) for label in order]
+
+
+class Predictor:
+    """A model with its own sampling and preprocessing."""
+
+    def __init__(
+        self,
+        model: VideoClassifier,
+        config: Config,
+        class_names: Sequence[str],
+        device: torch.device,
+        source: FrameSource | None = None,
+        shuffle_seed: int | None = None,
+    ) -> None:
+        """Keep a model and how to feed it.
+
+        Args:
+            model: on `device`.
+            config: its sampling and preprocessing.
+            class_names: position is label.
+            device: where to compute.
+            source: where frames come from; None decodes as the settings say.
+            shuffle_seed: show the frames of each video in a random order drawn from this seed, to
+                see what a model knows without time; None keeps their order.
+        """
+        self.config, self.class_names = config, tuple(class_names)
+        self._model, self._device = model, device
+        self._source = source or FrameSource(config)
+        self._shuffle_seed = shuffle_seed
+        self._sampler = build_sampler(config.clip)
+        self._transform = ClipTransform(config.clip)
+
+    @classmethod
+    def from_checkpoint(
+        cls, checkpoint: Checkpoint, device: torch.device, shuffle_seed: int | None = None
+    ) -> Predictor:
+        """Build the model of a checkpoint on a device."""
+        model = checkpoint.build().to(device)
+        return cls(model, checkpoint.config, checkpoint.class_names, device, shuffle_seed=shuffle_seed)
+
+    @classmethod
+    def load(
+        cls,
+        model: str | os.PathLike[str] | None,
+        device: torch.device,
+        shuffle_seed: int | None = None,
+    ) -> Predictor:
+        """Load a run directory or model file; None takes the newest run.
+
+        Raises:
+            CheckpointError: there is none, or it cannot be read.
+        """
+        return cls.from_checkpoint(load_checkpoint(find_model(model)), device, shuffle_seed)
+
+    def predict(self, video: str | os.PathLike[str] | VideoItem) -> Prediction:
+        """Classify one video; a video that cannot be decoded gives a prediction with its error."""
+        return next(self.predict_many([video]))
+
+    def predict_many(
+        self, videos: Iterable[str | os.PathLike[str] | VideoItem]
+    ) -> Generator[Prediction, None, None]:
+        """Classify videos in order; the next ones are decoded while the model computes."""
+        items = [
+            video if isinstance(video, VideoItem) else VideoItem(Path(video), label="") for video in videos
+        ]
+        workers = min(num_workers(self.config.data.workers), max(1, len(items)))
+        self._model.eval()
+        with closing(map_ahead(self._load_views, items, workers, ahead=2 * workers)) as loaded:
+            for item, views in zip(items, loaded, strict=True):
+                if isinstance(views, VideoError):
+                    yield Prediction(str(item.path), self.class_names, None, views.reason)
+                    continue
+                probabilities = self._classify(views)
+                if np.isfinite(probabilities).all():
+                    yield Prediction(str(item.path), self.class_names, probabilities)
+                else:
+                    reason = "the model's output is not a number; its weights are damaged or diverged"
+                    yield Prediction(str(item.path), self.class_names, None, reason)
+
+    def _load_views(self, item: VideoItem) -> Tensor | VideoError:
+        """Return all views of a video, float32 (V, T, C, H, W), or why there are none."""
+        try:
+            frames = self._source.frames(item, self._sampler)
+        except VideoError as error:
+            return error
+        views = frames.reshape(self.config.clip.views, self.config.clip.length, *frames.shape[1:])
+        views_VTCHW = torch.stack([self._transform(view_THWC) for view_THWC in views])
+        if self._shuffle_seed is None:
+            return views_VTCHW
+        # Of the file's name, so that each video has an order of its own, the same in every run.
+        name_seed = zlib.crc32(item.path.name.encode())
+        order = np.random.default_rng([self._shuffle_seed, name_seed]).permutation(views_VTCHW.shape[1])
+        return views_VTCHW[:, order]
+
+    @torch.inference_mode()
+    def _classify(self, views_VTCHW: Tensor) -> npt.NDArray[np.float64]:
+        logits_VK = self._model(views_VTCHW.to(self._device)).double().cpu()
+        probabilities: npt.NDArray[np.float64] = logits_VK.softmax(-1).mean(0).numpy()
+        return probabilities
+
+
+def collect_videos(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
+    """Return the given files, and for a folder all videos below it, in order.
+
+    A path that does not exist, or a folder without videos, is kept: it becomes a prediction with
+    its error, and the rest goes on.
+    """
+    found: list[Path] = []
+    for given in paths:
+        path = Path(given)
+        if not os.path.isdir(path):  # unlike Path.is_dir, no error where the name is too long for one
+            found.append(path)
+            continue
+        found += list_videos(path) or [path]
+    return found

@@ -1,0 +1,35 @@
+"""Pictures of results. Nothing here computes a result."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from vidcli.evaluate import Evaluation
+
+_MAX_NUMBERED_CLASSES = 30
+
+
+def draw_confusion(scores: Evaluation, path: Path) -> None:
+    """Write the confusion matrix as a PNG: colour is the share of the true class, numbers count."""
+    counts_KK = np.array(scores.confusion)
+    shares_KK = counts_KK / np.maximum(counts_KK.sum(axis=1, keepdims=True), 1)
+    num_classes = len(scores.class_names)
+    side = min(24.0, 2.5 + 0.55 * num_classes)
+    # A Figure of its own, without pyplot: no window system, no global state.
+    figure = Figure(figsize=(side + 1, side), layout="constrained")
+    axes = figure.add_subplot()
+    image = axes.imshow(shares_KK, vmin=0, vmax=1, cmap="Blues")
+    figure.colorbar(image, ax=axes, label="share of the true class", shrink=0.8)
+    axes.set_xticks(range(num_classes), scores.class_names, rotation=45, ha="right")
+    axes.set_yticks(range(num_classes), scores.class_names)
+    axes.set_xlabel("predicted")
+    axes.set_ylabel("true")
+    axes.set_title(f"top-1 {scores.top1:.3f}, {scores.num_videos} videos")
+    if num_classes <= _MAX_NUMBERED_CLASSES:
+        for true, guess in np.argwhere(counts_KK):
+            colour = "white" if shares_KK[true, guess] > 0.5 else "black"
+            axes.text(guess, true, str(counts_KK[true, guess]), ha="center", va="center", color=colour)
+    figure.savefig(path, dpi=110, format="png")  # the name of `path` may end in anything

@@ -1,0 +1,110 @@
+"""Which moments of a video become frames: pure numbers, no I/O.
+
+A sampler turns a duration in seconds into wanted moments in seconds, counted from the first
+frame. The frame shown at that moment (the last whose timestamp is not later) is the one that is
+decoded, so that variable frame rates, odd time bases and wrong frame counts need no care here.
+
+Patterns for length 4, one character a frame, `f` a wanted frame:
+
+    segments, centre          ..f....f....f....f..     (eval: the middle of each segment)
+    segments, random          f......f..f.......f.     (training: anywhere inside each segment)
+    dense, stride 2           .......f.f.f.f......     (eval: the clip is centred, span 7)
+    dense, two views          .f.f.f.f.....f.f.f.f     (clips spread evenly over the video)
+
+Sources: segments are TSN's (Wang et al. 2016, arXiv:1608.00859); dense clips and evenly spread
+views are those of the 3-D networks (Feichtenhofer et al. 2019, arXiv:1812.03982).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+Seconds: TypeAlias = npt.NDArray[np.float64]
+SamplingMode: TypeAlias = Literal["segments", "dense"]
+
+TIMESTAMP_TOLERANCE_SECONDS = 1e-3
+"""How much later than the wanted moment a frame may start: Matroska rounds times to a millisecond."""
+
+
+@dataclass(frozen=True)
+class ClipSampler:
+    """Choose the moments of `views` clips of `length` frames each.
+
+    Args:
+        length: frames a clip, T.
+        mode: `segments` covers the whole video with T equal segments and takes one moment of each;
+            `dense` takes T moments `stride_seconds` apart.
+        stride_seconds: distance of neighbouring frames of a dense clip.
+        views: clips a video, V. Segments: view v takes the (v + 1/2) / V point of every segment.
+            Dense: the clips are spread evenly, the first at the start and the last at the end;
+            one alone is centred.
+    """
+
+    length: int
+    mode: SamplingMode = "segments"
+    stride_seconds: float = 0.1
+    views: int = 1
+
+    def __post_init__(self) -> None:
+        if self.length < 1 or self.views < 1:
+            raise ValueError("length and views must be at least 1")
+        if self.stride_seconds <= 0:
+            raise ValueError("stride_seconds must be positive")
+
+    def __call__(self, duration_seconds: float, rng: np.random.Generator | None = None) -> Seconds:
+        """Return wanted moments (V, T) in seconds from the first frame, ascending within a view.
+
+        A dense clip longer than the video holds the last frame: its moments run past the end, and
+        the decoder answers those with the last frame there is.
+
+        Args:
+            duration_seconds: length of the video; 0 for a still.
+            rng: draws the random moments of training; None gives the fixed ones of evaluation.
+        """
+        if duration_seconds < 0:
+            raise ValueError("duration_seconds must not be negative")
+        if self.mode == "segments":
+            return self._segments(duration_seconds, rng)
+        return self._dense(duration_seconds, rng)
+
+    def _segments(self, duration_seconds: float, rng: np.random.Generator | None) -> Seconds:
+        segment_seconds = duration_seconds / self.length
+        first_VT = np.broadcast_to(np.arange(self.length), (self.views, self.length))
+        if rng is None:
+            offset_VT = np.broadcast_to(
+                ((np.arange(self.views) + 0.5) / self.views)[:, None], (self.views, self.length)
+            )
+        else:
+            offset_VT = rng.random((self.views, self.length))
+        return np.asarray((first_VT + offset_VT) * segment_seconds, dtype=np.float64)
+
+    def _dense(self, duration_seconds: float, rng: np.random.Generator | None) -> Seconds:
+        # A frame at the very end belongs to the clip as much as one at the start: a clip of T
+        # frames occupies T strides, not T - 1.
+        slack_seconds = max(0.0, duration_seconds - self.length * self.stride_seconds)
+        if rng is not None:
+            start_V = rng.random(self.views) * slack_seconds
+        elif self.views == 1:
+            start_V = np.array([slack_seconds / 2])
+        else:
+            start_V = np.linspace(0.0, slack_seconds, self.views)
+        # The middle of each stride, so that a stride of exactly one frame takes every frame once,
+        # whatever the rounding of the timestamps.
+        steps_T = (np.arange(self.length) + 0.5) * self.stride_seconds
+        return np.asarray(start_V[:, None] + steps_T[None, :], dtype=np.float64)
+
+
+def shown_frames(pts_seconds: Seconds, wanted_seconds: Seconds) -> npt.NDArray[np.int64]:
+    """Return, for each wanted moment, the index of the frame that is shown then.
+
+    Args:
+        pts_seconds: (N,) ascending start times of the frames there are, N >= 1.
+        wanted_seconds: moments, any shape; before the first frame counts as the first, after the
+            last as the last.
+    """
+    later = np.searchsorted(pts_seconds, wanted_seconds + TIMESTAMP_TOLERANCE_SECONDS, side="right")
+    return np.asarray(np.clip(later - 1, 0, len(pts_seconds) - 1), dtype=np.int64)

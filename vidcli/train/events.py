@@ -1,0 +1,58 @@
+"""What a run tells while it goes on; `console` shows it, tests record it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+
+@dataclass(frozen=True)
+class EpochRow:
+    """What one epoch reached; a line of metrics.jsonl. Validation is None without a val split."""
+
+    epoch: int
+    lr: float
+    train_loss: float
+    train_accuracy: float
+    val_loss: float | None
+    val_top1: float | None
+    val_balanced_accuracy: float | None
+
+
+@dataclass(frozen=True)
+class StepDone:
+    """Progress inside an epoch: running means of the epoch, speed, and time left in the run."""
+
+    epoch: int
+    step: int
+    num_steps: int
+    loss: float
+    accuracy: float
+    clips_per_second: float
+    seconds_left: float
+
+
+@dataclass(frozen=True)
+class EpochDone:
+    """An epoch is over, its row written and its weights saved; `best` if it is the best so far."""
+
+    row: EpochRow
+    best: bool
+
+
+@dataclass(frozen=True)
+class Notice:
+    """Something the user should know: a decision taken, a video left out."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class CheckProgress:
+    """How many videos have been decoded before training starts."""
+
+    done: int
+    total: int
+
+
+Event: TypeAlias = CheckProgress | StepDone | EpochDone | Notice

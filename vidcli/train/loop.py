@@ -1,0 +1,348 @@
+"""The optimisation loop: steps, validation, saving, and going on where it stopped.
+
+Everything that a run draws at random comes from its seed and its position (epoch, video), and
+everything else that matters is in the resume state. On a CPU a run that was stopped and resumed
+therefore ends with the same weights, bit for bit, as one that was not.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from vidcli import checkpoint as files
+from vidcli.checkpoint import Checkpoint
+from vidcli.config import Config, config_to_yaml
+from vidcli.data.dataset import ClipDataset
+from vidcli.data.frames import FrameSource
+from vidcli.data.loader import Batch, epoch_order, iter_batches, num_workers
+from vidcli.data.manifest import VideoItem, class_names_of, fingerprint, manifest_text
+from vidcli.data.splits import of_split
+from vidcli.errors import CheckpointError, DataError, TrainError
+from vidcli.evaluate import evaluate
+from vidcli.models import build_model, unused_settings
+from vidcli.predict import Predictor
+from vidcli.train.events import EpochDone, EpochRow, Event, Notice, StepDone
+from vidcli.train.schedule import autocast_dtype, build_optimizer, learning_rate
+from vidcli.transforms import sided_class_names
+
+
+@dataclass
+class _Totals:
+    """Sums over the steps of an epoch."""
+
+    loss: float = 0.0
+    num_correct: int = 0
+    num_clips: int = 0
+
+    @property
+    def mean_loss(self) -> float:
+        return self.loss / max(1, self.num_clips)
+
+    @property
+    def accuracy(self) -> float:
+        return self.num_correct / max(1, self.num_clips)
+
+
+class Trainer:
+    """One run: its model, its position, and its directory."""
+
+    def __init__(
+        self,
+        config: Config,
+        items: Sequence[VideoItem],
+        source: FrameSource,
+        run: Path,
+        device: torch.device,
+        on_event: Callable[[Event], None],
+    ) -> None:
+        """Build the model; nothing is written before `describe` or `train`.
+
+        Args:
+            config: all settings.
+            items: the usable videos, each with its split.
+            source: where frames come from.
+            run: an existing, writable folder.
+            device: where to compute.
+            on_event: told what happens, while it happens.
+        """
+        self.config, self._settings, self._run, self._device = config, config.train, run, device
+        self._on_event = on_event
+        self.class_names = class_names_of(of_split(items, "train"))
+        self._val_items = of_split(items, "val")
+        self._dataset = ClipDataset(
+            of_split(items, "train"), self.class_names, config, self._decide_flip(), source
+        )
+        torch.manual_seed(self._settings.seed)
+        self.model = build_model(config.model, len(self.class_names)).to(device)
+        self._optimizer = build_optimizer(self.model, self._settings)
+        self._predictor = Predictor(self.model, config, self.class_names, device, source)
+        self._autocast = autocast_dtype(self._settings, device)
+        self._fingerprint = fingerprint(item for item in items if item.split != "test")
+        self._num_steps = math.ceil(len(self._dataset) / self._settings.batch_size)
+        self._epoch, self._step, self._totals = 0, 0, _Totals()
+        self._rows: list[EpochRow] = []
+        self._best: tuple[float, float] | None = None
+        self._stale_epochs = 0
+        self._failed_videos: set[str] = set()
+        self._saved_at = time.monotonic()
+        self._interrupted = False
+        for name in unused_settings(config.model):
+            text = f"{name} has no effect with {config.model.backbone} and {config.model.head}"
+            self._on_event(Notice(text))
+
+    def describe(self, items: Sequence[VideoItem]) -> None:
+        """Write the settings and the splits of a new run; one that goes on has them."""
+        files.write_text(self._run / files.CONFIG_FILE, config_to_yaml(self.config))
+        files.write_text(self._run / files.SPLITS_FILE, manifest_text(items))
+
+    def restore(self) -> None:
+        """Go back to the state that the run directory holds.
+
+        Raises:
+            CheckpointError: there is none, or it is of another model or data set.
+        """
+        path = self._run / files.RESUME_FILE
+        state = files.load_resume(path)
+        try:
+            if state["fingerprint"] != self._fingerprint:
+                raise CheckpointError(
+                    f"{path}: belongs to other data; the videos of {files.SPLITS_FILE} have changed since. "
+                    "Bring them back as they were, or start a new run"
+                )
+            self.model.load_state_dict(state["model"])
+            self._optimizer.load_state_dict(state["optimizer"])
+            torch.set_rng_state(state["rng"])
+            if self._device.type == "cuda" and state["cuda_rng"] is not None:
+                torch.cuda.set_rng_state(state["cuda_rng"], self._device)
+            self._epoch, self._step = state["epoch"], state["step"]
+            self._totals = _Totals(**state["totals"])
+            self._rows = [EpochRow(**row) for row in state["rows"]]
+            self._best = tuple(state["best"]) if state["best"] is not None else None
+            self._stale_epochs = state["stale_epochs"]
+            self._failed_videos = set(state["failed_videos"])
+        except (KeyError, TypeError, RuntimeError, ValueError) as error:
+            raise CheckpointError(f"{path}: does not fit this run ({error})") from error
+
+    def train(self) -> list[EpochRow]:
+        """Run the epochs that are left and return the rows of all.
+
+        Raises:
+            KeyboardInterrupt: Ctrl-C; the state has been saved first.
+            TrainError: the loss is no longer a number.
+        """
+        with self._deferred_interrupt():
+            while self._epoch < self._settings.epochs and not self._stopped_early():
+                self._train_epoch()
+                self._finish_epoch()
+        return self._rows
+
+    def _train_epoch(self) -> None:
+        self.model.train()
+        started, done_before = time.monotonic(), self._totals.num_clips
+        order = epoch_order(len(self._dataset), self._settings.seed, self._epoch)
+        batches = iter_batches(
+            self._dataset,
+            order,
+            self._epoch,
+            self._settings.batch_size,
+            num_workers(self.config.data.workers),
+            first=self._step,
+        )
+        with closing(batches):
+            for batch in batches:
+                self._report_failures(batch)
+                if batch.indices:
+                    self._train_step(batch)
+                self._step += 1
+                seconds = time.monotonic() - started
+                speed = (self._totals.num_clips - done_before) / max(seconds, 1e-9)
+                self._on_event(
+                    StepDone(
+                        self._epoch + 1,
+                        self._step,
+                        self._num_steps,
+                        self._totals.mean_loss,
+                        self._totals.accuracy,
+                        speed,
+                        self._seconds_left(speed),
+                    )
+                )
+                self._save_if_due()
+
+    def _train_step(self, batch: Batch) -> None:
+        position = self._epoch * self._num_steps + self._step
+        rate = learning_rate(self._settings, position, self._num_steps)
+        for group in self._optimizer.param_groups:
+            group["lr"] = rate
+        labels_B = batch.labels_B.to(self._device)
+        with torch.autocast(
+            self._device.type, dtype=self._autocast or torch.bfloat16, enabled=self._autocast is not None
+        ):
+            logits_BK = self.model(batch.clips_BTCHW.to(self._device))
+        loss = functional.cross_entropy(
+            logits_BK.float(), labels_B, label_smoothing=self._settings.label_smoothing
+        )
+        value = float(loss.detach())
+        if not math.isfinite(value):
+            names = "\n".join(str(self._dataset.items[index].path) for index in batch.indices)
+            raise TrainError(
+                f"the loss became {value} in epoch {self._epoch + 1}, step {self._step + 1}. Lower train.lr "
+                f"(now {self._settings.lr:g}) or set train.grad_clip; the videos of this batch:\n{names}"
+            )
+        self._optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        if self._settings.grad_clip:
+            nn.utils.clip_grad_norm_(self.model.parameters(), self._settings.grad_clip)
+        self._optimizer.step()
+        self._totals.loss += value * len(batch.indices)
+        self._totals.num_correct += int((logits_BK.detach().argmax(-1) == labels_B).sum())
+        self._totals.num_clips += len(batch.indices)
+
+    def _finish_epoch(self) -> None:
+        row = self._validate()
+        # Ties in accuracy go to the smaller loss. Without validation the last epoch is the best.
+        score = (
+            (row.val_top1, -row.val_loss)
+            if row.val_top1 is not None and row.val_loss is not None
+            else (float(row.epoch), 0.0)
+        )
+        best = self._best is None or score > self._best
+        self._best = score if best else self._best
+        self._stale_epochs = 0 if best else self._stale_epochs + 1
+        self._rows.append(row)
+        self._epoch, self._step, self._totals = self._epoch + 1, 0, _Totals()
+        self._save_model(files.LAST_FILE, row)
+        if best:
+            self._save_model(files.MODEL_FILE, row)
+        lines = "".join(json.dumps(asdict(row)) + "\n" for row in self._rows)
+        files.write_text(self._run / files.METRICS_FILE, lines)
+        self._save_resume()
+        self._on_event(EpochDone(row, best))
+        self._stop_if_interrupted()
+
+    def _validate(self) -> EpochRow:
+        val_loss = val_top1 = val_balanced = None
+        if self._val_items:
+            predictions = []
+            with closing(self._predictor.predict_many(self._val_items)) as predicted:
+                for prediction in predicted:
+                    predictions.append(prediction)
+                    self._save_if_due()
+            scores = evaluate(predictions, [item.label for item in self._val_items], self.class_names)
+            val_loss, val_top1, val_balanced = scores.loss, scores.top1, scores.balanced_accuracy
+            if val_loss is None or not math.isfinite(val_loss):
+                reason = next((p.error for p in predictions if p.error is not None), f"loss {val_loss}")
+                raise TrainError(
+                    f"not one validation video could be scored in epoch {self._epoch + 1} ({reason}); no "
+                    f"model of this epoch is saved. If training diverged, lower train.lr (now "
+                    f"{self._settings.lr:g}) or set train.grad_clip"
+                )
+        last_step = (self._epoch + 1) * self._num_steps - 1
+        return EpochRow(
+            epoch=self._epoch + 1,
+            lr=learning_rate(self._settings, last_step, self._num_steps),
+            train_loss=self._totals.mean_loss,
+            train_accuracy=self._totals.accuracy,
+            val_loss=val_loss,
+            val_top1=val_top1,
+            val_balanced_accuracy=val_balanced,
+        )
+
+    def _report_failures(self, batch: Batch) -> None:
+        for failure in batch.failures:
+            if failure.path not in self._failed_videos:
+                self._failed_videos.add(failure.path)
+                self._on_event(Notice(f"left out of this epoch: {failure}"))
+        if len(self._failed_videos) > self.config.data.max_unusable * len(self._dataset):
+            self._save_resume()
+            raise DataError(
+                f"{len(self._failed_videos)} of {len(self._dataset)} training videos can no longer be "
+                f"decoded, more than data.max_unusable={self.config.data.max_unusable:g} allows: "
+                + ", ".join(sorted(self._failed_videos)[:10])
+            )
+
+    def _decide_flip(self) -> bool:
+        if self.config.augment.flip != "auto":
+            return self.config.augment.flip == "on"
+        sided = sided_class_names(self.class_names)
+        if sided:
+            self._on_event(
+                Notice(
+                    f"clips are not mirrored: class names tell a side ({', '.join(sided[:4])}); "
+                    "augment.flip=on mirrors all the same"
+                )
+            )
+        return not sided
+
+    def _stopped_early(self) -> bool:
+        return bool(self._settings.patience) and self._stale_epochs >= self._settings.patience
+
+    def _seconds_left(self, clips_per_second: float) -> float:
+        clips_done = self._epoch * len(self._dataset) + self._totals.num_clips
+        clips_left = self._settings.epochs * len(self._dataset) - clips_done
+        return clips_left / max(clips_per_second, 1e-9)
+
+    def _save_model(self, name: str, row: EpochRow) -> None:
+        metrics = {key: value for key, value in asdict(row).items() if key != "lr"}
+        saved = Checkpoint(self.model.state_dict(), self.config, self.class_names, metrics, self._fingerprint)
+        files.save_checkpoint(self._run / name, saved)
+
+    def _save_if_due(self) -> None:
+        if self._interrupted or time.monotonic() - self._saved_at > 60 * self._settings.checkpoint_minutes:
+            self._save_resume()
+        self._stop_if_interrupted()
+
+    def _save_resume(self) -> None:
+        state: dict[str, Any] = {
+            "fingerprint": self._fingerprint,
+            "model": self.model.state_dict(),
+            "optimizer": self._optimizer.state_dict(),
+            "rng": torch.get_rng_state(),
+            "cuda_rng": torch.cuda.get_rng_state(self._device) if self._device.type == "cuda" else None,
+            "epoch": self._epoch,
+            "step": self._step,
+            "totals": asdict(self._totals),
+            "rows": [asdict(row) for row in self._rows],
+            "best": list(self._best) if self._best is not None else None,
+            "stale_epochs": self._stale_epochs,
+            "failed_videos": sorted(self._failed_videos),
+        }
+        files.save_resume(self._run / files.RESUME_FILE, state)
+        self._saved_at = time.monotonic()
+
+    def _stop_if_interrupted(self) -> None:
+        if self._interrupted:
+            self._on_event(Notice(f"interrupted; go on with `vidcli train --resume {self._run}`"))
+            raise KeyboardInterrupt
+
+    @contextmanager
+    def _deferred_interrupt(self) -> Iterator[None]:
+        """Let the first Ctrl-C wait for the end of the step, so that no half-made update is saved."""
+        if threading.current_thread() is not threading.main_thread():
+            yield  # Python delivers signals to the main thread only
+            return
+
+        def note(signum: int, frame: FrameType | None) -> None:
+            if self._interrupted:
+                raise KeyboardInterrupt
+            self._interrupted = True
+
+        previous = signal.signal(signal.SIGINT, note)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, previous)

@@ -1,0 +1,187 @@
+"""A run from its data to its directory: start one, go on with one, or only say what it would do."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from vidcli import checkpoint as files
+from vidcli.config import Config, load_config
+from vidcli.data.check import check_videos, failures_csv
+from vidcli.data.manifest import SPLITS, VideoItem, class_names_of, find_unused, load_items
+from vidcli.data.splits import assign_splits, of_split
+from vidcli.errors import CheckpointError, DataError, VideoError
+from vidcli.models import build_model
+from vidcli.train.events import CheckProgress, EpochRow, Event, Notice
+from vidcli.train.loop import Trainer
+
+
+@dataclass(frozen=True)
+class RunPlan:
+    """What `--dry-run` tells: videos by class and split, and the size of the model."""
+
+    class_names: list[str]
+    num_videos: dict[str, dict[str, int]]
+    num_parameters: int
+    num_steps: int
+
+
+def start_run(
+    config: Config, data: Path, out: Path | None, device: torch.device, on_event: Callable[[Event], None]
+) -> tuple[Path, list[EpochRow]]:
+    """Train a new model on a data folder or manifest; return its run directory and epochs.
+
+    Raises:
+        DataError: the data cannot be trained on.
+        CheckpointError: the run directory exists already or cannot be written.
+    """
+    run = _create_run(out, config)
+    try:
+        items = plan_items(config, data, on_event)
+        # A model that cannot be built is refused before all videos are read, which may take long.
+        build_model(config.model, len(class_names_of(items)))
+        kept, failures, trainer = _build_trainer(config, items, run, device, on_event)
+        trainer.describe(kept)
+        if failures:
+            files.write_text(run / files.UNUSABLE_FILE, failures_csv(failures))
+    except BaseException:
+        _remove_if_empty(run)
+        raise
+    return run, trainer.train()
+
+
+def resume_run(
+    run: Path, device: torch.device, on_event: Callable[[Event], None]
+) -> tuple[Path, list[EpochRow]]:
+    """Go on with a run where its last saved state is; a finished run returns at once.
+
+    Raises:
+        CheckpointError: the directory is no run, or its state is damaged.
+        DataError: its videos are gone.
+    """
+    config = _config_of_run(run)
+    items = load_items(run / files.SPLITS_FILE, missing_ok=True)
+    _, _, trainer = _build_trainer(config, items, run, device, on_event)
+    trainer.restore()
+    return run, trainer.train()
+
+
+def epochs_of_run(run: Path) -> int:
+    """Return how many epochs a run goes on for.
+
+    Raises:
+        CheckpointError: the directory is no run that can go on.
+    """
+    return _config_of_run(run).train.epochs
+
+
+def plan_items(config: Config, data: Path, on_event: Callable[[Event], None]) -> list[VideoItem]:
+    """Read the data and give every video a split; tell what in the folder is passed over.
+
+    Raises:
+        DataError: no videos, fewer than two classes, or splits that cannot be.
+    """
+    items = load_items(data)
+    _require_two_classes(items)
+    for text in find_unused(data, items):
+        on_event(Notice(text))
+    return assign_splits(items, config.data)
+
+
+def plan_run(config: Config, data: Path, on_event: Callable[[Event], None]) -> RunPlan:
+    """Return what a run would do, without writing or decoding anything."""
+    items = plan_items(config, data, on_event)
+    class_names = class_names_of(of_split(items, "train"))
+    model = build_model(config.model, len(class_names))
+    counts = {
+        name: {split: sum(item.label == name for item in of_split(items, split)) for split in SPLITS}
+        for name in class_names
+    }
+    num_train = len(of_split(items, "train"))
+    return RunPlan(
+        class_names,
+        counts,
+        sum(parameter.numel() for parameter in model.parameters()),
+        config.train.epochs * -(-num_train // config.train.batch_size),
+    )
+
+
+def _config_of_run(run: Path) -> Config:
+    for name in (files.RESUME_FILE, files.CONFIG_FILE):
+        if not (run / name).is_file():
+            raise CheckpointError(
+                f"{run}: holds no {name}; expected the directory of a run that saved a state"
+            )
+    return load_config(str(run / files.CONFIG_FILE))
+
+
+def _build_trainer(
+    config: Config,
+    items: Sequence[VideoItem],
+    run: Path,
+    device: torch.device,
+    on_event: Callable[[Event], None],
+) -> tuple[list[VideoItem], list[VideoError], Trainer]:
+    """Decode the train and val videos once, leave out what cannot be, and build the trainer."""
+    learnt = [item for item in items if item.split in ("train", "val")]
+    checked = check_videos(learnt, config, lambda done, total: on_event(CheckProgress(done, total)))
+    for failure in checked.failures:
+        on_event(Notice(f"left out: {failure}"))
+    if checked.failures:
+        on_event(Notice(f"{len(checked.failures)} of {len(learnt)} videos cannot be used"))
+    usable = set(checked.usable)
+    kept = [item for item in items if item.split == "test" or item in usable]
+    _require_two_classes(of_split(kept, "train"))
+    return kept, checked.failures, Trainer(config, kept, checked.source, run, device, on_event)
+
+
+def _require_two_classes(items: Sequence[VideoItem]) -> None:
+    labels = class_names_of(items)
+    if len(labels) < 2:
+        raise DataError(
+            f"one class ({', '.join(labels)}); a classifier needs two or more, each in a folder of its own "
+            "or named in the manifest's label column"
+        )
+
+
+def _create_run(out: Path | None, config: Config) -> Path:
+    """Make the folder of a new run and return it.
+
+    Without `out` it is `runs/<date>_<time>_<backbone>_<head>`.
+    """
+    name = f"{time.strftime('%Y-%m-%d_%H-%M-%S')}_{config.model.backbone}_{config.model.head}"
+    run = out or files.RUNS_FOLDER / name
+    try:
+        if run.exists() and (not run.is_dir() or _is_taken(run)):
+            go_on = (
+                f", or go on with `vidcli train --resume {run}`"
+                if (run / files.RESUME_FILE).is_file()
+                else ""
+            )
+            raise CheckpointError(f"{run}: exists and is not an empty folder; choose another --out{go_on}")
+        run.mkdir(parents=True, exist_ok=True)
+        probe = run / ".writable"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise CheckpointError(f"{run}: cannot be written ({error.strerror}); choose another --out") from error
+    return run
+
+
+def _is_taken(run: Path) -> bool:
+    """Tell whether a folder holds more than the description of a run that saved nothing."""
+    descriptions = {files.CONFIG_FILE, files.SPLITS_FILE, files.UNUSABLE_FILE}
+    return any(path.name not in descriptions for path in run.iterdir())
+
+
+def _remove_if_empty(run: Path) -> None:
+    """Take back a folder in which nothing was written, so that the same --out works next time."""
+    with suppress(OSError):  # rmdir takes empty folders only
+        run.rmdir()
+        if run.parent == files.RUNS_FOLDER:
+            run.parent.rmdir()

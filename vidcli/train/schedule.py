@@ -1,0 +1,47 @@
+"""The update rule, the learning rate of every step, and the precision of the arithmetic."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from vidcli.config import TrainConfig
+
+
+def build_optimizer(model: nn.Module, settings: TrainConfig) -> torch.optim.Optimizer:
+    """Return AdamW or SGD; biases, norms and other vectors are not decayed."""
+    decayed: list[Tensor] = []
+    plain: list[Tensor] = []
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            (decayed if parameter.ndim >= 2 else plain).append(parameter)
+    groups = [
+        {"params": decayed, "weight_decay": settings.weight_decay},
+        {"params": plain, "weight_decay": 0.0},
+    ]
+    if settings.optimizer == "adamw":
+        return torch.optim.AdamW(groups, lr=settings.lr)
+    return torch.optim.SGD(groups, lr=settings.lr, momentum=settings.momentum, nesterov=settings.momentum > 0)
+
+
+def learning_rate(settings: TrainConfig, position: int, steps_per_epoch: int) -> float:
+    """Return the rate of step `position`, counted over the whole run.
+
+    A linear rise over `warmup_epochs`, then half a cosine down to zero.
+    """
+    num_steps = settings.epochs * steps_per_epoch
+    num_warmup = min(round(settings.warmup_epochs * steps_per_epoch), num_steps - 1)
+    if position < num_warmup:
+        return settings.lr * (position + 1) / num_warmup
+    progress = (position - num_warmup) / max(1, num_steps - num_warmup)
+    return settings.lr * 0.5 * (1 + math.cos(math.pi * progress))
+
+
+def autocast_dtype(settings: TrainConfig, device: torch.device) -> torch.dtype | None:
+    """Return the reduced precision to train in, or None for float32."""
+    wants_bfloat16 = settings.precision == "bfloat16" or (
+        settings.precision == "auto" and device.type == "cuda"
+    )
+    return torch.bfloat16 if wants_bfloat16 else None

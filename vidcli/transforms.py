@@ -1,0 +1,123 @@
+"""From uint8 frames (T, H, W, C) to the model's clip, float32 (T, C, H, W).
+
+The decoder scales (`decode_size`), this module crops, changes and normalises. Random changes are
+drawn once a clip, so that what moves between frames is the video, never the augmentation.
+
+    training    random window of at least `augment.crop_scale` of the area, mirrored, re-lit
+    otherwise   the centre window
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from vidcli.config import AugmentConfig, ClipConfig
+from vidcli.sampling import ClipSampler
+
+MEAN = (0.485, 0.456, 0.406)
+STD = (0.229, 0.224, 0.225)
+"""Channel statistics of ImageNet: what torchvision's backbones were trained with."""
+
+_CAMEL_CASE = re.compile(r"([a-z])([A-Z])")
+_SIDED_WORD = re.compile(
+    r"(?<![a-z])(left|right|(north|south)?(east|west)|(counter|anti)?clockwise)(ward)?s?(?![a-z])",
+    re.IGNORECASE,
+)
+
+
+def build_sampler(clip: ClipConfig) -> ClipSampler:
+    """Return the sampler that the settings describe; training asks it for one view."""
+    return ClipSampler(clip.length, clip.sampling, clip.stride_seconds, clip.views)
+
+
+def sided_class_names(class_names: Sequence[str]) -> list[str]:
+    """Return the class names that a mirrored clip could contradict."""
+    return [name for name in class_names if _SIDED_WORD.search(_CAMEL_CASE.sub(r"\1 \2", name))]
+
+
+class ClipTransform:
+    """Crop, augment and normalise the frames of one clip."""
+
+    def __init__(self, clip: ClipConfig, augment: AugmentConfig | None = None, flip: bool = False) -> None:
+        """Keep the settings.
+
+        Args:
+            clip: size, fit and crop of the frames.
+            augment: random changes; None for evaluation, which has none.
+            flip: whether half of the training clips are mirrored (`augment.flip` resolved).
+        """
+        self._height, self._width = clip.size
+        self._fit, self._crop_ratio = clip.fit, clip.crop_ratio
+        self._augment, self._flip = augment, flip
+        self._mean_C11 = torch.tensor(MEAN).view(3, 1, 1)
+        self._std_C11 = torch.tensor(STD).view(3, 1, 1)
+
+    def decode_size(self, height: int, width: int) -> tuple[int, int]:
+        """Return the size to decode an upright frame to: the clip's, plus what eval crops away."""
+        if self._fit == "stretch":
+            scale_y, scale_x = self._height / height, self._width / width
+        else:
+            scale_y = scale_x = max(self._height / height, self._width / width)
+        return (
+            max(self._height, round(height * scale_y / self._crop_ratio)),
+            max(self._width, round(width * scale_x / self._crop_ratio)),
+        )
+
+    def __call__(self, frames_THWC: np.ndarray, rng: np.random.Generator | None = None) -> Tensor:
+        """Return the clip, float32 (T, C, H, W).
+
+        Args:
+            frames_THWC: uint8, of the size that `decode_size` gave.
+            rng: draws the random changes of training; None gives the centre window.
+        """
+        training = rng is not None and self._augment is not None
+        top, left, height, width = self._window(
+            frames_THWC.shape[1], frames_THWC.shape[2], rng if training else None
+        )
+        window_THWC = np.ascontiguousarray(frames_THWC[:, top : top + height, left : left + width])
+        clip_TCHW = torch.from_numpy(window_THWC).permute(0, 3, 1, 2).float().div_(255)
+        if (height, width) != (self._height, self._width):
+            clip_TCHW = functional.interpolate(
+                clip_TCHW, (self._height, self._width), mode="bilinear", antialias=True
+            )
+        if training:
+            assert rng is not None
+            clip_TCHW = self._change(clip_TCHW, rng)
+        return clip_TCHW.sub_(self._mean_C11).div_(self._std_C11).contiguous()
+
+    def _window(
+        self, frame_height: int, frame_width: int, rng: np.random.Generator | None
+    ) -> tuple[int, int, int, int]:
+        """Return top, left, height, width of the part of the decoded frame that is used."""
+        if rng is None:
+            height, width = min(self._height, frame_height), min(self._width, frame_width)
+            return (frame_height - height) // 2, (frame_width - width) // 2, height, width
+        assert self._augment is not None
+        # The largest window of the clip's proportions, made smaller by the drawn share of its area.
+        scale = min(frame_height / self._height, frame_width / self._width)
+        scale *= float(np.sqrt(rng.uniform(self._augment.crop_scale, 1.0)))
+        height = min(frame_height, max(1, round(self._height * scale)))
+        width = min(frame_width, max(1, round(self._width * scale)))
+        top = int(rng.integers(frame_height - height + 1))
+        left = int(rng.integers(frame_width - width + 1))
+        return top, left, height, width
+
+    def _change(self, clip_TCHW: Tensor, rng: np.random.Generator) -> Tensor:
+        assert self._augment is not None
+        if self._flip and rng.random() < 0.5:
+            clip_TCHW = clip_TCHW.flip(-1)
+        if self._augment.brightness:
+            gain = 1 + float(rng.uniform(-self._augment.brightness, self._augment.brightness))
+            clip_TCHW = clip_TCHW.mul_(gain)
+        if self._augment.contrast:
+            # Around the mean of the whole clip: a mean a frame would add flicker.
+            gain = 1 + float(rng.uniform(-self._augment.contrast, self._augment.contrast))
+            mean = clip_TCHW.mean()
+            clip_TCHW = clip_TCHW.sub_(mean).mul_(gain).add_(mean)
+        return clip_TCHW.clamp_(0, 1)

@@ -1,0 +1,39 @@
+"""Files to frames and back: probe, decode, encode. The only importer of PyAV.
+
+Frames are uint8 (N, H, W, 3), RGB, upright. Times are seconds from the first frame.
+
+    container   open a file as a video and nothing else
+    probe       what it is, from its headers
+    marks       what the bytes of a packet say about who depends on it
+    lookahead   which packets hold the wanted frames
+    planned     jump, leave out, decode, stop
+    sequential  decode from the first frame on
+    decode      the wanted frames, exact either way
+    convert     to RGB, scaled, upright, in place
+    encode      frames to a file
+    limits      pixels, frames, seconds; a watch on calls that hang
+"""
+
+from vidcli.video.container import VIDEO_SUFFIXES
+from vidcli.video.convert import Frames, SizeRule
+from vidcli.video.decode import DecodedFrames, DecodeMode, Plan, decode_frames
+from vidcli.video.encode import encode_video, library_versions, repeat_video
+from vidcli.video.limits import MAX_PIXELS, DecodeLimits
+from vidcli.video.probe import VideoInfo, probe
+
+__all__ = [
+    "MAX_PIXELS",
+    "VIDEO_SUFFIXES",
+    "DecodeLimits",
+    "DecodeMode",
+    "DecodedFrames",
+    "Frames",
+    "Plan",
+    "SizeRule",
+    "VideoInfo",
+    "decode_frames",
+    "encode_video",
+    "library_versions",
+    "probe",
+    "repeat_video",
+]

@@ -1,0 +1,61 @@
+"""Decoded frames to RGB arrays: scaled and converted in one pass, set upright, written in place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeAlias
+
+import av.video.frame
+import av.video.reformatter
+import numpy as np
+import numpy.typing as npt
+
+from vidcli.video.probe import VideoInfo
+
+Frames: TypeAlias = npt.NDArray[np.uint8]
+SizeRule: TypeAlias = Callable[[int, int], tuple[int, int]]
+"""Given the upright height and width with square pixels, the height and width to decode to."""
+
+
+class Converter:
+    """Convert the frames of one video to upright RGB of one size.
+
+    Attributes:
+        shape: (H, W, 3) of every converted frame.
+    """
+
+    def __init__(self, info: VideoInfo, size: SizeRule | None) -> None:
+        self._reformatter = av.video.reformatter.VideoReformatter()
+        self._quarter_turns = -info.rotation // 90  # np.rot90 turns counter-clockwise
+        swapped = info.rotation in (90, 270)
+        self._height, self._width = info.height, info.width
+        if size is not None:
+            height, width = size(*info.upright_size)
+            self._height, self._width = (width, height) if swapped else (height, width)
+        upright = (self._width, self._height) if swapped else (self._height, self._width)
+        self.shape = (*upright, 3)
+
+    def convert_into(self, target: Frames, frame: av.video.frame.VideoFrame) -> None:
+        """Write `frame` to `target`, uint8 (H, W, 3).
+
+        swscale cannot be given our memory through PyAV, so there is one copy; it is made from a
+        buffer that is still in the cache, row padding and rotation undone on the way.
+        """
+        picture = self._reformatter.reformat(
+            frame,
+            width=self._width,
+            height=self._height,
+            format="rgb24",
+            src_color_range=frame.color_range,
+            interpolation="BILINEAR",
+            threads=1,
+        )
+        plane = picture.planes[0]
+        rows = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)
+        pixels = rows[: self._height, : self._width * 3].reshape(self._height, self._width, 3)
+        if not self._quarter_turns:
+            target[...] = pixels
+            return
+        turned = np.rot90(pixels, self._quarter_turns)
+        for channel in range(3):  # single bytes change layout three times faster than triples
+            target[..., channel] = turned[..., channel]

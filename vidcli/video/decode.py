@@ -1,0 +1,345 @@
+"""Decode the wanted frames of a video, exactly those that decoding it from end to end would show."""
+
+from __future__ import annotations
+
+import math
+import os
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, TypeAlias, get_args
+
+import av
+import av.container
+import numpy as np
+import numpy.typing as npt
+
+from vidcli.errors import VideoError
+from vidcli.sampling import TIMESTAMP_TOLERANCE_SECONDS, Seconds
+from vidcli.video.container import open_video, set_threads
+from vidcli.video.convert import Converter, Frames, SizeRule
+from vidcli.video.limits import Budget, DecodeLimits, watched
+from vidcli.video.lookahead import Distrusted, NotPlannable
+from vidcli.video.marks import marks_for
+from vidcli.video.planned import Deliver, PlannedDecoder, can_plan
+from vidcli.video.probe import VideoInfo, describe, measure_duration
+from vidcli.video.sequential import collect_span, collect_wanted, decode_from_start, refuse_truncated
+
+Plan: TypeAlias = Callable[[float], Seconds]
+"""Given the duration in seconds, the wanted moments in seconds from the first frame, any shape."""
+
+DecodeMode: TypeAlias = Literal["exact", "sequential", "keyframes", "fast"]
+"""What may be given up for speed; only `exact` and `sequential` give up nothing."""
+
+# More parts than threads even out that some take longer.
+_GROUPS_PER_THREAD = 8
+
+
+@dataclass(frozen=True)
+class DecodedFrames:
+    """Frames uint8 (N, H, W, 3) and when each starts, float64 (N,), in seconds from the first."""
+
+    frames: Frames
+    pts_seconds: Seconds
+    duration_seconds: float
+
+
+def decode_frames(
+    path: str | os.PathLike[str],
+    plan: Plan | None = None,
+    size: SizeRule | None = None,
+    start_seconds: float = 0.0,
+    end_seconds: float | None = None,
+    *,
+    mode: DecodeMode = "exact",
+    num_threads: int = 1,
+    limits: DecodeLimits | None = None,
+) -> DecodedFrames:
+    """Decode the frames that are shown at the moments of `plan`, in its order.
+
+    Args:
+        path: a local file.
+        plan: moments wanted, given the duration of the span; None decodes every frame once.
+        size: output height and width, given the upright ones; None keeps the coded pixels.
+        start_seconds: start of the span the plan counts from.
+        end_seconds: end of the span; None is the end of the video.
+        mode: `exact` decodes what the wanted frames need; `sequential` everything up to the last of
+            them, to the same effect. `keyframes` gives for each moment the last keyframe that
+            starts by then (with its own time), for videos of hours; a file whose keyframes cannot
+            be told is decoded exactly. `fast` leaves out the loop filter of H.264, HEVC, VP8 and
+            VP9: the right frames, but blockier, and worse the further from a keyframe.
+        num_threads: cores to use for this one file. Its groups of pictures are decoded side by
+            side; a file that is one group is decoded with FFmpeg's frame threads.
+        limits: what the file may cost; None is `DecodeLimits()`.
+
+    Returns:
+        One frame a wanted moment, flattened; frames and times count from the span's start.
+
+    Raises:
+        VideoError: no such file, not a video, damaged where frames are wanted, ending earlier
+            than its header says, beyond a limit, or a span that lies outside of it.
+    """
+    if mode not in get_args(DecodeMode):
+        raise ValueError(f"mode must be one of {get_args(DecodeMode)}, not {mode!r}")
+    if num_threads < 1:
+        raise ValueError("num_threads must be at least 1")
+    budget = Budget(path, limits or DecodeLimits())
+    request = _Request(budget, plan, size, start_seconds, end_seconds, mode)
+    with watched(budget):
+        if plan is None or mode == "sequential":
+            return _decode_sequential(request, num_threads)
+        try:
+            return _decode_planned(request, num_threads, is_trusting=True)
+        except Distrusted:
+            pass
+        except NotPlannable:
+            return _decode_sequential(request, num_threads)
+        try:
+            return _decode_planned(request, num_threads, is_trusting=False)
+        except NotPlannable:
+            return _decode_sequential(request, num_threads)
+
+
+class _Request:
+    """What the caller wants; the plan is asked once, for it may draw random moments."""
+
+    def __init__(
+        self,
+        budget: Budget,
+        plan: Plan | None,
+        size: SizeRule | None,
+        start_seconds: float,
+        end_seconds: float | None,
+        mode: DecodeMode,
+    ) -> None:
+        self.budget = budget
+        self.is_fast = mode == "fast"
+        self.only_keyframes = mode == "keyframes"
+        self.size = size
+        self.start_seconds = start_seconds
+        self._plan = plan
+        self._end_seconds = end_seconds
+        self.has_end = end_seconds is not None
+        self._wanted: Seconds | None = None
+
+    def span_end(self, duration_seconds: float) -> float:
+        """Return the end of the span in seconds from the first frame."""
+        end = duration_seconds if self._end_seconds is None else min(self._end_seconds, duration_seconds)
+        if self.start_seconds > end or (self.start_seconds > 0 and self.start_seconds == end):
+            raise VideoError(
+                self.budget.path,
+                f"the span from {self.start_seconds:g} s lies outside the video, which ends at "
+                f"{duration_seconds:.2f} s",
+            )
+        return end
+
+    def wanted(self, end: float) -> Seconds | None:
+        """Return the wanted moments in seconds from the first frame; None is every frame."""
+        if self._plan is None:
+            return None
+        if self._wanted is None:
+            moments = np.ravel(self._plan(end - self.start_seconds)).astype(np.float64)
+            if not np.isfinite(moments).all():
+                raise ValueError("a plan must return finite moments")
+            self._wanted = moments
+        # A span is half-open: a moment at its end is answered with the last frame inside.
+        latest = end - 2 * TIMESTAMP_TOLERANCE_SECONDS if self.has_end else end
+        return np.minimum(self.start_seconds + self._wanted, latest)
+
+
+def _decode_sequential(request: _Request, num_threads: int) -> DecodedFrames:
+    with open_video(request.budget.path, request.budget, num_threads, is_fast=request.is_fast) as (
+        container,
+        stream,
+    ):
+        return _collect(request, container, stream)
+
+
+def _collect(
+    request: _Request, container: av.container.InputContainer, stream: av.VideoStream
+) -> DecodedFrames:
+    """Decode an open file from its first frame on."""
+    budget, start = request.budget, request.start_seconds
+    info, timed = decode_from_start(budget, container, stream)
+    end = request.span_end(info.duration_seconds)
+    converter = Converter(info, request.size)
+    wanted = request.wanted(end)
+    if wanted is None:
+        # Headers may end a little before the last frame; without an end, every frame is meant.
+        frames, seconds = collect_span(
+            budget, timed, converter, info, start, end if request.has_end else math.inf
+        )
+        return DecodedFrames(frames, seconds, end - start)
+    frames, seconds = collect_wanted(budget, timed, converter, wanted, info)
+    return DecodedFrames(frames, seconds - start, end - start)
+
+
+def _decode_planned(request: _Request, num_threads: int, is_trusting: bool) -> DecodedFrames:
+    """Decode only what the wanted frames need.
+
+    Args:
+        is_trusting: rely on the container's header and index; if that fails, try without.
+
+    Raises:
+        NotPlannable: the file does not keep to what planning relies on.
+    """
+    budget, start = request.budget, request.start_seconds
+    with open_video(budget.path, budget, lean=is_trusting, is_fast=request.is_fast) as (container, stream):
+        marks = marks_for(stream, request.only_keyframes)
+        if marks is None or not can_plan(container, stream, marks):
+            # Nothing was read yet, so that this file needs no second opening.
+            set_threads(stream, num_threads)
+            return _collect(request, container, stream)
+        decoder = PlannedDecoder(budget, container, stream, marks, seekable=is_trusting)
+        clock = _Clock(stream, decoder.find_origin())
+        duration = measure_duration(budget, container, stream, clock.origin_seconds)
+        end = request.span_end(duration)
+        wanted = request.wanted(end)
+        if wanted is None or not len(wanted):
+            raise NotPlannable("no moments are wanted")
+        limits, number_of_moment = np.unique(
+            [clock.limit_at(float(moment)) for moment in wanted], return_inverse=True
+        )
+        output = _Output(request, clock, duration, limits.tolist(), number_of_moment)
+        groups = decoder.group(output.limits, num_threads * _GROUPS_PER_THREAD) if num_threads > 1 else []
+        if len(groups) > 1:
+            last_pts = _decode_groups(request, output, groups, min(num_threads, len(groups)))
+        else:
+            set_threads(stream, num_threads)
+            last_pts = decoder.run(output.limits, output.sink(container, stream))
+        if last_pts is not None:
+            refuse_truncated(budget, output.info, clock.seconds_at(last_pts))
+        return DecodedFrames(output.frames, output.seconds - start, end - start)
+
+
+def _decode_groups(request: _Request, output: _Output, groups: list[range], num_threads: int) -> int | None:
+    """Decode groups of limits side by side, each thread with a container of its own."""
+    lasts: list[int] = []
+    failures: list[Exception] = []
+    remaining = iter(groups)
+    lock = threading.Lock()
+
+    def serve() -> None:
+        budget = request.budget
+        try:
+            with open_video(budget.path, budget, lean=True, is_fast=request.is_fast) as (container, stream):
+                marks = marks_for(stream, request.only_keyframes)
+                assert marks is not None
+                while not failures:
+                    with lock:
+                        group = next(remaining, None)
+                    if group is None:
+                        return
+                    decoder = PlannedDecoder(budget, container, stream, marks)
+                    sink = output.sink(container, stream, group.start)
+                    last = decoder.run(output.limits[group.start : group.stop], sink)
+                    if last is not None:
+                        lasts.append(last)
+        except (VideoError, NotPlannable) as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=serve, name="vidcli-decode") for _ in range(num_threads - 1)]
+    for thread in threads:
+        thread.start()
+    serve()
+    for thread in threads:
+        thread.join()
+    if failures:
+        raise failures[0]
+    return max(lasts, default=None)
+
+
+class _Clock:
+    """Presentation times of a stream, and seconds from its first frame."""
+
+    def __init__(self, stream: av.VideoStream, origin: int) -> None:
+        assert stream.time_base is not None
+        self._numerator = stream.time_base.numerator
+        self._denominator = stream.time_base.denominator
+        self.origin = origin
+        self.origin_seconds = origin * self._numerator / self._denominator
+
+    def seconds_at(self, pts: int) -> float:
+        """Return seconds from the first frame, to the last bit as the sequential decoder does."""
+        return pts * self._numerator / self._denominator - self.origin_seconds
+
+    def limit_at(self, moment: float) -> int:
+        """Return the latest presentation time of a frame that is shown at `moment` seconds."""
+        seconds = moment + TIMESTAMP_TOLERANCE_SECONDS + self.origin_seconds
+        limit = math.floor(seconds * self._denominator / self._numerator)
+        # Rounding must fall as it does where frames are compared one by one.
+        while self.seconds_at(limit + 1) - TIMESTAMP_TOLERANCE_SECONDS <= moment:
+            limit += 1
+        while self.seconds_at(limit) - TIMESTAMP_TOLERANCE_SECONDS > moment:
+            limit -= 1
+        return max(limit, self.origin)
+
+
+class _Output:
+    """The array that frames are converted into, made when the first one comes.
+
+    Attributes:
+        limits: ascending presentation times, each different; one frame is wanted for each.
+        info: what the video is.
+        frames: uint8 (N, H, W, 3), in the order of the wanted moments.
+        seconds: (N,) start of each frame in seconds from the first of the file.
+    """
+
+    info: VideoInfo
+    frames: Frames
+
+    def __init__(
+        self,
+        request: _Request,
+        clock: _Clock,
+        duration_seconds: float,
+        limits: list[int],
+        number_of_moment: npt.NDArray[np.intp],
+    ) -> None:
+        self.budget = request.budget
+        self.limits = limits
+        self.seconds = np.zeros(len(number_of_moment))
+        self._size = request.size
+        self._clock = clock
+        self._duration_seconds = duration_seconds
+        self._moments_of: list[list[int]] = [[] for _ in limits]
+        for moment, number in enumerate(number_of_moment.tolist()):
+            self._moments_of[number].append(moment)
+        self._lock = threading.Lock()
+        self._is_made = False
+
+    def sink(
+        self, container: av.container.InputContainer, stream: av.VideoStream, first_number: int = 0
+    ) -> Deliver:
+        """Return what takes the frames of one open file, whose limits start at `first_number`."""
+        converter: Converter | None = None
+        coded_size = stream.height, stream.width
+        last: tuple[int, int] | None = None  # presentation time and place of the last frame
+
+        def deliver(number: int, frame: av.VideoFrame) -> None:
+            nonlocal converter, last
+            if (frame.height, frame.width) != coded_size:
+                raise Distrusted("frames differ in size from what the header says")
+            if converter is None:
+                info = describe(self.budget, container, stream, frame, self._duration_seconds)
+                converter = Converter(info, self._size)
+                self._make(info, converter)
+            assert frame.pts is not None
+            for moment in self._moments_of[first_number + number]:
+                if last is None or last[0] != frame.pts:
+                    converter.convert_into(self.frames[moment], frame)
+                    last = frame.pts, moment
+                else:
+                    self.frames[moment] = self.frames[last[1]]
+                self.seconds[moment] = self._clock.seconds_at(frame.pts)
+
+        return deliver
+
+    def _make(self, info: VideoInfo, converter: Converter) -> None:
+        with self._lock:
+            if not self._is_made:
+                self.info = info
+                self.frames = np.empty((len(self.seconds), *converter.shape), np.uint8)
+                self._is_made = True
+            elif self.frames.shape[1:] != converter.shape or info.rotation != self.info.rotation:
+                raise NotPlannable("parts of the file differ in size or rotation")

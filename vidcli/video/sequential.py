@@ -1,0 +1,144 @@
+"""Decode a video from its first frame on: the plain way, which every file can take."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import av
+import av.container
+import numpy as np
+
+from vidcli.errors import VideoError
+from vidcli.sampling import TIMESTAMP_TOLERANCE_SECONDS, Seconds
+from vidcli.video.container import decode_stream, seconds_of
+from vidcli.video.convert import Converter, Frames
+from vidcli.video.limits import Budget
+from vidcli.video.probe import VideoInfo, describe
+
+_TRUNCATION_SECONDS = 1.0
+_TRUNCATION_SHARE = 0.05
+
+
+class TimedFrame(NamedTuple):
+    """A frame and its start in seconds from the first frame."""
+
+    seconds: float
+    frame: av.VideoFrame
+
+
+def decode_from_start(
+    budget: Budget, container: av.container.InputContainer, stream: av.VideoStream
+) -> tuple[VideoInfo, Iterator[TimedFrame]]:
+    """Return what the video is, and its frames with their times.
+
+    Raises:
+        VideoError: no frame can be decoded; from the iterator also for damage further on.
+    """
+    decoded = decode_stream(budget, container, stream)
+    first = next(decoded, None)
+    if first is None:
+        raise VideoError(budget.path, "holds a video stream without a single frame that can be decoded")
+    budget.check_size(first.height, first.width)
+    info = describe(budget, container, stream, first)
+    return info, _with_times(first, decoded, info)
+
+
+def _with_times(first: av.VideoFrame, rest: Iterator[av.VideoFrame], info: VideoInfo) -> Iterator[TimedFrame]:
+    """Pair each frame with its start in seconds from the first frame.
+
+    Where a timestamp is missing or does not grow, as in files with broken muxing, the frame is
+    placed one frame period after its predecessor.
+    """
+    origin = seconds_of(first) or 0.0
+    previous = 0.0
+    yield TimedFrame(previous, first)
+    for frame in rest:
+        stamp = seconds_of(frame)
+        seconds = previous if stamp is None else stamp - origin
+        previous = seconds if seconds > previous else previous + info.period_seconds
+        yield TimedFrame(previous, frame)
+
+
+def collect_span(
+    budget: Budget,
+    timed: Iterator[TimedFrame],
+    converter: Converter,
+    info: VideoInfo,
+    start: float,
+    end: float,
+) -> tuple[Frames, Seconds]:
+    """Convert every frame of a span, with the one that is shown when it starts.
+
+    Raises:
+        VideoError: damage, or a file that ends before its header says, before the span does.
+    """
+    kept: list[Frames] = []
+    seconds: list[float] = []
+
+    def keep(held: TimedFrame) -> None:
+        picture = np.empty(converter.shape, np.uint8)
+        converter.convert_into(picture, held.frame)
+        kept.append(picture)
+        seconds.append(max(0.0, held.seconds - start))
+
+    held = next(timed)
+    for following in timed:
+        if following.seconds >= end - TIMESTAMP_TOLERANCE_SECONDS:
+            break
+        if following.seconds > start + TIMESTAMP_TOLERANCE_SECONDS:
+            keep(held)
+        held = following
+    else:
+        refuse_truncated(budget, info, held.seconds)
+    keep(held)
+    return np.stack(kept), np.array(seconds)
+
+
+def collect_wanted(
+    budget: Budget, timed: Iterator[TimedFrame], converter: Converter, wanted: Seconds, info: VideoInfo
+) -> tuple[Frames, Seconds]:
+    """Convert the frame that is shown at each wanted moment; times count from the first frame.
+
+    Raises:
+        VideoError: damage, or a file that ends before its header says, before the last moment.
+    """
+    order = np.argsort(wanted, kind="stable")
+    pictures = np.empty((len(wanted), *converter.shape), np.uint8)
+    seconds = np.zeros(len(wanted))
+    held = next(timed)
+    position = 0
+
+    def keep_until(end: float) -> None:
+        nonlocal position
+        kept = None
+        while position < len(order) and wanted[order[position]] < end:
+            index = order[position]
+            if kept is None:
+                converter.convert_into(pictures[index], held.frame)
+            else:
+                pictures[index] = pictures[kept]
+            kept, seconds[index] = index, held.seconds
+            position += 1
+
+    for following in timed:
+        # `held` is shown until `following` starts.
+        keep_until(following.seconds - TIMESTAMP_TOLERANCE_SECONDS)
+        if position == len(order):
+            return pictures, seconds
+        held = following
+    refuse_truncated(budget, info, held.seconds)
+    keep_until(np.inf)
+    return pictures, seconds
+
+
+def refuse_truncated(budget: Budget, info: VideoInfo, last_seconds: float) -> None:
+    """Refuse a file that stops well before its header says, rather than repeat its last frame."""
+    period = 1 / info.fps if info.fps else 0.0
+    missing = info.duration_seconds - last_seconds - period
+    if missing > max(_TRUNCATION_SECONDS, _TRUNCATION_SHARE * info.duration_seconds) and missing > 2 * period:
+        raise VideoError(
+            budget.path,
+            f"ends after {last_seconds + period:.2f} s although its header says "
+            f"{info.duration_seconds:.2f} s: it is truncated",
+        )
