@@ -26,7 +26,7 @@ def few_videos(monkeypatch, tmp_path):
     few = partial(
         MotionDataOptions, num_train_per_class=2, num_val_per_class=1, num_test_per_class=1, video=look
     )
-    monkeypatch.setattr("vidcli.cli.commands.MotionDataOptions", few)
+    monkeypatch.setattr("vidcli.commands.motion.MotionDataOptions", few)
     monkeypatch.setenv("VIDCLI_CACHE", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
 

@@ -32,6 +32,7 @@ LAYERS = (
     ("train",),
     ("demo", "doctor", "report", "bench"),
     ("console",),
+    ("commands",),
     ("cli",),
     ("__main__",),
 )

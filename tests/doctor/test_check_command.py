@@ -10,7 +10,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from vidcli.cli import app
-from vidcli.cli.doctor import check
+from vidcli.commands.check import check
 from vidcli.console import Terminal, Verbosity
 from vidcli.data.manifest import load_items
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from vidcli import config as settings
-from vidcli import console
 from vidcli.checkpoint import write_text
-from vidcli.console import Terminal
+from vidcli.console import Terminal, print_json
+from vidcli.console.findings import finding_to_dict, print_findings
 from vidcli.data.manifest import manifest_text
 from vidcli.doctor import DataReport, check_data
 from vidcli.errors import ConfigError, DataError, VidcliError
@@ -29,10 +29,10 @@ def check(
         report = check_data(data, config, show)
     if form == "json":
         for finding in report.findings:
-            console.print_json(console.finding_to_dict(finding))
-        console.print_json({"summary": report.summary.to_dict()})
+            print_json(finding_to_dict(finding))
+        print_json({"summary": report.summary.to_dict()})
     else:
-        console.print_findings(terminal, report)
+        print_findings(terminal, report)
     if quarantine is not None:
         _write_quarantine(terminal, quarantine, report)
     return 1 if report.summary.num_found["error"] else 0

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from vidcli import console
 from vidcli.bench.decode import bench_decode
 from vidcli.bench.videos import make_bench_videos
-from vidcli.console import Terminal
+from vidcli.console import Terminal, print_json
+from vidcli.console.bench import describe_decode_row, print_decode_bench
 from vidcli.data.builtin import cache_folder
 from vidcli.predict import collect_videos
 
@@ -21,11 +21,11 @@ def decode(terminal: Terminal, videos: list[Path], rounds: int, as_json: bool) -
     for row in bench_decode(collect_videos(videos), rounds):
         rows.append(row)
         if as_json:
-            console.print_json(row)
+            print_json(row)
         elif "video" in row:
-            terminal.say(console.describe_decode_row(row))
+            terminal.say(describe_decode_row(row))
     *measured, summary = rows
     if not as_json:
-        console.print_decode_bench(terminal, measured, summary)
+        print_decode_bench(terminal, measured, summary)
     has_failed = any("error" in row for row in measured)
     return 1 if has_failed or summary["exact"] is False else 0

@@ -1,0 +1,33 @@
+"""Signatures of the `bench` commands."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vidcli.cli.app import app, open_terminal
+
+_bench = typer.Typer(no_args_is_help=True, help="Measure how fast the parts are, beside the best of others.")
+app.add_typer(_bench, name="bench")
+
+
+@_bench.command("decode")
+def bench_decode(
+    ctx: typer.Context,
+    videos: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            metavar="[VIDEO]...",
+            help="Video files and folders of them; without any, videos made for this, half a gigabyte.",
+            show_default=False,
+        ),
+    ] = None,
+    rounds: Annotated[int, typer.Option(min=1, help="Turns of each decoder; medians count.")] = 5,
+    as_json: Annotated[bool, typer.Option("--json", help="Print an object a row, the summary last.")] = False,
+) -> None:
+    """Compare decoding with torchcodec, decord and OpenCV, and check every frame bit for bit."""
+    from vidcli.commands import bench
+
+    raise typer.Exit(bench.decode(open_terminal(ctx), videos or [], rounds, as_json))

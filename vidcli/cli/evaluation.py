@@ -1,0 +1,35 @@
+"""Signature of `eval`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vidcli.cli.app import app, open_terminal
+from vidcli.cli.options import DeviceOption, ModelOption
+
+
+@app.command("eval")
+def evaluate(
+    ctx: typer.Context,
+    data: Annotated[
+        Path | None,
+        typer.Argument(help="Folder or manifest; without it, the data of the run.", show_default=False),
+    ] = None,
+    model: ModelOption = None,
+    split: Annotated[str, typer.Option(help="train, val, test, or all.")] = "test",
+    device: DeviceOption = "auto",
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder for predictions, scores and confusion matrix; without it, eval-SPLIT in the run."
+        ),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Measure a model on labelled videos."""
+    from vidcli.commands import evaluation
+
+    raise typer.Exit(evaluation.evaluate(open_terminal(ctx), data, model, split, device, out, as_json))

@@ -1,0 +1,54 @@
+"""Options that several commands have."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+class OutputFormat(str, Enum):
+    """How predictions are written."""
+
+    table = "table"
+    json = "json"
+    csv = "csv"
+
+
+class ReportFormat(str, Enum):
+    """How a report is written."""
+
+    table = "table"
+    json = "json"
+
+
+ConfigOption = Annotated[
+    str | None,
+    typer.Option("--config", metavar="RECIPE", help="Recipe: a YAML file, or the name of a built-in one."),
+]
+
+
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Change a setting, as in train.lr=3e-4; `vidcli settings` lists them.",
+    ),
+]
+
+
+DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")]
+
+
+ModelOption = Annotated[
+    Path | None,
+    typer.Option(
+        help="Run directory or model file; without it VIDCLI_MODEL, then the newest run.",
+    ),
+]
+
+
+OutOption = Annotated[Path | None, typer.Option(help="Run directory to make; without it, one under runs/.")]

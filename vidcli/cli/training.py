@@ -1,0 +1,47 @@
+"""Signature of `train`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vidcli.cli.app import app, open_terminal
+from vidcli.cli.options import ConfigOption, DeviceOption, OutOption, SetOption
+
+
+@app.command()
+def train(
+    ctx: typer.Context,
+    data: Annotated[
+        Path | None,
+        typer.Argument(
+            help="Folder with one folder a class (also under train/ val/ test/), or a CSV or TSV manifest. "
+            "Without it, the built-in motion videos. With --resume: the run to go on with.",
+            show_default=False,
+        ),
+    ] = None,
+    config: ConfigOption = None,
+    assignments: SetOption = None,
+    out: OutOption = None,
+    device: DeviceOption = "auto",
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with a run; without DATA, the newest.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show splits, settings and size; do nothing.")
+    ] = False,
+) -> None:
+    """Train a classifier on a folder or manifest of videos."""
+    from vidcli.commands import training
+
+    terminal = open_terminal(ctx)
+    if resume:
+        if config or assignments or out or dry_run:
+            raise typer.BadParameter(
+                "--resume takes settings and place from the run: no --config, --set, --out, --dry-run"
+            )
+        training.resume(terminal, data, device)
+    else:
+        training.train(terminal, data, config, assignments or [], out, device, dry_run)

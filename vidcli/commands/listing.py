@@ -1,0 +1,37 @@
+"""What `vidcli models` and `vidcli settings` do."""
+
+from __future__ import annotations
+
+from vidcli import config as settings
+from vidcli.console import Terminal
+from vidcli.console.tables import print_rows
+from vidcli.models import describe_backbones, describe_heads
+
+
+def list_models(terminal: Terminal) -> None:
+    """Run `vidcli models`."""
+    print_rows(
+        terminal,
+        "frame backbones (model.backbone), cost of one 224x224 frame",
+        ("name", "parameters", "GMACs", "what it is"),
+        [
+            (row.name, f"{row.parameters:,}", f"{row.gmacs_per_frame:.3f}", row.description)
+            for row in describe_backbones()
+        ],
+    )
+    print_rows(
+        terminal,
+        "heads (model.head), cost of one clip with the default settings",
+        ("name", "parameters", "GMACs", "what it is"),
+        [
+            (row.name, f"{row.parameters:,}", f"{row.gmacs_per_clip:.6f}", row.description)
+            for row in describe_heads()
+        ],
+    )
+
+
+def list_settings(terminal: Terminal) -> None:
+    """Run `vidcli settings`."""
+    print_rows(terminal, "settings (--set KEY=VALUE)", settings.Setting._fields, settings.iter_settings())
+    recipes = [(path.stem, settings.recipe_title(path)) for path in settings.builtin_recipes()]
+    print_rows(terminal, "recipes (--config NAME)", ("name", "what it is for"), recipes)

@@ -1,0 +1,34 @@
+"""The settings of a run, from defaults, recipe and `--set`; a run stores them fully resolved."""
+
+from __future__ import annotations
+
+from vidcli.config.listing import Setting, iter_settings
+from vidcli.config.loading import config_from_dict, config_to_dict, config_to_yaml, load_config
+from vidcli.config.recipes import builtin_recipes, find_recipe, recipe_folder, recipe_title
+from vidcli.config.sections import (
+    AugmentConfig,
+    ClipConfig,
+    Config,
+    DataConfig,
+    ModelConfig,
+    TrainConfig,
+)
+
+__all__ = [
+    "AugmentConfig",
+    "ClipConfig",
+    "Config",
+    "DataConfig",
+    "ModelConfig",
+    "Setting",
+    "TrainConfig",
+    "builtin_recipes",
+    "config_from_dict",
+    "config_to_dict",
+    "config_to_yaml",
+    "find_recipe",
+    "iter_settings",
+    "load_config",
+    "recipe_folder",
+    "recipe_title",
+]

@@ -1,0 +1,186 @@
+"""The settings of a run: typed, with defaults and ranges.
+
+Every setting has a default, a range and one sentence, which `vidcli settings` prints.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
+
+from vidcli.sampling import SamplingMode
+
+
+class Section(BaseModel):
+    """Settings under one name; unknown ones are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, protected_namespaces=())
+
+
+MIN_PIXELS, MAX_PIXELS = 16, 1024
+
+
+def _parse_size(value: object) -> object:
+    """Accept 112, "112", "64x112" (height x width) or [64, 112]."""
+    if isinstance(value, str):
+        match = re.fullmatch(r"\s*(\d+)\s*(?:[x×]\s*(\d+)\s*)?", value)
+        sides: list[Any] = [int(side) for side in match.groups() if side] if match else []
+    elif isinstance(value, (list, tuple)):
+        sides = list(value)
+    else:
+        sides = [value]
+    if len(sides) not in (1, 2) or not all(isinstance(side, (int, float)) for side in sides):
+        raise ValueError("expected pixels such as 112, or HEIGHTxWIDTH such as 64x112")
+    if not all(MIN_PIXELS <= side <= MAX_PIXELS and side == int(side) for side in sides):
+        raise ValueError(f"expected whole pixels from {MIN_PIXELS} to {MAX_PIXELS} a side")
+    return int(sides[0]), int(sides[-1])
+
+
+def _parse_word(value: object) -> object:
+    """Undo YAML 1.1, which reads the words on and off as truth values."""
+    return {True: "on", False: "off"}[value] if isinstance(value, bool) else value
+
+
+FrameSize = Annotated[
+    tuple[int, int],
+    BeforeValidator(_parse_size),
+    PlainSerializer(lambda size: f"{size[0]}x{size[1]}", return_type=str),
+]
+
+
+class ClipConfig(Section):
+    """Which frames the model sees, and how large. The same in training, eval and predict."""
+
+    length: int = Field(16, ge=1, le=512, description="Frames a clip.")
+    size: FrameSize = Field(
+        (112, 112), description="Pixels of a frame: one number for a square, or HEIGHTxWIDTH."
+    )
+    fit: Literal["crop", "stretch"] = Field(
+        "crop",
+        description="crop keeps the proportions and cuts what is outside; stretch keeps the whole frame.",
+    )
+    crop_ratio: float = Field(
+        1.0, ge=0.5, le=1.0, description="Share of the scaled frame that eval keeps (0.875: 224 of 256)."
+    )
+    sampling: SamplingMode = Field(
+        "segments", description="segments covers the whole video; dense takes neighbouring frames."
+    )
+    stride_seconds: float = Field(0.1, gt=0, le=60, description="Seconds between the frames of a dense clip.")
+    views: int = Field(1, ge=1, le=100, description="Clips a video in eval and predict, averaged.")
+
+
+class DataConfig(Section):
+    """How videos become splits and batches."""
+
+    val_fraction: float = Field(
+        0.15, ge=0, lt=0.9, description="Share of the training videos held out when there is no val split."
+    )
+    test_fraction: float = Field(
+        0.15, ge=0, lt=0.9, description="Share of all videos held out when there is no test split."
+    )
+    split_seed: int = Field(
+        0, ge=0, description="Seed of the automatic split; train.seed leaves the split alone."
+    )
+    max_unusable: float = Field(
+        0.1, ge=0, le=1, description="Share of undecodable videos above which the run stops."
+    )
+    cache: Annotated[Literal["auto", "memory", "off"], BeforeValidator(_parse_word)] = Field(
+        "auto",
+        description="memory keeps decoded frames after the first epoch; auto does when they fit.",
+    )
+    cache_gib: float = Field(4.0, gt=0, le=4096, description="Memory the frame cache may take, in GiB.")
+    decode: Literal["exact", "keyframes", "fast"] = Field(
+        "exact",
+        description="keyframes takes the nearest earlier keyframe, for hours of video; fast leaves out "
+        "the codec's deblocking; both give up exact frames.",
+    )
+    max_pixels: int = Field(
+        8192 * 8192, ge=256, description="Pixels of a coded frame above which a video is refused."
+    )
+    max_frames: int = Field(
+        0, ge=0, description="Frames decoded for one video above which it is refused; 0 is no limit."
+    )
+    max_seconds: float = Field(
+        3600.0, gt=0, description="Seconds of decoding after which a video is abandoned."
+    )
+    workers: int = Field(0, ge=0, le=256, description="Videos decoded at once; 0 takes the number of cores.")
+
+
+class AugmentConfig(Section):
+    """Random changes in training, drawn once a clip."""
+
+    crop_scale: float = Field(
+        1.0,
+        gt=0.05,
+        le=1,
+        description="Smallest share of the largest possible window that a random crop keeps.",
+    )
+    flip: Annotated[Literal["auto", "on", "off"], BeforeValidator(_parse_word)] = Field(
+        "auto", description="Mirror half of the clips; auto does unless class names contain a side."
+    )
+    brightness: float = Field(0.0, ge=0, le=1, description="Largest relative change of brightness.")
+    contrast: float = Field(0.0, ge=0, le=1, description="Largest relative change of contrast.")
+
+
+class ModelConfig(Section):
+    """Backbone, head and what is between."""
+
+    backbone: str = Field("compact_cnn", description="Frame network; `vidcli models` lists them.")
+    head: str = Field("gru", description="Sequence network; `vidcli models` lists them.")
+    pretrained: bool = Field(False, description="Start a torchvision backbone from its ImageNet weights.")
+    weights: str | None = Field(
+        None, description="Local file of backbone weights (.safetensors or .pth) to start from."
+    )
+    shift: Annotated[Literal["auto", "on", "off"], BeforeValidator(_parse_word)] = Field(
+        "auto",
+        description="Temporal shift: every residual block sees a part of its neighbour frames; auto does "
+        "where there are such blocks.",
+    )
+    frame_differences: bool = Field(
+        True, description="Give the backbone the change since the previous frame beside RGB."
+    )
+    grid: int = Field(2, ge=1, le=8, description="Cells a side of the feature grid that is kept a frame.")
+    width: int = Field(128, ge=8, le=4096, description="Features a frame given to the head.")
+    hidden: int = Field(128, ge=8, le=4096, description="Units of the head's layers.")
+    layers: int = Field(1, ge=1, le=24, description="Layers of a recurrent or transformer head.")
+    bidirectional: bool = Field(
+        False, description="Recurrent heads read the clip backwards as well as forwards."
+    )
+    attention_heads: int = Field(4, ge=1, le=64, description="Attention heads of a transformer head.")
+    dropout: float = Field(0.3, ge=0, lt=1, description="Share of features dropped in training.")
+
+
+class TrainConfig(Section):
+    """Optimisation."""
+
+    epochs: int = Field(40, ge=1, le=10_000, description="Passes over the training videos.")
+    batch_size: int = Field(16, ge=1, le=4096, description="Clips a step.")
+    optimizer: Literal["adamw", "sgd"] = Field("adamw", description="Update rule.")
+    lr: float = Field(1e-3, gt=0, le=10, description="Highest learning rate, reached after the warm-up.")
+    weight_decay: float = Field(0.05, ge=0, le=1, description="Decay of weights (not of biases and norms).")
+    momentum: float = Field(0.9, ge=0, lt=1, description="Momentum of sgd.")
+    warmup_epochs: float = Field(5.0, ge=0, description="Epochs of rising learning rate before the cosine.")
+    label_smoothing: float = Field(0.1, ge=0, lt=1, description="Probability given to the other classes.")
+    grad_clip: float = Field(5.0, ge=0, description="Largest gradient norm; 0 does not clip.")
+    seed: int = Field(0, ge=0, description="Seed of weights, order, sampling and augmentation.")
+    patience: int = Field(
+        0, ge=0, description="Epochs without a better validation before stopping; 0 never stops early."
+    )
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto", description="auto trains in bfloat16 on CUDA, float32 elsewhere."
+    )
+    checkpoint_minutes: float = Field(
+        10.0, gt=0, description="Minutes between saves inside an epoch; each epoch ends with one."
+    )
+
+
+class Config(Section):
+    """All settings of a run."""
+
+    clip: ClipConfig = ClipConfig()
+    data: DataConfig = DataConfig()
+    augment: AugmentConfig = AugmentConfig()
+    model: ModelConfig = ModelConfig()
+    train: TrainConfig = TrainConfig()

@@ -1,0 +1,52 @@
+"""What `vidcli bench` shows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from vidcli.console.terminal import Terminal
+from vidcli.console.text import format_times, plain, shorten_path
+
+
+def describe_decode_row(row: Mapping[str, Any]) -> str:
+    """Return one measurement of `bench decode` as a line."""
+    if "error" in row:
+        return f"{row['video']}: {row['error']}"
+    return f"{row['video']} {row['size']} {row['threads']} threads: {format_times(row['ratio'])}"
+
+
+def print_decode_bench(
+    terminal: Terminal, rows: Sequence[Mapping[str, Any]], summary: Mapping[str, Any]
+) -> None:
+    """Show what `bench decode` measured: milliseconds for 16 frames, and how many times faster."""
+    table = Table("video", "size", "threads", "vidcli ms", "fastest other", "ms", "ratio", "exact")
+    for column in (*table.columns[2:4], *table.columns[5:7]):
+        column.justify = "right"
+    for row in rows:
+        if "error" in row:
+            table.add_row(plain(shorten_path(row["video"])), plain(row["error"], "red"))
+            continue
+        times, peer = row["milliseconds"], row["fastest_peer"]
+        table.add_row(
+            plain(Path(row["video"]).name),
+            row["size"],
+            str(row["threads"]),
+            f"{times['vidcli']:.1f}",
+            peer or "–",
+            f"{times[peer]:.1f}" if peer else "–",
+            format_times(row["ratio"]),
+            "yes" if row["exact"] else Text("NO", "bold red"),
+        )
+    out = terminal.out
+    out.print(table)
+    out.print(f"short side 128, one thread   {format_times(summary['geomean_ratio'])}   (geometric mean)")
+    out.print(f"full size, one thread        {format_times(summary['geomean_full'])}")
+    out.print(f"one long video, all cores    {format_times(summary['geomean_parallel'])}")
+    out.print(f"worst of one thread          {format_times(summary['worst_ratio'])}")
+    for name, why in summary["absent"].items():
+        terminal.warn(f"{name} is not compared: {why}; pip install 'vidcli[bench]' brings the others")

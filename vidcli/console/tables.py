@@ -1,0 +1,33 @@
+"""Tables that several commands show."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from vidcli.console.terminal import Terminal
+
+
+def print_pairs(out: Console, pairs: Iterable[tuple[str, str]]) -> None:
+    """Print names and what belongs to them, in two columns without lines."""
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(no_wrap=True, style="bold")
+    grid.add_column()
+    for name, text in pairs:
+        grid.add_row(Text(name), Text(text))
+    out.print(grid)
+
+
+def print_rows(terminal: Terminal, title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print a table of plain strings."""
+    table = Table(title=title, title_justify="left")
+    cells = [tuple(row) for row in rows]
+    for name, column in zip(columns, zip(*cells, strict=True), strict=True):
+        are_numbers = all(cell[:1].isdigit() for cell in column)
+        table.add_column(name, justify="right" if are_numbers else "left")
+    for row in cells:
+        table.add_row(*(Text(cell) for cell in row))
+    terminal.out.print(table)

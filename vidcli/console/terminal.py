@@ -1,0 +1,102 @@
+"""The two streams of a command, and how much is said on them.
+
+Results go to stdout, everything else to stderr. Where stderr is no terminal there are no progress
+bars, only lines; NO_COLOR is honoured by rich itself.
+"""
+
+from __future__ import annotations
+
+import io
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
+from rich.text import Text
+
+from vidcli.console.text import json_line, plain
+
+
+class Verbosity(IntEnum):
+    """How much goes to stderr."""
+
+    QUIET = 0
+    NORMAL = 1
+    VERBOSE = 2
+
+
+@dataclass(frozen=True)
+class Terminal:
+    """The two streams, and how much to say."""
+
+    out: Console
+    err: Console
+    verbosity: Verbosity
+
+    @classmethod
+    def open(cls, verbosity: Verbosity) -> Terminal:
+        """Use the process's own streams."""
+        # A file name that is no valid text is shown with escapes, as Python does on stderr.
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(errors="backslashreplace")
+        return cls(Console(highlight=False), Console(stderr=True, highlight=False), verbosity)
+
+    def say(self, text: str = "") -> None:
+        """Tell the user something that is no result; nothing when quiet."""
+        if self.verbosity > Verbosity.QUIET:
+            self.err.print(plain(text), soft_wrap=True)
+
+    def detail(self, text: str) -> None:
+        """Tell what only --verbose asks for."""
+        if self.verbosity >= Verbosity.VERBOSE:
+            self.err.print(plain(text, "dim"), soft_wrap=True)
+
+    def warn(self, text: str) -> None:
+        """Name something that is not as the user may expect."""
+        if self.verbosity > Verbosity.QUIET:
+            self.err.print(Text("note: ", "yellow") + plain(text, "default"), soft_wrap=True)
+
+    def fail(self, text: str) -> None:
+        """Name one of many that failed, while the others go on."""
+        if self.verbosity > Verbosity.QUIET:
+            self.err.print(Text("failed: ", "red") + plain(text, "default"), soft_wrap=True)
+
+    @contextmanager
+    def counting(self, label: str, total: int | None = None) -> Iterator[Callable[[int, int], None]]:
+        """Show a bar while the body runs, where there is a terminal to show it on.
+
+        Args:
+            label: what is being done.
+            total: of how many; None until the first call tells.
+
+        Yields:
+            A function to call with the number done and of all.
+        """
+        if self.verbosity == Verbosity.QUIET or not self.err.is_terminal:
+            yield lambda done, total: None
+            return
+        with Progress(
+            SpinnerColumn(),
+            TextColumn(label),
+            BarColumn(bar_width=None),
+            MofNCompleteColumn(),  # knows what to show while the total is not known yet
+            console=self.err,
+            transient=True,
+        ) as progress:
+            task = progress.add_task("", total=total)
+            yield lambda done, total: progress.update(task, completed=done, total=total)
+
+
+def print_error(message: str) -> None:
+    """Print one clean message to stderr."""
+    console = Console(stderr=True, highlight=False)
+    console.print(Text("error: ", "bold red") + plain(message, "default"), soft_wrap=True)
+
+
+def print_json(value: Mapping[str, Any]) -> None:
+    """Print one JSON object on a line of its own."""
+    print(json_line(value, sys.stdout))

@@ -1,0 +1,65 @@
+"""How values are written: numbers, durations, paths, and text that came from outside."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TextIO
+
+from rich.text import Text
+
+_MAX_PATH_WIDTH = 40
+
+
+def plain(text: str, style: str = "") -> Text:
+    """Return text that says what it says: no markup, and no control codes out of a file's name."""
+    return Text("".join(c if c.isprintable() or c in "\n\t" else ascii(c)[1:-1] for c in text), style)
+
+
+def format_seconds(seconds: float) -> str:
+    """Return a duration as people read it: 42 s, 3 min 20 s, 1 h 05 min."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def format_ratio(value: float | None) -> str:
+    """Return a share such as 0.875; a dash where there is none."""
+    return "–" if value is None else f"{value:.3f}"
+
+
+def shorten_path(path: str) -> str:
+    """Return a path that leaves a table room for more: the name and its folder, if it is long."""
+    parts = Path(path).parts
+    return path if len(path) <= _MAX_PATH_WIDTH or len(parts) < 3 else str(Path("…", *parts[-2:]))
+
+
+def count_noun(count: int, noun: str) -> str:
+    """Return a number with its noun: 1 video, 2 videos."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
+def list_most_common(counts: Mapping[str, int], limit: int = 4) -> str:
+    """Return the first names of a count, which is ordered, and how many others there are."""
+    named = [f"{name} ({count})" for name, count in list(counts.items())[:limit]]
+    return ", ".join(named) + (
+        f" and {count_noun(len(counts) - limit, 'other')}" if len(counts) > limit else ""
+    )
+
+
+def format_times(ratio: float | None) -> str:
+    """Return how many times faster: 1.25x; a dash where nothing was compared."""
+    return "–" if ratio is None else f"{ratio:.2f}x"
+
+
+def json_line(value: Mapping[str, Any], stream: TextIO) -> str:
+    """Return JSON that stays JSON in the stream's encoding.
+
+    In UTF-8 only broken file names are escaped, by the stream itself, just as JSON would do it.
+    """
+    is_utf8 = (stream.encoding or "utf-8").lower().replace("-", "") == "utf8"
+    return json.dumps(value, ensure_ascii=not is_utf8)

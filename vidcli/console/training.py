@@ -1,0 +1,108 @@
+"""What `vidcli train` shows: a live line, an epoch a line, how it ended."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
+from rich.table import Table
+from rich.text import Text
+
+from vidcli.console.terminal import Terminal, Verbosity
+from vidcli.console.text import format_seconds
+from vidcli.data.manifest import SPLITS
+from vidcli.train import CheckProgress, EpochDone, EpochRow, Event, Notice, RunPlan, StepDone
+
+
+class TrainingView:
+    """Show the events of a run: a live line under the table of epochs, or a line an epoch."""
+
+    def __init__(self, terminal: Terminal, epochs: int) -> None:
+        """Show a run of `epochs` epochs."""
+        self._terminal, self._epochs = terminal, epochs
+        self._progress: Progress | None = None
+        self._task: TaskID | None = None
+
+    def __enter__(self) -> TrainingView:
+        if self._terminal.verbosity > Verbosity.QUIET and self._terminal.err.is_terminal:
+            self._progress = Progress(
+                SpinnerColumn(),
+                TextColumn("{task.description}"),
+                BarColumn(bar_width=12),
+                TextColumn("{task.fields[numbers]}"),
+                console=self._terminal.err,
+                transient=True,
+            )
+            self._progress.start()
+            self._task = self._progress.add_task("starting", total=None, numbers="")
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._progress is not None:
+            self._progress.stop()
+
+    def __call__(self, event: Event) -> None:
+        """Show one event."""
+        if isinstance(event, Notice):
+            self._terminal.warn(event.text)
+        elif isinstance(event, EpochDone):
+            self._terminal.say(self._epoch_line(event))
+        elif self._progress is not None and self._task is not None:
+            self._progress.update(self._task, **self._live(event))
+
+    def _live(self, event: CheckProgress | StepDone) -> dict[str, Any]:
+        if isinstance(event, CheckProgress):
+            return {
+                "description": "reading videos",
+                "completed": event.done,
+                "total": event.total,
+                "numbers": f"{event.done}/{event.total}",
+            }
+        return {
+            "description": f"epoch {event.epoch}/{self._epochs}",
+            "completed": event.step,
+            "total": event.num_steps,
+            "numbers": f"loss {event.loss:.3f}  acc {event.accuracy:.3f}  "
+            f"{event.clips_per_second:.0f} clips/s  {format_seconds(event.seconds_left)} left",
+        }
+
+    def _epoch_line(self, event: EpochDone) -> str:
+        row = event.row
+        width = len(str(self._epochs))
+        line = f"epoch {row.epoch:>{width}}/{self._epochs}  loss {row.train_loss:.3f}  "
+        line += f"acc {row.train_accuracy:.3f}"
+        if row.val_top1 is not None and row.val_loss is not None:
+            line += f"  val loss {row.val_loss:.3f}  val acc {row.val_top1:.3f}"
+        return line + ("  best" if event.best and row.val_top1 is not None else "")
+
+
+def print_run_summary(terminal: Terminal, run: Path, rows: Sequence[EpochRow]) -> None:
+    """Say how a run ended and what to type next."""
+    validated = [row for row in rows if row.val_top1 is not None and row.val_loss is not None]
+    if validated:
+        best = max(validated, key=lambda row: (row.val_top1 or 0.0, -(row.val_loss or 0.0)))
+        terminal.say(f"best validation accuracy {best.val_top1:.3f} in epoch {best.epoch}")
+    else:
+        terminal.say("no validation split: the last epoch is the model")
+    terminal.say(f"next: vidcli eval --model {run}")
+    terminal.out.print(Text(str(run)), soft_wrap=True)
+
+
+def print_plan(terminal: Terminal, plan: RunPlan, config_yaml: str) -> None:
+    """Show what `train --dry-run` would do."""
+    table = Table("class", *SPLITS)
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for name in plan.class_names:
+        table.add_row(Text(name), *(str(plan.num_videos[name][split]) for split in SPLITS))
+    terminal.out.print(table)
+    terminal.out.print(f"{plan.num_parameters:,} parameters, {plan.num_steps:,} steps")
+    terminal.out.print(Text(config_yaml.rstrip()), soft_wrap=True)
