@@ -20,8 +20,6 @@ from types import FrameType
 from typing import Any
 
 import torch
-from torch import nn
-from torch.nn import functional
 
 from vidcli import checkpoint as files
 from vidcli.checkpoint import Checkpoint
@@ -36,7 +34,8 @@ from vidcli.evaluate import evaluate
 from vidcli.models import build_model, unused_settings
 from vidcli.predict import Predictor
 from vidcli.train.events import EpochDone, EpochRow, Event, Notice, StepDone
-from vidcli.train.schedule import autocast_dtype, build_optimizer, learning_rate
+from vidcli.train.schedule import learning_rate
+from vidcli.train.update import Updater
 from vidcli.transforms import sided_class_names
 
 
@@ -88,11 +87,10 @@ class Trainer:
         )
         torch.manual_seed(self._settings.seed)
         self.model = build_model(config.model, len(self.class_names)).to(device)
-        self._optimizer = build_optimizer(self.model, self._settings)
-        self._predictor = Predictor(self.model, config, self.class_names, device, source)
-        self._autocast = autocast_dtype(self._settings, device)
-        self._fingerprint = fingerprint(item for item in items if item.split != "test")
         self._num_steps = math.ceil(len(self._dataset) / self._settings.batch_size)
+        self._update = Updater(self.model, self._settings, self._num_steps, device)
+        self._predictor = Predictor(self.model, config, self.class_names, device, source)
+        self._fingerprint = fingerprint(item for item in items if item.split != "test")
         self._epoch, self._step, self._totals = 0, 0, _Totals()
         self._rows: list[EpochRow] = []
         self._best: tuple[float, float] | None = None
@@ -123,8 +121,7 @@ class Trainer:
                     f"{path}: belongs to other data; the videos of {files.SPLITS_FILE} have changed since. "
                     "Bring them back as they were, or start a new run"
                 )
-            self.model.load_state_dict(state["model"])
-            self._optimizer.load_state_dict(state["optimizer"])
+            self._update.load_state_dict(state)
             torch.set_rng_state(state["rng"])
             if self._device.type == "cuda" and state["cuda_rng"] is not None:
                 torch.cuda.set_rng_state(state["cuda_rng"], self._device)
@@ -185,31 +182,16 @@ class Trainer:
 
     def _train_step(self, batch: Batch) -> None:
         position = self._epoch * self._num_steps + self._step
-        rate = learning_rate(self._settings, position, self._num_steps)
-        for group in self._optimizer.param_groups:
-            group["lr"] = rate
-        labels_B = batch.labels_B.to(self._device)
-        with torch.autocast(
-            self._device.type, dtype=self._autocast or torch.bfloat16, enabled=self._autocast is not None
-        ):
-            logits_BK = self.model(batch.clips_BTCHW.to(self._device))
-        loss = functional.cross_entropy(
-            logits_BK.float(), labels_B, label_smoothing=self._settings.label_smoothing
-        )
-        value = float(loss.detach())
-        if not math.isfinite(value):
+        result = self._update(batch.clips_BTCHW, batch.labels_B, position)
+        if not math.isfinite(result.loss):
             names = "\n".join(str(self._dataset.items[index].path) for index in batch.indices)
             raise TrainError(
-                f"the loss became {value} in epoch {self._epoch + 1}, step {self._step + 1}. Lower train.lr "
-                f"(now {self._settings.lr:g}) or set train.grad_clip; the videos of this batch:\n{names}"
+                f"the loss became {result.loss} in epoch {self._epoch + 1}, step {self._step + 1}. Lower "
+                f"train.lr (now {self._settings.lr:g}) or set train.grad_clip; the videos of this batch:\n"
+                f"{names}"
             )
-        self._optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        if self._settings.grad_clip:
-            nn.utils.clip_grad_norm_(self.model.parameters(), self._settings.grad_clip)
-        self._optimizer.step()
-        self._totals.loss += value * len(batch.indices)
-        self._totals.num_correct += int((logits_BK.detach().argmax(-1) == labels_B).sum())
+        self._totals.loss += result.loss * len(batch.indices)
+        self._totals.num_correct += result.num_correct
         self._totals.num_clips += len(batch.indices)
 
     def _finish_epoch(self) -> None:
@@ -308,9 +290,8 @@ class Trainer:
 
     def _save_resume(self) -> None:
         state: dict[str, Any] = {
+            **self._update.state_dict(),
             "fingerprint": self._fingerprint,
-            "model": self.model.state_dict(),
-            "optimizer": self._optimizer.state_dict(),
             "rng": torch.get_rng_state(),
             "cuda_rng": torch.cuda.get_rng_state(self._device) if self._device.type == "cuda" else None,
             "epoch": self._epoch,
