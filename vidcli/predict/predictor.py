@@ -25,7 +25,7 @@ from vidcli.checkpoint import Checkpoint, find_model, load_checkpoint
 from vidcli.config import Config
 from vidcli.data.frames import FrameSource
 from vidcli.data.loader import map_ahead, num_workers
-from vidcli.data.manifest import VideoItem, list_videos
+from vidcli.data.manifest import VideoItem
 from vidcli.errors import VideoError
 from vidcli.models import VideoClassifier
 from vidcli.transforms import ClipTransform, build_sampler
@@ -152,19 +152,3 @@ class Predictor:
         logits_VK = self._model(views_VTCHW.to(self._device)).double().cpu()
         probabilities: npt.NDArray[np.float64] = logits_VK.softmax(-1).mean(0).numpy()
         return probabilities
-
-
-def collect_videos(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
-    """Return the given files, and for a folder all videos below it, in order.
-
-    A path that does not exist, or a folder without videos, is kept: it becomes a prediction with
-    its error, and the rest goes on.
-    """
-    found: list[Path] = []
-    for given in paths:
-        path = Path(given)
-        if not os.path.isdir(path):  # unlike Path.is_dir, no error where the name is too long for one
-            found.append(path)
-            continue
-        found += list_videos(path) or [path]
-    return found
