@@ -7,11 +7,11 @@ import pytest
 from vidcli.data.manifest import (
     VideoItem,
     class_names_of,
-    find_unused,
     fingerprint,
     list_videos,
     load_items,
     manifest_text,
+    read_data,
 )
 from vidcli.errors import DataError
 
@@ -265,7 +265,7 @@ def test_what_a_folder_holds_beside_its_videos_is_told(tmp_path: Path) -> None:
         path = tmp_path / name
         path.parent.mkdir(exist_ok=True)
         path.touch()
-    told = find_unused(tmp_path, load_items(tmp_path))
+    told = read_data(tmp_path).notes
     assert [sentence.partition(" ")[0] for sentence in told] == ["1", "1", "1"]
     assert "loose.mp4" in told[0]
     assert "notes.txt" in told[1]
@@ -277,4 +277,4 @@ def test_a_folder_of_nothing_but_videos_has_nothing_to_tell(tmp_path: Path) -> N
         path = tmp_path / name
         path.parent.mkdir(exist_ok=True)
         path.touch()
-    assert find_unused(tmp_path, load_items(tmp_path)) == []
+    assert read_data(tmp_path).notes == []

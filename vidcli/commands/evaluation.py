@@ -32,7 +32,7 @@ def evaluate(
         raise ConfigError(f"--split {split}: expected train, val, test or all")
     model_file = files.find_model(model)
     predictor = Predictor.load(model_file, choose_device(device))
-    items = _items_to_evaluate(data, model_file.parent, split, predictor.class_names)
+    items = _items_to_evaluate(data, model_file.parent, split, predictor)
     terminal.say(f"{model_file}: {len(items)} videos")
     predictions = _predict_all(terminal, predictor, items, "evaluating")
     scores = score(predictions, [item.label for item in items], predictor.class_names)
@@ -58,15 +58,14 @@ def _predict_all(
     return predictions
 
 
-def _items_to_evaluate(
-    data: Path | None, run: Path, split: str, class_names: tuple[str, ...]
-) -> list[VideoItem]:
+def _items_to_evaluate(data: Path | None, run: Path, split: str, predictor: Predictor) -> list[VideoItem]:
+    class_names = predictor.class_names
     if data is None:
         data = run / files.SPLITS_FILE
         if not data.is_file():
             raise DataError(f"{run}: holds no {files.SPLITS_FILE}; name the DATA to evaluate on")
     # A test video that is gone since counts as wrong, like any other that cannot be decoded.
-    items = load_items(data, missing_ok=data.name == files.SPLITS_FILE)
+    items = load_items(data, data.name == files.SPLITS_FILE, predictor.config.data)
     splits = {item.split for item in items} - {None}
     # Data without splits, such as a folder of new videos, is evaluated whole.
     chosen = items if split == "all" or not splits else of_split(items, split)

@@ -80,6 +80,9 @@ class DataConfig(Section):
     test_fraction: float = Field(
         0.15, ge=0, lt=0.9, description="Share of all videos held out when there is no test split."
     )
+    fold: int = Field(
+        1, ge=1, le=3, description="Which of the three published splits of UCF101 or HMDB51 is used."
+    )
     split_seed: int = Field(
         0, ge=0, description="Seed of the automatic split; train.seed leaves the split alone."
     )

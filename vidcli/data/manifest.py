@@ -5,6 +5,7 @@ Layouts that are read:
     DATA/CLASS/*.mp4                     one folder a class; splits are made
     DATA/{train,val,test}/CLASS/*.mp4    one folder a split, then a class
     DATA.csv, DATA.tsv                   path, label [, split, group, start, end]
+    DATA/ with lists of its own          UCF101, HMDB51, Kinetics, Something-Something: `layouts`
 
 Class names are strings everywhere; their order is alphabetical.
 """
@@ -19,76 +20,104 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
 
+from vidcli.config import DataConfig
+from vidcli.data.items import (
+    SPLIT_ALIASES,
+    SPLITS,
+    VideoItem,
+    class_names_of,
+    list_videos,
+    name_few,
+    name_some,
+    subfolders,
+)
+from vidcli.data.layouts import UNUSED_FOLD, is_kinetics_list, read_kinetics_list, read_published
 from vidcli.errors import DataError, did_you_mean
 from vidcli.video import VIDEO_SUFFIXES
 
-SPLITS = ("train", "val", "test")
-_SPLIT_ALIASES = {"valid": "val", "validation": "val", "dev": "val", "testing": "test", "training": "train"}
-_COLUMNS = ("path", "label", "split", "group", "start", "end")
-_NUM_NAMED = 10
+__all__ = [
+    "SPLITS",
+    "DataListing",
+    "VideoItem",
+    "class_names_of",
+    "fingerprint",
+    "list_videos",
+    "load_items",
+    "manifest_text",
+    "read_data",
+]
 
-Span: TypeAlias = tuple[float, float | None]
+_COLUMNS = ("path", "label", "split", "group", "start", "end")
 
 
 @dataclass(frozen=True)
-class VideoItem:
-    """One labelled video, or a span of one.
+class DataListing:
+    """The videos of a data set, and a sentence on each kind of thing that was passed over."""
 
-    Attributes:
-        label: class name.
-        split: train, val or test; None until it is assigned.
-        group: videos of one group (a recording, a person) never part between splits.
-        start_seconds, end_seconds: the span that is used; None is the end of the video.
-    """
-
-    path: Path
-    label: str
-    split: str | None = None
-    group: str | None = None
-    start_seconds: float = 0.0
-    end_seconds: float | None = None
+    items: list[VideoItem]
+    notes: list[str]
 
 
-def load_items(data: str | os.PathLike[str], missing_ok: bool = False) -> list[VideoItem]:
-    """Read a data folder or manifest.
+def load_items(
+    data: str | os.PathLike[str], missing_ok: bool = False, settings: DataConfig | None = None
+) -> list[VideoItem]:
+    """Return the videos of a data set; see `read_data`."""
+    return read_data(data, missing_ok, settings).items
+
+
+def read_data(
+    data: str | os.PathLike[str], missing_ok: bool = False, settings: DataConfig | None = None
+) -> DataListing:
+    """Read a data folder, a manifest, or a data set in its published form.
 
     Args:
-        data: a folder of class folders, or a table.
+        data: a folder of class folders, a table, or a folder with published lists.
         missing_ok: keep rows whose file is gone, to be counted as failures later.
+        settings: which fold of a published set, and how many of its videos may be missing.
 
     Raises:
         DataError: nothing there, no videos, unknown columns, missing files: with all of them named.
     """
     path = Path(data)
+    settings = settings or DataConfig()
     try:
-        if path.is_dir():
-            items = _read_folder(path)
-        elif not path.is_file():
-            raise DataError(f"{path}: no such folder or manifest")
-        elif path.suffix.lower() in VIDEO_SUFFIXES:
-            raise DataError(f"{path}: is one video; expected a folder of class folders, or a .csv manifest")
-        else:
-            items = _read_table(path, missing_ok)
+        listing = _read(path, missing_ok, settings)
     except OSError as error:
         raise DataError(f"{error.filename or path}: cannot be read ({error.strerror})") from error
-    unwritable = [str(item.path) for item in items if not _is_text(str(item.path))]
+    unwritable = [str(item.path) for item in listing.items if not _is_text(str(item.path))]
     if unwritable:
         raise DataError(
-            "names that are no valid UTF-8 cannot stand in a run's files; rename\n" + _name_some(unwritable)
+            "names that are no valid UTF-8 cannot stand in a run's files; rename\n" + name_some(unwritable)
         )
-    return items
+    return listing
 
 
-def find_unused(data: str | os.PathLike[str], items: Iterable[VideoItem]) -> list[str]:
-    """Return a sentence on each kind of thing in a data folder that `load_items` passed over.
+def _read(path: Path, missing_ok: bool, settings: DataConfig) -> DataListing:
+    if path.is_dir():
+        published = read_published(path, settings.fold, settings.max_unusable, missing_ok)
+        if published is not None:
+            return DataListing(*published)
+        items = _read_folder(path)
+        notes = _find_unused(path, items)
+    elif not path.is_file():
+        raise DataError(f"{path}: no such folder or manifest")
+    elif path.suffix.lower() in VIDEO_SUFFIXES:
+        raise DataError(f"{path}: is one video; expected a folder of class folders, or a .csv manifest")
+    elif is_kinetics_list(path):
+        return DataListing(*read_kinetics_list(path, settings.fold, settings.max_unusable, missing_ok))
+    else:
+        items, notes = _read_table(path, missing_ok), []
+    if settings.fold != DataConfig().fold:
+        notes.append(UNUSED_FOLD)
+    return DataListing(items, notes)
+
+
+def _find_unused(folder: Path, items: Iterable[VideoItem]) -> list[str]:
+    """Return a sentence on each kind of thing in a folder of class folders that was passed over.
 
     Videos outside of class folders, other files inside of them, and class folders without a video.
     """
-    folder = Path(data)
-    if not folder.is_dir():
-        return []
     used = {item.path for item in items}
     class_folders = {path.parent for path in used}
     videos = [path for path in list_videos(folder) if path not in used]
@@ -101,7 +130,7 @@ def find_unused(data: str | os.PathLike[str], items: Iterable[VideoItem]) -> lis
     empty = [
         path
         for parent in sorted({class_folder.parent for class_folder in class_folders})
-        for path in _subfolders(parent)
+        for path in subfolders(parent)
         if not list_videos(path)
     ]
     kinds = (
@@ -109,29 +138,7 @@ def find_unused(data: str | os.PathLike[str], items: Iterable[VideoItem]) -> lis
         (others, "files in class folders are no videos by their suffix and are not used"),
         (empty, "class folders hold no videos"),
     )
-    return [f"{len(paths)} {text}: {_name_few(paths)}" for paths, text in kinds if paths]
-
-
-def class_names_of(items: Iterable[VideoItem]) -> list[str]:
-    """Return the class names that occur, in alphabetical order."""
-    return sorted({item.label for item in items})
-
-
-def list_videos(folder: Path) -> list[Path]:
-    """Return the video files below a folder, by suffix, in path order; hidden ones left out.
-
-    Raises:
-        OSError: a folder cannot be read.
-    """
-    found = []
-    for root, folders, names in os.walk(folder, onerror=_raise):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        found += [
-            Path(root, name)
-            for name in sorted(names)
-            if not name.startswith(".") and Path(name).suffix.lower() in VIDEO_SUFFIXES
-        ]
-    return found
+    return [f"{len(paths)} {text}: {name_few(paths)}" for paths, text in kinds if paths]
 
 
 def manifest_text(items: Sequence[VideoItem]) -> str:
@@ -158,13 +165,13 @@ def fingerprint(items: Iterable[VideoItem]) -> str:
 
 
 def _read_folder(folder: Path) -> list[VideoItem]:
-    subfolders = {path.name: path for path in _subfolders(folder)}
-    split_of = {name: _SPLIT_ALIASES.get(name.lower(), name.lower()) for name in subfolders}
+    inside = {path.name: path for path in subfolders(folder)}
+    split_of = {name: SPLIT_ALIASES.get(name.lower(), name.lower()) for name in inside}
     # Folders of classes inside: a class may be called "test", but then others stand beside it.
-    nested = {split for name, split in split_of.items() if any(_subfolders(subfolders[name]))}
+    nested = {split for name, split in split_of.items() if any(subfolders(inside[name]))}
     if "train" in nested or (nested & set(SPLITS) and set(split_of.values()) <= set(SPLITS)):
         _check_split_folders(folder, split_of)
-        items = [item for name, path in subfolders.items() for item in _read_classes(path, split_of[name])]
+        items = [item for name, path in inside.items() for item in _read_classes(path, split_of[name])]
     else:
         items = list(_read_classes(folder, None))
     if items:
@@ -191,12 +198,8 @@ def _check_split_folders(folder: Path, split_of: Mapping[str, str]) -> None:
             raise DataError(f"{folder}: {' and '.join(names)} both mean {split}; join them into one folder")
 
 
-def _subfolders(folder: Path) -> Iterator[Path]:
-    return (path for path in sorted(folder.iterdir()) if path.is_dir() and not path.name.startswith("."))
-
-
 def _read_classes(folder: Path, split: str | None) -> Iterator[VideoItem]:
-    for class_folder in _subfolders(folder):
+    for class_folder in subfolders(folder):
         for path in list_videos(class_folder):
             yield VideoItem(path, class_folder.name, split)
 
@@ -225,7 +228,7 @@ def _read_table(path: Path, missing_ok: bool) -> list[VideoItem]:
     if 0 < with_split < len(items):
         faults.append(f"{len(items) - with_split} rows have no split although {with_split} have one")
     if faults:
-        raise DataError(f"{path}: " + _name_some(faults))
+        raise DataError(f"{path}: " + name_some(faults))
     if not items:
         raise DataError(f"{path}: holds no rows under its header")
     return items
@@ -251,7 +254,7 @@ def _read_row(row: dict[str, str | None], folder: Path) -> VideoItem:
         if not values[name]:
             raise ValueError(f"no {name}")
     split = values.get("split", "").lower() or None
-    split = _SPLIT_ALIASES.get(split, split) if split else None
+    split = SPLIT_ALIASES.get(split, split) if split else None
     if split is not None and split not in SPLITS:
         raise ValueError(f"split {split!r}; expected train, val or test")
     start, end = _seconds(values, "start") or 0.0, _seconds(values, "end")
@@ -282,23 +285,9 @@ def _repeated_rows(items: Sequence[VideoItem]) -> list[str]:
     return [f"{key[0]}: listed {count} times" for key, count in counts.items() if count > 1]
 
 
-def _raise(error: OSError) -> None:
-    raise error
-
-
 def _is_text(name: str) -> bool:
     try:
         name.encode()
     except UnicodeEncodeError:
         return False
     return True
-
-
-def _name_few(paths: Sequence[Path]) -> str:
-    named = ", ".join(str(path) for path in paths[:3])
-    return f"{named}, …" if len(paths) > 3 else named
-
-
-def _name_some(faults: Sequence[str]) -> str:
-    more = f"\n… and {len(faults) - _NUM_NAMED} more" if len(faults) > _NUM_NAMED else ""
-    return "\n".join(faults[:_NUM_NAMED]) + more

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from vidcli.config import Config
 from vidcli.data.loader import map_ahead, num_workers
-from vidcli.data.manifest import VideoItem, find_unused, load_items
+from vidcli.data.manifest import VideoItem, read_data
 from vidcli.doctor.findings import Finding, Inspected, Severity, find_problems, keep_usable
 from vidcli.doctor.inspect import FileReport, SpanReport, inspect_file
 from vidcli.doctor.summary import Spread, Summary, summarize
@@ -47,10 +47,11 @@ def check_data(data: Path, config: Config, progress: Callable[[int, int], None] 
     Raises:
         DataError: it cannot be read as a data set at all.
     """
-    items = load_items(data, missing_ok=True)
+    listing = read_data(data, missing_ok=True, settings=config.data)
+    items = listing.items
     inspected = _inspect(items, config, data if data.is_dir() else data.parent, progress)
     findings = find_problems(inspected)
-    unused = [Finding("warning", "unused", "the folder", text) for text in find_unused(data, items)]
+    unused = [Finding("warning", "unused", "the folder", text) for text in listing.notes]
     # Sorted already by severity: warnings go before the first note.
     position = next((at for at, found in enumerate(findings) if found.severity == "note"), len(findings))
     findings[position:position] = unused

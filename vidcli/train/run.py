@@ -13,7 +13,7 @@ import torch
 from vidcli import checkpoint as files
 from vidcli.config import Config, load_config
 from vidcli.data.check import check_videos, failures_csv
-from vidcli.data.manifest import SPLITS, VideoItem, class_names_of, find_unused, load_items
+from vidcli.data.manifest import SPLITS, VideoItem, class_names_of, load_items, read_data
 from vidcli.data.splits import assign_splits, of_split
 from vidcli.errors import CheckpointError, DataError, VideoError
 from vidcli.models import build_model
@@ -86,11 +86,11 @@ def plan_items(config: Config, data: Path, on_event: Callable[[Event], None]) ->
     Raises:
         DataError: no videos, fewer than two classes, or splits that cannot be.
     """
-    items = load_items(data)
-    _require_two_classes(items)
-    for text in find_unused(data, items):
+    listing = read_data(data, settings=config.data)
+    _require_two_classes(listing.items)
+    for text in listing.notes:
         on_event(Notice(text))
-    return assign_splits(items, config.data)
+    return assign_splits(listing.items, config.data)
 
 
 def plan_run(config: Config, data: Path, on_event: Callable[[Event], None]) -> RunPlan:

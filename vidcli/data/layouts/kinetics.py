@@ -1,0 +1,94 @@
+"""Kinetics-400, -600 and -700 (Kay et al. 2017, arXiv:1705.06950): a CSV a split.
+
+    label,youtube_id,time_start,time_end,split
+    testifying,---QUuC4vJs,84,94,validate            ---QUuC4vJs_000084_000094.mp4
+
+The set is published as links: some of its videos are always gone, for everybody others.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+
+from vidcli.data.items import SPLIT_ALIASES, SPLITS
+from vidcli.data.layouts.listed import ListedVideo, Listing, read_text, refuse_faults
+from vidcli.errors import DataError
+
+_COLUMNS = ("youtube_id", "time_start", "time_end", "split")
+
+
+def is_kinetics_list(path: Path) -> bool:
+    """Tell whether a file is a Kinetics list, by the columns of its header."""
+    if path.suffix.lower() != ".csv":
+        return False
+    try:
+        with open(path, encoding="utf-8-sig") as file:
+            header = file.readline(1000).strip().split(",")
+    except (OSError, UnicodeDecodeError):
+        return False  # no text: whoever wants to read it says so
+    return set(_COLUMNS) <= {name.strip().strip('"') for name in header}
+
+
+def read_lists(lists: list[Path], fold: int) -> Listing | None:
+    """Read all lists; None if there is none of Kinetics, which has one division only.
+
+    Raises:
+        DataError: rows that are not as published.
+    """
+    own = [path for path in lists if is_kinetics_list(path)]
+    if not own:
+        return None
+    videos: list[ListedVideo] = []
+    notes: list[str] = []
+    for path in own:
+        without_label = _read_list(path, videos)
+        if without_label:
+            notes.append(f"{without_label} rows of {path.name} have no label and are not used")
+    if not videos:
+        raise DataError(f"{own[0]}: no row has a label; the lists to train and test on have them")
+    return Listing("Kinetics", own[0], videos, notes, are_links=True)
+
+
+def _read_list(path: Path, videos: list[ListedVideo]) -> int:
+    """Add the videos of one list; return how many rows have no label."""
+    reader = csv.DictReader(io.StringIO(read_text(path), newline=""), skipinitialspace=True)
+    faults = []
+    without_label = 0
+    try:
+        for row in reader:
+            label = (row.get("label") or "").strip()
+            if not label:
+                without_label += 1
+                continue
+            try:
+                videos.append(ListedVideo(_file_name(row), label, _split_of(row)))
+            except ValueError as error:
+                faults.append(f"line {reader.line_num}: {error}")
+    except csv.Error as error:
+        raise DataError(f"{path}: cannot be read as a table ({error})") from error
+    refuse_faults(path, faults)
+    return without_label
+
+
+def _file_name(row: dict[str, str]) -> str:
+    name = (row["youtube_id"] or "").strip()
+    if not name:
+        raise ValueError("no youtube_id")
+    for column in ("time_start", "time_end"):
+        text = (row[column] or "").strip()
+        try:
+            seconds = round(float(text))
+        except (ValueError, OverflowError):
+            raise ValueError(f"{column} {text!r}; expected seconds") from None
+        name += f"_{seconds:06d}"
+    return f"{name}.mp4"
+
+
+def _split_of(row: dict[str, str]) -> str:
+    given = (row["split"] or "").strip().lower()
+    split = SPLIT_ALIASES.get(given, given)
+    if split not in SPLITS:
+        raise ValueError(f"split {given!r}; expected train, validate or test")
+    return split
