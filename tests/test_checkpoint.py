@@ -14,6 +14,7 @@ import safetensors.torch
 import torch
 
 from vidcli import checkpoint as files
+from vidcli.calibrate import UNCALIBRATED, Calibration
 from vidcli.checkpoint import (
     Checkpoint,
     find_model,
@@ -38,7 +39,14 @@ def saved(small_config: Callable[..., Config]) -> Checkpoint:
     config = small_config()
     torch.manual_seed(0)
     weights = build_model(config.model, len(CLASS_NAMES)).state_dict()
-    return Checkpoint(weights, config, CLASS_NAMES, {"val_top1": 1 / 3, "epoch": 4, "val_loss": None}, "f00")
+    return Checkpoint(
+        weights,
+        config,
+        CLASS_NAMES,
+        {"val_top1": 1 / 3, "epoch": 4, "val_loss": None},
+        "f00",
+        Calibration(1.7, 12),
+    )
 
 
 @pytest.fixture
@@ -71,6 +79,18 @@ def test_round_trip_is_equal_to_the_bit(saved: Checkpoint, model_file: Path) -> 
         assert loaded.weights[name].dtype == tensor.dtype
         assert torch.equal(loaded.weights[name], tensor), name
     assert replace(loaded, weights={}) == replace(saved, weights={})
+
+
+def test_a_model_file_without_a_calibration_is_read_as_uncalibrated(model_file: Path) -> None:
+    rewrite_metadata(model_file, lambda about: about.pop("calibration"))
+    assert load_checkpoint(model_file).calibration == UNCALIBRATED
+
+
+@pytest.mark.parametrize("calibration", [{"temperature": 0}, {"temperature": "hot"}, {"heat": 1}, 3])
+def test_a_calibration_that_cannot_be_is_refused(model_file: Path, calibration: object) -> None:
+    rewrite_metadata(model_file, lambda about: about.update(calibration=calibration))
+    with pytest.raises(CheckpointError, match="settings that this version does not know"):
+        load_checkpoint(model_file)
 
 
 def test_the_loaded_model_computes_the_same(saved: Checkpoint, model_file: Path) -> None:

@@ -12,8 +12,10 @@ import torch
 from torch import nn
 from typer.testing import CliRunner
 
+from vidcli.calibrate import UNCALIBRATED
 from vidcli.cli import app
 from vidcli.data.manifest import VideoItem, load_items
+from vidcli.evaluate import evaluate
 from vidcli.models import build_model
 from vidcli.predict import Prediction, Predictor, collect_videos
 from vidcli.train import start_run
@@ -68,7 +70,9 @@ def test_model_file_run_folder_and_memory_agree(run, videos, reference):
     from_file = Predictor.load(run / "model.safetensors", CPU)
     model = build_model(from_file.config.model, 8)
     model.load_state_dict(from_file._model.state_dict())
-    in_memory = Predictor(model, from_file.config, from_file.class_names, CPU)
+    in_memory = Predictor(
+        model, from_file.config, from_file.class_names, CPU, calibration=from_file.calibration
+    )
     for predictor in (from_file, in_memory):
         assert np.array_equal(predictor.predict(videos[3]).probabilities, reference[str(videos[3])])
 
@@ -95,9 +99,17 @@ def test_validation_numbers_are_those_of_eval(run, tmp_path):
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     best = max(rows, key=lambda row: (row["val_top1"], -row["val_loss"]))
     scores = json.loads(result.stdout)
-    assert (scores["top1"], scores["loss"], scores["balanced_accuracy"]) == (
-        best["val_top1"], best["val_loss"], best["val_balanced_accuracy"]
-    )  # fmt: skip
+    assert (scores["top1"], scores["balanced_accuracy"]) == (best["val_top1"], best["val_balanced_accuracy"])
+    # Validation selects by the loss of the bare logits; eval tells that of the calibrated ones.
+    predictor = Predictor.load(run, CPU)
+    assert predictor.calibration.num_videos == 16
+    assert scores["loss"] < best["val_loss"]
+    predictor.calibration = UNCALIBRATED
+    items = [item for item in load_items(run / "splits.csv") if item.split == "val"]
+    bare = evaluate(
+        list(predictor.predict_many(items)), [item.label for item in items], predictor.class_names
+    )
+    assert bare.loss == best["val_loss"]
 
 
 def test_a_bad_file_among_good_ones_is_an_error_and_the_rest_goes_on(run, videos, reference, tmp_path):

@@ -17,7 +17,7 @@ import os
 import pickle
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from vidcli.calibrate import UNCALIBRATED, Calibration
 from vidcli.config import Config, config_from_dict, config_to_dict
 from vidcli.errors import CheckpointError, ConfigError
 from vidcli.models import VideoClassifier, build_model
@@ -48,6 +49,7 @@ class Checkpoint:
         class_names: position is label.
         metrics: what validation said of these weights, by name.
         fingerprint: digest of the data it was trained on.
+        calibration: how its logits become probabilities.
     """
 
     weights: Mapping[str, Tensor]
@@ -55,6 +57,7 @@ class Checkpoint:
     class_names: Sequence[str]
     metrics: Mapping[str, float | int | None] = field(default_factory=dict)
     fingerprint: str = ""
+    calibration: Calibration = UNCALIBRATED
 
     def build(self) -> VideoClassifier:
         """Return the model with its weights, in evaluation mode.
@@ -89,6 +92,7 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         "preprocessing": {"mean": MEAN, "std": STD, "channels": "RGB", "layout": "TCHW"},
         "metrics": dict(checkpoint.metrics),
         "fingerprint": checkpoint.fingerprint,
+        "calibration": asdict(checkpoint.calibration),
     }
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in checkpoint.weights.items()}
     blob = safetensors.torch.save(weights, metadata={_METADATA_KEY: json.dumps(about)})
@@ -127,9 +131,14 @@ def load_checkpoint(path: Path) -> Checkpoint:
     try:
         config = config_from_dict(about["config"])
         return Checkpoint(
-            weights, config, tuple(about["class_names"]), about["metrics"], about["fingerprint"]
+            weights,
+            config,
+            tuple(about["class_names"]),
+            about["metrics"],
+            about["fingerprint"],
+            Calibration(**about.get("calibration", {})),  # files of earlier versions have none
         )
-    except (ConfigError, KeyError, TypeError) as error:
+    except (ConfigError, KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path}: holds settings that this version does not know: {error}") from error
 
 

@@ -91,7 +91,7 @@ def print_run_summary(terminal: Terminal, run: Path, rows: Sequence[EpochRow]) -
         best = max(validated, key=lambda row: (row.val_top1 or 0.0, -(row.val_loss or 0.0)))
         terminal.say(f"best validation accuracy {best.val_top1:.3f} in epoch {best.epoch}")
     else:
-        terminal.say("no validation split: the last epoch is the model")
+        terminal.say("no validation split: the last epoch is the model, its probabilities are not calibrated")
     terminal.say(f"next: vidcli eval --model {run}")
     terminal.out.print(Text(str(run)), soft_wrap=True)
 

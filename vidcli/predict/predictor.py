@@ -1,6 +1,6 @@
 """A video in, class probabilities out: the one path that predict, eval and validation share.
 
-    path -> probe -> sampler -> decode -> transform -> model -> softmax -> mean over views
+    path -> probe -> sampler -> decode -> transform -> model -> logits -> calibration -> probabilities
 
 Each video goes through the model on its own, all its views as one batch. The numbers of a video
 therefore never depend on which others are asked about with it: eval and predict agree to the last
@@ -21,6 +21,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from vidcli.calibrate import UNCALIBRATED, Calibration
 from vidcli.checkpoint import Checkpoint, find_model, load_checkpoint
 from vidcli.config import Config
 from vidcli.data.frames import FrameSource
@@ -40,12 +41,14 @@ class Prediction:
         class_names: position is label.
         probabilities: float64 (K,), averaged over the views; None when the video failed.
         error: why the video failed; None when it did not.
+        logits_VK: float64 (V, K), what the probabilities were made of; None when the video failed.
     """
 
     video: str
     class_names: Sequence[str]
     probabilities: npt.NDArray[np.float64] | None
     error: str | None = None
+    logits_VK: npt.NDArray[np.float64] | None = None
 
     def top(self, k: int) -> list[tuple[str, float]]:
         """Return the k most probable classes, best first; ties go by name order."""
@@ -66,6 +69,7 @@ class Predictor:
         device: torch.device,
         source: FrameSource | None = None,
         shuffle_seed: int | None = None,
+        calibration: Calibration = UNCALIBRATED,
     ) -> None:
         """Keep a model and how to feed it.
 
@@ -77,8 +81,9 @@ class Predictor:
             source: where frames come from; None decodes as the settings say.
             shuffle_seed: show the frames of each video in a random order drawn from this seed, to
                 see what a model knows without time; None keeps their order.
+            calibration: how its logits become probabilities.
         """
-        self.config, self.class_names = config, tuple(class_names)
+        self.config, self.class_names, self.calibration = config, tuple(class_names), calibration
         self._model, self._device = model, device
         self._source = source or FrameSource(config)
         self._shuffle_seed = shuffle_seed
@@ -91,7 +96,14 @@ class Predictor:
     ) -> Predictor:
         """Build the model of a checkpoint on a device."""
         model = checkpoint.build().to(device)
-        return cls(model, checkpoint.config, checkpoint.class_names, device, shuffle_seed=shuffle_seed)
+        return cls(
+            model,
+            checkpoint.config,
+            checkpoint.class_names,
+            device,
+            shuffle_seed=shuffle_seed,
+            calibration=checkpoint.calibration,
+        )
 
     @classmethod
     def load(
@@ -125,9 +137,10 @@ class Predictor:
                 if isinstance(views, VideoError):
                     yield Prediction(str(item.path), self.class_names, None, views.reason)
                     continue
-                probabilities = self._classify(views)
-                if np.isfinite(probabilities).all():
-                    yield Prediction(str(item.path), self.class_names, probabilities)
+                logits_VK = self._classify(views)
+                if np.isfinite(logits_VK).all():
+                    probabilities = self.calibration.probabilities(logits_VK)
+                    yield Prediction(str(item.path), self.class_names, probabilities, logits_VK=logits_VK)
                 else:
                     reason = "the model's output is not a number; its weights are damaged or diverged"
                     yield Prediction(str(item.path), self.class_names, None, reason)
@@ -149,6 +162,5 @@ class Predictor:
 
     @torch.inference_mode()
     def _classify(self, views_VTCHW: Tensor) -> npt.NDArray[np.float64]:
-        logits_VK = self._model(views_VTCHW.to(self._device)).double().cpu()
-        probabilities: npt.NDArray[np.float64] = logits_VK.softmax(-1).mean(0).numpy()
-        return probabilities
+        logits_VK: npt.NDArray[np.float64] = self._model(views_VTCHW.to(self._device)).double().cpu().numpy()
+        return logits_VK

@@ -22,6 +22,7 @@ from typing import Any
 import torch
 
 from vidcli import checkpoint as files
+from vidcli.calibrate import UNCALIBRATED, Calibration, fit_temperature
 from vidcli.checkpoint import Checkpoint
 from vidcli.config import Config, config_to_yaml
 from vidcli.data.dataset import ClipDataset
@@ -32,7 +33,7 @@ from vidcli.data.splits import of_split
 from vidcli.errors import CheckpointError, DataError, TrainError
 from vidcli.evaluate import evaluate
 from vidcli.models import build_model, unused_settings
-from vidcli.predict import Predictor
+from vidcli.predict import Prediction, Predictor
 from vidcli.train.events import EpochDone, EpochRow, Event, Notice, StepDone
 from vidcli.train.schedule import learning_rate
 from vidcli.train.update import Updater
@@ -94,6 +95,7 @@ class Trainer:
         self._epoch, self._step, self._totals = 0, 0, _Totals()
         self._rows: list[EpochRow] = []
         self._best: tuple[float, float] | None = None
+        self._calibration = UNCALIBRATED
         self._stale_epochs = 0
         self._failed_videos: set[str] = set()
         self._saved_at = time.monotonic()
@@ -233,6 +235,7 @@ class Trainer:
                     f"model of this epoch is saved. If training diverged, lower train.lr (now "
                     f"{self._settings.lr:g}) or set train.grad_clip"
                 )
+            self._calibration = self._calibrate(predictions)
         last_step = (self._epoch + 1) * self._num_steps - 1
         return EpochRow(
             epoch=self._epoch + 1,
@@ -243,6 +246,15 @@ class Trainer:
             val_top1=val_top1,
             val_balanced_accuracy=val_balanced,
         )
+
+    def _calibrate(self, predictions: Sequence[Prediction]) -> Calibration:
+        label_of = {name: label for label, name in enumerate(self.class_names)}
+        scored = [
+            (prediction.logits_VK, label_of[item.label])
+            for prediction, item in zip(predictions, self._val_items, strict=True)
+            if prediction.logits_VK is not None
+        ]
+        return fit_temperature([logits_VK for logits_VK, _ in scored], [label for _, label in scored])
 
     def _report_failures(self, batch: Batch) -> None:
         for failure in batch.failures:
@@ -280,7 +292,14 @@ class Trainer:
 
     def _save_model(self, name: str, row: EpochRow) -> None:
         metrics = {key: value for key, value in asdict(row).items() if key != "lr"}
-        saved = Checkpoint(self.model.state_dict(), self.config, self.class_names, metrics, self._fingerprint)
+        saved = Checkpoint(
+            self.model.state_dict(),
+            self.config,
+            self.class_names,
+            metrics,
+            self._fingerprint,
+            self._calibration,
+        )
         files.save_checkpoint(self._run / name, saved)
 
     def _save_if_due(self) -> None:
