@@ -76,16 +76,25 @@ class Checkpoint:
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     """Write a model file.
 
-    Of `model.weights`, the file that training started from, only the name is kept: the model does
-    not need it any more, and its folder is nobody else's business.
-
     Raises:
         CheckpointError: the folder cannot be written, or the disk is full; the old file is kept.
+    """
+    metadata = {_METADATA_KEY: json.dumps(describe_checkpoint(checkpoint))}
+    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in checkpoint.weights.items()}
+    blob = safetensors.torch.save(weights, metadata=metadata)
+    write_atomically(path, lambda temporary: temporary.write_bytes(blob))
+
+
+def describe_checkpoint(checkpoint: Checkpoint) -> dict[str, Any]:
+    """Return all that a model file holds beside the weights, as plain values for JSON.
+
+    Of `model.weights`, the file that training started from, only the name is kept: the model does
+    not need it any more, and its folder is nobody else's business.
     """
     settings = config_to_dict(checkpoint.config)
     if settings["model"]["weights"] is not None:
         settings["model"]["weights"] = Path(settings["model"]["weights"]).name
-    about = {
+    return {
         "format_version": FORMAT_VERSION,
         "config": settings,
         "class_names": list(checkpoint.class_names),
@@ -94,9 +103,31 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         "fingerprint": checkpoint.fingerprint,
         "calibration": asdict(checkpoint.calibration),
     }
-    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in checkpoint.weights.items()}
-    blob = safetensors.torch.save(weights, metadata={_METADATA_KEY: json.dumps(about)})
-    write_atomically(path, lambda temporary: temporary.write_bytes(blob))
+
+
+def parse_description(about: object, source: Path) -> dict[str, Any]:
+    """Return the fields of a `Checkpoint`, but for the weights, from what `describe_checkpoint` gave.
+
+    Raises:
+        CheckpointError: it is of another version, or damaged; names `source`.
+    """
+    version = about.get("format_version") if isinstance(about, dict) else None
+    if not isinstance(about, dict) or version != FORMAT_VERSION:
+        raise CheckpointError(
+            f"{source}: has format version {version}, this vidcli reads "
+            f"{FORMAT_VERSION}; use the version of vidcli that wrote it"
+        )
+    try:
+        return {
+            "config": config_from_dict(about["config"]),
+            "class_names": tuple(about["class_names"]),
+            "metrics": about["metrics"],
+            "fingerprint": about["fingerprint"],
+            # Files of earlier versions have none.
+            "calibration": Calibration(**about.get("calibration", {})),
+        }
+    except (ConfigError, KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{source}: holds settings that this version does not know: {error}") from error
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
@@ -122,24 +153,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
             f"{path}: is not a readable model file ({error}); it may be truncated or of another kind. "
             f"Expected {MODEL_FILE} of a run directory"
         ) from error
-    version = about.get("format_version") if isinstance(about, dict) else None
-    if version != FORMAT_VERSION:
-        raise CheckpointError(
-            f"{path}: has format version {version}, this vidcli reads "
-            f"{FORMAT_VERSION}; use the version of vidcli that wrote it"
-        )
-    try:
-        config = config_from_dict(about["config"])
-        return Checkpoint(
-            weights,
-            config,
-            tuple(about["class_names"]),
-            about["metrics"],
-            about["fingerprint"],
-            Calibration(**about.get("calibration", {})),  # files of earlier versions have none
-        )
-    except (ConfigError, KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(f"{path}: holds settings that this version does not know: {error}") from error
+    return Checkpoint(weights, **parse_description(about, path))
 
 
 def find_model(model: str | os.PathLike[str] | None) -> Path:
