@@ -34,6 +34,7 @@ QUICK_SETTINGS = {
     "model.hidden": 16,
     "train.epochs": 1,
     "train.batch_size": 8,
+    "train.plots": False,  # half a second each; tests/train/test_record.py draws them
 }
 
 

@@ -8,6 +8,7 @@ same folder and is renamed when it is complete, so that a reader or a kill never
     RUN/last.safetensors     last epoch            RUN/metrics.jsonl    a row an epoch
     RUN/resume.pt            what goes on training RUN/splits.csv       every video used and its split
     RUN/unusable.csv         what was left out, and why; only where there is such
+    RUN/curves.png, samples.png, confusion.png, events.out.tfevents.*    for people to look at
 """
 
 from __future__ import annotations
@@ -36,6 +37,8 @@ FORMAT_VERSION = 1
 MODEL_FILE, LAST_FILE, RESUME_FILE = "model.safetensors", "last.safetensors", "resume.pt"
 CONFIG_FILE, METRICS_FILE, SPLITS_FILE = "config.yaml", "metrics.jsonl", "splits.csv"
 UNUSABLE_FILE = "unusable.csv"
+CURVES_FILE, SAMPLES_FILE, CONFUSION_FILE = "curves.png", "samples.png", "confusion.png"
+EVENTS_PREFIX = "events.out.tfevents."
 RUNS_FOLDER = Path("runs")
 _METADATA_KEY = "vidcli"
 

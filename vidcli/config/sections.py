@@ -177,6 +177,7 @@ class TrainConfig(Section):
     checkpoint_minutes: float = Field(
         10.0, gt=0, description="Minutes between saves inside an epoch; each epoch ends with one."
     )
+    plots: bool = Field(True, description="Draw curves.png, samples.png and confusion.png in the run.")
 
 
 class Config(Section):

@@ -31,10 +31,11 @@ from vidcli.data.loader import Batch, epoch_order, iter_batches, num_workers
 from vidcli.data.manifest import VideoItem, class_names_of, fingerprint, manifest_text
 from vidcli.data.splits import of_split
 from vidcli.errors import CheckpointError, DataError, TrainError
-from vidcli.evaluate import evaluate
+from vidcli.evaluate import Evaluation, evaluate
 from vidcli.models import build_model, unused_settings
 from vidcli.predict import Prediction, Predictor
 from vidcli.train.events import EpochDone, EpochRow, Event, Notice, StepDone
+from vidcli.train.record import RunRecord
 from vidcli.train.schedule import learning_rate
 from vidcli.train.update import Updater
 from vidcli.transforms import sided_class_names
@@ -100,6 +101,7 @@ class Trainer:
         self._failed_videos: set[str] = set()
         self._saved_at = time.monotonic()
         self._interrupted = False
+        self._record = RunRecord(run, self._settings.plots, on_event)
         for name in unused_settings(config.model):
             text = f"{name} has no effect with {config.model.backbone} and {config.model.head}"
             self._on_event(Notice(text))
@@ -143,10 +145,17 @@ class Trainer:
             KeyboardInterrupt: Ctrl-C; the state has been saved first.
             TrainError: the loss is no longer a number.
         """
-        with self._deferred_interrupt():
-            while self._epoch < self._settings.epochs and not self._stopped_early():
-                self._train_epoch()
-                self._finish_epoch()
+        if self._is_over():
+            return self._rows
+        ended = self._rows[-1] if self._rows and self._step == 0 else None
+        self._record.open(self._position, ended)
+        try:
+            with self._deferred_interrupt():
+                while not self._is_over():
+                    self._train_epoch()
+                    self._finish_epoch()
+        finally:
+            self._record.close()
         return self._rows
 
     def _train_epoch(self) -> None:
@@ -183,8 +192,10 @@ class Trainer:
                 self._save_if_due()
 
     def _train_step(self, batch: Batch) -> None:
-        position = self._epoch * self._num_steps + self._step
-        result = self._update(batch.clips_BTCHW, batch.labels_B, position)
+        if self._position == 0:
+            shown = [self.class_names[label] for label in batch.labels_B.tolist()]
+            self._record.draw_samples(batch.clips_BTCHW, shown)
+        result = self._update(batch.clips_BTCHW, batch.labels_B, self._position)
         if not math.isfinite(result.loss):
             names = "\n".join(str(self._dataset.items[index].path) for index in batch.indices)
             raise TrainError(
@@ -192,12 +203,14 @@ class Trainer:
                 f"train.lr (now {self._settings.lr:g}) or set train.grad_clip; the videos of this batch:\n"
                 f"{names}"
             )
+        rate = learning_rate(self._settings, self._position, self._num_steps)
+        self._record.add_step(self._position, result.loss, rate)
         self._totals.loss += result.loss * len(batch.indices)
         self._totals.num_correct += result.num_correct
         self._totals.num_clips += len(batch.indices)
 
     def _finish_epoch(self) -> None:
-        row = self._validate()
+        row, scores = self._validate()
         # Ties in accuracy go to the smaller loss. Without validation the last epoch is the best.
         score = (
             (row.val_top1, -row.val_loss)
@@ -214,11 +227,18 @@ class Trainer:
             self._save_model(files.MODEL_FILE, row)
         lines = "".join(json.dumps(asdict(row)) + "\n" for row in self._rows)
         files.write_text(self._run / files.METRICS_FILE, lines)
+        self._record.add_epoch(self._rows, self._position, self._best_epoch if scores else None)
+        if scores is not None and best:
+            self._record.draw_confusion(scores)
+        if self._is_over():
+            self._record.draw_curves()
         self._save_resume()
         self._on_event(EpochDone(row, best))
         self._stop_if_interrupted()
 
-    def _validate(self) -> EpochRow:
+    def _validate(self) -> tuple[EpochRow, Evaluation | None]:
+        """Return the row of the epoch, and what validation said where there is a val split."""
+        scores = None
         val_loss = val_top1 = val_balanced = None
         if self._val_items:
             predictions = []
@@ -237,7 +257,7 @@ class Trainer:
                 )
             self._calibration = self._calibrate(predictions)
         last_step = (self._epoch + 1) * self._num_steps - 1
-        return EpochRow(
+        row = EpochRow(
             epoch=self._epoch + 1,
             lr=learning_rate(self._settings, last_step, self._num_steps),
             train_loss=self._totals.mean_loss,
@@ -246,6 +266,7 @@ class Trainer:
             val_top1=val_top1,
             val_balanced_accuracy=val_balanced,
         )
+        return row, scores
 
     def _calibrate(self, predictions: Sequence[Prediction]) -> Calibration:
         label_of = {name: label for label, name in enumerate(self.class_names)}
@@ -282,8 +303,19 @@ class Trainer:
             )
         return not sided
 
-    def _stopped_early(self) -> bool:
-        return bool(self._settings.patience) and self._stale_epochs >= self._settings.patience
+    @property
+    def _position(self) -> int:
+        """Updates done, over the whole run."""
+        return self._epoch * self._num_steps + self._step
+
+    @property
+    def _best_epoch(self) -> int:
+        """The epoch of the best model so far."""
+        return len(self._rows) - self._stale_epochs
+
+    def _is_over(self) -> bool:
+        stopped_early = bool(self._settings.patience) and self._stale_epochs >= self._settings.patience
+        return self._epoch >= self._settings.epochs or stopped_early
 
     def _seconds_left(self, clips_per_second: float) -> float:
         clips_done = self._epoch * len(self._dataset) + self._totals.num_clips
@@ -308,6 +340,7 @@ class Trainer:
         self._stop_if_interrupted()
 
     def _save_resume(self) -> None:
+        self._record.flush()
         state: dict[str, Any] = {
             **self._update.state_dict(),
             "fingerprint": self._fingerprint,

@@ -1,13 +1,13 @@
-"""Pictures of results. Nothing here computes a result."""
+"""Which class was taken for which."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from vidcli.evaluate import Evaluation
+from vidcli.report.canvas import new_figure, save_png
 
 _MAX_NUMBERED_CLASSES = 30
 
@@ -18,13 +18,12 @@ def draw_confusion(scores: Evaluation, path: Path) -> None:
     shares_KK = counts_KK / np.maximum(counts_KK.sum(axis=1, keepdims=True), 1)
     num_classes = len(scores.class_names)
     side = min(24.0, 2.5 + 0.55 * num_classes)
-    # A Figure of its own, without pyplot: no window system, no global state.
-    figure = Figure(figsize=(side + 1, side), layout="constrained")
+    figure = new_figure(side + 1, side)
     axes = figure.add_subplot()
     image = axes.imshow(shares_KK, vmin=0, vmax=1, cmap="Blues")
     figure.colorbar(image, ax=axes, label="share of the true class", shrink=0.8)
-    axes.set_xticks(range(num_classes), scores.class_names, rotation=45, ha="right")
-    axes.set_yticks(range(num_classes), scores.class_names)
+    axes.set_xticks(range(num_classes), scores.class_names, rotation=45, ha="right", parse_math=False)
+    axes.set_yticks(range(num_classes), scores.class_names, parse_math=False)
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
     axes.set_title(f"top-1 {scores.top1:.3f}, {scores.num_videos} videos")
@@ -32,4 +31,4 @@ def draw_confusion(scores: Evaluation, path: Path) -> None:
         for true, guess in np.argwhere(counts_KK):
             colour = "white" if shares_KK[true, guess] > 0.5 else "black"
             axes.text(guess, true, str(counts_KK[true, guess]), ha="center", va="center", color=colour)
-    figure.savefig(path, dpi=110, format="png")  # the name of `path` may end in anything
+    save_png(figure, path)
