@@ -23,7 +23,7 @@ from vidcli.models import backbone_names, head_names
 
 OPTIONS = {
     "train": ["--config", "--set", "--out", "--device", "--resume", "--dry-run"],
-    "eval": ["--model", "--split", "--device", "--out", "--json"],
+    "eval": ["--model", "--split", "--against", "--views-sweep", "--device", "--out", "--json"],
     "predict": ["--model", "--top-k", "--format", "--output", "--device"],
     "demo": ["--keep", "--out", "--device", "--set", "--count", "--size", "--length", "--seed"],
     "check": ["--config", "--set", "--format", "--quarantine"],
@@ -182,7 +182,7 @@ def test_train_then_bare_eval_and_predict_use_the_newest_run(workspace, tmp_path
     assert evaluated.exit_code == 0, evaluated.stderr
     assert f"{folder}/model.safetensors: 4 videos" in evaluated.stderr
     written = {path.name for path in Path(folder, "eval-test").iterdir()}
-    assert written == {"predictions.csv", "eval.json", "confusion.png"}
+    assert written == {"predictions.csv", "eval.json", "confusion.png", "reliability.png"}
     predicted = run("predict", "data/test/left/left_0001.mp4", "--verbose")
     assert predicted.exit_code == 0, predicted.stderr
     assert f"model: {folder}/model.safetensors" in predicted.stderr
@@ -237,19 +237,25 @@ def test_eval_json_is_one_line_with_the_promised_keys(here, tmp_path):
         "top1", "top1_interval", "top5", "balanced_accuracy", "macro_f1", "num_videos", "num_failed",
         "per_class", "confusion",
     }  # fmt: skip
-    assert set(scores) == promised | {"loss", "class_names"}
+    of_one_model = {"loss", "class_names", "calibration", "risk_coverage"}
+    details = {"by_group", "by_duration", "by_resolution", "worst", "most_confused"}
+    assert set(scores) == promised | of_one_model | details
     assert (scores["num_videos"], scores["num_failed"], scores["top5"]) == (4, 0, None)
     assert scores["top1_interval"][0] <= scores["top1"] <= scores["top1_interval"][1]
     assert [row["label"] for row in scores["per_class"]] == scores["class_names"] == ["left", "right"]
     assert sum(map(sum, scores["confusion"])) == 4
     assert json.loads((tmp_path / "eval.json").read_text()) == scores
-    assert (tmp_path / "confusion.png").read_bytes().startswith(b"\x89PNG")
+    for name in ("confusion.png", "reliability.png"):
+        assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
 
 
 def test_eval_shows_metrics_classes_and_confusions(here, tmp_path):
     result = run("eval", "data", "--split", "all", "--out", tmp_path)
     assert result.exit_code == 0, result.stderr
-    for text in ("top-1 accuracy", "95% interval", "balanced accuracy", "macro F1", "precision", "predicted"):
+    for text in (
+        "top-1 accuracy", "95% interval", "balanced accuracy", "macro F1", "precision", "predicted",
+        "fitted on 4 validation videos", "risk-coverage", "least decided",
+    ):  # fmt: skip
         assert text in result.stdout
     assert re.search(r"videos \(all\) +16\n", result.stdout)
 
@@ -267,6 +273,45 @@ def test_eval_counts_a_broken_video_as_wrong_and_names_it(here, tmp_path):
         row = next(row for row in csv.DictReader(file) if row["video"] == str(broken))
     assert (row["predicted"], row["correct"], row["left"]) == ("", "false", "")
     assert row["error"].startswith("is not a video")
+
+
+def test_eval_against_itself_and_against_another_model(here, tmp_path):
+    result = run("eval", "--against", "runs/older", "--json", "--out", tmp_path)
+    assert result.exit_code == 0, result.stderr
+    scores = json.loads(result.stdout)
+    against = scores["against"]
+    assert against["model"] == "runs/older/model.safetensors"
+    # Two runs with the same seed and data are the same model.
+    assert (against["top1"], against["top1_against"], against["p_value"]) == (scores["top1"],) * 2 + (1.0,)
+    assert against["only_model"] == against["only_against"] == 0
+    shown = run("eval", "--against", "runs/older", "--out", tmp_path)
+    assert "McNemar's test" in shown.stdout
+    assert "p = 1, exact" in shown.stdout
+    missing = run("eval", "--against", "nowhere", "--out", tmp_path)
+    assert (missing.exit_code, missing.stdout) == (1, "")
+    assert "nowhere: no such run directory" in missing.stderr
+
+
+def test_eval_views_sweep(here, tmp_path):
+    result = run("eval", "--views-sweep", "--json", "--out", tmp_path)
+    assert result.exit_code == 0, result.stderr
+    scores = json.loads(result.stdout)
+    rows = scores["views_sweep"]
+    assert [(row["views"], row["frames"]) for row in rows] == [(n, 4 * n) for n in (1, 2, 3, 5, 10)]
+    assert (rows[0]["top1"], rows[0]["loss"]) == (scores["top1"], scores["loss"])
+    assert len({row["loss"] for row in rows}) == 5
+    assert all(row["seconds_per_video"] > 0 for row in rows)
+    assert "tunes on the test split" in result.stderr
+    shown = run("eval", "--views-sweep", "--split", "val", "--out", tmp_path)
+    assert "ms a video" in shown.stdout
+    assert "tunes on the test split" not in shown.stderr
+
+
+def test_eval_says_when_a_model_has_learnt_from_these_videos(here, tmp_path):
+    clean = run("eval", "data", "--split", "test", "--against", "runs/older", "--out", tmp_path)
+    assert "learnt from" not in clean.stderr
+    leaky = run("eval", "data", "--split", "all", "--out", tmp_path)
+    assert re.search(r"12 of these 16 videos are among those that \S+ learnt from", leaky.stderr)
 
 
 # --- predict --------------------------------------------------------------------------------------

@@ -20,16 +20,25 @@ def evaluate(
     ] = None,
     model: ModelOption = None,
     split: Annotated[str, typer.Option(help="train, val, test, or all.")] = "test",
+    against: Annotated[
+        Path | None,
+        typer.Option(metavar="MODEL", help="Another model to compare with, on the same videos."),
+    ] = None,
+    views_sweep: Annotated[
+        bool, typer.Option("--views-sweep", help="Measure accuracy and time for 1 to 10 clips a video, too.")
+    ] = False,
     device: DeviceOption = "auto",
     out: Annotated[
         Path | None,
-        typer.Option(
-            help="Folder for predictions, scores and confusion matrix; without it, eval-SPLIT in the run."
-        ),
+        typer.Option(help="Folder for predictions, scores and pictures; without it, eval-SPLIT in the run."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Measure a model on labelled videos."""
     from vidcli.commands import evaluation
 
-    raise typer.Exit(evaluation.evaluate(open_terminal(ctx), data, model, split, device, out, as_json))
+    raise typer.Exit(
+        evaluation.evaluate(
+            open_terminal(ctx), data, model, split, against, views_sweep, device, out, as_json
+        )
+    )

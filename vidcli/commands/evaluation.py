@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
+
+import torch
 
 from vidcli import checkpoint as files
 from vidcli import report
 from vidcli.console import Terminal, print_json
-from vidcli.console.evaluation import print_evaluation
+from vidcli.console.evaluation import print_comparison, print_details, print_evaluation, print_views
+from vidcli.data.loader import num_workers
 from vidcli.data.manifest import SPLITS, VideoItem, class_names_of, load_items
 from vidcli.data.splits import of_split
 from vidcli.devices import choose_device
 from vidcli.errors import ConfigError, DataError, VidcliError
-from vidcli.evaluate import Evaluation, predictions_csv
+from vidcli.evaluate import Evaluation, compare, find_details, predictions_csv
 from vidcli.evaluate import evaluate as score
+from vidcli.evaluate.views import ViewsRow, sweep_views
 from vidcli.predict import Prediction, Predictor
 
 
@@ -23,6 +28,8 @@ def evaluate(
     data: Path | None,
     model: Path | None,
     split: str,
+    against: Path | None,
+    views_sweep: bool,
     device: str,
     out: Path | None,
     as_json: bool,
@@ -30,17 +37,38 @@ def evaluate(
     """Run `vidcli eval`; return the exit code: 1 if a video failed."""
     if split not in (*SPLITS, "all"):
         raise ConfigError(f"--split {split}: expected train, val, test or all")
+    chosen = choose_device(device)
     model_file = files.find_model(model)
-    predictor = Predictor.load(model_file, choose_device(device))
-    items = _items_to_evaluate(data, model_file.parent, split, predictor)
+    predictor = Predictor.load(model_file, chosen)
+    items = _items_to_evaluate(data, model_file.parent, split, predictor.class_names)
+    rival_file = None if against is None else files.find_model(against)
+    rival = None if rival_file is None else _load_rival(rival_file, chosen, items)
+    if data is not None:
+        _name_training_videos(terminal, model_file.parent, items)
     terminal.say(f"{model_file}: {len(items)} videos")
     predictions = _predict_all(terminal, predictor, items, "evaluating")
-    scores = score(predictions, [item.label for item in items], predictor.class_names)
-    if as_json:
-        print_json(scores.to_dict())
-    else:
+    labels = [item.label for item in items]
+    scores = score(predictions, labels, predictor.class_names, predictor.calibration)
+    details = find_details(items, predictions, num_workers(predictor.config.data.workers))
+    told: dict[str, Any] = scores.to_dict() | details.to_dict()
+    if not as_json:
         print_evaluation(terminal, scores, split)
-    _write_evaluation(terminal, out or model_file.parent / f"eval-{split}", scores, items, predictions)
+        print_details(terminal, scores, details)
+    if rival is not None and rival_file is not None:
+        _name_training_videos(terminal, rival_file.parent, items)
+        of_rival = _predict_all(terminal, rival, items, f"evaluating {rival_file}")
+        comparison = compare(_right(predictions, labels), _right(of_rival, labels))
+        told["against"] = {"model": str(rival_file), **comparison.to_dict()}
+        if not as_json:
+            print_comparison(terminal, comparison, str(model_file), str(rival_file))
+    if views_sweep:
+        rows = _sweep_views(terminal, model_file, items, split, chosen)
+        told["views_sweep"] = [row.to_dict() for row in rows]
+        if not as_json:
+            print_views(terminal, rows)
+    if as_json:
+        print_json(told)
+    _write_evaluation(terminal, out or model_file.parent / f"eval-{split}", told, scores, items, predictions)
     for prediction in predictions:
         if prediction.error is not None:
             terminal.fail(f"counted as wrong: {prediction.video}: {prediction.error}")
@@ -58,14 +86,15 @@ def _predict_all(
     return predictions
 
 
-def _items_to_evaluate(data: Path | None, run: Path, split: str, predictor: Predictor) -> list[VideoItem]:
-    class_names = predictor.class_names
+def _items_to_evaluate(
+    data: Path | None, run: Path, split: str, class_names: tuple[str, ...]
+) -> list[VideoItem]:
     if data is None:
         data = run / files.SPLITS_FILE
         if not data.is_file():
             raise DataError(f"{run}: holds no {files.SPLITS_FILE}; name the DATA to evaluate on")
     # A test video that is gone since counts as wrong, like any other that cannot be decoded.
-    items = load_items(data, data.name == files.SPLITS_FILE, predictor.config.data)
+    items = load_items(data, missing_ok=data.name == files.SPLITS_FILE)
     splits = {item.split for item in items} - {None}
     # Data without splits, such as a folder of new videos, is evaluated whole.
     chosen = items if split == "all" or not splits else of_split(items, split)
@@ -81,9 +110,58 @@ def _items_to_evaluate(data: Path | None, run: Path, split: str, predictor: Pred
     return chosen
 
 
+def _load_rival(model_file: Path, device: torch.device, items: list[VideoItem]) -> Predictor:
+    rival = Predictor.load(model_file, device)
+    strangers = sorted(set(class_names_of(items)) - set(rival.class_names))
+    if strangers:
+        raise DataError(
+            f"--against {model_file}: was not trained on {', '.join(strangers)}, which occur in these "
+            f"videos; a comparison needs two models of the same classes. It knows "
+            f"{', '.join(rival.class_names)}"
+        )
+    return rival
+
+
+def _name_training_videos(terminal: Terminal, run: Path, items: list[VideoItem]) -> None:
+    """Tell where a model is asked about videos that it learnt from, as far as its run says."""
+    splits = run / files.SPLITS_FILE
+    if not splits.is_file():
+        return
+    learnt = {
+        item.path.resolve() for item in load_items(splits, missing_ok=True) if item.split in ("train", "val")
+    }
+    num_learnt = sum(item.path.resolve() in learnt for item in items)
+    if num_learnt:
+        terminal.warn(
+            f"{num_learnt} of these {len(items)} videos are among those that {run} learnt from (train or "
+            "val in its splits.csv): its numbers on them are too good"
+        )
+
+
+def _right(predictions: list[Prediction], labels: list[str]) -> list[bool]:
+    return [
+        [name for name, _ in prediction.top(1)] == [label]
+        for prediction, label in zip(predictions, labels, strict=True)
+    ]
+
+
+def _sweep_views(
+    terminal: Terminal, model_file: Path, items: list[VideoItem], split: str, device: torch.device
+) -> list[ViewsRow]:
+    if split == "test":
+        terminal.warn("choosing clip.views by these numbers tunes on the test split; --split val does not")
+    rows = []
+    with terminal.counting("numbers of views") as show:
+        for row in sweep_views(files.load_checkpoint(model_file), items, device):
+            rows.append(row)
+            show(len(rows), len(rows))
+    return rows
+
+
 def _write_evaluation(
     terminal: Terminal,
     folder: Path,
+    told: dict[str, Any],
     scores: Evaluation,
     items: list[VideoItem],
     predictions: list[Prediction],
@@ -93,8 +171,12 @@ def _write_evaluation(
     except OSError as error:
         raise VidcliError(f"--out {folder}: cannot be written ({error.strerror})") from error
     files.write_text(folder / "predictions.csv", predictions_csv(items, predictions, scores.class_names))
-    files.write_text(folder / "eval.json", json.dumps(scores.to_dict(), indent=1) + "\n")
-    files.write_atomically(
-        folder / "confusion.png", lambda temporary: report.draw_confusion(scores, temporary)
-    )
-    terminal.say(f"wrote predictions.csv, eval.json and confusion.png to {folder}")
+    files.write_text(folder / "eval.json", json.dumps(told, indent=1) + "\n")
+    written = ["predictions.csv", "eval.json", "confusion.png"]
+    files.write_atomically(folder / "confusion.png", lambda path: report.draw_confusion(scores, path))
+    if (calibration := scores.calibration) is not None:
+        written.append("reliability.png")
+        files.write_atomically(
+            folder / "reliability.png", lambda path: report.draw_reliability(calibration, path)
+        )
+    terminal.say(f"wrote {', '.join(written)} to {folder}")

@@ -2,38 +2,120 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from vidcli.console.terminal import Terminal
-from vidcli.console.text import format_ratio
-from vidcli.evaluate import Evaluation
+from vidcli.console.tables import print_pairs
+from vidcli.console.terminal import Terminal, Verbosity
+from vidcli.console.text import count_noun, format_ratio, plain, shorten_path
+from vidcli.evaluate import CalibrationScores, Comparison, Details, Evaluation, Example, RiskCoverage, Slice
+from vidcli.evaluate.views import ViewsRow
 
 _MAX_MATRIX_CLASSES = 12
+_MAX_SLICES = 10
+_NUM_EXAMPLES = 5
 
 
 def print_evaluation(terminal: Terminal, scores: Evaluation, split: str) -> None:
     """Show the metrics, the classes and the confusions of an evaluation."""
-    low, high = scores.top1_interval
     out = terminal.out
-    out.print(f"top-1 accuracy     {scores.top1:.3f}   95% interval {low:.3f} to {high:.3f}")
+    out.print(f"top-1 accuracy     {scores.top1:.3f}   {_interval(scores.top1_interval)}")
     if scores.top5 is not None:
         out.print(f"top-5 accuracy     {scores.top5:.3f}")
     out.print(f"balanced accuracy  {scores.balanced_accuracy:.3f}")
     out.print(f"macro F1           {scores.macro_f1:.3f}")
+    if scores.calibration is not None:
+        out.print(
+            f"calibration error  {scores.calibration.ece:.3f}   {_temperature(scores.calibration)}",
+            soft_wrap=True,
+        )
     failed = f", {scores.num_failed} failed and counted as wrong" if scores.num_failed else ""
     out.print(f"videos ({split})".ljust(19) + f"{scores.num_videos}{failed}")
-    table = Table("class", "precision", "recall", "F1", "videos")
-    for column in table.columns[1:]:
-        column.justify = "right"
+    table = _table("class", "precision", "recall", "F1", "videos")
     for score in scores.per_class:
         table.add_row(
-            Text(score.label), format_ratio(score.precision), format_ratio(score.recall), f"{score.f1:.3f}",
+            plain(score.label), format_ratio(score.precision), format_ratio(score.recall), f"{score.f1:.3f}",
             str(score.support),
         )  # fmt: skip
     out.print(table)
     _print_confusion(out, scores)
+
+
+def print_details(terminal: Terminal, scores: Evaluation, details: Details) -> None:
+    """Show what abstaining would bring, accuracy by slice, and videos by name."""
+    out = terminal.out
+    _print_abstention(out, scores.risk_coverage)
+    for name, slices in (
+        ("group", details.by_group),
+        ("length", details.by_duration),
+        ("size", details.by_resolution),
+    ):
+        if len(slices) > 1:
+            _print_slices(out, name, slices)
+    limit = None if terminal.verbosity >= Verbosity.VERBOSE else _NUM_EXAMPLES
+    _print_examples(out, "wrong and sure", details.worst, limit)
+    _print_examples(out, "least decided", details.most_confused, limit)
+
+
+def print_comparison(terminal: Terminal, comparison: Comparison, model: str, against: str) -> None:
+    """Show how two models differ on the same videos, and whether that can be luck."""
+    low, high = comparison.difference_interval
+    terminal.out.print()
+    print_pairs(
+        terminal.out,
+        [
+            (model, f"{comparison.top1:.3f}"),
+            (against, f"{comparison.top1_against:.3f}"),
+            ("difference", f"{comparison.difference:+.3f}   95% interval {low:+.3f} to {high:+.3f}"),
+            ("both right", str(comparison.both_right)),
+            ("only the first", str(comparison.only_model)),
+            ("only the second", str(comparison.only_against)),
+            ("both wrong", str(comparison.both_wrong)),
+            ("McNemar's test", f"p = {comparison.p_value:.3g}, exact, two-sided"),
+        ],
+    )
+
+
+def print_views(terminal: Terminal, rows: Sequence[ViewsRow]) -> None:
+    """Show accuracy against cost."""
+    table = _table("views", "frames", "top-1", "95% interval", "loss", "ms a video", "cost")
+    for row in rows:
+        low, high = row.top1_interval
+        table.add_row(
+            str(row.views),
+            str(row.frames),
+            f"{row.top1:.3f}",
+            f"{low:.3f} to {high:.3f}",
+            format_ratio(row.loss),
+            f"{1000 * row.seconds_per_video:.1f}",
+            f"{row.seconds_per_video / rows[0].seconds_per_video:.1f}x",
+        )
+    terminal.out.print(table)
+
+
+def _interval(interval: tuple[float, float]) -> str:
+    return f"95% interval {interval[0]:.3f} to {interval[1]:.3f}"
+
+
+def _temperature(calibration: CalibrationScores) -> str:
+    if not calibration.fitted_on:
+        return "not calibrated: the model had no validation split to fit a temperature on"
+    before = f"{format_ratio(calibration.ece_uncalibrated)} before; " if calibration.ece_uncalibrated else ""
+    return (
+        f"{before}temperature {calibration.temperature:.2f}, fitted on "
+        f"{count_noun(calibration.fitted_on, 'validation video')}"
+    )
+
+
+def _table(first: str, *others: str, title: str | None = None) -> Table:
+    """Return an empty table: text on the left, numbers on the right."""
+    table = Table(first, title=title, title_justify="left")
+    for name in others:
+        table.add_column(name, justify="right")
+    return table
 
 
 def _print_confusion(out: Console, scores: Evaluation) -> None:
@@ -46,16 +128,62 @@ def _print_confusion(out: Console, scores: Evaluation) -> None:
     ]
     needed = max(len(name) for name in names) + 5 + 7 * len(names)
     if len(names) <= _MAX_MATRIX_CLASSES and needed <= out.width:
-        table = Table("true \\ predicted", *(str(label + 1) for label in range(len(names))))
-        for column in table.columns[1:]:
-            column.justify = "right"
+        table = _table("true \\ predicted", *(str(label + 1) for label in range(len(names))))
         for label, row in enumerate(scores.confusion):
             cells = [
                 Text(str(n) if n else "·", style="green" if i == label else ("red" if n else "dim"))
                 for i, n in enumerate(row)
             ]
-            table.add_row(Text(f"{label + 1} {names[label]}"), *cells)
+            table.add_row(plain(f"{label + 1} {names[label]}"), *cells)
         out.print(table)
         return
     for count, true, guess in sorted(pairs, reverse=True)[:10]:
-        out.print(Text(f"{count:>5}  {true} taken for {guess}"), soft_wrap=True)
+        out.print(plain(f"{count:>5}  {true} taken for {guess}"), soft_wrap=True)
+
+
+def _print_abstention(out: Console, risk_coverage: RiskCoverage) -> None:
+    table = _table("threshold", "answered", "share", "accuracy")
+    table.columns[0].justify = "right"
+    for row in risk_coverage.rows:
+        table.add_row(
+            f"{row.threshold:g}", str(row.num_answered), f"{row.coverage:.3f}", format_ratio(row.accuracy)
+        )
+    out.print(table)
+    out.print(f"area under the risk-coverage curve (AURC, lower is better): {risk_coverage.aurc:.3f}")
+
+
+def _print_slices(out: Console, name: str, slices: Sequence[Slice]) -> None:
+    table = _table(name, "videos", "failed", "top-1", "95% interval")
+    for row in slices[:_MAX_SLICES]:
+        low, high = row.top1_interval
+        table.add_row(
+            plain(row.name),
+            str(row.num_videos),
+            str(row.num_failed) if row.num_failed else "·",
+            f"{row.top1:.3f}",
+            f"{low:.3f} to {high:.3f}",
+        )
+    out.print(table)
+    if len(slices) > _MAX_SLICES:
+        out.print(f"… and {len(slices) - _MAX_SLICES} more; eval.json tells all")
+
+
+def _print_examples(out: Console, title: str, examples: Sequence[Example], limit: int | None) -> None:
+    if not examples:
+        return
+    table = Table(title, "is", "taken for")
+    table.columns[0].overflow = "fold"
+    table.add_column("probability", justify="right")
+    table.add_column("of the true class", justify="right")
+    for example in examples[:limit]:
+        span = "" if example.end_seconds is None else f" {example.start_seconds:g}–{example.end_seconds:g} s"
+        table.add_row(
+            plain(shorten_path(example.video) + span),
+            plain(example.label),
+            plain(example.predicted),
+            f"{example.probability:.3f}",
+            f"{example.true_probability:.3f}",
+        )
+    out.print(table)
+    if limit is not None and len(examples) > limit:
+        out.print(f"… and {len(examples) - limit} more with --verbose, or in eval.json")

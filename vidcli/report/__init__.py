@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from vidcli.report.confusion import draw_confusion
 from vidcli.report.curves import draw_curves
+from vidcli.report.reliability import draw_reliability
 from vidcli.report.samples import draw_samples
 
-__all__ = ["draw_confusion", "draw_curves", "draw_samples"]
+__all__ = ["draw_confusion", "draw_curves", "draw_reliability", "draw_samples"]

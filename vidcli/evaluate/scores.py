@@ -1,13 +1,7 @@
-"""Honest numbers from labelled predictions.
-
-A video that could not be decoded counts as wrong: leaving it out would reward a model for data it
-cannot use.
-"""
+"""Accuracy and its relatives, overall and by class."""
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -15,7 +9,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from vidcli.data.manifest import VideoItem
+from vidcli.calibrate import UNCALIBRATED, Calibration
+from vidcli.evaluate.reliability import (
+    CalibrationScores,
+    RiskCoverage,
+    measure_calibration,
+    measure_risk_coverage,
+)
 from vidcli.predict import Prediction
 
 _BOOTSTRAP_DRAWS = 10_000
@@ -45,6 +45,8 @@ class Evaluation:
         loss: mean negative log probability of the true class, of the videos that did not fail;
             None if all did.
         confusion: row is the true class, column the predicted one; failed videos are in no column.
+        calibration: whether the probabilities are as often right as they say; None if all failed.
+        risk_coverage: how accurate the model is where it may abstain.
     """
 
     top1: float
@@ -58,6 +60,8 @@ class Evaluation:
     class_names: tuple[str, ...]
     per_class: tuple[ClassScore, ...]
     confusion: tuple[tuple[int, ...], ...]
+    calibration: CalibrationScores | None
+    risk_coverage: RiskCoverage
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, as `vidcli eval --json` prints them."""
@@ -65,9 +69,18 @@ class Evaluation:
 
 
 def evaluate(
-    predictions: Sequence[Prediction], labels: Sequence[str], class_names: Sequence[str]
+    predictions: Sequence[Prediction],
+    labels: Sequence[str],
+    class_names: Sequence[str],
+    calibration: Calibration = UNCALIBRATED,
 ) -> Evaluation:
     """Score predictions against the true class names, one a prediction.
+
+    Args:
+        predictions: what the model said.
+        labels: true class names.
+        class_names: position is label.
+        calibration: how the model's logits became those probabilities; it is reported.
 
     Raises:
         ValueError: no predictions, or a label that is no class name.
@@ -99,6 +112,8 @@ def evaluate(
         class_names=tuple(class_names),
         per_class=tuple(scores),
         confusion=tuple(tuple(int(n) for n in row[:-1]) for row in confusion_KK1),
+        calibration=measure_calibration(predictions, true_N, calibration),
+        risk_coverage=measure_risk_coverage(predictions, correct_N),
     )
 
 
@@ -118,25 +133,6 @@ def bootstrap_interval(correct_N: npt.NDArray[np.bool_], seed: int = 0) -> tuple
     elif not correct_N.any():
         high = 1 - bound
     return float(low), float(high)
-
-
-def predictions_csv(
-    items: Sequence[VideoItem], predictions: Sequence[Prediction], class_names: Sequence[str]
-) -> str:
-    """Return every video's label, prediction and probabilities as CSV."""
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    fixed = ["video", "start", "end", "label", "predicted", "probability", "correct", "error"]
-    writer.writerow([*fixed, *class_names])
-    for item, prediction in zip(items, predictions, strict=True):
-        best = prediction.top(1)
-        name, probability = best[0] if best else ("", "")
-        shown = [""] * len(class_names) if prediction.probabilities is None else prediction.probabilities
-        correct = str(name == item.label).lower()
-        end = "" if item.end_seconds is None else item.end_seconds
-        about = [prediction.video, item.start_seconds, end, item.label, name, probability, correct]
-        writer.writerow([*about, prediction.error or "", *shown])
-    return buffer.getvalue()
 
 
 def _rank(prediction: Prediction, label: int) -> int:

@@ -1,0 +1,92 @@
+"""Slices and named videos, on files whose length and size are known."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from vidcli.data.manifest import VideoItem
+from vidcli.evaluate import Details, find_details
+from vidcli.predict import Prediction
+
+ABC = ("a", "b", "c")
+
+
+def says(item: VideoItem, name: str | None, probability: float = 0.8) -> Prediction:
+    if name is None:
+        return Prediction(str(item.path), ABC, None, "is broken")
+    rest = (1 - probability) / 2
+    return Prediction(str(item.path), ABC, np.array([probability if n == name else rest for n in ABC]))
+
+
+@pytest.fixture(scope="module")
+def items(tmp_path_factory: pytest.TempPathFactory, write_video: Callable[..., Path]) -> list[VideoItem]:
+    """Three files: 0.5 s and 1 s of 48x32, 3 s of 32x48; the last twice, once as a span of 1 s."""
+    folder = tmp_path_factory.mktemp("details")
+    short = write_video(folder / "short.mp4", num_frames=4)
+    second = write_video(folder / "second.mp4", num_frames=8)
+    tall = write_video(folder / "tall.mp4", num_frames=24, height=48, width=32)
+    return [
+        VideoItem(short, "a", group="day"),
+        VideoItem(second, "a", group="night"),
+        VideoItem(tall, "b", group="night"),
+        VideoItem(tall, "c", group="day", start_seconds=1.0, end_seconds=2.0),
+    ]
+
+
+def summary(details: Details, by: str) -> dict[str, tuple[int, int, float]]:
+    return {row.name: (row.num_videos, row.num_failed, row.top1) for row in getattr(details, by)}
+
+
+def test_slices(items: list[VideoItem]) -> None:
+    predictions = [says(item, name) for item, name in zip(items, ["a", "b", "b", None], strict=True)]
+    details = find_details(items, predictions, workers=2)
+    assert summary(details, "by_group") == {"day": (2, 1, 0.5), "night": (2, 0, 0.5)}
+    assert summary(details, "by_duration") == {
+        "under 1 s": (1, 0, 1.0), "1 to 2 s": (2, 1, 0.0), "2 to 5 s": (1, 0, 1.0),
+    }  # fmt: skip
+    assert list(summary(details, "by_duration")) == ["under 1 s", "1 to 2 s", "2 to 5 s"]
+    assert summary(details, "by_resolution") == {"48x32": (2, 0, 0.5), "32x48": (2, 1, 0.5)}
+    low, high = details.by_duration[0].top1_interval
+    assert 0 < low < high == 1  # one video right proves little
+
+
+def test_the_worst_group_comes_first_and_without_groups_there_are_none(items: list[VideoItem]) -> None:
+    predictions = [says(item, name) for item, name in zip(items, ["b", "a", "b", "b"], strict=True)]
+    assert [row.name for row in find_details(items, predictions, 1).by_group] == ["day", "night"]
+    without = [replace(item, group=None) for item in items]
+    assert find_details(without, predictions, 1).by_group == ()
+
+
+def test_a_file_that_is_no_video_is_of_unknown_length_and_size(
+    items: list[VideoItem], tmp_path: Path
+) -> None:
+    broken = VideoItem(tmp_path / "broken.mp4", "a")
+    broken.path.write_bytes(b"no video")
+    details = find_details([items[0], broken], [says(items[0], "a"), says(broken, None)], 1)
+    assert summary(details, "by_duration") == {"under 1 s": (1, 0, 1.0), "unknown": (1, 1, 0.0)}
+    assert summary(details, "by_resolution") == {"48x32": (1, 0, 1.0), "unknown": (1, 1, 0.0)}
+
+
+def test_worst_and_most_confused_by_name(items: list[VideoItem]) -> None:
+    answers = [("b", 0.5), ("b", 0.9), ("b", 0.4), (None, 0.0)]
+    predictions = [says(item, *answer) for item, answer in zip(items, answers, strict=True)]
+    details = find_details(items, predictions, 1)
+    assert [(row.video, row.label, row.predicted, row.probability) for row in details.worst] == [
+        (str(items[1].path), "a", "b", 0.9),
+        (str(items[0].path), "a", "b", 0.5),
+    ]
+    assert details.worst[0].true_probability == pytest.approx(0.05)
+    # By the lead of the first class over the second: 0.4 - 0.3, 0.5 - 0.25, 0.9 - 0.05.
+    assert [Path(row.video).name for row in details.most_confused] == ["tall.mp4", "short.mp4", "second.mp4"]
+    assert [row.margin for row in details.most_confused] == pytest.approx([0.1, 0.25, 0.85])
+
+
+def test_at_most_twenty_are_named(items: list[VideoItem]) -> None:
+    many = [items[0]] * 30
+    details = find_details(many, [says(item, "b") for item in many], 1)
+    assert (len(details.worst), len(details.most_confused)) == (20, 20)

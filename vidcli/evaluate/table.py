@@ -1,0 +1,29 @@
+"""Predictions of labelled videos as a table."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+
+from vidcli.data.manifest import VideoItem
+from vidcli.predict import Prediction
+
+
+def predictions_csv(
+    items: Sequence[VideoItem], predictions: Sequence[Prediction], class_names: Sequence[str]
+) -> str:
+    """Return every video's label, prediction and probabilities as CSV."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    fixed = ["video", "start", "end", "label", "predicted", "probability", "correct", "error"]
+    writer.writerow([*fixed, *class_names])
+    for item, prediction in zip(items, predictions, strict=True):
+        best = prediction.top(1)
+        name, probability = best[0] if best else ("", "")
+        shown = [""] * len(class_names) if prediction.probabilities is None else prediction.probabilities
+        correct = str(name == item.label).lower()
+        end = "" if item.end_seconds is None else item.end_seconds
+        about = [prediction.video, item.start_seconds, end, item.label, name, probability, correct]
+        writer.writerow([*about, prediction.error or "", *shown])
+    return buffer.getvalue()

@@ -1,0 +1,38 @@
+"""Whether probabilities are as often right as they say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from vidcli.evaluate import CalibrationScores
+from vidcli.report.canvas import new_figure, save_png
+
+
+def draw_reliability(calibration: CalibrationScores, path: Path) -> None:
+    """Write the reliability curve as a PNG: accuracy by probability above, how many videos below."""
+    figure = new_figure(5.2, 6.0)
+    curve, counts = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+    curve.plot([0, 1], [0, 1], color="grey", linestyle=":", label="as often right as it says")
+    told = [row for row in calibration.bins if row.confidence is not None]
+    curve.plot(
+        [row.confidence for row in told],
+        [row.accuracy for row in told],
+        marker="o",
+        label=f"this model, error {calibration.ece:.3f}",
+    )
+    curve.set_ylabel("accuracy")
+    curve.set_ylim(-0.02, 1.02)
+    curve.legend(loc="upper left", fontsize="small")
+    curve.set_title("calibration, 15 bins of equal width")
+    counts.bar(
+        [row.low for row in calibration.bins],
+        [row.num_videos for row in calibration.bins],
+        width=1 / len(calibration.bins),
+        align="edge",
+        edgecolor="white",
+    )
+    counts.set_xlim(0, 1)
+    counts.set_xlabel("probability of the predicted class")
+    counts.set_ylabel("videos")
+    counts.yaxis.get_major_locator().set_params(integer=True)
+    save_png(figure, path)
