@@ -1,6 +1,39 @@
 """Train, evaluate and use a video classifier from the command line.
 
-Importing the package is cheap: no torch, no PyAV. `vidcli.cli` is the way in for people.
+`vidcli.cli` is the way in for people, `load` for other programs:
+
+    import vidcli
+    model = vidcli.load("runs/demo")
+    prediction = model.predict("video.mp4")
+    prediction.label, prediction.probability, prediction.top(3)
+
+Importing the package is cheap: torch and PyAV come with the first `load`.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import os
+
+    from vidcli.predict import Predictor
+
 __version__ = "0.1.0"
+
+
+def load(model: str | os.PathLike[str] | None = None, device: str = "auto") -> Predictor:
+    """Return a model ready to predict, with its own sampling, preprocessing and calibration.
+
+    Args:
+        model: run directory or model file; None takes VIDCLI_MODEL, then the newest run under `runs/`.
+        device: auto, cpu, cuda, cuda:1 or mps.
+
+    Raises:
+        CheckpointError: there is no such model, or it cannot be read.
+        DeviceError: the device is unknown or not there.
+    """
+    from vidcli.devices import choose_device
+    from vidcli.predict import Predictor
+
+    return Predictor.load(model, choose_device(device))

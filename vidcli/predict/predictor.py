@@ -50,6 +50,16 @@ class Prediction:
     error: str | None = None
     logits_VK: npt.NDArray[np.float64] | None = None
 
+    @property
+    def label(self) -> str | None:
+        """The most probable class; None when the video failed."""
+        return self.top(1)[0][0] if self.probabilities is not None else None
+
+    @property
+    def probability(self) -> float | None:
+        """The probability of that class; None when the video failed."""
+        return self.top(1)[0][1] if self.probabilities is not None else None
+
     def top(self, k: int) -> list[tuple[str, float]]:
         """Return the k most probable classes, best first; ties go by name order."""
         if self.probabilities is None:
