@@ -24,7 +24,7 @@ from vidcli.models import backbone_names, head_names
 OPTIONS = {
     "train": ["--config", "--set", "--out", "--device", "--resume", "--dry-run"],
     "eval": ["--model", "--split", "--against", "--views-sweep", "--device", "--out", "--json"],
-    "predict": ["--model", "--top-k", "--format", "--output", "--device"],
+    "predict": ["--from-list", "--model", "--top-k", "--format", "--output", "--shard", "--device"],
     "demo": ["--keep", "--out", "--device", "--set", "--count", "--size", "--length", "--seed"],
     "check": ["--config", "--set", "--format", "--quarantine"],
     "models": [],

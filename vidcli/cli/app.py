@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import platform
+import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -32,6 +34,11 @@ class _Commands(TyperGroup):
             return super().invoke(ctx)
         except KeyboardInterrupt:
             raise typer.Exit(130) from None
+        except BrokenPipeError:
+            # Whoever read the results has seen enough. What Python would still flush at its end
+            # goes nowhere, for there is nobody to tell; the code is that of a killed `cat`.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(141) from None
         except VidcliError as error:
             if ctx.params.get("traceback"):
                 raise

@@ -1,11 +1,13 @@
-"""What `vidcli predict` writes."""
+"""What `vidcli predict` writes, a video after the other."""
 
 from __future__ import annotations
 
-import csv
 import sys
-from collections.abc import Iterable
-from typing import Any, TextIO
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import TextIO
 
 from rich.console import Console
 from rich.table import Table
@@ -13,70 +15,192 @@ from rich.text import Text
 
 from vidcli.console.terminal import Terminal
 from vidcli.console.text import json_line, plain, shorten_path
+from vidcli.errors import VidcliError
 from vidcli.predict import Prediction
+from vidcli.predict.results import CSV_COLUMNS, csv_line, prediction_to_dict, prediction_to_rows
+
+_ERROR_WIDTH = 30
+_MIN_WIDTH = 12
+_PROBABILITY_WIDTH = len("probability")
 
 
-class PredictionWriter:
-    """Write predictions as they come: a table at the end, or JSON lines or CSV at once."""
+class Writer(ABC):
+    """Write predictions as they come.
 
-    def __init__(self, terminal: Terminal, form: str, top_k: int, stream: TextIO | None) -> None:
-        """Write to `stream`, or to stdout; `form` is table, json or csv."""
-        self._terminal, self._form, self._top_k = terminal, form, top_k
-        self._stream = stream or sys.stdout
-        self._to_file = stream is not None
-        self._kept: list[Prediction] = []
-        if form == "csv":
-            self._csv = csv.writer(self._stream, lineterminator="\n")
-            self._csv.writerow(["video", "rank", "label", "probability", "error"])
+    Attributes:
+        is_on_terminal: somebody sees the results scroll by.
+    """
+
+    def __init__(self, terminal: Terminal, stream: TextIO, top_k: int) -> None:
+        self._terminal, self._stream, self._top_k = terminal, stream, top_k
+        self.is_on_terminal = stream.isatty()
+
+    @abstractmethod
+    def write(self, prediction: Prediction) -> None:
+        """Write one prediction."""
+
+    def name_failure(self, prediction: Prediction) -> None:
+        """Tell on stderr that a video failed."""
+        self._terminal.fail(f"{prediction.video}: {prediction.error}")
+
+    def close(self) -> None:  # noqa: B027 (most have nothing to add)
+        """Write what comes after the last one."""
+
+
+class JsonWriter(Writer):
+    """A JSON object a line."""
 
     def write(self, prediction: Prediction) -> None:
-        """Write one prediction, or keep it for the table."""
-        if self._form == "json":
-            line = json_line(prediction_to_dict(prediction, self._top_k), self._stream)
-            print(line, file=self._stream, flush=True)
-        elif self._form == "csv":
-            for rank, (label, probability) in enumerate(prediction.top(self._top_k), start=1):
-                self._csv.writerow([prediction.video, rank, label, probability, ""])
-            if prediction.error is not None:
-                self._csv.writerow([prediction.video, "", "", "", prediction.error])
-            self._stream.flush()
-        else:
-            self._kept.append(prediction)
+        """Write one line."""
+        line = json_line(prediction_to_dict(prediction, self._top_k), self._stream)
+        print(line, file=self._stream, flush=True)
+
+
+class CsvWriter(Writer):
+    """A row a class."""
+
+    def __init__(self, terminal: Terminal, stream: TextIO, top_k: int) -> None:
+        super().__init__(terminal, stream, top_k)
+        self._stream.write(csv_line(CSV_COLUMNS))
+
+    def write(self, prediction: Prediction) -> None:
+        """Write the rows of one video."""
+        self._stream.writelines(csv_line(row) for row in prediction_to_rows(prediction, self._top_k))
+        self._stream.flush()
+
+
+class TableWriter(Writer):
+    """A table whose columns are as wide as the names of videos and classes ask for.
+
+    All rows have the widths that are known before the first one, so that each is shown at once.
+    """
+
+    def __init__(
+        self,
+        terminal: Terminal,
+        stream: TextIO,
+        top_k: int,
+        videos: Sequence[str],
+        class_names: Sequence[str],
+    ) -> None:
+        super().__init__(terminal, stream, top_k)
+        self._console = terminal.out if stream is sys.stdout else Console(file=stream, highlight=False)
+        self._widths = _column_widths(self._console.width, videos, class_names, top_k)
+        self._foot = self._lines_of(self._table())[-1:]
+        self._num_written = 0
+
+    def write(self, prediction: Prediction) -> None:
+        """Write one row, after the heading if it is the first."""
+        table = self._table()
+        num_head = len(self._lines_of(table)) - 1
+        table.add_row(*_cells(prediction, self._top_k))
+        lines = self._lines_of(table)[:-1]
+        for line in lines[num_head:] if self._num_written else lines:
+            self._console.print(line, soft_wrap=True)
+        self._num_written += 1
+
+    def name_failure(self, prediction: Prediction) -> None:
+        """Tell it where the row itself is not seen; a line would tear the table."""
+        if not self.is_on_terminal:
+            super().name_failure(prediction)
 
     def close(self) -> None:
-        """Print the table, where that is the form."""
-        if self._form == "table" and self._kept:
-            console = Console(file=self._stream, highlight=False) if self._to_file else self._terminal.out
-            console.print(predictions_table(self._kept, self._top_k))
+        """Close the frame of the table."""
+        for line in self._foot if self._num_written else []:
+            self._console.print(line, soft_wrap=True)
+
+    def _table(self) -> Table:
+        table = Table()
+        for name, width in self._widths.items():
+            justify = "right" if name == "probability" else "left"
+            table.add_column(name, width=width, overflow="fold", justify=justify)  # type: ignore[arg-type]
+        return table
+
+    def _lines_of(self, table: Table) -> list[Text]:
+        lines = self._console.render_lines(table, pad=False)
+        return [Text.assemble(*((s.text, s.style or "") for s in line)) for line in lines]
 
 
-def predictions_table(predictions: Iterable[Prediction], top_k: int) -> Table:
-    """Return a table with a row a video: the best class, and the runners-up beside it."""
-    table = Table("video", "label", "probability")
+def _column_widths(
+    total: int, videos: Sequence[str], class_names: Sequence[str], top_k: int
+) -> dict[str, int]:
+    """Share a console's width: names of videos and classes come before the runners-up."""
+    ranked = sorted(map(len, class_names), reverse=True)
+    wanted = {
+        "video": max([len("video"), *(len(shorten_path(video)) for video in videos)]),
+        "label": max(len("label"), ranked[0], min(_ERROR_WIDTH, total // 4)),
+    }
+    then = 0
+    if top_k > 1:
+        then = max(len("then"), sum(length + len(" 0.00, ") for length in ranked[1:top_k]) - 2)
+    num_columns = len(wanted) + 1 + bool(then)
+    left = total - _PROBABILITY_WIDTH - 3 * num_columns - 1  # a border and two spaces a column
+    reserved = min(then, _MIN_WIDTH)
+    widths: dict[str, int] = {}
+    for name, width in sorted(wanted.items(), key=lambda pair: pair[1]):
+        share = (left - reserved) // (len(wanted) - len(widths))
+        widths[name] = max(_MIN_WIDTH, min(width, share)) if width > _MIN_WIDTH else width
+        left -= widths[name]
+    ordered = {"video": widths["video"], "label": widths["label"], "probability": _PROBABILITY_WIDTH}
+    return ordered | ({"then": max(_MIN_WIDTH // 2, min(then, left))} if then else {})
+
+
+def _cells(prediction: Prediction, top_k: int) -> list[Text]:
+    """Return a row: the best class, its probability, and the runners-up."""
+    video = plain(shorten_path(prediction.video))
+    if prediction.error is not None:
+        return [video, plain(prediction.error, "red"), Text("–")]
+    (label, probability), *others = prediction.top(top_k)
+    cells = [video, plain(label, "bold"), Text(f"{probability:.3f}")]
+    if top_k > 1:
+        cells.append(plain(", ".join(f"{name} {p:.2f}" for name, p in others), "dim"))
+    return cells
+
+
+@contextmanager
+def open_writer(
+    terminal: Terminal,
+    form: str,
+    top_k: int,
+    output: Path | None,
+    videos: Sequence[str],
+    class_names: Sequence[str],
+) -> Iterator[Writer]:
+    """Open what writes predictions to stdout, or a table to a file.
+
+    Raises:
+        VidcliError: the file is there already, or it or stdout cannot be written.
+    """
+    place = f"--output {output}" if output else "standard output"
+    try:
+        with nullcontext(sys.stdout) if output is None else _open_new(output) as stream:
+            if form == "table":
+                writer: Writer = TableWriter(terminal, stream, top_k, videos, class_names)
+            else:
+                writer = (CsvWriter if form == "csv" else JsonWriter)(terminal, stream, top_k)
+            yield writer
+            writer.close()
+            stream.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise VidcliError(f"{place}: cannot be written ({error.strerror})") from error
+
+
+def _open_new(output: Path) -> TextIO:
+    if output.is_file() and output.stat().st_size:
+        raise VidcliError(
+            f"--output {output}: exists, and a table cannot be continued; choose another file, or "
+            "--format json, csv or parquet"
+        )
+    return open(output, "w", encoding="utf-8", errors="backslashreplace", newline="")
+
+
+def predictions_table(predictions: Sequence[Prediction], top_k: int) -> Table:
+    """Return a finished table with a row a video."""
+    table = Table("video", "label", "probability", *(["then"] if top_k > 1 else []))
     table.columns[0].overflow = "fold"
     table.columns[2].justify = "right"
-    if top_k > 1:
-        table.add_column("then")
     for prediction in predictions:
-        video = plain(shorten_path(prediction.video))
-        if prediction.error is not None:
-            cells = [video, plain(prediction.error, "red"), Text("–")]
-            table.add_row(*cells)
-            continue
-        (label, probability), *others = prediction.top(top_k)
-        runners_up = ", ".join(f"{name} {p:.2f}" for name, p in others)
-        table.add_row(
-            video,
-            Text(label, style="bold"),
-            f"{probability:.3f}",
-            *([Text(runners_up, style="dim")] if top_k > 1 else []),
-        )
+        table.add_row(*_cells(prediction, top_k))
     return table
-
-
-def prediction_to_dict(prediction: Prediction, top_k: int) -> dict[str, Any]:
-    """Return what `--format json` prints for one video."""
-    if prediction.error is not None:
-        return {"video": prediction.video, "error": prediction.error}
-    best = [{"label": label, "probability": p} for label, p in prediction.top(top_k)]
-    return {"video": prediction.video, "predictions": best}

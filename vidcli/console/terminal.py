@@ -29,6 +29,14 @@ class Verbosity(IntEnum):
     VERBOSE = 2
 
 
+class _PipeConsole(Console):
+    """A console that leaves it to the command line to say what a reader gone means."""
+
+    def on_broken_pipe(self) -> None:
+        """Raise on: the error at hand is a `BrokenPipeError`."""
+        raise
+
+
 @dataclass(frozen=True)
 class Terminal:
     """The two streams, and how much to say."""
@@ -43,7 +51,7 @@ class Terminal:
         # A file name that is no valid text is shown with escapes, as Python does on stderr.
         if isinstance(sys.stdout, io.TextIOWrapper):
             sys.stdout.reconfigure(errors="backslashreplace")
-        return cls(Console(highlight=False), Console(stderr=True, highlight=False), verbosity)
+        return cls(_PipeConsole(highlight=False), Console(stderr=True, highlight=False), verbosity)
 
     def say(self, text: str = "") -> None:
         """Tell the user something that is no result; nothing when quiet."""
@@ -66,17 +74,20 @@ class Terminal:
             self.err.print(Text("failed: ", "red") + plain(text, "default"), soft_wrap=True)
 
     @contextmanager
-    def counting(self, label: str, total: int | None = None) -> Iterator[Callable[[int, int], None]]:
+    def counting(
+        self, label: str, total: int | None = None, hide: bool = False
+    ) -> Iterator[Callable[[int, int], None]]:
         """Show a bar while the body runs, where there is a terminal to show it on.
 
         Args:
             label: what is being done.
             total: of how many; None until the first call tells.
+            hide: show none, for what is printed meanwhile would tear it.
 
         Yields:
             A function to call with the number done and of all.
         """
-        if self.verbosity == Verbosity.QUIET or not self.err.is_terminal:
+        if hide or self.verbosity == Verbosity.QUIET or not self.err.is_terminal:
             yield lambda done, total: None
             return
         with Progress(

@@ -9,6 +9,7 @@ bit.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import zlib
 from collections.abc import Generator, Iterable, Sequence
@@ -29,6 +30,7 @@ from vidcli.data.loader import map_ahead, num_workers
 from vidcli.data.manifest import VideoItem
 from vidcli.errors import VideoError
 from vidcli.models import VideoClassifier
+from vidcli.predict.inputs import explain_failure
 from vidcli.transforms import ClipTransform, build_sampler
 
 
@@ -42,6 +44,7 @@ class Prediction:
         probabilities: float64 (K,), averaged over the views; None when the video failed.
         error: why the video failed; None when it did not.
         logits_VK: float64 (V, K), what the probabilities were made of; None when the video failed.
+        start_seconds, end_seconds: the span that was asked about; None is the end of the video.
     """
 
     video: str
@@ -49,6 +52,8 @@ class Prediction:
     probabilities: npt.NDArray[np.float64] | None
     error: str | None = None
     logits_VK: npt.NDArray[np.float64] | None = None
+    start_seconds: float = 0.0
+    end_seconds: float | None = None
 
     @property
     def label(self) -> str | None:
@@ -129,6 +134,20 @@ class Predictor:
         """
         return cls.from_checkpoint(load_checkpoint(find_model(model)), device, shuffle_seed)
 
+    def identity(self) -> str:
+        """Return a digest of what determines the probabilities: weights, classes, frames.
+
+        Where the model lies and how it was trained are no part of it.
+        """
+        digest = hashlib.sha256()
+        settings = self.config.clip.model_dump(exclude={"views"}), self.config.model.model_dump()
+        about = settings, self.config.data.decode, self.class_names, self.calibration
+        digest.update(repr(about).encode())
+        for name, tensor in sorted(self._model.state_dict().items()):
+            digest.update(repr((name, tensor.dtype, tuple(tensor.shape))).encode())
+            digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+        return digest.hexdigest()[:16]
+
     def predict(self, video: str | os.PathLike[str] | VideoItem) -> Prediction:
         """Classify one video; a video that cannot be decoded gives a prediction with its error."""
         return next(self.predict_many([video]))
@@ -145,15 +164,27 @@ class Predictor:
         with closing(map_ahead(self._load_views, items, workers, ahead=2 * workers)) as loaded:
             for item, views in zip(items, loaded, strict=True):
                 if isinstance(views, VideoError):
-                    yield Prediction(str(item.path), self.class_names, None, views.reason)
+                    yield self._answer(item, None, explain_failure(item.path, views.reason))
                     continue
                 logits_VK = self._classify(views)
                 if np.isfinite(logits_VK).all():
-                    probabilities = self.calibration.probabilities(logits_VK)
-                    yield Prediction(str(item.path), self.class_names, probabilities, logits_VK=logits_VK)
+                    yield self._answer(item, logits_VK, None)
                 else:
                     reason = "the model's output is not a number; its weights are damaged or diverged"
-                    yield Prediction(str(item.path), self.class_names, None, reason)
+                    yield self._answer(item, None, reason)
+
+    def _answer(
+        self, item: VideoItem, logits_VK: npt.NDArray[np.float64] | None, error: str | None
+    ) -> Prediction:
+        return Prediction(
+            str(item.path),
+            self.class_names,
+            None if logits_VK is None else self.calibration.probabilities(logits_VK),
+            error,
+            logits_VK,
+            item.start_seconds,
+            item.end_seconds,
+        )
 
     def _load_views(self, item: VideoItem) -> Tensor | VideoError:
         """Return all views of a video, float32 (V, T, C, H, W), or why there are none."""

@@ -1,0 +1,120 @@
+"""What the command line names becomes a list of videos, of which every part is taken once."""
+
+from __future__ import annotations
+
+import io
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vidcli.data.manifest import VideoItem
+from vidcli.errors import ConfigError, DataError
+from vidcli.predict.inputs import (
+    Shard,
+    collect_items,
+    explain_failure,
+    parse_shard,
+    read_list,
+    shard_of_launcher,
+)
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """Empty files; the current folder is the one above."""
+    for name in ("in/b/two.mkv", "in/b/one.mp4", "in/a.avi", "in/notes.txt", "in/[x].mp4", "in/x.mp4"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def paths_of(*named):
+    return [str(item.path) for item in collect_items(named)]
+
+
+def test_files_folders_and_patterns_in_the_order_given(folder):
+    assert paths_of("gone.mp4", "in/b", "in/a.avi") == [
+        "gone.mp4",
+        "in/b/one.mp4",
+        "in/b/two.mkv",
+        "in/a.avi",
+    ]
+    assert paths_of("in/**/*.m*") == ["in/[x].mp4", "in/b/one.mp4", "in/b/two.mkv", "in/x.mp4"]
+    assert paths_of("i?") == paths_of("in")  # a folder that matches is searched
+    assert paths_of("in/[x].mp4") == ["in/[x].mp4"]  # a file of exactly that name
+
+
+def test_a_pattern_that_matches_nothing_stays_and_is_explained(folder):
+    assert paths_of("in/*.webm") == ["in/*.webm"]
+    assert explain_failure(Path("in/*.webm"), "no such file") == "no file matches this pattern"
+    assert explain_failure(Path("in/[x].mp4"), "is empty") == "is empty"
+    assert explain_failure(Path("gone.mp4"), "no such file") == "no such file"
+
+
+def test_a_manifest_gives_its_spans(folder):
+    (folder / "in/list.csv").write_text("path,label,start,end\na.avi,x,1.5,2\ngone.mp4,y,,\n")
+    assert collect_items(["in/list.csv"]) == [
+        VideoItem(Path("in/a.avi"), "x", start_seconds=1.5, end_seconds=2.0),
+        VideoItem(Path("in/gone.mp4"), "y"),
+    ]
+    (folder / "in/bad.csv").write_text("video\na.avi\n")
+    with pytest.raises(DataError, match="unknown column 'video'"):
+        collect_items(["in/bad.csv"])
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"a b.mp4\nc.mp4", b"a b.mp4\r\n\r\nc.mp4\r\n", b"a b.mp4\0c.mp4\0", b"\na b.mp4\n  \nc.mp4\n"],
+)
+def test_a_list_is_lines_or_nul_separated(folder, monkeypatch, content):
+    (folder / "list").write_bytes(content)
+    assert read_list("list") == [Path("a b.mp4"), Path("c.mp4")]
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
+    assert read_list("-") == [Path("a b.mp4"), Path("c.mp4")]
+
+
+def test_a_list_keeps_names_that_are_no_text_and_line_ends_inside_of_names(folder):
+    (folder / "list").write_bytes(b"bad\xff.mp4\0new\nline.mp4\0")
+    assert [str(path) for path in read_list("list")] == ["bad\udcff.mp4", "new\nline.mp4"]
+
+
+def test_a_list_that_is_empty_or_gone(folder):
+    (folder / "list").write_text("\n\n")
+    with pytest.raises(DataError, match="names no videos; expected one path a line"):
+        read_list("list")
+    with pytest.raises(DataError, match="--from-list gone: cannot be read"):
+        read_list("gone")
+
+
+@given(st.integers(0, 50), st.integers(1, 20))
+def test_parts_are_the_whole_in_order_and_equal_but_for_one(num_items, count):
+    items = list(range(num_items))
+    parts = [Shard(number, count).take(items) for number in range(1, count + 1)]
+    assert [item for part in parts for item in part] == items
+    assert max(map(len, parts)) - min(map(len, parts)) <= 1
+
+
+def test_shards_are_named():
+    assert parse_shard("2/4") == Shard(2, 4)
+    assert Shard(2, 4).name_file(Path("out/results.csv")) == Path("out/results-2of4.csv")
+    for text in ("0/4", "5/4", "1", "1/0", "a/b", "-1/2"):
+        with pytest.raises(ConfigError, match="expected I/N"):
+            parse_shard(text)
+
+
+@pytest.mark.parametrize(
+    ("environment", "shard"),
+    [
+        ({}, None),
+        ({"RANK": "0", "WORLD_SIZE": "1"}, None),
+        ({"RANK": "2", "WORLD_SIZE": "3"}, Shard(3, 3)),
+        ({"RANK": "3", "WORLD_SIZE": "3"}, None),
+        ({"RANK": "x", "WORLD_SIZE": "3"}, None),
+    ],
+)
+def test_the_launcher_tells_the_shard(environment, shard):
+    assert shard_of_launcher(environment) == shard

@@ -1,0 +1,157 @@
+"""Results as a Parquet file, which has no end to append to: gathered beside it until all are there."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from vidcli.errors import ConfigError, VidcliError
+from vidcli.predict.predictor import Prediction
+from vidcli.predict.results import JsonResults, ResultsFile, Source, written
+
+_METADATA_KEY = b"vidcli"
+_BATCH_ROWS = 50_000
+
+
+def import_pyarrow() -> Any:
+    """Return pyarrow with its Parquet part.
+
+    Raises:
+        ConfigError: it is not installed; says how to.
+    """
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError as error:
+        raise ConfigError(
+            "--format parquet needs pyarrow, which is not installed: pip install 'vidcli[parquet]'"
+        ) from error
+    return pyarrow
+
+
+class ParquetResults(ResultsFile):
+    """A row a class, as in CSV; rank, label and probability are null where a video failed.
+
+    New results go to `FILE.partial`, a line each, which a killed run continues. A run that comes to
+    its end adds them to the file, which is complete at any moment.
+    """
+
+    def __init__(self, path: Path, top_k: int, source: Source) -> None:
+        super().__init__()
+        self._arrow = import_pyarrow()
+        self.path, self._source = path, source
+        self._partial = path.with_name(f"{path.name}.partial")
+        merged = self._read_finished()
+        if merged and self._partial.is_file() and _digest(self._partial) == merged:
+            self._partial.unlink()  # killed between adding it and removing it
+        self._gathered = JsonResults(self._partial, top_k, source)
+        self.done += self._gathered.done
+        self.failed += self._gathered.failed
+
+    def write(self, prediction: Prediction) -> None:
+        """Gather one video."""
+        self._gathered.write(prediction)
+
+    def close(self, is_complete: bool) -> None:
+        """Add what was gathered to the file, if nothing is missing."""
+        self._gathered.close(is_complete)
+        if not is_complete:
+            return
+        temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}.tmp")
+        try:
+            self._write_all(temporary)
+            with open(temporary, "rb+") as file:
+                os.fsync(file.fileno())
+            os.replace(temporary, self.path)
+            self._partial.unlink()
+        except OSError as error:
+            raise VidcliError(
+                f"--output {self.path}: cannot be written ({error.strerror or error}); all results are in "
+                f"{self._partial}, and the same command goes on"
+            ) from error
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    def _read_finished(self) -> str:
+        """Count what the file holds, and return the digest of the gathered results added last."""
+        if not self.path.exists():
+            return ""
+        try:
+            file = self._arrow.parquet.ParquetFile(self.path)
+            about = json.loads((file.schema_arrow.metadata or {}).get(_METADATA_KEY, b"null"))
+        except (OSError, ValueError) as error:  # ArrowInvalid is a ValueError
+            raise VidcliError(
+                f"--output {self.path}: is not a Parquet file ({error}); choose another file"
+            ) from error
+        if about is None:
+            raise VidcliError(f"--output {self.path}: holds something else than results of `vidcli predict`")
+        self._source.check_continues(self.path, Source(about["model"], about["settings"]))
+        with file:
+            for batch in file.iter_batches(_BATCH_ROWS, columns=["video", "rank", "error", "start", "end"]):
+                for row in batch.to_pylist():
+                    if row["error"] is not None or row["rank"] == 1:
+                        self._count((row["video"], row["start"], row["end"]), row["error"] is not None)
+        return str(about["added"])
+
+    def _write_all(self, target: Path) -> None:
+        arrow = self._arrow
+        about = {
+            "model": self._source.model,
+            "settings": self._source.settings,
+            "added": _digest(self._partial),
+        }
+        schema = arrow.schema(
+            [
+                arrow.field("video", arrow.string(), nullable=False),
+                arrow.field("rank", arrow.int32()),
+                arrow.field("label", arrow.string()),
+                arrow.field("probability", arrow.float64()),
+                arrow.field("error", arrow.string()),
+                arrow.field("start", arrow.float64(), nullable=False),
+                arrow.field("end", arrow.float64()),
+            ],
+            metadata={_METADATA_KEY: json.dumps(about).encode()},
+        )
+        with arrow.parquet.ParquetWriter(target, schema) as writer:
+            if self.path.exists():
+                with arrow.parquet.ParquetFile(self.path) as old:
+                    for batch in old.iter_batches(_BATCH_ROWS):
+                        writer.write_batch(batch)
+            for rows in _batches(self._partial):
+                writer.write_batch(arrow.RecordBatch.from_pylist(rows, schema=schema))
+
+
+def _batches(partial: Path) -> Iterator[list[dict[str, Any]]]:
+    """Yield the gathered results as rows, many at a time."""
+    rows: list[dict[str, Any]] = []
+    with open(partial, "rb") as file:
+        for line in file:
+            rows += _rows_of(json.loads(line))
+            if len(rows) >= _BATCH_ROWS:
+                yield rows
+                rows = []
+    if rows:
+        yield rows
+
+
+def _rows_of(result: dict[str, Any]) -> list[dict[str, Any]]:
+    about = {
+        "video": written(result["video"]),
+        "error": result.get("error"),
+        "start": result.get("start", 0.0),
+        "end": result.get("end"),
+    }
+    if "error" in result:
+        return [about]
+    return [
+        about | {"rank": rank, "label": written(best["label"]), "probability": best["probability"]}
+        for rank, best in enumerate(result["predictions"], start=1)
+    ]
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
