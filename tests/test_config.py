@@ -123,7 +123,7 @@ def test_all_faults_are_told_at_once(tmp_path: Path) -> None:
         "train.seed=-1",
         "model.dropout=1",
         "model.shift=perhaps",
-        "data.cache=disk",
+        "data.cache=drum",
         "train=5",
     ],
 )

@@ -13,6 +13,7 @@ import torch
 
 from vidcli.config import Config
 from vidcli.data.builtin import MotionDataOptions, make_motion_data
+from vidcli.data.cache import MemoryCache
 from vidcli.data.check import check_videos
 from vidcli.data.dataset import ClipDataset
 from vidcli.data.frames import FrameSource
@@ -20,7 +21,6 @@ from vidcli.data.loader import Batch, epoch_order, iter_batches, map_ahead, num_
 from vidcli.data.manifest import VideoItem, class_names_of, load_items
 from vidcli.data.splits import of_split
 from vidcli.errors import ConfigError, DataError, VideoError
-from vidcli.sampling import Seconds
 from vidcli.synthetic import MotionVideoOptions
 from vidcli.video import Frames, probe
 
@@ -60,42 +60,14 @@ def assert_equal(some: list[Batch], others: list[Batch]) -> None:
         assert one.indices == other.indices
 
 
-# --- cache ----------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("suffix", ["mp4", "mkv"])
-@pytest.mark.parametrize("span", [(0.0, None), (0.25, None), (0.3, 0.81), (0.0, 0.5), (0.9, 99.0)])
-def test_cached_frames_equal_decoded_ones(
-    suffix: str,
-    span: tuple[float, float | None],
-    tmp_path: Path,
-    write_video: WriteVideo,
-    small_config: Configure,
-) -> None:
-    # 24 frames a second: Matroska rounds their times to a millisecond.
-    item = VideoItem(write_video(tmp_path / f"x.{suffix}", num_frames=36, fps=24), "left", None, None, *span)
-    config = small_config(clip__size=16)
-    keeping, plain = FrameSource(config, keep=True), FrameSource(config)
-    rng = np.random.default_rng(0)
-    seen = set()
-    for _ in range(6):
-        shares = rng.random(8)
-
-        def plan(duration_seconds: float, shares: Seconds = shares) -> Seconds:
-            wanted = np.sort(shares) * duration_seconds * 1.2  # past the end as well
-            return np.concatenate([[0.0, duration_seconds], wanted])
-
-        cached = keeping.frames(item, plan)
-        np.testing.assert_array_equal(cached, plain.frames(item, plan))
-        seen |= {frame.tobytes() for frame in cached}
-    assert len(seen) > 5  # the frames differ, so that a wrong one would show
+# --- cache in memory; on disk it is test_cache.py ------------------------------------------------
 
 
 def test_the_cache_decodes_a_video_once(
     tmp_path: Path, write_video: WriteVideo, small_config: Configure
 ) -> None:
     item = VideoItem(write_video(tmp_path / "x.mp4"), "left")
-    cache = FrameSource(small_config(), keep=True)
+    cache = FrameSource(small_config(), MemoryCache())
     before = cache.frames(item, lambda seconds: np.array([0.5]))
     item.path.unlink()
     np.testing.assert_array_equal(cache.frames(item, lambda seconds: np.array([0.5])), before)
@@ -145,7 +117,7 @@ def test_a_clip_depends_on_seed_epoch_and_index(
 def test_the_cache_changes_no_clip(items: list[VideoItem], small_config: Configure) -> None:
     config = small_config(augment__crop_scale=0.5)
     checked = check_videos(items, config)
-    assert checked.source.keeps
+    assert isinstance(checked.source.cache, MemoryCache)
     cached = ClipDataset(items, class_names_of(items), config, False, checked.source)
     plain = ClipDataset(items, class_names_of(items), config, False)
     assert_equal(batches(cached), batches(plain))
@@ -203,7 +175,7 @@ def test_check_names_and_counts_what_is_broken(
     assert [failure.path for failure in checked.failures] == [str(broken.path)]
     assert "not a known video format" in checked.failures[0].reason
     assert told == [(done, 12) for done in range(1, 13)]
-    assert checked.source.keeps == (cache != "off")
+    assert isinstance(checked.source.cache, MemoryCache) == (cache != "off")
 
 
 def test_check_finds_a_truncated_file_with_cache_and_without(
@@ -247,7 +219,7 @@ def test_a_cache_that_does_not_fit(items: list[VideoItem], small_config: Configu
     with pytest.raises(ConfigError, match=r"data\.cache=memory: the frames take .* data\.cache_gib=1e-06"):
         check_videos(items, small_config(small, data__cache="memory"))
     checked = check_videos(items, small_config(small, data__cache="auto"))
-    assert not checked.source.keeps
+    assert checked.source.cache is None
     assert checked.usable == items
 
 

@@ -93,7 +93,7 @@ def test_mirroring_is_refused_aloud_where_classes_tell_a_side(small_config, pair
         "not mirrored" in text and "left" in text for text in notices(train_run(small_config(), pair_data))
     )
     quiet = train_run(small_config(augment__flip="off"), pair_data, "quiet")
-    assert notices(quiet) == []
+    assert not any("mirrored" in text for text in notices(quiet))
 
 
 # --- best, last, early stopping -------------------------------------------------------------------

@@ -89,11 +89,14 @@ class DataConfig(Section):
     max_unusable: float = Field(
         0.1, ge=0, le=1, description="Share of undecodable videos above which the run stops."
     )
-    cache: Annotated[Literal["auto", "memory", "off"], BeforeValidator(_parse_word)] = Field(
+    cache: Annotated[Literal["auto", "memory", "disk", "off"], BeforeValidator(_parse_word)] = Field(
         "auto",
-        description="memory keeps decoded frames after the first epoch; auto does when they fit.",
+        description="Where decoded frames stay between epochs; disk keeps them for later runs too; auto "
+        "takes memory if they fit, else the disk.",
     )
-    cache_gib: float = Field(4.0, gt=0, le=4096, description="Memory the frame cache may take, in GiB.")
+    cache_gib: float = Field(
+        20.0, gt=0, le=4096, description="Space the frame cache may take in memory or on disk, in GiB."
+    )
     decode: Literal["exact", "keyframes", "fast"] = Field(
         "exact",
         description="keyframes takes the nearest earlier keyframe, for hours of video; fast leaves out "

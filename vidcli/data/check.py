@@ -10,23 +10,28 @@ from dataclasses import dataclass
 import numpy as np
 
 from vidcli.config import Config
+from vidcli.data.choice import choose_source
 from vidcli.data.frames import FrameSource
 from vidcli.data.loader import map_ahead, num_workers
 from vidcli.data.manifest import VideoItem
-from vidcli.errors import ConfigError, DataError, VideoError
+from vidcli.errors import DataError, VideoError
 from vidcli.sampling import Seconds
-from vidcli.video import probe
 
 _NUM_NAMED = 20
 
 
 @dataclass(frozen=True)
 class CheckedVideos:
-    """The usable items, the errors of the others, and where frames come from from now on."""
+    """The usable items, the errors of the others, and where frames come from from now on.
+
+    Attributes:
+        notices: what was decided about keeping frames, and what went wrong with it.
+    """
 
     usable: list[VideoItem]
     failures: list[VideoError]
     source: FrameSource
+    notices: list[str]
 
 
 def check_videos(
@@ -36,6 +41,8 @@ def check_videos(
 ) -> CheckedVideos:
     """Decode every video to its end once, filling the cache where the settings allow one.
 
+    A video whose frames are on disk since an earlier run is not decoded again.
+
     Args:
         items: videos of the train and val splits.
         config: clip and data settings.
@@ -43,10 +50,10 @@ def check_videos(
 
     Raises:
         DataError: more than `data.max_unusable` of the videos cannot be decoded; names them.
-        ConfigError: `data.cache` is `memory` and the frames do not fit `data.cache_gib`.
+        ConfigError: `data.cache` is `memory` or `disk` and the frames do not fit `data.cache_gib`.
     """
     workers = num_workers(config.data.workers)
-    source = _choose_source(items, config, workers)
+    source, notices = choose_source(items, config, workers)
 
     def whole(duration_seconds: float) -> Seconds:
         # First and last frame: everything between is decoded on the way.
@@ -77,7 +84,7 @@ def check_videos(
             f"{len(failures)} of {len(items)} videos cannot be used, more than data.max_unusable="
             f"{config.data.max_unusable:g} allows:\n{named}{more}"
         )
-    return CheckedVideos(usable, failures, source)
+    return CheckedVideos(usable, failures, source, notices + source.take_notices())
 
 
 def failures_csv(failures: Sequence[VideoError]) -> str:
@@ -87,27 +94,3 @@ def failures_csv(failures: Sequence[VideoError]) -> str:
     writer.writerow(["video", "error"])
     writer.writerows([failure.path, failure.reason] for failure in failures)
     return buffer.getvalue()
-
-
-def _choose_source(items: Sequence[VideoItem], config: Config, workers: int) -> FrameSource:
-    """Return a source that keeps frames in memory, if the settings want one and all frames fit."""
-    # Of keyframes alone, keeping all frames would take more than it saves.
-    if config.data.cache == "off" or config.data.decode == "keyframes":
-        return FrameSource(config)
-    source = FrameSource(config, keep=True)
-
-    def estimate(item: VideoItem) -> int:
-        try:
-            return source.estimate_bytes(item, probe(item.path))
-        except VideoError:
-            return 0  # named when it is decoded
-
-    needed = sum(map_ahead(estimate, items, workers, ahead=4 * workers))
-    if needed <= config.data.cache_gib * 2**30:
-        return source
-    if config.data.cache == "memory":
-        raise ConfigError(
-            f"data.cache=memory: the frames take {needed / 2**30:.1f} GiB, more than data.cache_gib="
-            f"{config.data.cache_gib:g}; raise it, or set data.cache=auto"
-        )
-    return FrameSource(config)

@@ -1,21 +1,20 @@
-"""Frames of videos at the model's size: decoded as the settings say, or kept in memory.
-
-Where they are kept, all frames of a video are, with their timestamps: each video is decoded once,
-and every epoch samples from it anew. A clip drawn from memory is the same, bit for bit, as one
-drawn from the file.
-"""
+"""Frames of videos at the model's size: decoded as the settings say, or from where they are kept."""
 
 from __future__ import annotations
 
-import threading
-
-import numpy as np
-
 from vidcli.config import Config
+from vidcli.data.cache import FrameCache
 from vidcli.data.manifest import VideoItem
-from vidcli.sampling import shown_frames
 from vidcli.transforms import ClipTransform
-from vidcli.video import DecodedFrames, DecodeLimits, Frames, Plan, VideoInfo, decode_frames
+from vidcli.video import (
+    DecodedFrames,
+    DecodeLimits,
+    Frames,
+    Plan,
+    VideoInfo,
+    decode_frames,
+    library_versions,
+)
 
 _ASSUMED_FPS = 30.0
 
@@ -23,14 +22,15 @@ _ASSUMED_FPS = 30.0
 class FrameSource:
     """The one way from a labelled video to frames, for training, eval and predict alike."""
 
-    def __init__(self, config: Config, keep: bool = False) -> None:
+    def __init__(self, config: Config, cache: FrameCache | None = None) -> None:
         """Follow the settings of `clip` and `data`.
 
         Args:
             config: size of the frames, decoding mode and limits.
-            keep: hold all frames of every video that was asked for in memory.
+            cache: keeps all frames of every video that was asked for; None decodes each time what
+                is asked for.
         """
-        self.keeps = keep
+        self.cache = cache
         self._size = ClipTransform(config.clip).decode_size
         self._mode = config.data.decode
         self._limits = DecodeLimits(
@@ -38,8 +38,6 @@ class FrameSource:
             frames=config.data.max_frames or None,
             seconds=config.data.max_seconds,
         )
-        self._kept: dict[VideoItem, DecodedFrames] = {}
-        self._lock = threading.Lock()
 
     def frames(self, item: VideoItem, plan: Plan) -> Frames:
         """Return frames (N, H, W, 3) at the moments of `plan`.
@@ -47,27 +45,20 @@ class FrameSource:
         Raises:
             VideoError: the video cannot be decoded, or exceeds a limit.
         """
-        if not self.keeps:
+        if self.cache is None:
             return self._decode(item, plan).frames
-        decoded = self._load(item)
-        wanted = np.minimum(np.ravel(plan(decoded.duration_seconds)), decoded.duration_seconds)
-        return decoded.frames[shown_frames(decoded.pts_seconds, wanted)]
+        return self.cache.frames(item, plan, lambda: self._decode(item, None))
+
+    def take_notices(self) -> list[str]:
+        """Return what the cache has to tell since this was last asked."""
+        return self.cache.take_notices() if self.cache is not None else []
 
     def estimate_bytes(self, item: VideoItem, info: VideoInfo) -> int:
-        """Return the memory that all frames of a video would take."""
+        """Return the bytes that all frames of a video would take."""
         end = info.duration_seconds if item.end_seconds is None else item.end_seconds
         seconds = max(0.0, min(end, info.duration_seconds) - item.start_seconds)
         height, width = self._size(*info.upright_size)
         return (int(seconds * (info.fps or _ASSUMED_FPS)) + 1) * height * width * 3
-
-    def _load(self, item: VideoItem) -> DecodedFrames:
-        with self._lock:
-            decoded = self._kept.get(item)
-        if decoded is None:
-            decoded = self._decode(item, None)
-            with self._lock:
-                self._kept[item] = decoded
-        return decoded
 
     def _decode(self, item: VideoItem, plan: Plan | None) -> DecodedFrames:
         return decode_frames(
@@ -79,3 +70,14 @@ class FrameSource:
             mode=self._mode,
             limits=self._limits,
         )
+
+
+def decoding_settings(config: Config) -> list[object]:
+    """Return, as JSON values, all that decoded frames depend on beside the file and its span.
+
+    The limits are among them: a video that a run refuses must not come from another's cache. So
+    are the libraries, which may round differently from version to version.
+    """
+    clip, data = config.clip, config.data
+    versions = sorted(library_versions().items())
+    return [*clip.size, clip.fit, clip.crop_ratio, data.decode, data.max_pixels, data.max_frames, versions]

@@ -130,6 +130,8 @@ def _build_trainer(
     """Decode the train and val videos once, leave out what cannot be, and build the trainer."""
     learnt = [item for item in items if item.split in ("train", "val")]
     checked = check_videos(learnt, config, lambda done, total: on_event(CheckProgress(done, total)))
+    for text in checked.notices:
+        on_event(Notice(text))
     for failure in checked.failures:
         on_event(Notice(f"left out: {failure}"))
     if checked.failures:
