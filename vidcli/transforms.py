@@ -55,8 +55,8 @@ class ClipTransform:
         self._height, self._width = clip.size
         self._fit, self._crop_ratio = clip.fit, clip.crop_ratio
         self._augment, self._flip = augment, flip
-        self._mean_C11 = torch.tensor(MEAN).view(3, 1, 1)
-        self._std_C11 = torch.tensor(STD).view(3, 1, 1)
+        self._mean_row = torch.tensor(MEAN).repeat(self._width)
+        self._std_row = torch.tensor(STD).repeat(self._width)
 
     def decode_size(self, height: int, width: int) -> tuple[int, int]:
         """Return the size to decode an upright frame to: the clip's, plus what eval crops away."""
@@ -70,7 +70,7 @@ class ClipTransform:
         )
 
     def __call__(self, frames_THWC: np.ndarray, rng: np.random.Generator | None = None) -> Tensor:
-        """Return the clip, float32 (T, C, H, W).
+        """Return the clip, float32 (T, C, H, W), channels last in memory.
 
         Args:
             frames_THWC: uint8, of the size that `decode_size` gave.
@@ -81,15 +81,27 @@ class ClipTransform:
             frames_THWC.shape[1], frames_THWC.shape[2], rng if training else None
         )
         window_THWC = np.ascontiguousarray(frames_THWC[:, top : top + height, left : left + width])
-        clip_TCHW = torch.from_numpy(window_THWC).permute(0, 3, 1, 2).float().div_(255)
+        pixels_TCHW = torch.from_numpy(window_THWC).permute(0, 3, 1, 2)
         if (height, width) != (self._height, self._width):
-            clip_TCHW = functional.interpolate(
-                clip_TCHW, (self._height, self._width), mode="bilinear", antialias=True
+            # Of bytes, which torch scales several times faster than floats.
+            pixels_TCHW = functional.interpolate(
+                pixels_TCHW, (self._height, self._width), mode="bilinear", antialias=True
             )
+        clip_TCHW = pixels_TCHW.contiguous(memory_format=torch.channels_last).float().div_(255)
         if training:
             assert rng is not None
             clip_TCHW = self._change(clip_TCHW, rng)
-        return clip_TCHW.sub_(self._mean_C11).div_(self._std_C11).contiguous()
+        return self._normalise(clip_TCHW)
+
+    def _normalise(self, clip_TCHW: Tensor) -> Tensor:
+        """Take the mean of each channel and divide by its spread, in place where memory allows.
+
+        Row by row, with the constants of a whole row: a loop over three channels is several times
+        slower than one over a row, and the bits are the same.
+        """
+        rows = clip_TCHW.permute(0, 2, 3, 1).contiguous().flatten(0, 1).flatten(1)
+        rows.sub_(self._mean_row).div_(self._std_row)
+        return rows.view(-1, self._height, self._width, 3).permute(0, 3, 1, 2)
 
     def _window(
         self, frame_height: int, frame_width: int, rng: np.random.Generator | None
