@@ -41,6 +41,7 @@ CURVES_FILE, SAMPLES_FILE, CONFUSION_FILE = "curves.png", "samples.png", "confus
 EVENTS_PREFIX = "events.out.tfevents."
 RUNS_FOLDER = Path("runs")
 _METADATA_KEY = "vidcli"
+_TEMPORARY = ".tmp"
 
 
 @dataclass(frozen=True)
@@ -233,7 +234,7 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     Raises:
         CheckpointError: the folder cannot be written or the disk is full; `path` stays as it was.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}{_TEMPORARY}")
     try:
         write(temporary)
         with open(temporary, "rb+") as file:
@@ -244,3 +245,16 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def is_leftover(path: Path) -> bool:
+    """Tell whether a file is what a killed process left of one that it was writing."""
+    return path.name.startswith(".") and path.name.endswith(_TEMPORARY)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what a killed process left of files that it was writing."""
+    for path in folder.iterdir():
+        if is_leftover(path):
+            with suppress(OSError):
+                path.unlink()

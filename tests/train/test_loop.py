@@ -45,10 +45,10 @@ def test_the_seed_decides_every_bit(small_config, pair_data, train_run, same_wei
     }  # fmt: skip
     first = train_run(small_config(changes), pair_data, "first")
     again = train_run(small_config(changes), pair_data, "again")
-    threads = train_run(small_config(changes, data__workers=3), pair_data, "threads")
+    threads = [train_run(small_config(changes, data__workers=n), pair_data, f"{n}") for n in (2, 5)]
     cached = train_run(small_config(changes, data__cache="memory"), pair_data, "cached")
     other = train_run(small_config(changes, train__seed=1), pair_data, "other")
-    for run in (again, threads, cached):
+    for run in (again, *threads, cached):
         same_weights(run.weights(), first.weights())
         assert run.metrics() == first.metrics()
     same_weights(other.weights(), first.weights(), same=False)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 
@@ -30,6 +33,8 @@ CHANGES = {
     "augment.brightness": 0.2,
     "model.dropout": 0.3,
 }
+
+TINY = {"model.backbone": "simple_cnn", "model.width": 8, "model.hidden": 8}
 
 
 def interrupt():
@@ -134,6 +139,186 @@ def test_killed_without_warning(small_config, pair_data, train_run, finished_lik
     assert files.load_resume(tmp_path / "run" / "resume.pt")["step"] == 0  # the end of epoch 1
     resume(tmp_path / "run")
     finished_like(tmp_path / "run")
+
+
+class Died(BaseException):
+    """Stands for a kill: nothing handles it."""
+
+
+@pytest.mark.parametrize("complete", [False, True], ids=["before", "after"])
+def test_killed_at_every_write(
+    complete, small_config, pair_data, train_run, same_weights, tmp_path, monkeypatch
+):
+    config = small_config(
+        CHANGES | TINY, train__epochs=2, train__batch_size=4, train__checkpoint_minutes=1e-9
+    )
+    plain = train_run(config, pair_data, "plain")
+    real, calls = os.replace, itertools.count()
+    die_at = None
+
+    def replace(source, target):
+        number = next(calls)
+        if number == die_at and not complete:
+            raise Died
+        real(source, target)
+        if number == die_at and complete:
+            raise Died
+
+    monkeypatch.setattr(os, "replace", replace)
+    train_run(config, pair_data, "counted")
+    num_writes = next(calls)
+    # Settings and splits; a state after each of 4 steps and 4 validated videos an epoch at most; the
+    # state, two models and the metrics of each epoch.
+    assert num_writes > 2 + 2 * (2 + 4)
+    for number in range(2 + complete, num_writes, 2):
+        die_at, calls = number, itertools.count()
+        run = tmp_path / f"run{number}"
+        with pytest.raises(Died):
+            train_run(config, pair_data, run.name)
+        die_at = None
+        if (run / "resume.pt").exists():
+            resume(run)
+        else:  # nothing was saved yet, and the same folder takes the run anew
+            train_run(config, pair_data, run.name)
+        for name in ("model.safetensors", "last.safetensors", "metrics.jsonl", "splits.csv"):
+            assert (run / name).read_bytes() == (plain.folder / name).read_bytes(), (number, name)
+
+
+def test_what_a_kill_left_half_written_is_removed(small_config, pair_data, train_run, tmp_path):
+    def on_event(event):
+        if isinstance(event, EpochDone):
+            raise Died
+
+    with pytest.raises(Died):
+        train_run(small_config(CHANGES), pair_data, on_event=on_event)
+    left = tmp_path / "run" / ".resume.pt.4242.tmp"
+    left.write_bytes(b"half a state")
+    resume(tmp_path / "run")
+    assert not left.exists()
+
+
+# --- killed from outside, at any moment -----------------------------------------------------------
+
+
+def start_training(arguments, folder, log):
+    with log.open("a") as stderr:
+        return subprocess.Popen(
+            [sys.executable, "-m", "vidcli", "train", *arguments, "--device", "cpu"],
+            cwd=folder,
+            env=os.environ | {"PYTHONPATH": str(Path(vidcli.__file__).parents[1])},
+            stdout=subprocess.DEVNULL,
+            stderr=stderr,
+        )
+
+
+def position_of(run):
+    path = run / "resume.pt"
+    if not path.exists():
+        return (0, 0)
+    state = files.load_resume(path)
+    return state["epoch"], state["step"]
+
+
+def test_killed_by_the_system_at_random_moments(small_config, pair_data, train_run, tmp_path):
+    epochs, steps = 15, 3
+    # Some seconds of steps, and a state after each, so that the kill may come at any line.
+    config = small_config(CHANGES | TINY, train__epochs=epochs, train__checkpoint_minutes=1e-9)
+    recipe, run, log = tmp_path / "recipe.yaml", tmp_path / "run", tmp_path / "log.txt"
+    recipe.write_text(vidcli.config.config_to_yaml(config))
+    plain = train_run(config, pair_data, "plain")
+    rng = np.random.default_rng(0)
+    arguments = [str(pair_data), "--config", str(recipe), "--out", str(run)]
+    stopped_at = []
+    for target in np.sort(rng.integers(1, epochs * steps * 3 // 4, 3)):
+        child = start_training(arguments, tmp_path, log)
+        try:
+            while child.poll() is None:
+                epoch, step = position_of(run)
+                if epoch * steps + step >= target:
+                    break
+                time.sleep(0.005)
+            time.sleep(rng.uniform(0, 0.05))
+        finally:
+            child.kill()
+        assert child.wait() == -signal.SIGKILL, log.read_text()
+        stopped_at.append(position_of(run))
+        arguments = [str(run), "--resume"]
+    assert all(earlier <= later for earlier, later in itertools.pairwise(stopped_at))
+    assert stopped_at[0] > (0, 0)
+    assert stopped_at[-1][0] < epochs
+    assert start_training(arguments, tmp_path, log).wait() == 0, log.read_text()
+    for name in ("model.safetensors", "last.safetensors", "metrics.jsonl", "splits.csv"):
+        assert (run / name).read_bytes() == (plain.folder / name).read_bytes(), (name, stopped_at)
+
+
+# --- a disk that is full --------------------------------------------------------------------------
+
+
+@pytest.fixture
+def full_disk():
+    """Let every file end at some bytes, as on a full disk, until the test gives room again."""
+    resource = pytest.importorskip("resource")
+    limit, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def fill(num_bytes):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit if num_bytes is None else num_bytes, hard))
+
+    yield fill
+    fill(None)
+
+
+@pytest.mark.parametrize(("room", "full_at"), [(0, (2, 1)), (5000, (2, 3)), (200_000, (2, 2))])
+def test_a_disk_that_fills_up_loses_nothing(
+    room, full_at, full_disk, small_config, pair_data, train_run, finished_like, tmp_path
+):
+    run, before = tmp_path / "run", {}
+
+    def whole():
+        return {p.name: p.read_bytes() for p in run.iterdir() if not p.name.startswith("events.")}
+
+    def on_event(event):
+        if isinstance(event, StepDone) and (event.epoch, event.step) == full_at:
+            before.update(whole())
+            full_disk(room)
+
+    with pytest.raises(CheckpointError) as caught:
+        train_run(small_config(CHANGES), pair_data, on_event=on_event)
+    full_disk(None)
+    assert re.search(
+        r"safetensors: cannot be written \(.*All that was saved before is whole: make room or mend the "
+        rf"folder, then go on with `vidcli train --resume {run}`",
+        str(caught.value),
+    )
+    assert whole() == before
+    resume(run)
+    finished_like(run)
+
+
+def test_a_disk_that_is_full_while_saving_inside_an_epoch(
+    full_disk, small_config, pair_data, train_run, finished_like, tmp_path
+):
+    def on_event(event):
+        if isinstance(event, StepDone) and event.epoch == 2:
+            full_disk(20_000)
+            interrupt()  # saves at once
+
+    with pytest.raises(CheckpointError, match=r"resume\.pt: cannot be written .* then go on with"):
+        train_run(small_config(CHANGES), pair_data, on_event=on_event)
+    full_disk(None)
+    assert files.load_resume(tmp_path / "run" / "resume.pt")["step"] == 0
+    resume(tmp_path / "run")
+    finished_like(tmp_path / "run")
+
+
+def test_a_disk_that_is_full_from_the_start(full_disk, small_config, pair_data, train_run, tmp_path):
+    def on_event(event):
+        if isinstance(event, StepDone):
+            full_disk(0)
+
+    with pytest.raises(CheckpointError, match="No state had been saved yet: make room or mend the folder"):
+        train_run(small_config(), pair_data, on_event=on_event)
+    full_disk(None)
+    assert len(train_run(small_config(), pair_data).rows) == 1  # into the same folder
 
 
 def test_the_state_is_saved_inside_long_epochs(small_config, pair_data, train_run, tmp_path, monkeypatch):

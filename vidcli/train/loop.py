@@ -36,7 +36,7 @@ from vidcli.models import build_model, unused_settings
 from vidcli.predict import Prediction, Predictor
 from vidcli.train.events import EpochDone, EpochRow, Event, Notice, StepDone
 from vidcli.train.record import RunRecord
-from vidcli.train.schedule import learning_rate
+from vidcli.train.schedule import learning_rate, step_seed
 from vidcli.train.update import Updater
 from vidcli.transforms import sided_class_names
 
@@ -126,9 +126,6 @@ class Trainer:
                     "Bring them back as they were, or start a new run"
                 )
             self._update.load_state_dict(state)
-            torch.set_rng_state(state["rng"])
-            if self._device.type == "cuda" and state["cuda_rng"] is not None:
-                torch.cuda.set_rng_state(state["cuda_rng"], self._device)
             self._epoch, self._step = state["epoch"], state["step"]
             self._totals = _Totals(**state["totals"])
             self._rows = [EpochRow(**row) for row in state["rows"]]
@@ -143,10 +140,12 @@ class Trainer:
 
         Raises:
             KeyboardInterrupt: Ctrl-C; the state has been saved first.
+            CheckpointError: the run directory can no longer be written; says how to go on.
             TrainError: the loss is no longer a number.
         """
         if self._is_over():
             return self._rows
+        files.remove_leftovers(self._run)
         ended = self._rows[-1] if self._rows and self._step == 0 else None
         self._record.open(self._position, ended)
         try:
@@ -154,9 +153,20 @@ class Trainer:
                 while not self._is_over():
                     self._train_epoch()
                     self._finish_epoch()
+        except CheckpointError as error:
+            raise CheckpointError(f"{error}{self._way_on()}") from error
         finally:
             self._record.close()
         return self._rows
+
+    def _way_on(self) -> str:
+        """Say what is left to do when the run directory can no longer be written."""
+        if not (self._run / files.RESUME_FILE).is_file():
+            return ". No state had been saved yet: make room or mend the folder, and start again"
+        return (
+            ". All that was saved before is whole: make room or mend the folder, then go on with "
+            f"`vidcli train --resume {self._run}`"
+        )
 
     def _train_epoch(self) -> None:
         self.model.train()
@@ -195,6 +205,7 @@ class Trainer:
         if self._position == 0:
             shown = [self.class_names[label] for label in batch.labels_B.tolist()]
             self._record.draw_samples(batch.clips_BTCHW, shown)
+        torch.manual_seed(step_seed(self._settings.seed, self._position))  # dropout and its kin
         result = self._update(batch.clips_BTCHW, batch.labels_B, self._position)
         if not math.isfinite(result.loss):
             names = "\n".join(str(self._dataset.items[index].path) for index in batch.indices)
@@ -211,6 +222,8 @@ class Trainer:
 
     def _finish_epoch(self) -> None:
         row, scores = self._validate()
+        if not (self._run / files.RESUME_FILE).exists():
+            self._save_resume()  # so that no kill leaves models that nothing can go on from
         # Ties in accuracy go to the smaller loss. Without validation the last epoch is the best.
         score = (
             (row.val_top1, -row.val_loss)
@@ -344,8 +357,6 @@ class Trainer:
         state: dict[str, Any] = {
             **self._update.state_dict(),
             "fingerprint": self._fingerprint,
-            "rng": torch.get_rng_state(),
-            "cuda_rng": torch.cuda.get_rng_state(self._device) if self._device.type == "cuda" else None,
             "epoch": self._epoch,
             "step": self._step,
             "totals": asdict(self._totals),

@@ -179,7 +179,10 @@ def _is_taken(run: Path) -> bool:
     """Tell whether a folder holds more than the beginning of a run that saved no state."""
     beginning = {files.CONFIG_FILE, files.SPLITS_FILE, files.UNUSABLE_FILE, files.SAMPLES_FILE}
     return any(
-        path.name not in beginning and not path.name.startswith(files.EVENTS_PREFIX) for path in run.iterdir()
+        path.name not in beginning
+        and not path.name.startswith(files.EVENTS_PREFIX)
+        and not files.is_leftover(path)
+        for path in run.iterdir()
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -37,6 +38,15 @@ def learning_rate(settings: TrainConfig, position: int, steps_per_epoch: int) ->
         return settings.lr * (position + 1) / num_warmup
     progress = (position - num_warmup) / max(1, num_steps - num_warmup)
     return settings.lr * 0.5 * (1 + math.cos(math.pi * progress))
+
+
+def step_seed(seed: int, position: int) -> int:
+    """Return what torch's generator starts from in step `position`, counted over the whole run.
+
+    A step thus draws the same whatever was drawn before it, and a run that goes on needs no
+    generator's state.
+    """
+    return int(np.random.SeedSequence([seed, position]).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
 def autocast_dtype(settings: TrainConfig, device: torch.device) -> torch.dtype | None:
