@@ -29,8 +29,8 @@ from torch import Tensor
 
 from vidcli.calibrate import UNCALIBRATED, Calibration
 from vidcli.config import Config, config_from_dict, config_to_dict
-from vidcli.errors import CheckpointError, ConfigError
-from vidcli.models import VideoClassifier, build_model
+from vidcli.errors import CheckpointError, ConfigError, did_you_mean
+from vidcli.models import VideoModel, build_model, is_published, load_published, published_names
 from vidcli.transforms import MEAN, STD
 
 FORMAT_VERSION = 1
@@ -49,7 +49,7 @@ class Checkpoint:
     """A trained model and all that is needed to use it.
 
     Attributes:
-        weights: state dict of the `VideoClassifier` that `config.model` describes.
+        weights: state dict of the model that `config.model` describes.
         class_names: position is label.
         metrics: what validation said of these weights, by name.
         fingerprint: digest of the data it was trained on.
@@ -63,7 +63,7 @@ class Checkpoint:
     fingerprint: str = ""
     calibration: Calibration = UNCALIBRATED
 
-    def build(self) -> VideoClassifier:
+    def build(self) -> VideoModel:
         """Return the model with its weights, in evaluation mode.
 
         Raises:
@@ -102,7 +102,12 @@ def describe_checkpoint(checkpoint: Checkpoint) -> dict[str, Any]:
         "format_version": FORMAT_VERSION,
         "config": settings,
         "class_names": list(checkpoint.class_names),
-        "preprocessing": {"mean": MEAN, "std": STD, "channels": "RGB", "layout": "TCHW"},
+        "preprocessing": {
+            "mean": checkpoint.config.clip.mean or MEAN,
+            "std": checkpoint.config.clip.std or STD,
+            "channels": "RGB",
+            "layout": "TCHW",
+        },
         "metrics": dict(checkpoint.metrics),
         "fingerprint": checkpoint.fingerprint,
         "calibration": asdict(checkpoint.calibration),
@@ -135,11 +140,15 @@ def parse_description(about: object, source: Path) -> dict[str, Any]:
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
-    """Read a model file.
+    """Read a model file, or what `find_model` returned for the name of a published model.
 
     Raises:
         CheckpointError: missing, truncated, or written by something else.
+        ConfigError: a published model that cannot be downloaded.
     """
+    if not path.exists() and is_published(str(path)):
+        published = load_published(str(path))
+        return Checkpoint(published.weights, published.config, published.class_names, published.metrics)
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
@@ -163,6 +172,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
 def find_model(model: str | os.PathLike[str] | None) -> Path:
     """Return the model file for a run directory or file; by default the newest run's.
 
+    The name of a published model is returned as it is, unless a file or run of that name is there.
     Without `model`, the environment's VIDCLI_MODEL counts, then the newest run under `runs/`.
 
     Raises:
@@ -172,12 +182,17 @@ def find_model(model: str | os.PathLike[str] | None) -> Path:
     if model is None:
         return newest_run(MODEL_FILE) / MODEL_FILE
     path = Path(model)
+    if is_published(str(path)) and not path.is_file() and not (path / MODEL_FILE).is_file():
+        return path
     if path.is_dir():
         if (path / MODEL_FILE).is_file():
             return path / MODEL_FILE
         raise CheckpointError(f"{path}: holds no {MODEL_FILE}; expected the directory of a finished epoch")
     if not path.exists():
-        raise CheckpointError(f"{path}: no such run directory or model file")
+        raise CheckpointError(
+            f"{path}: no such run directory or model file"
+            + (f".{near}" if (near := did_you_mean(str(path), published_names())) else "")
+        )
     return path
 
 

@@ -22,7 +22,7 @@ from vidcli.sampling import ClipSampler
 
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
-"""Channel statistics of ImageNet: what torchvision's backbones were trained with."""
+"""Channel statistics of ImageNet: of settings that name none."""
 
 _CAMEL_CASE = re.compile(r"([a-z])([A-Z])")
 _SIDED_WORD = re.compile(
@@ -55,11 +55,14 @@ class ClipTransform:
         self._height, self._width = clip.size
         self._fit, self._crop_ratio = clip.fit, clip.crop_ratio
         self._augment, self._flip = augment, flip
-        self._mean_row = torch.tensor(MEAN).repeat(self._width)
-        self._std_row = torch.tensor(STD).repeat(self._width)
+        self._resize = clip.resize
+        self._mean_row = torch.tensor(clip.mean or MEAN).repeat(self._width)
+        self._std_row = torch.tensor(clip.std or STD).repeat(self._width)
 
     def decode_size(self, height: int, width: int) -> tuple[int, int]:
         """Return the size to decode an upright frame to: the clip's, plus what eval crops away."""
+        if self._resize is not None:
+            return max(self._height, self._resize[0]), max(self._width, self._resize[1])
         if self._fit == "stretch":
             scale_y, scale_x = self._height / height, self._width / width
         else:

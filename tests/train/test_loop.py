@@ -15,6 +15,7 @@ from vidcli.checkpoint import load_checkpoint, load_resume
 from vidcli.config import load_config
 from vidcli.data.manifest import load_items
 from vidcli.errors import DataError, TrainError
+from vidcli.models import settle_clip
 from vidcli.train import EpochDone, Notice, StepDone, loop, update
 
 RUN_FILES = {
@@ -60,7 +61,7 @@ def test_a_run_directory_holds_all_that_it_should(small_config, pair_data, train
     names = {path.name for path in run.folder.iterdir()}
     (events,) = (name for name in names if name.startswith("events.out.tfevents."))
     assert names - {events} == RUN_FILES
-    assert load_config(str(run.folder / "config.yaml")) == config
+    assert load_config(str(run.folder / "config.yaml")) == settle_clip(config)
     items = load_items(run.folder / "splits.csv")
     assert sorted(items, key=lambda item: item.path) == sorted(
         load_items(pair_data), key=lambda item: item.path

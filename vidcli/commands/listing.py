@@ -5,7 +5,7 @@ from __future__ import annotations
 from vidcli import config as settings
 from vidcli.console import Terminal
 from vidcli.console.tables import print_rows
-from vidcli.models import describe_backbones, describe_heads
+from vidcli.models import describe_backbones, describe_heads, describe_networks
 
 
 def list_models(terminal: Terminal) -> None:
@@ -17,6 +17,22 @@ def list_models(terminal: Terminal) -> None:
         [
             (row.name, f"{row.parameters:,}", f"{row.gmacs_per_frame:.3f}", row.description)
             for row in describe_backbones()
+        ],
+    )
+    print_rows(
+        terminal,
+        "whole video networks (model.backbone), cost of one clip, top-1 on Kinetics-400 with its published "
+        "weights: predict --model kinetics400-NAME; kinetics400 alone is mvit_v2_s",
+        ("name", "parameters", "GMACs", "top-1", "what it is"),
+        [
+            (
+                row.name,
+                f"{row.parameters:,}",
+                f"{row.gmacs_per_clip:.2f}",
+                f"{row.kinetics400_top1:.3f}",
+                f"{row.description} {row.views} x {row.clip}.",
+            )
+            for row in describe_networks()
         ],
     )
     print_rows(

@@ -33,7 +33,7 @@ def train(
         data = prepare_motion_videos(terminal)
     if dry_run:
         plan = training.plan_run(config, data, TrainingView(terminal, config.train.epochs))
-        print_plan(terminal, plan, settings.config_to_yaml(config))
+        print_plan(terminal, plan, settings.config_to_yaml(plan.config))
         return
     terminal.detail(f"device: {describe_device(str(chosen))}")
     with TrainingView(terminal, config.train.epochs) as view:

@@ -35,6 +35,9 @@ def iter_settings() -> Iterator[Setting]:
 
 
 def _describe_range(schema: Mapping[str, Any]) -> str:
+    if "anyOf" in schema:  # a value, or none
+        of_value = _describe_range(schema["anyOf"][0])
+        return of_value if of_value == "text" else f"{of_value}, or none"
     if "enum" in schema:
         return " | ".join(str(choice) for choice in schema["enum"])
     bounds = [
@@ -48,6 +51,8 @@ def _describe_range(schema: Mapping[str, Any]) -> str:
         return ", ".join(bounds)
     if schema.get("type") == "boolean":
         return "true | false"
+    if "number" in {part.get("type") for part in schema.get("prefixItems", ())}:
+        return f"{len(schema['prefixItems'])} numbers, {_describe_range(schema['prefixItems'][0])} each"
     if schema.get("type") == "array":
         return f"{MIN_PIXELS} to {MAX_PIXELS} each"
     return "text"

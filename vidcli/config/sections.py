@@ -6,7 +6,7 @@ Every setting has a default, a range and one sentence, which `vidcli settings` p
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
 
@@ -50,6 +50,12 @@ FrameSize = Annotated[
 ]
 
 
+_Mean = Annotated[float, Field(ge=0, le=1)]
+_Spread = Annotated[float, Field(gt=0, le=1)]
+ChannelMean: TypeAlias = tuple[_Mean, _Mean, _Mean]
+ChannelSpread: TypeAlias = tuple[_Spread, _Spread, _Spread]
+
+
 class ClipConfig(Section):
     """Which frames the model sees, and how large. The same in training, eval and predict."""
 
@@ -63,6 +69,17 @@ class ClipConfig(Section):
     )
     crop_ratio: float = Field(
         1.0, ge=0.5, le=1.0, description="Share of the scaled frame that eval keeps (0.875: 224 of 256)."
+    )
+    resize: FrameSize | None = Field(
+        None,
+        description="Pixels every frame is scaled to before its middle is cut out, instead of clip.fit and "
+        "clip.crop_ratio; none follows those.",
+    )
+    mean: ChannelMean | None = Field(
+        None, description="Mean of red, green and blue; none takes what the backbone was trained with."
+    )
+    std: ChannelSpread | None = Field(
+        None, description="Spread of red, green and blue; none takes what the backbone was trained with."
     )
     sampling: SamplingMode = Field(
         "segments", description="segments covers the whole video; dense takes neighbouring frames."

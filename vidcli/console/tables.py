@@ -27,7 +27,9 @@ def print_rows(terminal: Terminal, title: str, columns: Sequence[str], rows: Ite
     cells = [tuple(row) for row in rows]
     for name, column in zip(columns, zip(*cells, strict=True), strict=True):
         are_numbers = all(cell[:1].isdigit() for cell in column)
-        table.add_column(name, justify="right" if are_numbers else "left")
+        # What a user types or reads as a number is never cut.
+        whole = are_numbers or name == columns[0]
+        table.add_column(name, justify="right" if are_numbers else "left", no_wrap=whole)
     for row in cells:
         table.add_row(*(Text(cell) for cell in row))
     terminal.out.print(table)

@@ -2,8 +2,9 @@
 
     clip_BTCHW → backbone, a frame at a time → grid → features_BTE → head → logits_BK
 
-Reading order: `classifier`, `backbones`, `shift`, `heads`, then `registry` (names), `weights`
-(files and downloads) and `costs` (parameters and multiplications).
+Reading order: `classifier`, `backbones`, `shift`, `heads`, `networks` (whole video networks), then
+`registry` (names), `weights` (files and downloads), `preprocessing` (what weights ask of a clip),
+`published` (models that need no training) and `costs` (parameters and multiplications).
 
 Shape suffixes of the whole package: B batch, T frames, N = B * T frames of a batch, C channels,
 H W pixels, D backbone features, h w grid of a feature map, E width (features a frame), K classes.
@@ -11,18 +12,38 @@ H W pixels, D backbone features, h w grid of a feature map, E width (features a 
 
 from __future__ import annotations
 
-from vidcli.models.classifier import VideoClassifier, build_model
-from vidcli.models.costs import BackboneCost, HeadCost, describe_backbones, describe_heads
-from vidcli.models.registry import backbone_names, head_names, unused_settings
+from vidcli.models.classifier import VideoClassifier, VideoModel, build_model
+from vidcli.models.costs import (
+    BackboneCost,
+    HeadCost,
+    NetworkCost,
+    describe_backbones,
+    describe_heads,
+    describe_networks,
+)
+from vidcli.models.networks import VideoNetwork
+from vidcli.models.preprocessing import settle_clip
+from vidcli.models.published import PublishedModel, is_published, load_published, published_names
+from vidcli.models.registry import backbone_names, head_names, network_names, unused_settings
 
 __all__ = [
     "BackboneCost",
     "HeadCost",
+    "NetworkCost",
+    "PublishedModel",
     "VideoClassifier",
+    "VideoModel",
+    "VideoNetwork",
     "backbone_names",
     "build_model",
     "describe_backbones",
     "describe_heads",
+    "describe_networks",
     "head_names",
+    "is_published",
+    "load_published",
+    "network_names",
+    "published_names",
+    "settle_clip",
     "unused_settings",
 ]

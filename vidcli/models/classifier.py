@@ -18,13 +18,16 @@ feature map, g cells a side of the kept grid, E width (features a frame), K clas
 
 from __future__ import annotations
 
+from typing import TypeAlias
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vidcli.config import ModelConfig
 from vidcli.models.backbones import Backbone
-from vidcli.models.registry import find_backbone, find_head
+from vidcli.models.networks import VideoNetwork, build_without_last_layer
+from vidcli.models.registry import NetworkSpec, find_backbone, find_head
 from vidcli.models.shift import has_residual_blocks, insert_temporal_shift, shifted_convolutions
 from vidcli.models.weights import load_backbone_weights
 
@@ -95,8 +98,12 @@ def frame_differences(clip_BTCHW: Tensor) -> Tensor:
     return torch.cat([torch.zeros_like(clip_BTCHW[:, :1]), change_BTCHW], dim=1)
 
 
-def build_model(config: ModelConfig, num_classes: int, load_weights: bool = True) -> VideoClassifier:
-    """Build a classifier; random parts follow torch's seed.
+VideoModel: TypeAlias = VideoClassifier | VideoNetwork
+"""Either maps clip_BTCHW to logits_BK and has a `backbone` and a `head`."""
+
+
+def build_model(config: ModelConfig, num_classes: int, load_weights: bool = True) -> VideoModel:
+    """Build a classifier, or a whole video network; random parts follow torch's seed.
 
     Args:
         config: the `model` section of the settings.
@@ -113,6 +120,11 @@ def build_model(config: ModelConfig, num_classes: int, load_weights: bool = True
     if num_classes < 1:
         raise ValueError(f"num_classes must be at least 1, got {num_classes}")
     backbone_spec, head_spec = find_backbone(config.backbone), find_head(config.head)
+    if isinstance(backbone_spec, NetworkSpec):
+        network, num_features = build_without_last_layer(backbone_spec.build)
+        if load_weights:
+            load_backbone_weights(network, config)
+        return VideoNetwork(network, num_features, num_classes, config)
     head = head_spec.build(config, num_classes)
     backbone = backbone_spec.build(RGB_CHANNELS * (2 if config.frame_differences else 1))
     if load_weights:

@@ -14,7 +14,8 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from vidcli.config import ModelConfig
-from vidcli.models.registry import BACKBONES, HEADS
+from vidcli.models.published import published_accuracy
+from vidcli.models.registry import BACKBONES, HEADS, NETWORKS
 
 _FLOPS_A_MAC = 2
 
@@ -39,6 +40,32 @@ class HeadCost:
     description: str
     parameters: int
     gmacs_per_clip: float
+
+
+@dataclass(frozen=True)
+class NetworkCost:
+    """One whole video network as published, 400 classes: 1e9 multiply-adds of one of its clips."""
+
+    name: str
+    description: str
+    parameters: int
+    gmacs_per_clip: float
+    clip: str
+    views: int
+    kinetics400_top1: float
+
+
+def describe_networks() -> list[NetworkCost]:
+    """Return every whole video network; the numbers are those published with its weights."""
+    costs = []
+    for name, spec in NETWORKS.items():
+        about = spec.pretrained.meta
+        clip = f"{spec.length}x{spec.size}x{spec.size}"
+        top1, _ = published_accuracy(name)
+        costs.append(
+            NetworkCost(name, spec.description, about["num_params"], about["_ops"], clip, spec.views, top1)
+        )
+    return costs
 
 
 def describe_backbones(height: int = 224, width: int = 224) -> list[BackboneCost]:

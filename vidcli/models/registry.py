@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from torch import nn
 from torchvision import models as tv
+from torchvision.models import video
 
 from vidcli.config import ModelConfig
 from vidcli.errors import ConfigError, did_you_mean
 from vidcli.models import heads
 from vidcli.models.backbones import Backbone, build_compact_cnn, build_from_torchvision, build_simple_cnn
+
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+KINETICS_MEAN, KINETICS_STD = (0.43216, 0.394666, 0.37645), (0.22803, 0.22145, 0.216989)
+HALF_MEAN, HALF_STD = (0.45, 0.45, 0.45), (0.225, 0.225, 0.225)
+"""Channel statistics that published weights were trained with."""
 
 
 @dataclass(frozen=True)
@@ -24,11 +30,48 @@ class BackboneSpec:
         build: from the number of input channels to a random backbone.
         description: one sentence.
         pretrained: torchvision's weights (url, get_state_dict), or None where none are published.
+        mean, std: channel statistics that those were trained with.
     """
 
     build: Callable[[int], Backbone]
     description: str
     pretrained: Any = None
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
+
+
+@dataclass(frozen=True)
+class NetworkSpec:
+    """One of torchvision's video networks, used whole, and how its published weights were measured.
+
+    Attributes:
+        build: torchvision's function.
+        description: one sentence.
+        pretrained: torchvision's weights (url, get_state_dict, meta).
+        mean, std: channel statistics of their training.
+        size: pixels a side of a clip.
+        resize: pixels (height, width) a frame is scaled to before its middle is cut out; None keeps
+            the proportions, the short side at 256.
+        length: frames a clip.
+        stride_seconds: between them.
+        views: clips a video, averaged, in the published accuracy.
+        is_fixed: takes clips of exactly `length` and `size`, since it learnt their positions.
+        min_length, min_size: what it takes otherwise.
+    """
+
+    build: Callable[..., Any]
+    description: str
+    pretrained: Any
+    mean: tuple[float, float, float] = KINETICS_MEAN
+    std: tuple[float, float, float] = KINETICS_STD
+    size: int = 224
+    resize: tuple[int, int] | None = None
+    length: int = 16
+    stride_seconds: float = 1 / 15
+    views: int = 5
+    is_fixed: bool = False
+    min_length: int = 1
+    min_size: int = 16
 
 
 @dataclass(frozen=True)
@@ -95,6 +138,56 @@ BACKBONES: dict[str, BackboneSpec] = {
     ),
 }
 
+_R3D: dict[str, Any] = {"size": 112, "resize": (128, 171)}
+_MVIT: dict[str, Any] = {"mean": HALF_MEAN, "std": HALF_STD, "stride_seconds": 1 / 7.5, "is_fixed": True}
+_SWIN: dict[str, Any] = {"mean": IMAGENET_MEAN, "std": IMAGENET_STD, "length": 32, "views": 12}
+
+NETWORKS: dict[str, NetworkSpec] = {
+    "r3d_18": NetworkSpec(
+        video.r3d_18, "ResNet-18 with 3-D convolutions.", video.R3D_18_Weights.DEFAULT, **_R3D
+    ),
+    "mc3_18": NetworkSpec(
+        video.mc3_18,
+        "ResNet-18, 3-D in its first stage and 2-D after it: few parameters.",
+        video.MC3_18_Weights.DEFAULT,
+        **_R3D,
+    ),
+    "r2plus1d_18": NetworkSpec(
+        video.r2plus1d_18,
+        "ResNet-18, space and time convolved in turns.",
+        video.R2Plus1D_18_Weights.DEFAULT,
+        **_R3D,
+    ),
+    "s3d": NetworkSpec(
+        video.s3d,
+        "Inception with space and time apart: fewest parameters and multiplications.",
+        video.S3D_Weights.DEFAULT,
+        resize=(256, 256),
+        length=128,
+        views=1,
+        min_length=14,
+        min_size=224,
+    ),
+    "mvit_v1_b": NetworkSpec(
+        video.mvit_v1_b, "Multiscale vision transformer.", video.MViT_V1_B_Weights.DEFAULT, **_MVIT
+    ),
+    "mvit_v2_s": NetworkSpec(
+        video.mvit_v2_s,
+        "Multiscale vision transformer, improved: the most accurate of them.",
+        video.MViT_V2_S_Weights.DEFAULT,
+        **_MVIT,
+    ),
+    "swin3d_t": NetworkSpec(
+        video.swin3d_t, "Video Swin transformer, tiny.", video.Swin3D_T_Weights.DEFAULT, **_SWIN
+    ),
+    "swin3d_s": NetworkSpec(
+        video.swin3d_s, "Video Swin transformer, small.", video.Swin3D_S_Weights.DEFAULT, **_SWIN
+    ),
+    "swin3d_b": NetworkSpec(
+        video.swin3d_b, "Video Swin transformer, base.", video.Swin3D_B_Weights.DEFAULT, **_SWIN
+    ),
+}
+
 _RECURRENT = frozenset({"hidden", "layers", "bidirectional"})
 
 HEADS: dict[str, HeadSpec] = {
@@ -122,9 +215,18 @@ HEADS: dict[str, HeadSpec] = {
 }
 
 
+_OF_FRAME_NETWORKS = frozenset({"head", "shift", "frame_differences", "grid", "width"})
+"""Settings of the projection and the head, which a whole video network does not have."""
+
+
 def backbone_names() -> list[str]:
-    """Return what `model.backbone` may be, ours first, small to large within a family."""
+    """Return the frame networks that `model.backbone` may be, ours first, then by family and size."""
     return list(BACKBONES)
+
+
+def network_names() -> list[str]:
+    """Return the whole video networks that `model.backbone` may be as well."""
+    return list(NETWORKS)
 
 
 def head_names() -> list[str]:
@@ -132,15 +234,16 @@ def head_names() -> list[str]:
     return list(HEADS)
 
 
-def find_backbone(name: str) -> BackboneSpec:
-    """Return the backbone of that name.
+def find_backbone(name: str) -> BackboneSpec | NetworkSpec:
+    """Return the frame backbone or whole video network of that name.
 
     Raises:
         ConfigError: there is none; names the nearest.
     """
-    if name not in BACKBONES:
-        raise ConfigError(_unknown("model.backbone", name, BACKBONES))
-    return BACKBONES[name]
+    known = BACKBONES | NETWORKS
+    if name not in known:
+        raise ConfigError(_unknown("model.backbone", name, known))
+    return known[name]
 
 
 def find_head(name: str) -> HeadSpec:
@@ -162,16 +265,17 @@ def unused_settings(config: ModelConfig) -> list[str]:
     """
     read = find_head(config.head).settings
     optional = frozenset[str]().union(*(spec.settings for spec in HEADS.values()))
+    idle = _OF_FRAME_NETWORKS | optional if config.backbone in NETWORKS else optional - read
     defaults = ModelConfig()
     unused = [
         f"model.{name}"
         for name in ModelConfig.model_fields
-        if name in optional - read and getattr(config, name) != getattr(defaults, name)
+        if name in idle and getattr(config, name) != getattr(defaults, name)
     ]
     if config.pretrained and config.weights is not None:
         unused.append("model.pretrained")  # the file replaces them
     return unused
 
 
-def _unknown(setting: str, name: str, known: dict[str, Any]) -> str:
+def _unknown(setting: str, name: str, known: Mapping[str, Any]) -> str:
     return f"unknown {setting} {name!r}.{did_you_mean(name, known)} There are: {', '.join(known)}."

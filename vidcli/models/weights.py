@@ -10,11 +10,12 @@ import http.client
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlparse
 
 import safetensors.torch
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from vidcli.config import ModelConfig
 from vidcli.errors import CheckpointError, ConfigError
@@ -30,7 +31,7 @@ _WRAPPERS = ("model", "state_dict")
 _PICKLE_SUFFIXES = (".pth", ".pt")
 
 
-def load_backbone_weights(backbone: Backbone, config: ModelConfig) -> None:
+def load_backbone_weights(backbone: nn.Module, config: ModelConfig) -> None:
     """Fill a backbone from `model.weights` or, with `model.pretrained`, from published weights.
 
     Without either setting nothing happens. A file that knows only RGB fills the first three input
@@ -47,13 +48,20 @@ def load_backbone_weights(backbone: Backbone, config: ModelConfig) -> None:
         weights, source = download_pretrained(config.backbone)
     else:
         return
-    name, conv = first_convolution(backbone)
-    key = f"{name}.weight"
-    kernel = weights.get(key)
-    if kernel is not None and kernel.dim() == 4 and kernel.shape[1] == 3 < conv.in_channels:
-        zeros = kernel.new_zeros(kernel.shape[0], conv.in_channels - 3, *kernel.shape[2:])
-        weights[key] = torch.cat([kernel, zeros], dim=1)
-    _check(weights, backbone.state_dict(), source, config.backbone)
+    if isinstance(backbone, Backbone):
+        name, conv = first_convolution(backbone)
+        key = f"{name}.weight"
+        kernel = weights.get(key)
+        if kernel is not None and kernel.dim() == 4 and kernel.shape[1] == 3 < conv.in_channels:
+            zeros = kernel.new_zeros(kernel.shape[0], conv.in_channels - 3, *kernel.shape[2:])
+            weights[key] = torch.cat([kernel, zeros], dim=1)
+    refuse_other_weights(
+        weights,
+        backbone.state_dict(),
+        source,
+        config.backbone,
+        "Set model.backbone to the network the file was saved from, or model.weights to another file.",
+    )
     backbone.load_state_dict(weights, strict=False)
 
 
@@ -90,7 +98,7 @@ def load_weights_file(path: Path) -> dict[str, Tensor]:
 
 
 def download_pretrained(backbone: str) -> tuple[dict[str, Tensor], str]:
-    """Return published weights and where they lie, from torch's cache or else the network.
+    """Return the published weights of a backbone and where they lie, from torch's cache or the network.
 
     Raises:
         ConfigError: none are published for this backbone, or they cannot be downloaded.
@@ -102,6 +110,29 @@ def download_pretrained(backbone: str) -> tuple[dict[str, Tensor], str]:
             f"model.pretrained: there are no published weights for {backbone}. Set model.pretrained=false, "
             "choose a backbone of torchvision such as resnet18, or give a file with model.weights=FILE."
         )
+    weights, cached = fetch_published(
+        published, backbone, "model.pretrained", ", or give a file with model.weights=FILE"
+    )
+    return _backbone_part(weights), str(cached)
+
+
+def fetch_published(
+    published: Any, name: str, asked_by: str, other_way: str = ""
+) -> tuple[dict[str, Tensor], Path]:
+    """Return all of torchvision's weights and their file, from torch's cache or else the network.
+
+    The download shows a bar where stderr is a terminal, and its digest is checked.
+
+    Args:
+        published: torchvision's weights (url, get_state_dict).
+        name: of the network, for messages.
+        asked_by: setting or option that asks for them, for messages.
+        other_way: what else could be done, for messages.
+
+    Raises:
+        ConfigError: they cannot be downloaded; says which file to place where.
+        CheckpointError: the file in the cache or on the server is damaged.
+    """
     cached = Path(torch.hub.get_dir()) / "checkpoints" / Path(urlparse(published.url).path).name
     try:
         with contextlib.redirect_stdout(sys.stderr):  # torch announces the download on stdout
@@ -110,29 +141,33 @@ def download_pretrained(backbone: str) -> tuple[dict[str, Tensor], str]:
             )
     except (OSError, http.client.HTTPException) as error:
         raise ConfigError(
-            f"model.pretrained: cannot download the weights of {backbone} ({_first_line(error)}). "
-            f"Download {published.url} elsewhere and place it at {cached}, "
-            "or give a file with model.weights=FILE."
+            f"{asked_by}: cannot download the weights of {name} ({_first_line(error)}). "
+            f"Download {published.url} elsewhere and place it at {cached}{other_way}."
         ) from error
     except Exception as error:  # garbage makes the reader raise all kinds
         raise CheckpointError(
-            f"{cached}: not the weights of {backbone} ({_first_line(error)}). "
+            f"{cached}: not the weights of {name} ({_first_line(error)}). "
             f"Delete the file and fetch {published.url} again."
         ) from error
-    return _backbone_part(weights), str(cached)
+    return weights, cached
 
 
-def _backbone_part(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    prefix = "backbone."
-    if any(key.startswith(prefix) for key in weights):
-        return {key[len(prefix) :]: value for key, value in weights.items() if key.startswith(prefix)}
-    return {key: value for key, value in weights.items() if not key.startswith(_NOT_BACKBONE)}
-
-
-def _check(weights: Mapping[str, Tensor], wanted: Mapping[str, Tensor], source: str, backbone: str) -> None:
-    """Refuse weights that do not fill the backbone exactly.
+def refuse_other_weights(
+    weights: Mapping[str, Tensor], wanted: Mapping[str, Tensor], source: str, name: str, advice: str
+) -> None:
+    """Refuse weights that do not fill a network exactly.
 
     Weights left over are as wrong as missing ones: all of ResNet-18's names are in ResNet-34.
+
+    Args:
+        weights: what was found.
+        wanted: state dict of the network.
+        source: where they come from, for the message.
+        name: of the network, for the message.
+        advice: what to do about it, for the message.
+
+    Raises:
+        CheckpointError: counts and names what does not fit.
     """
     counters = ".num_batches_tracked"  # old files do not have it
     faults = {
@@ -150,10 +185,14 @@ def _check(weights: Mapping[str, Tensor], wanted: Mapping[str, Tensor], source: 
             for what, keys in faults.items()
             if keys
         )
-        raise CheckpointError(
-            f"{source}: not weights of {backbone}: {found}. "
-            "Set model.backbone to the network the file was saved from, or model.weights to another file."
-        )
+        raise CheckpointError(f"{source}: not weights of {name}: {found}. {advice}")
+
+
+def _backbone_part(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    prefix = "backbone."
+    if any(key.startswith(prefix) for key in weights):
+        return {key[len(prefix) :]: value for key, value in weights.items() if key.startswith(prefix)}
+    return {key: value for key, value in weights.items() if not key.startswith(_NOT_BACKBONE)}
 
 
 def _first_line(error: BaseException) -> str:

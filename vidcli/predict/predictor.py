@@ -29,7 +29,7 @@ from vidcli.data.frames import FrameSource
 from vidcli.data.loader import map_ahead, num_workers
 from vidcli.data.manifest import VideoItem
 from vidcli.errors import VideoError
-from vidcli.models import VideoClassifier
+from vidcli.models import VideoModel
 from vidcli.predict.inputs import explain_failure
 from vidcli.transforms import ClipTransform, build_sampler
 
@@ -78,7 +78,7 @@ class Predictor:
 
     def __init__(
         self,
-        model: VideoClassifier,
+        model: VideoModel,
         config: Config,
         class_names: Sequence[str],
         device: torch.device,

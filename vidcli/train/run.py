@@ -16,15 +16,16 @@ from vidcli.data.check import check_videos, failures_csv
 from vidcli.data.manifest import SPLITS, VideoItem, class_names_of, load_items, read_data
 from vidcli.data.splits import assign_splits, of_split
 from vidcli.errors import CheckpointError, DataError, VideoError
-from vidcli.models import build_model
+from vidcli.models import build_model, network_names, settle_clip
 from vidcli.train.events import CheckProgress, EpochRow, Event, Notice
 from vidcli.train.loop import Trainer
 
 
 @dataclass(frozen=True)
 class RunPlan:
-    """What `--dry-run` tells: videos by class and split, and the size of the model."""
+    """What `--dry-run` tells: settings, videos by class and split, and the size of the model."""
 
+    config: Config
     class_names: list[str]
     num_videos: dict[str, dict[str, int]]
     num_parameters: int
@@ -40,6 +41,7 @@ def start_run(
         DataError: the data cannot be trained on.
         CheckpointError: the run directory exists already or cannot be written.
     """
+    config = settle_clip(config)
     run = _create_run(out, config)
     try:
         items = plan_items(config, data, on_event)
@@ -94,16 +96,18 @@ def plan_items(config: Config, data: Path, on_event: Callable[[Event], None]) ->
 
 
 def plan_run(config: Config, data: Path, on_event: Callable[[Event], None]) -> RunPlan:
-    """Return what a run would do, without writing or decoding anything."""
+    """Return what a run would do, without writing, decoding or downloading anything."""
+    config = settle_clip(config)
     items = plan_items(config, data, on_event)
     class_names = class_names_of(of_split(items, "train"))
-    model = build_model(config.model, len(class_names))
+    model = build_model(config.model, len(class_names), load_weights=False)
     counts = {
         name: {split: sum(item.label == name for item in of_split(items, split)) for split in SPLITS}
         for name in class_names
     }
     num_train = len(of_split(items, "train"))
     return RunPlan(
+        config,
         class_names,
         counts,
         sum(parameter.numel() for parameter in model.parameters()),
@@ -154,9 +158,12 @@ def _require_two_classes(items: Sequence[VideoItem]) -> None:
 def _create_run(out: Path | None, config: Config) -> Path:
     """Make the folder of a new run and return it.
 
-    Without `out` it is `runs/<date>_<time>_<backbone>_<head>`.
+    Without `out` it is `runs/<date>_<time>_<backbone>_<head>`; a whole video network has no head.
     """
-    name = f"{time.strftime('%Y-%m-%d_%H-%M-%S')}_{config.model.backbone}_{config.model.head}"
+    network = config.model.backbone
+    if network not in network_names():
+        network += f"_{config.model.head}"
+    name = f"{time.strftime('%Y-%m-%d_%H-%M-%S')}_{network}"
     run = out or files.RUNS_FOLDER / name
     try:
         if run.exists() and (not run.is_dir() or _is_taken(run)):

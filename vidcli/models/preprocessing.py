@@ -1,0 +1,67 @@
+"""What a backbone and its weights ask of the clips: channel statistics, length and size."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import safetensors
+
+from vidcli.config import Config
+from vidcli.errors import ConfigError
+from vidcli.models.registry import NetworkSpec, find_backbone
+
+
+def settle_clip(config: Config) -> Config:
+    """Return the settings with `clip.mean` and `clip.std` filled in from the backbone's weights.
+
+    A model file of ours, given by `model.weights`, brings its own; other weights are taken to
+    have been trained as the published ones of the same network.
+
+    Raises:
+        ConfigError: the backbone is unknown or cannot take clips of that length or size, or frames
+            are to be scaled to less than the clip's size.
+    """
+    spec = find_backbone(config.model.backbone)
+    if isinstance(spec, NetworkSpec):
+        _check_clip(config, spec)
+    resize = config.clip.resize
+    if resize is not None and (resize[0] < config.clip.size[0] or resize[1] < config.clip.size[1]):
+        raise ConfigError(
+            f"clip.resize={resize[0]}x{resize[1]} is smaller than clip.size={config.clip.size[0]}x"
+            f"{config.clip.size[1]}, which is cut out of it"
+        )
+    mean, std = _statistics_of_file(config.model.weights) or (spec.mean, spec.std)
+    clip = config.clip.model_copy(
+        update={"mean": config.clip.mean or tuple(mean), "std": config.clip.std or tuple(std)}
+    )
+    return config.model_copy(update={"clip": clip})
+
+
+def _check_clip(config: Config, spec: NetworkSpec) -> None:
+    given = f"clips of {config.clip.length} frames of {config.clip.size[0]}x{config.clip.size[1]} pixels"
+    if spec.is_fixed and (config.clip.length, *config.clip.size) != (spec.length, spec.size, spec.size):
+        raise ConfigError(
+            f"model.backbone={config.model.backbone} takes clips of {spec.length} frames of "
+            f"{spec.size}x{spec.size} pixels, whose positions it has learnt, not {given}. Set "
+            f"clip.length={spec.length} and clip.size={spec.size}"
+        )
+    if config.clip.length < spec.min_length or min(config.clip.size) < spec.min_size:
+        raise ConfigError(
+            f"model.backbone={config.model.backbone} takes clips of at least {spec.min_length} frames of "
+            f"{spec.min_size}x{spec.min_size} pixels, not {given}. Set clip.length={spec.length} and "
+            f"clip.size={spec.size}, as it was published with"
+        )
+
+
+def _statistics_of_file(weights: str | None) -> tuple[Any, Any] | None:
+    """Return the channel statistics that one of our model files holds; None for any other file."""
+    if weights is None or not weights.endswith(".safetensors") or not Path(weights).is_file():
+        return None
+    try:
+        with safetensors.safe_open(weights, framework="pt") as file:
+            about = json.loads((file.metadata() or {})["vidcli"])
+            return about["preprocessing"]["mean"], about["preprocessing"]["std"]
+    except (KeyError, TypeError, ValueError, OSError, safetensors.SafetensorError):
+        return None  # not one of ours; whether it is readable, loading it says
