@@ -56,12 +56,12 @@ def test_the_seed_decides_every_bit(small_config, pair_data, train_run, same_wei
 
 
 def test_a_run_directory_holds_all_that_it_should(small_config, pair_data, train_run):
-    config = small_config(train__epochs=2)
+    config = settle_clip(small_config(train__epochs=2))
     run = train_run(config, pair_data)
     names = {path.name for path in run.folder.iterdir()}
     (events,) = (name for name in names if name.startswith("events.out.tfevents."))
     assert names - {events} == RUN_FILES
-    assert load_config(str(run.folder / "config.yaml")) == settle_clip(config)
+    assert load_config(str(run.folder / "config.yaml")) == config
     items = load_items(run.folder / "splits.csv")
     assert sorted(items, key=lambda item: item.path) == sorted(
         load_items(pair_data), key=lambda item: item.path
