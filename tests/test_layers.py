@@ -18,7 +18,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # Each module imports only modules of the lines above its own, and of its own folder.
 LAYERS = (
     ("errors",),
-    ("sampling", "calibrate"),
+    ("sampling", "calibrate", "focus"),
     ("config",),
     ("video",),
     ("transforms",),

@@ -3,6 +3,7 @@
 The decoder scales (`decode_size`), this module crops, changes and normalises. Random changes are
 drawn once a clip, so that what moves between frames is the video, never the augmentation.
 
+    both        the window around what moves, where `clip.focus` asks for one
     training    random window of at least `augment.crop_scale` of the area, mirrored, re-lit
     otherwise   the centre window
 """
@@ -18,6 +19,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from vidcli.config import AugmentConfig, ClipConfig
+from vidcli.focus import motion_window
 from vidcli.sampling import ClipSampler
 
 MEAN = (0.485, 0.456, 0.406)
@@ -53,23 +55,28 @@ class ClipTransform:
             flip: whether half of the training clips are mirrored (`augment.flip` resolved).
         """
         self._height, self._width = clip.size
-        self._fit, self._crop_ratio = clip.fit, clip.crop_ratio
+        self._fit, self._crop_ratio, self._focus = clip.fit, clip.crop_ratio, clip.focus
         self._augment, self._flip = augment, flip
         self._resize = clip.resize
         self._mean_row = torch.tensor(clip.mean or MEAN).repeat(self._width)
         self._std_row = torch.tensor(clip.std or STD).repeat(self._width)
 
     def decode_size(self, height: int, width: int) -> tuple[int, int]:
-        """Return the size to decode an upright frame to: the clip's, plus what eval crops away."""
+        """Return the size to decode an upright frame to: the clip's, plus what is cropped away.
+
+        A window around what moves is cut from more pixels, as far as the video has them.
+        """
         if self._resize is not None:
             return max(self._height, self._resize[0]), max(self._width, self._resize[1])
         if self._fit == "stretch":
             scale_y, scale_x = self._height / height, self._width / width
         else:
             scale_y = scale_x = max(self._height / height, self._width / width)
+        scale_y, scale_x = scale_y / self._crop_ratio, scale_x / self._crop_ratio
+        finer = max(1.0, min(1 / self._focus, 1 / max(scale_y, scale_x)))
         return (
-            max(self._height, round(height * scale_y / self._crop_ratio)),
-            max(self._width, round(width * scale_x / self._crop_ratio)),
+            max(self._height, round(height * scale_y * finer)),
+            max(self._width, round(width * scale_x * finer)),
         )
 
     def __call__(self, frames_THWC: np.ndarray, rng: np.random.Generator | None = None) -> Tensor:
@@ -80,6 +87,10 @@ class ClipTransform:
             rng: draws the random changes of training; None gives the centre window.
         """
         training = rng is not None and self._augment is not None
+        if self._focus < 1:
+            size = (self._height, self._width)
+            top, left, height, width = motion_window(frames_THWC, size, self._focus)
+            frames_THWC = frames_THWC[:, top : top + height, left : left + width]
         top, left, height, width = self._window(
             frames_THWC.shape[1], frames_THWC.shape[2], rng if training else None
         )
@@ -109,13 +120,17 @@ class ClipTransform:
     def _window(
         self, frame_height: int, frame_width: int, rng: np.random.Generator | None
     ) -> tuple[int, int, int, int]:
-        """Return top, left, height, width of the part of the decoded frame that is used."""
-        if rng is None:
+        """Return top, left, height, width of the part of the frame that is used."""
+        if rng is None and self._focus == 1:  # decoded to where the clip's pixels are just right
             height, width = min(self._height, frame_height), min(self._width, frame_width)
             return (frame_height - height) // 2, (frame_width - width) // 2, height, width
-        assert self._augment is not None
-        # The largest window of the clip's proportions, made smaller by the drawn share of its area.
+        # The largest window of the clip's proportions, made smaller.
         scale = min(frame_height / self._height, frame_width / self._width)
+        if rng is None:
+            height = min(frame_height, max(1, round(self._height * scale * self._crop_ratio)))
+            width = min(frame_width, max(1, round(self._width * scale * self._crop_ratio)))
+            return (frame_height - height) // 2, (frame_width - width) // 2, height, width
+        assert self._augment is not None
         scale *= float(np.sqrt(rng.uniform(self._augment.crop_scale, 1.0)))
         height = min(frame_height, max(1, round(self._height * scale)))
         width = min(frame_width, max(1, round(self._width * scale)))

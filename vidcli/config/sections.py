@@ -81,6 +81,13 @@ class ClipConfig(Section):
     std: ChannelSpread | None = Field(
         None, description="Spread of red, green and blue; none takes what the backbone was trained with."
     )
+    focus: float = Field(
+        1.0,
+        ge=0.2,
+        le=1,
+        description="Smallest share of the frame's sides that a window around what moves may shrink to; "
+        "1 keeps the frame.",
+    )
     sampling: SamplingMode = Field(
         "segments", description="segments covers the whole video; dense takes neighbouring frames."
     )
