@@ -27,6 +27,7 @@ OPTIONS = {
     "predict": ["--from-list", "--model", "--top-k", "--format", "--output", "--shard", "--device"],
     "demo": ["--keep", "--out", "--device", "--set", "--count", "--size", "--length", "--seed"],
     "check": ["--config", "--set", "--format", "--quarantine"],
+    "export": ["--model", "--format", "--int8", "--dynamic", "--max-drop", "--data", "--out"],
     "models": [],
     "settings": [],
     "bench": ["decode"],

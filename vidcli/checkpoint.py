@@ -39,6 +39,7 @@ CONFIG_FILE, METRICS_FILE, SPLITS_FILE = "config.yaml", "metrics.jsonl", "splits
 UNUSABLE_FILE = "unusable.csv"
 CURVES_FILE, SAMPLES_FILE, CONFUSION_FILE = "curves.png", "samples.png", "confusion.png"
 EVENTS_PREFIX = "events.out.tfevents."
+EXPORT_FILE = "vidcli.json"
 RUNS_FOLDER = Path("runs")
 _METADATA_KEY = "vidcli"
 _TEMPORARY = ".tmp"
@@ -170,7 +171,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
 
 
 def find_model(model: str | os.PathLike[str] | None) -> Path:
-    """Return the model file for a run directory or file; by default the newest run's.
+    """Return the model file of a run directory, a model file or the folder of an exported model.
 
     The name of a published model is returned as it is, unless a file or run of that name is there.
     Without `model`, the environment's VIDCLI_MODEL counts, then the newest run under `runs/`.
@@ -187,6 +188,8 @@ def find_model(model: str | os.PathLike[str] | None) -> Path:
     if path.is_dir():
         if (path / MODEL_FILE).is_file():
             return path / MODEL_FILE
+        if (path / EXPORT_FILE).is_file():
+            return path
         raise CheckpointError(f"{path}: holds no {MODEL_FILE}; expected the directory of a finished epoch")
     if not path.exists():
         raise CheckpointError(

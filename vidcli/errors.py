@@ -6,7 +6,8 @@
     ├── DataError         a folder, manifest or split that cannot be trained or evaluated on
     ├── CheckpointError   a model file or run directory that is missing, damaged or foreign
     ├── DeviceError       a device that is not there
-    └── TrainError        an optimisation that went astray
+    ├── TrainError        an optimisation that went astray
+    └── ExportError       a model that cannot be exported, or whose export is not as good
 
 A message names the subject, what was found, what was expected and the next step. Misuse of a
 function by its caller is a `ValueError`, not one of these.
@@ -58,6 +59,10 @@ class DeviceError(VidcliError):
 
 class TrainError(VidcliError):
     """Training that cannot go on, such as a loss that is no number."""
+
+
+class ExportError(VidcliError):
+    """A model that cannot be exported, or whose export differs from it."""
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -20,16 +20,16 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from vidcli.calibrate import UNCALIBRATED, Calibration
-from vidcli.checkpoint import Checkpoint, find_model, load_checkpoint
+from vidcli.checkpoint import Checkpoint, find_model
 from vidcli.config import Config
 from vidcli.data.frames import FrameSource
 from vidcli.data.loader import map_ahead, num_workers
 from vidcli.data.manifest import VideoItem
 from vidcli.errors import VideoError
-from vidcli.models import VideoModel
+from vidcli.exported import load_network
 from vidcli.predict.inputs import explain_failure
 from vidcli.transforms import ClipTransform, build_sampler
 
@@ -78,7 +78,7 @@ class Predictor:
 
     def __init__(
         self,
-        model: VideoModel,
+        model: nn.Module,
         config: Config,
         class_names: Sequence[str],
         device: torch.device,
@@ -110,14 +110,20 @@ class Predictor:
         cls, checkpoint: Checkpoint, device: torch.device, shuffle_seed: int | None = None
     ) -> Predictor:
         """Build the model of a checkpoint on a device."""
-        model = checkpoint.build().to(device)
+        return cls.of(checkpoint.build(), checkpoint, device, shuffle_seed)
+
+    @classmethod
+    def of(
+        cls, network: nn.Module, about: Checkpoint, device: torch.device, shuffle_seed: int | None = None
+    ) -> Predictor:
+        """Feed a network, wherever it computes, as a checkpoint says."""
         return cls(
-            model,
-            checkpoint.config,
-            checkpoint.class_names,
+            network.to(device),
+            about.config,
+            about.class_names,
             device,
             shuffle_seed=shuffle_seed,
-            calibration=checkpoint.calibration,
+            calibration=about.calibration,
         )
 
     @classmethod
@@ -127,12 +133,13 @@ class Predictor:
         device: torch.device,
         shuffle_seed: int | None = None,
     ) -> Predictor:
-        """Load a run directory or model file; None takes the newest run.
+        """Load a run directory, model file or exported model; None takes the newest run.
 
         Raises:
             CheckpointError: there is none, or it cannot be read.
         """
-        return cls.from_checkpoint(load_checkpoint(find_model(model)), device, shuffle_seed)
+        network, about = load_network(find_model(model))
+        return cls.of(network, about, device, shuffle_seed)
 
     def identity(self) -> str:
         """Return a digest of what determines the probabilities: weights, classes, frames.
@@ -161,7 +168,7 @@ class Predictor:
         ]
         workers = min(num_workers(self.config.data.workers), max(1, len(items)))
         self._model.eval()
-        with closing(map_ahead(self._load_views, items, workers, ahead=2 * workers)) as loaded:
+        with closing(map_ahead(self._try_views, items, workers, ahead=2 * workers)) as loaded:
             for item, views in zip(items, loaded, strict=True):
                 if isinstance(views, VideoError):
                     yield self._answer(item, None, explain_failure(item.path, views.reason))
@@ -186,12 +193,13 @@ class Predictor:
             item.end_seconds,
         )
 
-    def _load_views(self, item: VideoItem) -> Tensor | VideoError:
-        """Return all views of a video, float32 (V, T, C, H, W), or why there are none."""
-        try:
-            frames = self._source.frames(item, self._sampler)
-        except VideoError as error:
-            return error
+    def load_views(self, item: VideoItem) -> Tensor:
+        """Return all views of a video, float32 (V, T, C, H, W), as the model reads them.
+
+        Raises:
+            VideoError: the video cannot be decoded.
+        """
+        frames = self._source.frames(item, self._sampler)
         views = frames.reshape(self.config.clip.views, self.config.clip.length, *frames.shape[1:])
         views_VTCHW = torch.stack([self._transform(view_THWC) for view_THWC in views])
         if self._shuffle_seed is None:
@@ -200,6 +208,12 @@ class Predictor:
         name_seed = zlib.crc32(item.path.name.encode())
         order = np.random.default_rng([self._shuffle_seed, name_seed]).permutation(views_VTCHW.shape[1])
         return views_VTCHW[:, order]
+
+    def _try_views(self, item: VideoItem) -> Tensor | VideoError:
+        try:
+            return self.load_views(item)
+        except VideoError as error:
+            return error
 
     @torch.inference_mode()
     def _classify(self, views_VTCHW: Tensor) -> npt.NDArray[np.float64]:

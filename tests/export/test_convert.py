@@ -1,0 +1,132 @@
+"""Every head and backbone gives the same logits in every format, for any batch and clip length."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from vidcli.config import load_config
+from vidcli.export.convert import to_onnx, to_openvino, trace, write_onnx, write_openvino, write_program
+from vidcli.exported import open_network
+from vidcli.models import VideoClassifier, backbone_names, build_model, head_names
+from vidcli.models.recurrence import make_exportable
+
+SIDE = 48
+
+
+def build(backbone: str, head: str, *settings: str) -> VideoClassifier:
+    """Build a model whose logits tell clips apart, although its weights are random."""
+    torch.manual_seed(0)
+    config = load_config(None, [f"model.backbone={backbone}", f"model.head={head}", *settings])
+    model = build_model(config.model, 5).eval()
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            # A trained network's: fresh ones, of gain zero or in a deep network, silence all clips.
+            nn.init.uniform_(module.weight, 0.8, 1.2)
+            nn.init.uniform_(module.running_var, 0.3, 1.5)  # type: ignore[arg-type]
+    nn.init.normal_(model.projection[0].weight, std=0.1)
+    return model
+
+
+def write_all(model: VideoClassifier, folder: Path, any_length: bool, forms: tuple[str, ...]) -> None:
+    program = trace(model, 4, SIDE, SIDE, any_length)
+    if "torch-export" in forms:
+        write_program(program, folder)
+    proto = to_onnx(program)
+    if "onnx" in forms:
+        write_onnx(proto, folder)
+    if "openvino" in forms:
+        write_openvino(to_openvino(proto, folder), folder)
+
+
+def assert_equal(model: VideoClassifier, folder: Path, form: str, shapes: list[tuple[int, int]]) -> None:
+    run = open_network(folder, form)
+    for number, (num_clips, num_frames) in enumerate(shapes):
+        generator = torch.Generator().manual_seed(number)
+        clip = torch.randn(num_clips, num_frames, 3, SIDE, SIDE, generator=generator)
+        expected = model(clip).detach().numpy()
+        assert np.ptp(expected) > 1e-3  # logits of a silenced network would be equal whatever ran
+        np.testing.assert_allclose(run(clip.numpy()), expected, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("head", head_names())
+def test_every_head_in_every_format_and_length(head: str, tmp_path: Path) -> None:
+    model = build("simple_cnn", head)
+    forms = ("onnx", "openvino", "torch-export")
+    write_all(model, tmp_path, True, forms)
+    for form in forms:
+        assert_equal(model, tmp_path, form, [(1, 4), (3, 7), (2, 2), (1, 1)])
+
+
+def test_deep_bidirectional_recurrence_behind_a_temporal_shift(tmp_path: Path) -> None:
+    model = build("compact_cnn", "lstm", "model.layers=2", "model.bidirectional=true", "model.shift=on")
+    write_all(model, tmp_path, True, ("onnx", "openvino"))
+    for form in ("onnx", "openvino"):
+        assert_equal(model, tmp_path, form, [(2, 5), (1, 3)])
+
+
+def test_a_fixed_length_leaves_the_batch_free(tmp_path: Path) -> None:
+    model = build("compact_cnn", "gru")
+    write_all(model, tmp_path, False, ("onnx",))
+    assert_equal(model, tmp_path, "onnx", [(1, 4), (3, 4)])
+    with pytest.raises(Exception, match="dimension"):
+        open_network(tmp_path, "onnx")(np.zeros((1, 5, 3, SIDE, SIDE), np.float32))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("head", ["gru", "transformer"])
+@pytest.mark.parametrize("backbone", backbone_names())
+def test_every_backbone(backbone: str, head: str, tmp_path: Path) -> None:
+    model = build(backbone, head)
+    write_all(model, tmp_path, True, ("onnx", "openvino"))
+    for form in ("onnx", "openvino"):
+        assert_equal(model, tmp_path, form, [(2, 4), (1, 3)])
+
+
+@pytest.mark.parametrize("kind", [nn.RNN, nn.LSTM, nn.GRU])
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_recurrent_layers_equal_those_of_torch(kind: type[nn.RNN], bidirectional: bool) -> None:
+    torch.manual_seed(0)
+    layers = kind(6, 5, num_layers=2, batch_first=True, bidirectional=bidirectional)
+    x_BTE = torch.randn(3, 7, 6)
+    states_BTU, last = layers(x_BTE)
+    found_BTU, found_last = make_exportable(nn.Sequential(layers))[0](x_BTE)
+    torch.testing.assert_close(found_BTU, states_BTU)
+    torch.testing.assert_close(found_last, last[0] if kind is nn.LSTM else last)
+
+
+def test_exports_do_not_tell_where_they_were_made(tmp_path: Path) -> None:
+    write_all(build("compact_cnn", "gru"), tmp_path, True, ("onnx", "openvino", "torch-export"))
+    home = str(Path(__file__).parents[2]).encode()
+    for path in tmp_path.iterdir():
+        content = path.read_bytes()
+        assert home not in content
+        assert str(tmp_path).encode() not in content
+        assert b"site-packages" not in content
+
+
+def test_layers_keep_their_names(tmp_path: Path) -> None:
+    names = [
+        node.name for node in to_onnx(trace(build("compact_cnn", "gru"), 4, SIDE, SIDE, False)).graph.node
+    ]
+    assert len(set(names)) == len(names)
+    assert any(name.startswith("backbone.stage2") and name.endswith("/Conv") for name in names)
+
+
+def test_the_runtimes_do_not_report_to_their_makers() -> None:
+    script = (
+        "import socket, sys\n"
+        "def refuse(*args, **kwargs): raise SystemExit('a connection was opened')\n"
+        "socket.socket.connect = socket.getaddrinfo = refuse\n"
+        "from vidcli.exported import import_runtime\n"
+        "import_runtime('openvino'); import_runtime('nncf')\n"
+        "assert sys.modules['openvino_telemetry'] is None\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,193 @@
+"""`vidcli export` from end to end: parity, int8 and its guard, and every command on the result."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from vidcli.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from vidcli.cli import app
+from vidcli.config import Config, config_to_yaml
+from vidcli.data.manifest import load_items
+from vidcli.data.splits import of_split
+from vidcli.errors import ExportError
+from vidcli.export import ExportOptions, export_model
+from vidcli.export import run as export_run
+from vidcli.export.quantize import LabelledViews, quantized_layers, top1
+from vidcli.models import build_model
+from vidcli.predict import Predictor
+
+
+def run(*args: object) -> object:
+    return CliRunner().invoke(app, [str(arg) for arg in args], env={"COLUMNS": "200"})
+
+
+@pytest.fixture(scope="module")
+def trained(
+    motion_data: Path, small_config: Callable[..., Config], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """A run directory whose model has seen the motion videos for an epoch."""
+    folder = tmp_path_factory.mktemp("export") / "run"
+    recipe = folder.with_name("recipe.yaml")
+    recipe.write_text(config_to_yaml(small_config()))
+    result = run("train", motion_data, "--out", folder, "--config", recipe)
+    assert result.exit_code == 0, result.output
+    return folder
+
+
+@pytest.mark.parametrize("form", ["onnx", "openvino", "torch-export"])
+def test_an_export_answers_the_same_commands(form: str, trained: Path, motion_data: Path) -> None:
+    exported = run("export", "--model", trained, "--format", form)
+    assert exported.exit_code == 0, exported.output
+    folder = trained / f"export-{form}"
+    assert exported.stdout.splitlines()[-1] == str(folder)
+    about = json.loads((folder / "vidcli.json").read_text())
+    assert about["export"]["measured"]["max_difference"] <= 1e-3
+    assert str(motion_data) not in (folder / "vidcli.json").read_text()
+    video = next((motion_data / "test").rglob("*.mp4"))
+    rows = [
+        json.loads(run("predict", video, "--model", model, "--format", "json").stdout)
+        for model in (trained, folder)
+    ]
+    for original, other in zip(rows[0]["predictions"], rows[1]["predictions"], strict=True):
+        assert other["label"] == original["label"]
+        assert other["probability"] == pytest.approx(original["probability"], abs=1e-4)
+    scores = [
+        json.loads(run("eval", motion_data, "--model", model, "--json", "--out", folder / "eval").stdout)
+        for model in (trained, folder)
+    ]
+    assert scores[0]["top1"] == scores[1]["top1"]
+    assert scores[0]["confusion"] == scores[1]["confusion"]
+
+
+def test_int8_is_measured_on_the_validation_split(trained: Path) -> None:
+    result = run("export", "--model", trained, "--format", "openvino", "--int8", "--max-drop", 1)
+    assert result.exit_code == 0, result.output
+    assert "on 16 videos of val" in result.stdout
+    about = json.loads((trained / "export-openvino-int8" / "vidcli.json").read_text())
+    assert about["export"]["precision"] == "int8"
+    assert about["export"]["measured"]["num_validated"] == 16
+    assert (trained / "export-openvino-int8" / "model.bin").stat().st_size < (
+        trained / "model.safetensors"
+    ).stat().st_size
+
+
+@pytest.fixture(scope="module")
+def fragile(motion_data: Path, small_config: Callable[..., Config]) -> Checkpoint:
+    """A model that is right about every video in float, by margins that int8 cannot hold.
+
+    What all videos have in common is taken out of its logits; the rest is small beside the rounding.
+    """
+    torch.manual_seed(0)
+    config = small_config({"model.backbone": "simple_cnn", "model.head": "mean"})
+    model = build_model(config.model, 8).eval()
+    names = sorted(path.name for path in (motion_data / "train").iterdir())
+    reader = Predictor(model, config, names, torch.device("cpu"))
+    views = [reader.load_views(item) for item in of_split(load_items(motion_data), "val")]
+    with torch.inference_mode():
+        model.head.output.bias -= torch.cat([model(view) for view in views]).mean(dim=0)
+    return Checkpoint(model.state_dict(), config, tuple(names))
+
+
+@pytest.mark.parametrize("form", ["openvino", "onnx"])
+def test_int8_leaves_the_worst_layers_in_float(
+    form: str, fragile: Checkpoint, motion_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # What the float model says is taken for the truth, so that every change of mind is a loss.
+    model = fragile.build()
+    load = export_run._load
+
+    def relabelled(*args: object) -> list[LabelledViews]:
+        videos = load(*args)  # type: ignore[arg-type]
+        guess = [int(model(torch.from_numpy(v.views_VTCHW)).mean(0).argmax()) for v in videos]
+        return [LabelledViews(v.views_VTCHW, label) for v, label in zip(videos, guess, strict=True)]
+
+    monkeypatch.setattr(export_run, "_load", relabelled)
+    items = load_items(motion_data)
+    steps: list[str] = []
+    report = export_model(
+        fragile, items, tmp_path / "out", ExportOptions(form, int8=True, max_drop=0.0), steps.append
+    )
+    assert report.accuracy == report.accuracy_before == 1.0
+    assert report.float_layers
+    assert all("/" in name for name in report.float_layers)
+    assert "quantising" in steps
+
+
+def test_top1_averages_the_views() -> None:
+    def doubting(clip: np.ndarray) -> np.ndarray:
+        return np.array([[2.0, 0.0], [0.0, 1.0]], np.float32)
+
+    views = np.zeros((2, 1, 3, 4, 4), np.float32)
+    assert top1(doubting, [LabelledViews(views, 0), LabelledViews(views, 1)]) == (0.5, [1.0, 0.0])
+
+
+def test_an_export_that_differs_is_refused(
+    trained: Path, motion_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(export_run, "MAX_DIFFERENCE", -1.0)
+    with pytest.raises(ExportError, match="differs from the original"):
+        export_model(
+            load_checkpoint(trained / "model.safetensors"),
+            load_items(motion_data),
+            tmp_path / "out",
+            ExportOptions("torch-export"),
+            lambda text: None,
+        )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_bad_requests(trained: Path, motion_data: Path, tmp_path: Path) -> None:
+    both = run("export", "--model", trained, "--format", "torch-export", "--int8")
+    assert both.exit_code == 1
+    assert "--int8 goes with" in both.stderr
+    taken = tmp_path / "taken"
+    taken.mkdir()
+    (taken / "thesis.txt").write_text("precious")
+    refused = run("export", "--model", trained, "--format", "torch-export", "--out", taken)
+    assert refused.exit_code == 1
+    assert "is no exported model" in refused.stderr
+    assert (taken / "thesis.txt").read_text() == "precious"
+    lone = tmp_path / "lone.safetensors"
+    save_checkpoint(lone, load_checkpoint(trained / "model.safetensors"))
+    alone = run("export", "--model", lone, "--format", "torch-export")
+    assert alone.exit_code == 1
+    assert "--data" in alone.stderr
+    done = run(
+        "export", "--model", lone, "--format", "torch-export", "--data", motion_data, "--out", tmp_path / "ok"
+    )
+    assert done.exit_code == 0, done.output
+    again = run("export", "--model", tmp_path / "ok")
+    assert again.exit_code == 1
+    assert "exported model already" in again.stderr
+
+
+def test_a_damaged_export_is_named(trained: Path, tmp_path: Path) -> None:
+    assert (
+        run("export", "--model", trained, "--format", "torch-export", "--out", tmp_path / "e").exit_code == 0
+    )
+    (tmp_path / "e" / "model.pt2").write_bytes(b"half")
+    result = run("predict", tmp_path, "--model", tmp_path / "e")
+    assert result.exit_code == 1
+    assert "damaged" in result.stderr
+
+
+def test_quantized_layers_are_told_from_the_others() -> None:
+    import onnx
+    from onnx import TensorProto, helper
+
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", "s"], ["q"]),
+        helper.make_node("DequantizeLinear", ["q", "s"], ["d"]),
+        helper.make_node("Conv", ["d", "w"], ["a"], name="inside"),
+        helper.make_node("Conv", ["a", "w"], ["b"], name="outside"),
+    ]
+    value = helper.make_tensor_value_info("x", TensorProto.FLOAT, None)
+    model = onnx.ModelProto(graph=helper.make_graph(nodes, "g", [value], []))
+    assert quantized_layers(model, "onnx") == {"inside"}

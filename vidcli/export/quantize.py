@@ -1,0 +1,165 @@
+"""Static int8: convolutions and matrix products in whole numbers, calibrated on real clips.
+
+Weights are rounded per channel, activations per tensor with ranges seen on calibration clips. NNCF
+does it, in ONNX and in OpenVINO models alike. Where too much accuracy is lost, the layers to which
+the answers are most sensitive are left in float, the worst first (NNCF's accuracy control).
+
+Shape suffixes: V views, T frames, C channels, H W pixels, K classes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from vidcli.errors import ExportError
+from vidcli.export.convert import write_onnx, write_openvino
+from vidcli.exported import INPUT_NAME, Floats, import_runtime, open_network
+
+LAYER_TYPES = frozenset({"Convolution", "GroupConvolution", "MatMul", "Conv", "Gemm"})
+_QUANTIZERS = frozenset({"FakeQuantize", "QuantizeLinear", "DequantizeLinear"})
+_SEARCH_THROUGH = frozenset({"Reshape", "Convert", "Multiply", "Subtract", "Transpose", "Add"})
+
+
+@dataclass(frozen=True)
+class LabelledViews:
+    """A video's views, float32 (V, T, C, H, W), and its label."""
+
+    views_VTCHW: Floats
+    label: int
+
+
+@dataclass(frozen=True)
+class Quantized:
+    """An int8 model.
+
+    Attributes:
+        model: `onnx.ModelProto` or `openvino.Model`.
+        accuracy: top-1 on the validation views.
+        float_layers: what was left in float so that accuracy holds, by name.
+        first_accuracy: top-1 with every layer in int8.
+    """
+
+    model: Any
+    accuracy: float
+    float_layers: tuple[str, ...]
+    first_accuracy: float
+
+
+def quantize(
+    model: Any,
+    form: str,
+    calibration: Sequence[Floats],
+    validation: Sequence[LabelledViews],
+    accuracy: float,
+    max_drop: float,
+) -> Quantized:
+    """Quantise a model so that it loses at most `max_drop` of its accuracy.
+
+    Args:
+        model: `onnx.ModelProto` or `openvino.Model`, in float.
+        form: onnx or openvino.
+        calibration: clips float32 (1, T, C, H, W) of training videos.
+        validation: of videos that training did not see.
+        accuracy: top-1 of the float model on them.
+        max_drop: share of the videos, such as 0.005.
+
+    Raises:
+        ExportError: the accuracy cannot be kept, or nncf is not installed.
+    """
+    nncf = import_runtime("nncf")
+    nncf.set_log_level(logging.ERROR)
+    clips = nncf.Dataset(list(calibration), lambda clip: {INPUT_NAME: clip})
+    with _quiet():
+        all_int8 = nncf.quantize(model, clips, subset_size=len(calibration))
+    first = top1(_runner(all_int8, form), validation)[0]
+    if accuracy - first <= max_drop:
+        return Quantized(all_int8, first, (), first)
+
+    def validate(candidate: Any, _: object) -> tuple[float, list[float]]:
+        is_compiled = not hasattr(candidate, "SerializeToString")
+        run = _compiled_runner(candidate) if form == "openvino" and is_compiled else _runner(candidate, form)
+        return top1(run, validation)
+
+    with _quiet():
+        kept = nncf.quantize_with_accuracy_control(
+            model,
+            clips,
+            nncf.Dataset([{INPUT_NAME: video.views_VTCHW} for video in validation]),
+            validate,
+            max_drop=max_drop,
+            subset_size=len(calibration),
+        )
+    reached = top1(_runner(kept, form), validation)[0]
+    in_float = tuple(sorted(quantized_layers(all_int8, form) - quantized_layers(kept, form)))
+    if accuracy - reached > max_drop:
+        raise ExportError(
+            f"int8 loses {accuracy - first:.4f} of top-1 {accuracy:.4f}, more than --max-drop {max_drop:g}, "
+            f"and still {accuracy - reached:.4f} with these layers left in float: "
+            f"{', '.join(in_float) or 'none'}. Allow more, or export without --int8"
+        )
+    return Quantized(kept, reached, in_float, first)
+
+
+def top1(run: Callable[[Floats], Floats], videos: Sequence[LabelledViews]) -> tuple[float, list[float]]:
+    """Return the share of videos that are classified right, and 1.0 or 0.0 of each."""
+    hits = []
+    for video in videos:
+        logits_VK = run(video.views_VTCHW).astype(np.float64)
+        odds_VK = np.exp(logits_VK - logits_VK.max(axis=1, keepdims=True))
+        probabilities_K = (odds_VK / odds_VK.sum(axis=1, keepdims=True)).mean(axis=0)
+        hits.append(float(probabilities_K.argmax() == video.label))
+    return float(np.mean(hits)), hits
+
+
+def quantized_layers(model: Any, form: str) -> set[str]:
+    """Return the names of the convolutions and matrix products that compute in int8."""
+    if form == "openvino":
+        return {
+            op.get_friendly_name()
+            for op in model.get_ops()
+            if op.get_type_name() in LAYER_TYPES and _reads_quantized(op)
+        }
+    dequantized = {
+        output for node in model.graph.node if node.op_type in _QUANTIZERS for output in node.output
+    }
+    return {
+        node.name for node in model.graph.node if node.op_type in LAYER_TYPES and node.input[0] in dequantized
+    }
+
+
+def _reads_quantized(op: Any) -> bool:
+    source = op.input_value(0).get_node()
+    while source.get_type_name() in _SEARCH_THROUGH:
+        source = source.input_value(0).get_node()
+    return source.get_type_name() in _QUANTIZERS
+
+
+def _runner(model: Any, form: str) -> Callable[[Floats], Floats]:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (write_onnx if form == "onnx" else write_openvino)(model, folder)
+        return open_network(folder, form)
+
+
+def _compiled_runner(compiled: Any) -> Callable[[Floats], Floats]:
+    def run(clip_BTCHW: Floats) -> npt.NDArray[np.float32]:
+        return np.array(compiled(clip_BTCHW)[0], dtype=np.float32)
+
+    return run
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep NNCF's bars out of stdout, which belongs to results."""
+    with contextlib.redirect_stdout(io.StringIO()), np.errstate(all="ignore"):
+        yield

@@ -1,0 +1,249 @@
+"""A model file to the folder of an exported model, complete and checked, or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from vidcli import checkpoint as files
+from vidcli.checkpoint import EXPORT_FILE, Checkpoint, describe_checkpoint
+from vidcli.data.manifest import VideoItem
+from vidcli.data.splits import of_split
+from vidcli.errors import CheckpointError, ExportError, VideoError
+from vidcli.export.convert import to_onnx, to_openvino, trace, write_onnx, write_openvino, write_program
+from vidcli.export.quantize import LabelledViews, Quantized, quantize, top1
+from vidcli.exported import NETWORK_FILES, Floats, digest_file, open_network
+from vidcli.predict import Predictor
+
+FORMATS = tuple(NETWORK_FILES)
+MAX_DIFFERENCE = 1e-3
+"""Largest difference of a logit that a float export may show."""
+
+_NUM_PARITY_VIDEOS = 16
+_NUM_CALIBRATION_VIDEOS = 200
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """What to write.
+
+    Attributes:
+        form: onnx, openvino or torch-export.
+        int8: quantise; not with torch-export.
+        any_length: clips of any number of frames.
+        max_drop: top-1 that int8 may lose on the validation videos.
+    """
+
+    form: str
+    int8: bool = False
+    any_length: bool = False
+    max_drop: float = 0.005
+
+
+@dataclass(frozen=True)
+class ExportReport:
+    """What was written, and how it compares with the model it came from.
+
+    Attributes:
+        num_videos: real videos on which logits were compared.
+        max_difference: largest difference of a logit.
+        agreement: share of those videos with the same best class.
+        accuracy, accuracy_before: top-1 on `num_validated` videos of `validated_on`, exported and
+            original; None where nothing was quantised.
+        float_layers: layers left in float so that int8 keeps its accuracy.
+        num_bytes: size of the network's files.
+    """
+
+    folder: Path
+    form: str
+    precision: str
+    num_videos: int
+    max_difference: float
+    agreement: float
+    num_bytes: int
+    accuracy: float | None = None
+    accuracy_before: float | None = None
+    num_validated: int = 0
+    validated_on: str = ""
+    float_layers: tuple[str, ...] = ()
+
+
+def export_model(
+    checkpoint: Checkpoint,
+    items: Sequence[VideoItem],
+    folder: Path,
+    options: ExportOptions,
+    on_step: Callable[[str], None],
+) -> ExportReport:
+    """Write an exported model.
+
+    Args:
+        checkpoint: the model.
+        items: labelled videos with splits: logits are compared on val (else test, else train)
+            videos; int8 is calibrated on train and measured on val videos.
+        folder: to write; an earlier export there is replaced.
+        options: format and precision.
+        on_step: told what is done next.
+
+    Raises:
+        ExportError: a library is missing, the export differs from the model by more than
+            `MAX_DIFFERENCE`, or int8 loses more than `max_drop`.
+        CheckpointError: the folder cannot be written, or holds something else.
+    """
+    if options.int8 and options.form == "torch-export":
+        raise ExportError("--int8 goes with --format onnx or openvino: torch-export stays in float")
+    _refuse_foreign(folder)
+    model = checkpoint.build()
+    partial = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+    try:
+        partial.mkdir(parents=True)
+        try:
+            report = _write(checkpoint, model, items, partial, folder, options, on_step)
+            if folder.exists():
+                shutil.rmtree(folder)
+            partial.rename(folder)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+    except OSError as error:
+        raise CheckpointError(
+            f"{folder}: cannot be written ({error.strerror or error}); choose another --out"
+        ) from error
+    return report
+
+
+def _write(
+    checkpoint: Checkpoint,
+    model: torch.nn.Module,
+    items: Sequence[VideoItem],
+    partial: Path,
+    folder: Path,
+    options: ExportOptions,
+    on_step: Callable[[str], None],
+) -> ExportReport:
+    split = next((name for name in ("val", "test", "train") if of_split(items, name)), "")
+    compared = _load(of_split(items, split), checkpoint, _NUM_PARITY_VIDEOS)
+    if not compared:
+        raise ExportError("no video to compare the export on can be decoded; name videos with --data")
+    on_step(f"converting to {options.form}")
+    height, width = checkpoint.config.clip.size
+    network = trace(model, checkpoint.config.clip.length, height, width, options.any_length)
+    if options.form != "torch-export":
+        network = to_onnx(network)
+    if options.form == "openvino":
+        network = to_openvino(network, partial)
+    quantized: Quantized | None = None
+    validated, before = "", 0.0
+    validation: list[LabelledViews] = []
+    if options.int8:
+        # Training videos are a poor judge, but the only one where there are no others.
+        validated = "val" if of_split(items, "val") else "train"
+        on_step("reading videos for calibration")
+        validation = _load(of_split(items, validated), checkpoint, None)
+        calibration = [
+            view[None]
+            for video in _load(of_split(items, "train"), checkpoint, _NUM_CALIBRATION_VIDEOS)
+            for view in video.views_VTCHW[:1]
+        ]
+        if not validation or not calibration:
+            raise ExportError("--int8 needs the run's training videos, and none can be decoded; see --data")
+        before = top1(_torch_runner(model), validation)[0]
+        on_step("quantising")
+        quantized = quantize(network, options.form, calibration, validation, before, options.max_drop)
+        network = quantized.model
+    writers = {"onnx": write_onnx, "openvino": write_openvino, "torch-export": write_program}
+    writers[options.form](network, partial)
+    on_step("comparing")
+    difference, agreement = compare(_torch_runner(model), open_network(partial, options.form), compared)
+    if quantized is None and not difference <= MAX_DIFFERENCE:
+        raise ExportError(
+            f"the exported model differs from the original by {difference:.2g} in a logit on "
+            f"{len(compared)} videos, where {MAX_DIFFERENCE:g} is allowed; nothing is written"
+        )
+    names = NETWORK_FILES[options.form]
+    report = ExportReport(
+        folder=folder,
+        form=options.form,
+        precision="float32" if quantized is None else "int8",
+        num_videos=len(compared),
+        max_difference=difference,
+        agreement=agreement,
+        num_bytes=sum((partial / name).stat().st_size for name in names),
+        accuracy=None if quantized is None else quantized.accuracy,
+        accuracy_before=None if quantized is None else before,
+        num_validated=len(validation),
+        validated_on=validated,
+        float_layers=() if quantized is None else quantized.float_layers,
+    )
+    _describe(checkpoint, report, options, partial)
+    return report
+
+
+def compare(
+    original: Callable[[Floats], Floats],
+    exported: Callable[[Floats], Floats],
+    videos: Sequence[LabelledViews],
+) -> tuple[float, float]:
+    """Return the largest difference of a logit, and the share of videos with the same best class."""
+    differences, same = [], []
+    for video in videos:
+        expected_VK, found_VK = original(video.views_VTCHW), exported(video.views_VTCHW)
+        differences.append(float(np.abs(expected_VK - found_VK).max()))
+        same.append(expected_VK.mean(axis=0).argmax() == found_VK.mean(axis=0).argmax())
+    return float(np.max(differences)), float(np.mean(same))
+
+
+def _describe(checkpoint: Checkpoint, report: ExportReport, options: ExportOptions, folder: Path) -> None:
+    about = describe_checkpoint(checkpoint)
+    measured: dict[str, Any] = {
+        key: value
+        for key, value in asdict(report).items()
+        if key not in ("folder", "form", "precision", "num_bytes")
+    }
+    about["export"] = {
+        "format": options.form,
+        "precision": report.precision,
+        "any_length": options.any_length,
+        "files": {name: digest_file(folder / name) for name in NETWORK_FILES[options.form]},
+        "measured": measured,
+    }
+    files.write_text(folder / EXPORT_FILE, json.dumps(about, indent=1) + "\n")
+
+
+def _load(items: Sequence[VideoItem], checkpoint: Checkpoint, most: int | None) -> list[LabelledViews]:
+    """Return the views of up to `most` videos, spread evenly over the items; damaged ones are passed."""
+    if most is not None and len(items) > most:
+        items = [items[index] for index in np.linspace(0, len(items) - 1, most).astype(int)]
+    reader = Predictor(torch.nn.Identity(), checkpoint.config, checkpoint.class_names, torch.device("cpu"))
+    label_of = {name: label for label, name in enumerate(checkpoint.class_names)}
+    loaded = []
+    for item in items:
+        try:
+            views_VTCHW = reader.load_views(item)
+        except VideoError:
+            continue  # eval counts and names it; a comparison of two networks can do without
+        loaded.append(LabelledViews(views_VTCHW.numpy(), label_of.get(item.label, -1)))
+    return loaded
+
+
+def _torch_runner(model: torch.nn.Module) -> Callable[[Floats], Floats]:
+    @torch.inference_mode()
+    def run(clip_BTCHW: Floats) -> Floats:
+        logits_BK: Floats = model(torch.from_numpy(clip_BTCHW)).numpy()
+        return logits_BK
+
+    return run
+
+
+def _refuse_foreign(folder: Path) -> None:
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        if folder.is_dir() and (folder / EXPORT_FILE).is_file():
+            return
+        raise CheckpointError(f"{folder}: exists and is no exported model; choose another --out")
