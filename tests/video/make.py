@@ -233,9 +233,11 @@ def decode_all(path: Path, size: tuple[int, int] | None = None) -> Reference:
             )
             if turns % 2:
                 height, width = width, height
-            picture = frame.reformat(
-                width, height, "rgb24", src_color_range=frame.color_range, interpolation="BILINEAR"
-            ).to_ndarray()
+            ranges = {"src_color_range": frame.color_range, "interpolation": "BILINEAR"}
+            scaled = frame
+            if (height, width) != (frame.height, frame.width) and "420" in frame.format.name:
+                scaled = frame.reformat(width, height, "yuv422p", dst_color_range=frame.color_range, **ranges)
+            picture = scaled.reformat(width, height, "rgb24", **ranges).to_ndarray()
             frames.append(np.rot90(picture, turns))
             is_key.append(bool(frame.key_frame))
     return Reference(seconds, frames, is_key)

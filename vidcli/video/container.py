@@ -38,11 +38,12 @@ _OPEN_OPTIONS = {
     "enable_drefs": "0",
     "use_absolute_path": "0",
 }
-# FFmpeg decodes a frame or more of an MP4 only to learn its pixel format, which every decoded
-# frame tells anyway: 14 ms on 1280x720 H.264, against 2 ms without. The rest of what is known of
-# an MP4 comes from its header.
-_LEAN_OPTIONS = {"skip_frame": "all", "probesize": "65536"}
+# FFmpeg decodes a frame or more of a file only to learn its pixel format, which every decoded frame
+# tells anyway: 8 ms on 1280x720 H.264, against 0.3 ms without. The rest of what is known of an MP4
+# or Matroska file comes from its header. The list is of the decoders that may serve for such a trial.
+_LEAN_OPTIONS = {"codec_whitelist": "none", "probesize": "4096"}
 _MOV_BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip")
+_EBML_MAGIC = b"\x1a\x45\xdf\xa3"
 
 FOREIGN_ERRORS = (av.error.FFmpegError, OSError, ValueError)
 """What PyAV raises for a file that is at fault."""
@@ -62,8 +63,8 @@ def open_video(
         path: a local file; any string is a file name, also `http://...` and `concat:...`.
         budget: limits on the size of frames and on the time spent.
         num_threads: decoder threads; more than one decodes several frames at once.
-        lean: leave out what only a trial decode can tell of an MP4 (the pixel format, and an
-            aspect ratio or reordering depth that its header omits).
+        lean: leave out what only a trial decode can tell of an MP4 or Matroska file (the pixel
+            format, and an aspect ratio or reordering depth that its header omits).
         is_fast: decode without the loop filter, not exactly.
 
     Raises:
@@ -85,7 +86,7 @@ def open_video(
     if not head:
         raise VideoError(path, "is empty (0 bytes)")
     options = _OPEN_OPTIONS | {"max_pixels": str(budget.limits.pixels)}
-    if lean and head[4:] in _MOV_BOXES:
+    if lean and (head[4:] in _MOV_BOXES or head[:4] == _EBML_MAGIC):
         options |= _LEAN_OPTIONS
     try:
         # PyAV's own timeouts are not used: they take the interpreter lock at every read, and
@@ -104,6 +105,11 @@ def open_video(
         stream.codec_context.options = decoder_options
         set_threads(stream, num_threads)
         yield container, stream
+
+
+def can_be_lean(container: av.container.InputContainer) -> bool:
+    """Tell whether `lean` leaves anything out for files of this kind."""
+    return container.format.name.startswith(("mov,mp4", "matroska"))
 
 
 def set_threads(stream: av.VideoStream, num_threads: int) -> None:

@@ -16,6 +16,11 @@ Frames: TypeAlias = npt.NDArray[np.uint8]
 SizeRule: TypeAlias = Callable[[int, int], tuple[int, int]]
 """Given the upright height and width with square pixels, the height and width to decode to."""
 
+# Scaling to RGB in one pass takes a slow path of swscale: scaling first, to the same resolution of
+# colours that it would use, and converting then what is small takes a third to two thirds of its time.
+_SCALED_FIRST = frozenset(("yuv420p", "yuvj420p", "yuv420p10le", "nv12", "p010le"))
+_SCALED_TO = "yuv422p"
+
 
 class Converter:
     """Convert the frames of one video to upright RGB of one size.
@@ -25,6 +30,7 @@ class Converter:
     """
 
     def __init__(self, info: VideoInfo, size: SizeRule | None) -> None:
+        self._scaler = av.video.reformatter.VideoReformatter()
         self._reformatter = av.video.reformatter.VideoReformatter()
         self._quarter_turns = -info.rotation // 90  # np.rot90 turns counter-clockwise
         swapped = info.rotation in (90, 270)
@@ -41,8 +47,21 @@ class Converter:
         swscale cannot be given our memory through PyAV, so there is one copy; it is made from a
         buffer that is still in the cache, row padding and rotation undone on the way.
         """
+        picture = frame
+        is_scaled = frame.width != self._width or frame.height != self._height
+        if is_scaled and frame.format.name in _SCALED_FIRST:
+            picture = self._scaler.reformat(
+                frame,
+                width=self._width,
+                height=self._height,
+                format=_SCALED_TO,
+                src_color_range=frame.color_range,
+                dst_color_range=frame.color_range,
+                interpolation="BILINEAR",
+                threads=1,
+            )
         picture = self._reformatter.reformat(
-            frame,
+            picture,
             width=self._width,
             height=self._height,
             format="rgb24",

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from vidcli.errors import VideoError
 from vidcli.sampling import TIMESTAMP_TOLERANCE_SECONDS, Seconds
-from vidcli.video.container import open_video, set_threads
+from vidcli.video.container import can_be_lean, open_video, set_threads
 from vidcli.video.convert import Converter, Frames, SizeRule
 from vidcli.video.limits import Budget, DecodeLimits, watched
 from vidcli.video.lookahead import Distrusted, NotPlannable
@@ -187,6 +187,8 @@ def _decode_planned(request: _Request, num_threads: int, is_trusting: bool) -> D
     with open_video(budget.path, budget, lean=is_trusting, is_fast=request.is_fast) as (container, stream):
         marks = marks_for(stream, request.only_keyframes)
         if marks is None or not can_plan(container, stream, marks):
+            if is_trusting and can_be_lean(container):
+                raise NotPlannable("what the header omits must be learnt from a trial decode")
             # Nothing was read yet, so that this file needs no second opening.
             set_threads(stream, num_threads)
             return _collect(request, container, stream)
@@ -317,7 +319,9 @@ class _Output:
         last: tuple[int, int] | None = None  # presentation time and place of the last frame
 
         def deliver(number: int, frame: av.VideoFrame) -> None:
-            nonlocal converter, last
+            nonlocal converter, coded_size, last
+            if coded_size == (0, 0):  # a header of MPEG-4 may leave it to the stream
+                coded_size = frame.height, frame.width
             if (frame.height, frame.width) != coded_size:
                 raise Distrusted("frames differ in size from what the header says")
             if converter is None:

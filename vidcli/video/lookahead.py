@@ -18,7 +18,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from vidcli.video.flags import ENTRY, FOREIGN, HIDDEN, VideoPacket
+from vidcli.video.flags import DISPOSABLE, ENTRY, FOREIGN, HIDDEN, VideoPacket
 from vidcli.video.limits import Budget
 from vidcli.video.marks import Marks
 
@@ -90,6 +90,7 @@ class Lookahead:
         self._best: int | None = None
         self._ahead: list[int] = []  # ascending times beyond the next limit
         self._entries: deque[Item] = deque()
+        self._odd: tuple[VideoPacket, int] | None = None  # read, and left to `read`
 
     def find_origin(self) -> int:
         """Read until the presentation time of the file's first frame is certain, and return it."""
@@ -127,7 +128,7 @@ class Lookahead:
         self._ahead.clear()
         self._num_bytes = 0
         self._ended = False
-        self._best = self._floor = self._last_dts = self._settled = None
+        self._best = self._floor = self._last_dts = self._settled = self._odd = None
 
     def read(self) -> bool:
         """Read one packet; at the end of the file, settle every limit and return False."""
@@ -182,20 +183,76 @@ class Lookahead:
             return False
         if self._floor is not None and item.pts < self._floor:
             return False
+        if self._settled is not None and item.pts <= self._settled:
+            return False
         # A later frame that the next limit allows means that this one is for none.
         return self._best is None or self._best <= item.pts
 
+    def may_want_again(self, pts: int) -> bool:
+        """Tell whether the frame of a limit that is certain may serve the next limit as well."""
+        return not self.is_complete and (self._best is None or self._best <= pts)
+
+    def pass_by(self, decode_on: bool) -> Iterator[VideoPacket]:
+        """Read as long as it is plain what becomes of a packet; yield those to decode.
+
+        To the effect of `read`, `must_wait` and `pop`, in a fraction of their time, for most of the
+        packets between wanted frames. The first packet that needs more is left to `read`.
+
+        Args:
+            decode_on: as in `must_wait`; otherwise packets are only collected.
+        """
+        waiting, limit, best = self.waiting, self.next_limit, self._best
+        if best is None or self.is_complete or self._odd is not None:
+            return
+        lowest = max((x for x in (self._floor, self._settled) if x is not None), default=best)
+        inspect, check_time = self._marks.inspect, self._budget.check_time
+        has_decode_times = self._has_decode_times
+        while self._num_bytes < _MAX_WAITING_BYTES:
+            check_time()
+            packet = next(self._packets, None)
+            if packet is None or packet.size == 0:
+                self._ended = True
+                return
+            pts, flags = packet.pts, inspect(packet)
+            if (
+                pts is None
+                or not lowest < pts <= limit
+                or pts == best
+                or flags & ~DISPOSABLE
+                or packet.is_discard
+                or packet.is_corrupt
+                or (has_decode_times and (packet.dts is None or packet.dts > limit))
+            ):
+                self._odd = packet, flags
+                return
+            if pts > best:
+                # What waits is earlier than a frame that the limit allows: it is for none.
+                self._best = best = pts
+                self.newest_pts = max(pts, self.newest_pts or pts)
+                while decode_on and waiting and waiting[0].pts < best:
+                    passed = self.pop()
+                    if not passed.flags & DISPOSABLE:
+                        yield passed.packet
+            elif flags & DISPOSABLE:
+                continue
+            waiting.append(Item(packet, self._num_read, pts, flags, True))
+            self._num_read += 1
+            self._num_bytes += packet.size
+
     def _read(self) -> Item | None:
-        if self._ended:
-            return None
-        self._budget.check_time()
-        packet = next(self._packets, None)
-        if packet is None or packet.size == 0:
-            self._ended = True
-            return None
+        if self._odd is not None:
+            (packet, flags), self._odd = self._odd, None
+        else:
+            if self._ended:
+                return None
+            self._budget.check_time()
+            following = next(self._packets, None)
+            if following is None or following.size == 0:
+                self._ended = True
+                return None
+            packet, flags = following, self._marks.inspect(following)
         if packet.pts is None or packet.is_corrupt:
             raise NotPlannable("a packet has no presentation time or is marked as damaged")
-        flags = self._marks.inspect(packet)
         if flags & FOREIGN:
             raise NotPlannable("a packet is not what marks are made for")
         is_shown = not flags & HIDDEN and not packet.is_discard

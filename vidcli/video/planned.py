@@ -26,7 +26,7 @@ import av
 import av.container
 
 from vidcli.video.container import FOREIGN_ERRORS
-from vidcli.video.flags import DISPOSABLE, ENTRY
+from vidcli.video.flags import DISPOSABLE, ENTRY, VideoPacket
 from vidcli.video.limits import Budget
 from vidcli.video.lookahead import Distrusted, Item, Lookahead, NotPlannable
 from vidcli.video.marks import Marks
@@ -112,7 +112,10 @@ class PlannedDecoder:
         with _damage_unplannable(self._budget):
             ahead.begin(limits)
             while ahead.unfed or not ahead.is_complete:
-                self._decode_next(deliver)
+                if ahead.unfed:
+                    self._decode_wanted(deliver)
+                else:
+                    self._approach(deliver)
             self._drain(deliver)
         if ahead.limits_of:
             raise NotPlannable("the decoder did not return every wanted frame")
@@ -141,27 +144,43 @@ class PlannedDecoder:
         edges = [0, *cuts[step - 1 :: step], len(limits)]
         return [range(first, stop) for first, stop in itertools.pairwise(edges) if stop > first]
 
-    def _decode_next(self, deliver: Deliver) -> None:
-        """Read, jump, leave out or decode one packet."""
+    def _approach(self, deliver: Deliver) -> None:
+        """Read, jump, leave out or decode on the way to a frame that is not certain yet."""
         ahead = self._ahead
-        if not ahead.unfed:
-            if self._num_considered <= ahead.num_certain:
-                self._num_considered = ahead.num_certain + 1
-                self._consider_jump(deliver)
-            start = None if ahead.unfed else ahead.find_start()
-            if start is not None and (start.pts != self._start or ahead.waiting[0] is not start):
-                self._restart(deliver)
-                self._begin_at(start)
-        if not ahead.waiting or ahead.must_wait(ahead.waiting[0], self._decode_on):
-            if not ahead.read() and not ahead.waiting and ahead.unfed:
-                raise NotPlannable("a wanted frame has no packet")
-            if ahead.limits_of:
-                self._deliver_held(deliver)
+        if self._num_considered <= ahead.num_certain:
+            self._num_considered = ahead.num_certain + 1
+            self._consider_jump(deliver)
+            if ahead.unfed:
+                return
+        start = ahead.find_start()
+        if start is not None and (start.pts != self._start or ahead.waiting[0] is not start):
+            self._restart(deliver)
+            self._begin_at(start)
+        if ahead.waiting and not ahead.must_wait(ahead.waiting[0], self._decode_on):
+            self._decode_first(deliver)
             return
-        is_wanted = ahead.waiting[0].pts in ahead.unfed
-        item = ahead.pop()
+        for packet in ahead.pass_by(self._decode_on):
+            self._feed(packet, deliver)
+        ahead.read()
+        self._deliver_held(deliver)
+
+    def _decode_wanted(self, deliver: Deliver) -> None:
+        """Leave out or decode what waits, up to the last frame that is certain to be wanted."""
+        ahead = self._ahead
+        while ahead.unfed:
+            if ahead.waiting and not ahead.must_wait(ahead.waiting[0], decode_on=True):
+                self._decode_first(deliver)
+            elif ahead.read():
+                self._deliver_held(deliver)
+            elif not ahead.waiting:
+                raise NotPlannable("a wanted frame has no packet")
+
+    def _decode_first(self, deliver: Deliver) -> None:
+        """Leave out or decode the first packet that waits."""
+        is_wanted = self._ahead.waiting[0].pts in self._ahead.unfed
+        item = self._ahead.pop()
         if is_wanted or not item.flags & DISPOSABLE:
-            self._feed(item, deliver)
+            self._feed(item.packet, deliver)
 
     def _consider_jump(self, deliver: Deliver) -> None:
         """Ask the index for a start between what was read and the next wanted frame; go there."""
@@ -224,13 +243,13 @@ class PlannedDecoder:
         if self._ahead.limits_of.keys() - self._ahead.unfed:
             raise NotPlannable("the decoder did not return a wanted frame")
 
-    def _feed(self, item: Item, deliver: Deliver) -> None:
+    def _feed(self, packet: VideoPacket, deliver: Deliver) -> None:
         self._is_fresh = False
         try:
-            frames = self._codec.decode(item.packet)
+            frames = self._codec.decode(packet)
         except av.error.InvalidDataError:
             # What is shown before the start refers to pictures that were not decoded.
-            if self._start is None or item.pts >= self._start:
+            if self._start is None or packet.pts is None or packet.pts >= self._start:
                 raise
             return
         if frames:
@@ -238,6 +257,7 @@ class PlannedDecoder:
 
     def _take(self, frames: list[av.VideoFrame], deliver: Deliver) -> None:
         self._budget.spend_frames(len(frames))
+        limits_of = self._ahead.limits_of
         for frame in frames:
             pts = frame.pts
             if pts is None:
@@ -247,7 +267,7 @@ class PlannedDecoder:
             if self._last_shown is not None and pts <= self._last_shown:
                 raise NotPlannable("frames do not come in the order of their times")
             self._last_shown = pts
-            if pts in self._ahead.limits_of:
+            if pts in limits_of:
                 self._held = (pts, frame)
                 self._deliver_held(deliver)
 
@@ -257,3 +277,5 @@ class PlannedDecoder:
             pts, frame = self._held
             for number in self._ahead.limits_of.pop(pts, ()):
                 deliver(number, frame)
+            if not self._ahead.may_want_again(pts):
+                self._held = None  # so that the decoder can use its memory again

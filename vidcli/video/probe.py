@@ -99,7 +99,9 @@ def measure_duration(
 
     The container's own duration spans all its streams, so it serves only where the video is alone.
     """
-    if stream.duration and stream.duration > 0 and stream.time_base:
+    # Matroska has none of its own for a stream: FFmpeg may fill in that of the longest.
+    has_own = not container.format.name.startswith("matroska")
+    if has_own and stream.duration and stream.duration > 0 and stream.time_base:
         return float(stream.duration * stream.time_base)
     tagged = _parse_clock(stream.metadata.get("DURATION", ""))
     if tagged:
