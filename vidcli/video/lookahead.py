@@ -25,6 +25,8 @@ from vidcli.video.marks import Marks
 _MAX_WAITING_BYTES = 64 * 2**20
 """Packets that wait for a decision; beyond, they are decoded whether needed or not."""
 
+_PACKETS_AT_ONCE = 32
+
 
 class NotPlannable(Exception):
     """The file does not keep to what planning relies on; decode it from end to end."""
@@ -192,27 +194,29 @@ class Lookahead:
         """Tell whether the frame of a limit that is certain may serve the next limit as well."""
         return not self.is_complete and (self._best is None or self._best <= pts)
 
-    def pass_by(self, decode_on: bool) -> Iterator[VideoPacket]:
-        """Read as long as it is plain what becomes of a packet; yield those to decode.
+    def pass_by(self, decode_on: bool) -> list[VideoPacket]:
+        """Read as long as it is plain what becomes of a packet, and return those to decode.
 
-        To the effect of `read`, `must_wait` and `pop`, in a fraction of their time, for most of the
-        packets between wanted frames. The first packet that needs more is left to `read`.
+        To the effect of `read`, `must_wait` and `pop` for most of the packets between wanted frames,
+        in a fraction of their time: many packets in one short loop, for after each call of a decoder
+        the processor has forgotten Python. The first packet that needs more is left to `read`.
 
         Args:
             decode_on: as in `must_wait`; otherwise packets are only collected.
         """
+        passed: list[VideoPacket] = []
         waiting, limit, best = self.waiting, self.next_limit, self._best
         if best is None or self.is_complete or self._odd is not None:
-            return
+            return passed
         lowest = max((x for x in (self._floor, self._settled) if x is not None), default=best)
         inspect, check_time = self._marks.inspect, self._budget.check_time
         has_decode_times = self._has_decode_times
-        while self._num_bytes < _MAX_WAITING_BYTES:
+        while self._num_bytes < _MAX_WAITING_BYTES and len(passed) < _PACKETS_AT_ONCE:
             check_time()
             packet = next(self._packets, None)
             if packet is None or packet.size == 0:
                 self._ended = True
-                return
+                break
             pts, flags = packet.pts, inspect(packet)
             if (
                 pts is None
@@ -224,20 +228,32 @@ class Lookahead:
                 or (has_decode_times and (packet.dts is None or packet.dts > limit))
             ):
                 self._odd = packet, flags
-                return
+                break
             if pts > best:
                 # What waits is earlier than a frame that the limit allows: it is for none.
-                self._best = best = pts
-                self.newest_pts = max(pts, self.newest_pts or pts)
+                best = pts
                 while decode_on and waiting and waiting[0].pts < best:
-                    passed = self.pop()
-                    if not passed.flags & DISPOSABLE:
-                        yield passed.packet
+                    item = self.pop()
+                    if not item.flags & DISPOSABLE:
+                        passed.append(item.packet)
             elif flags & DISPOSABLE:
                 continue
             waiting.append(Item(packet, self._num_read, pts, flags, True))
             self._num_read += 1
             self._num_bytes += packet.size
+        self._best = best
+        self.newest_pts = best if self.newest_pts is None else max(best, self.newest_pts)
+        return passed
+
+    def take_certain(self) -> list[VideoPacket]:
+        """Take what waits up to the last frame that is certain to be wanted; return what to decode."""
+        taken: list[VideoPacket] = []
+        while self.unfed and self.waiting and not self.must_wait(self.waiting[0], decode_on=True):
+            is_wanted = self.waiting[0].pts in self.unfed
+            item = self.pop()
+            if is_wanted or not item.flags & DISPOSABLE:
+                taken.append(item.packet)
+        return taken
 
     def _read(self) -> Item | None:
         if self._odd is not None:

@@ -87,7 +87,7 @@ class PlannedDecoder:
             has_decode_times=name.startswith(("mov,mp4", "flv")),
         )
         self._start: int | None = None  # presentation time of the picture where decoding started
-        self._last_shown: int | None = None
+        self._last_shown: float = -math.inf  # time of the last frame that came, or before the start
         self._is_fresh = True  # the decoder holds nothing
         self._held: tuple[int, av.VideoFrame] | None = None
         self._num_considered = 0  # limits for which the index was asked
@@ -157,10 +157,11 @@ class PlannedDecoder:
             self._restart(deliver)
             self._begin_at(start)
         if ahead.waiting and not ahead.must_wait(ahead.waiting[0], self._decode_on):
-            self._decode_first(deliver)
+            item = ahead.pop()
+            if not item.flags & DISPOSABLE:
+                self._feed([item.packet], deliver)
             return
-        for packet in ahead.pass_by(self._decode_on):
-            self._feed(packet, deliver)
+        self._feed(ahead.pass_by(self._decode_on), deliver)
         ahead.read()
         self._deliver_held(deliver)
 
@@ -168,19 +169,13 @@ class PlannedDecoder:
         """Leave out or decode what waits, up to the last frame that is certain to be wanted."""
         ahead = self._ahead
         while ahead.unfed:
-            if ahead.waiting and not ahead.must_wait(ahead.waiting[0], decode_on=True):
-                self._decode_first(deliver)
+            taken = ahead.take_certain()
+            if taken:
+                self._feed(taken, deliver)
             elif ahead.read():
                 self._deliver_held(deliver)
             elif not ahead.waiting:
                 raise NotPlannable("a wanted frame has no packet")
-
-    def _decode_first(self, deliver: Deliver) -> None:
-        """Leave out or decode the first packet that waits."""
-        is_wanted = self._ahead.waiting[0].pts in self._ahead.unfed
-        item = self._ahead.pop()
-        if is_wanted or not item.flags & DISPOSABLE:
-            self._feed(item.packet, deliver)
 
     def _consider_jump(self, deliver: Deliver) -> None:
         """Ask the index for a start between what was read and the next wanted frame; go there."""
@@ -228,43 +223,44 @@ class PlannedDecoder:
     def _restart(self, deliver: Deliver) -> None:
         """Take out what the decoder still holds, and make it forget the rest."""
         self._drain(deliver)
-        self._start = self._last_shown = None
+        self._start, self._last_shown = None, -math.inf
 
     def _begin_at(self, start: Item) -> None:
         self._ahead.start_at(start)
-        self._start = start.pts
+        self._start, self._last_shown = start.pts, start.pts - 1
 
     def _drain(self, deliver: Deliver) -> None:
         if self._is_fresh:
             return
-        self._take(self._codec.decode(None), deliver)
+        self._take(self._codec.decode(None), self._ahead.limits_of, deliver)
         self._codec.flush_buffers()
         self._is_fresh = True
         if self._ahead.limits_of.keys() - self._ahead.unfed:
             raise NotPlannable("the decoder did not return a wanted frame")
 
-    def _feed(self, packet: VideoPacket, deliver: Deliver) -> None:
-        self._is_fresh = False
-        try:
-            frames = self._codec.decode(packet)
-        except av.error.InvalidDataError:
-            # What is shown before the start refers to pictures that were not decoded.
-            if self._start is None or packet.pts is None or packet.pts >= self._start:
-                raise
-            return
-        if frames:
-            self._take(frames, deliver)
+    def _feed(self, packets: Sequence[VideoPacket], deliver: Deliver) -> None:
+        decode, limits_of = self._codec.decode, self._ahead.limits_of
+        for packet in packets:
+            self._is_fresh = False
+            try:
+                frames = decode(packet)
+            except av.error.InvalidDataError:
+                # What is shown before the start refers to pictures that were not decoded.
+                if self._start is None or packet.pts is None or packet.pts >= self._start:
+                    raise
+                continue
+            if frames:
+                self._take(frames, limits_of, deliver)
 
-    def _take(self, frames: list[av.VideoFrame], deliver: Deliver) -> None:
+    def _take(self, frames: list[av.VideoFrame], limits_of: dict[int, list[int]], deliver: Deliver) -> None:
         self._budget.spend_frames(len(frames))
-        limits_of = self._ahead.limits_of
         for frame in frames:
             pts = frame.pts
             if pts is None:
                 raise NotPlannable("a frame has no presentation time")
-            if self._start is not None and pts < self._start:
-                continue
-            if self._last_shown is not None and pts <= self._last_shown:
+            if pts <= self._last_shown:
+                if self._start is not None and pts < self._start:
+                    continue
                 raise NotPlannable("frames do not come in the order of their times")
             self._last_shown = pts
             if pts in limits_of:
