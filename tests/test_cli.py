@@ -442,7 +442,7 @@ def test_train_shows_speed_and_time_left_in_a_terminal(here, tmp_path):
         TTY_COMPATIBLE="1",
     )
     assert result.exit_code == 0
-    assert re.search(r"loss \d\.\d+  acc \d\.\d+  \d+ clips/s  \d+ s left", result.stderr)
+    assert re.search(r"loss \d\.\d+  acc \d\.\d+  \d+ clips/s  waiting \d+%  \d+ s left", result.stderr)
 
 
 def test_an_empty_folder_fails_and_the_rest_is_predicted(here, tmp_path):

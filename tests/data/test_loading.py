@@ -15,7 +15,7 @@ from vidcli.config import Config
 from vidcli.data.builtin import MotionDataOptions, make_motion_data
 from vidcli.data.cache import MemoryCache
 from vidcli.data.check import check_videos
-from vidcli.data.dataset import ClipDataset
+from vidcli.data.dataset import ClipDataset, LabelledClip
 from vidcli.data.frames import FrameSource
 from vidcli.data.loader import Batch, epoch_order, iter_batches, map_ahead, num_workers
 from vidcli.data.manifest import VideoItem, class_names_of, load_items
@@ -134,6 +134,57 @@ def test_an_epoch_shows_every_video_once_in_batches(dataset: ClipDataset) -> Non
     assert [len(batch.clips_BTCHW) for batch in loaded] == [4, 4, 3]
     assert sorted(index for batch in loaded for index in batch.indices) == list(range(11))
     assert loaded[0].labels_B.dtype == torch.int64
+
+
+def test_batches_are_channels_last_as_the_model_wants_them(dataset: ClipDataset) -> None:
+    (first, *_) = batches(dataset)
+    assert first.clips_BTCHW.shape == (4, 4, 3, 32, 32)
+    assert first.clips_BTCHW.flatten(0, 1).is_contiguous(memory_format=torch.channels_last)
+    clips = [dataset.load(index, 0).clip_TCHW for index in first.indices]
+    assert torch.equal(first.clips_BTCHW, torch.stack(clips))
+
+
+def test_the_time_that_a_batch_was_waited_for(dataset: ClipDataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = ClipDataset.load
+
+    def slow(self: ClipDataset, *args: int) -> LabelledClip:
+        time.sleep(0.1)
+        return plain(self, *args)
+
+    monkeypatch.setattr(ClipDataset, "load", slow)
+    eager = batches(dataset, workers=1)
+    assert eager[0].seconds_waited >= 0.4  # four clips, one after the other
+    assert sum(batch.seconds_waited for batch in eager) >= 1.0
+
+
+def test_batches_are_loaded_before_they_are_asked_for(
+    dataset: ClipDataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain, loaded, all_loaded = ClipDataset.load, [], threading.Event()
+
+    def counting(self: ClipDataset, index: int, epoch: int) -> LabelledClip:
+        clip = plain(self, index, epoch)
+        loaded.append(index)
+        if len(loaded) == 11:
+            all_loaded.set()
+        return clip
+
+    monkeypatch.setattr(ClipDataset, "load", counting)
+    loading = iter_batches(dataset, epoch_order(len(dataset), 7, 0), 0, batch_size=4, workers=1)
+    next(loading)
+    assert all_loaded.wait(60)  # the other two batches, with nobody asking
+    loading.close()
+
+
+def test_what_the_cache_tells_comes_with_a_batch(items: list[VideoItem], small_config: Configure) -> None:
+    class Telling(MemoryCache):
+        def take_notices(self) -> list[str]:
+            return ["a pack is damaged"]
+
+    config = small_config()
+    source = FrameSource(config, Telling())
+    dataset = ClipDataset(items, class_names_of(items), config, False, source)
+    assert [batch.notices for batch in batches(dataset)] == [["a pack is damaged"]] * 3
 
 
 def test_an_epoch_can_be_entered_in_its_middle(dataset: ClipDataset) -> None:

@@ -71,7 +71,8 @@ class TrainingView:
             "completed": event.step,
             "total": event.num_steps,
             "numbers": f"loss {event.loss:.3f}  acc {event.accuracy:.3f}  "
-            f"{event.clips_per_second:.0f} clips/s  {format_seconds(event.seconds_left)} left",
+            f"{event.clips_per_second:.0f} clips/s  waiting {event.waiting:.0%}  "
+            f"{format_seconds(event.seconds_left)} left",
         }
 
     def _epoch_line(self, event: EpochDone) -> str:

@@ -27,7 +27,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO, Protocol, TypeAlias
+from typing import BinaryIO, Literal, Protocol, TypeAlias
 
 import numpy as np
 
@@ -44,7 +44,13 @@ _SLACK = 1 / 32
 
 
 class FrameCache(Protocol):
-    """Where the frames of a video are once they were decoded."""
+    """Where the frames of a video are once they were decoded.
+
+    Attributes:
+        kind: what `data.cache` calls it.
+    """
+
+    kind: Literal["memory", "disk"]
 
     def frames(self, item: VideoItem, plan: Plan, decode: Decode) -> Frames:
         """Return frames (N, H, W, 3) at the moments of `plan`; `decode` gives all that there are."""
@@ -55,6 +61,8 @@ class FrameCache(Protocol):
 
 class MemoryCache:
     """Frames held for as long as the run lasts."""
+
+    kind: Literal["memory", "disk"] = "memory"
 
     def __init__(self) -> None:
         self._kept: dict[VideoItem, DecodedFrames] = {}
@@ -77,6 +85,8 @@ class MemoryCache:
 
 class DiskCache:
     """Packs in a folder that several processes share, the least recently used of which leave first."""
+
+    kind: Literal["memory", "disk"] = "disk"
 
     def __init__(
         self, folder: Path, max_bytes: int, settings: Sequence[object], patience_seconds: float

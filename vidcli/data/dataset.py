@@ -70,6 +70,10 @@ class ClipDataset:
         frames_THWC = self._frames(item, rng)
         return LabelledClip(self._transform(frames_THWC, rng), self._label_of[item.label], index)
 
+    def take_notices(self) -> list[str]:
+        """Return what the frame cache has to tell since this was last asked."""
+        return self._source.take_notices()
+
     def _frames(self, item: VideoItem, rng: np.random.Generator) -> Frames:
         def plan(duration_seconds: float) -> Seconds:
             return self._sampler(duration_seconds, rng)

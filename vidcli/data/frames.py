@@ -72,12 +72,16 @@ class FrameSource:
         )
 
 
+# How clips are drawn from the frames and what becomes of them; all else of `clip` may change them.
+_WITHOUT_EFFECT = {"length", "sampling", "stride_seconds", "views", "mean", "std"}
+
+
 def decoding_settings(config: Config) -> list[object]:
     """Return, as JSON values, all that decoded frames depend on beside the file and its span.
 
     The limits are among them: a video that a run refuses must not come from another's cache. So
     are the libraries, which may round differently from version to version.
     """
-    clip, data = config.clip, config.data
+    clip, data = config.clip.model_dump(mode="json", exclude=_WITHOUT_EFFECT), config.data
     versions = sorted(library_versions().items())
-    return [*clip.size, clip.fit, clip.crop_ratio, data.decode, data.max_pixels, data.max_frames, versions]
+    return [sorted(clip.items()), data.decode, data.max_pixels, data.max_frames, versions]

@@ -1,17 +1,19 @@
 """Batches, loaded ahead by threads.
 
 PyAV and torch release the interpreter lock while they decode and scale, so threads do the work of
-processes here without copies, pickling or a fork beside torch.
+processes here without copies, pickling or a fork beside torch. One more thread puts clips together,
+into memory that a GPU can fetch by itself where there is one: whoever trains only takes what is ready.
 """
 
 from __future__ import annotations
 
 import os
+import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
@@ -27,12 +29,19 @@ Output = TypeVar("Output")
 
 @dataclass(frozen=True)
 class Batch:
-    """Clips float32 (B, T, C, H, W), labels int64 (B,), video indices, and what failed to decode."""
+    """Clips float32 (B, T, C, H, W), labels int64 (B,), video indices, and what failed to decode.
+
+    Attributes:
+        notices: what the frame cache had to tell meanwhile.
+        seconds_waited: how long the batch was waited for.
+    """
 
     clips_BTCHW: Tensor
     labels_B: Tensor
     indices: list[int]
     failures: list[VideoError]
+    notices: list[str]
+    seconds_waited: float = 0.0
 
 
 def num_workers(configured: int) -> int:
@@ -71,12 +80,27 @@ def epoch_order(num_videos: int, seed: int, epoch: int) -> list[int]:
 
 
 def iter_batches(
-    dataset: ClipDataset, order: Sequence[int], epoch: int, batch_size: int, workers: int, first: int = 0
+    dataset: ClipDataset,
+    order: Sequence[int],
+    epoch: int,
+    batch_size: int,
+    workers: int,
+    first: int = 0,
+    pin_memory: bool = False,
 ) -> Generator[Batch, None, None]:
     """Yield the batches of an epoch from number `first` on.
 
     The last one may be smaller. A video that cannot be decoded is left out of its batch and named
     there; a batch of which nothing is left is still yielded, empty.
+
+    Args:
+        dataset: the videos.
+        order: their indices, in the order of the epoch.
+        epoch: number of the epoch, from 0; random draws depend on it.
+        batch_size: clips a batch.
+        workers: threads that load clips.
+        first: number of the first batch to yield.
+        pin_memory: put clips into page-locked memory, for copies to a GPU beside its work.
     """
 
     def load(index: int) -> LabelledClip | VideoError:
@@ -85,18 +109,43 @@ def iter_batches(
         except VideoError as error:
             return error
 
-    remaining = order[first * batch_size :]
-    with closing(map_ahead(load, remaining, workers, ahead=2 * batch_size)) as loaded:
-        for start in range(0, len(remaining), batch_size):
-            yield _collate([next(loaded) for _ in remaining[start : start + batch_size]])
+    def collated() -> Generator[Batch, None, None]:
+        remaining = order[first * batch_size :]
+        with closing(map_ahead(load, remaining, workers, ahead=2 * batch_size)) as loaded:
+            for start in range(0, len(remaining), batch_size):
+                results = [next(loaded) for _ in remaining[start : start + batch_size]]
+                yield _collate(results, dataset.take_notices(), pin_memory)
+
+    with closing(collated()) as batches, ThreadPoolExecutor(1, thread_name_prefix="vidcli-collate") as thread:
+        ready = thread.submit(next, batches, None)
+        while True:
+            asked = time.monotonic()
+            batch = ready.result()
+            if batch is None:
+                return
+            waited = time.monotonic() - asked
+            ready = thread.submit(next, batches, None)
+            yield replace(batch, seconds_waited=waited)
 
 
-def _collate(results: Sequence[LabelledClip | VideoError]) -> Batch:
+def _collate(results: Sequence[LabelledClip | VideoError], notices: list[str], pin_memory: bool) -> Batch:
     clips = [result for result in results if isinstance(result, LabelledClip)]
     failures = [result for result in results if isinstance(result, VideoError)]
     return Batch(
-        torch.stack([clip.clip_TCHW for clip in clips]) if clips else torch.empty(0),
+        _stack([clip.clip_TCHW for clip in clips], pin_memory) if clips else torch.empty(0),
         torch.tensor([clip.label for clip in clips], dtype=torch.int64),
         [clip.index for clip in clips],
         failures,
+        notices,
     )
+
+
+def _stack(clips: Sequence[Tensor], pin_memory: bool) -> Tensor:
+    """Copy clips (T, C, H, W) into one tensor (B, T, C, H, W), channels last in memory as they are."""
+    length, channels, height, width = clips[0].shape
+    stacked_BTHWC = torch.empty(
+        (len(clips), length, height, width, channels), dtype=clips[0].dtype, pin_memory=pin_memory
+    )
+    for target_THWC, clip_TCHW in zip(stacked_BTHWC, clips, strict=True):
+        target_THWC.copy_(clip_TCHW.permute(0, 2, 3, 1))
+    return stacked_BTHWC.permute(0, 1, 4, 2, 3)

@@ -21,7 +21,11 @@ class EpochRow:
 
 @dataclass(frozen=True)
 class StepDone:
-    """Progress inside an epoch: running means of the epoch, speed, and time left in the run."""
+    """Progress inside an epoch: running means of the epoch, speed, and time left in the run.
+
+    Attributes:
+        waiting: share of the epoch's time spent waiting for data, 0 to 1.
+    """
 
     epoch: int
     step: int
@@ -30,6 +34,7 @@ class StepDone:
     accuracy: float
     clips_per_second: float
     seconds_left: float
+    waiting: float
 
 
 @dataclass(frozen=True)

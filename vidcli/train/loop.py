@@ -35,6 +35,7 @@ from vidcli.evaluate import Evaluation, evaluate
 from vidcli.models import build_model, unused_settings
 from vidcli.predict import Prediction, Predictor
 from vidcli.train.events import EpochDone, EpochRow, Event, Notice, StepDone
+from vidcli.train.pace import Pace, waiting_notice
 from vidcli.train.record import RunRecord
 from vidcli.train.schedule import learning_rate, step_seed
 from vidcli.train.update import Updater
@@ -81,7 +82,7 @@ class Trainer:
             on_event: told what happens, while it happens.
         """
         self.config, self._settings, self._run, self._device = config, config.train, run, device
-        self._on_event = on_event
+        self._on_event, self._source = on_event, source
         self.class_names = class_names_of(of_split(items, "train"))
         self._val_items = of_split(items, "val")
         self._dataset = ClipDataset(
@@ -100,7 +101,7 @@ class Trainer:
         self._stale_epochs = 0
         self._failed_videos: set[str] = set()
         self._saved_at = time.monotonic()
-        self._interrupted = False
+        self._interrupted = self._told_of_waiting = False
         self._record = RunRecord(run, self._settings.plots, on_event)
         for name in unused_settings(config.model):
             text = f"{name} has no effect with {config.model.backbone} and {config.model.head}"
@@ -170,7 +171,7 @@ class Trainer:
 
     def _train_epoch(self) -> None:
         self.model.train()
-        started, done_before = time.monotonic(), self._totals.num_clips
+        pace = Pace()
         order = epoch_order(len(self._dataset), self._settings.seed, self._epoch)
         batches = iter_batches(
             self._dataset,
@@ -179,6 +180,7 @@ class Trainer:
             self._settings.batch_size,
             num_workers(self.config.data.workers),
             first=self._step,
+            pin_memory=self._device.type == "cuda",
         )
         with closing(batches):
             for batch in batches:
@@ -186,8 +188,7 @@ class Trainer:
                 if batch.indices:
                     self._train_step(batch)
                 self._step += 1
-                seconds = time.monotonic() - started
-                speed = (self._totals.num_clips - done_before) / max(seconds, 1e-9)
+                pace.add(len(batch.indices), batch.seconds_waited)
                 self._on_event(
                     StepDone(
                         self._epoch + 1,
@@ -195,11 +196,15 @@ class Trainer:
                         self._num_steps,
                         self._totals.mean_loss,
                         self._totals.accuracy,
-                        speed,
-                        self._seconds_left(speed),
+                        pace.clips_per_second,
+                        self._seconds_left(pace.clips_per_second),
+                        pace.waiting,
                     )
                 )
                 self._save_if_due()
+        if pace.is_held_up and not self._told_of_waiting:
+            self._told_of_waiting = True
+            self._on_event(Notice(waiting_notice(pace.waiting, self.config.data, self._source)))
 
     def _train_step(self, batch: Batch) -> None:
         if self._position == 0:
@@ -291,6 +296,8 @@ class Trainer:
         return fit_temperature([logits_VK for logits_VK, _ in scored], [label for _, label in scored])
 
     def _report_failures(self, batch: Batch) -> None:
+        for text in batch.notices:
+            self._on_event(Notice(text))
         for failure in batch.failures:
             if failure.path not in self._failed_videos:
                 self._failed_videos.add(failure.path)

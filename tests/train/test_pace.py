@@ -1,0 +1,88 @@
+"""The share of time spent waiting for data is what it is, is told, and the remedy fits."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vidcli.config import Config
+from vidcli.data.cache import MemoryCache
+from vidcli.data.frames import FrameSource
+from vidcli.train import Notice, StepDone, pace
+from vidcli.train.pace import Pace, waiting_notice
+
+
+class Clock:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 100.0
+        monkeypatch.setattr(pace.time, "monotonic", lambda: self.now)
+
+
+def test_the_share_of_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock(monkeypatch)
+    epoch = Pace()
+    clock.now += 8
+    epoch.add(16, 0.5)
+    assert epoch.clips_per_second == pytest.approx(2)
+    assert epoch.waiting == pytest.approx(0.5 / 8)
+    assert not epoch.is_held_up
+    clock.now += 12
+    epoch.add(16, 2.5)
+    assert epoch.waiting == pytest.approx(0.15)
+    assert epoch.is_held_up
+
+
+def test_a_short_wait_is_no_matter(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock(monkeypatch)
+    epoch = Pace()
+    clock.now += 1
+    epoch.add(16, 0.9)
+    assert epoch.waiting == pytest.approx(0.9)
+    assert not epoch.is_held_up
+
+
+def slow_down(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    plain = FrameSource.frames
+
+    def slow(self: FrameSource, *args: Any) -> Any:
+        time.sleep(seconds)
+        return plain(self, *args)
+
+    monkeypatch.setattr(FrameSource, "frames", slow)
+
+
+def told(events: list[Any]) -> list[str]:
+    return [e.text for e in events if isinstance(e, Notice) and "waiting for data" in e.text]
+
+
+def test_waiting_is_told_at_each_step_and_a_remedy_once(
+    small_config: Callable[..., Config],
+    pair_data: Path,
+    train_run: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(pace, "_TOLERATED_SECONDS", 0.0)
+    slow_down(monkeypatch, 0.2)
+    config = small_config(data__cache="off", train__epochs=2, train__batch_size=4)
+    run = train_run(config, pair_data)
+    steps = run.of(StepDone)
+    assert all(0.3 < step.waiting <= 1 for step in steps)
+    (notice,) = told(run.events)
+    assert "data.cache=disk" in notice
+    assert "data.workers (now 2)" in notice
+
+
+def test_the_remedy_fits_the_settings(small_config: Callable[..., Config]) -> None:
+    def remedy(cached: bool = False, **settings: Any) -> str:
+        config = small_config(**settings)
+        return waiting_notice(0.256, config.data, FrameSource(config, MemoryCache() if cached else None))
+
+    assert remedy(data__cache="off").startswith("26% of this epoch was spent waiting for data; what helps:")
+    assert "data.cache=disk" in remedy(data__cache="off")
+    assert "larger data.cache_gib" in remedy()
+    assert "cache" not in remedy(cached=True)
+    assert "cache" not in remedy(data__decode="keyframes")
