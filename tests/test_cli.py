@@ -24,6 +24,7 @@ from vidcli.models import backbone_names, head_names
 OPTIONS = {
     "train": ["--config", "--set", "--out", "--device", "--resume", "--dry-run"],
     "eval": ["--model", "--split", "--against", "--views-sweep", "--device", "--out", "--json"],
+    "report": ["--split", "--out", "--device"],
     "predict": ["--from-list", "--model", "--top-k", "--format", "--output", "--shard", "--device"],
     "demo": ["--keep", "--out", "--device", "--set", "--count", "--size", "--length", "--seed"],
     "check": ["--config", "--set", "--format", "--quarantine"],
@@ -239,8 +240,9 @@ def test_eval_json_is_one_line_with_the_promised_keys(here, tmp_path):
         "per_class", "confusion",
     }  # fmt: skip
     of_one_model = {"loss", "class_names", "calibration", "risk_coverage"}
+    about = {"model", "data", "split"}
     details = {"by_group", "by_duration", "by_resolution", "worst", "most_confused"}
-    assert set(scores) == promised | of_one_model | details
+    assert set(scores) == promised | of_one_model | details | about
     assert (scores["num_videos"], scores["num_failed"], scores["top5"]) == (4, 0, None)
     assert scores["top1_interval"][0] <= scores["top1"] <= scores["top1_interval"][1]
     assert [row["label"] for row in scores["per_class"]] == scores["class_names"] == ["left", "right"]

@@ -28,6 +28,7 @@ LAYERS = (
     ("checkpoint",),
     ("exported",),
     ("devices",),
+    ("environment",),
     ("predict",),
     ("__init__",),
     ("evaluate",),

@@ -8,6 +8,7 @@ same folder and is renamed when it is complete, so that a reader or a kill never
     RUN/last.safetensors     last epoch            RUN/metrics.jsonl    a row an epoch
     RUN/resume.pt            what goes on training RUN/splits.csv       every video used and its split
     RUN/unusable.csv         what was left out, and why; only where there is such
+    RUN/environment.json     versions and hardware it was trained with
     RUN/curves.png, samples.png, confusion.png, events.out.tfevents.*    for people to look at
 """
 
@@ -36,7 +37,7 @@ from vidcli.transforms import MEAN, STD
 FORMAT_VERSION = 1
 MODEL_FILE, LAST_FILE, RESUME_FILE = "model.safetensors", "last.safetensors", "resume.pt"
 CONFIG_FILE, METRICS_FILE, SPLITS_FILE = "config.yaml", "metrics.jsonl", "splits.csv"
-UNUSABLE_FILE = "unusable.csv"
+UNUSABLE_FILE, ENVIRONMENT_FILE = "unusable.csv", "environment.json"
 CURVES_FILE, SAMPLES_FILE, CONFUSION_FILE = "curves.png", "samples.png", "confusion.png"
 EVENTS_PREFIX = "events.out.tfevents."
 EXPORT_FILE = "vidcli.json"

@@ -8,7 +8,18 @@ from __future__ import annotations
 
 # isort: off
 from vidcli.cli.app import app
-from vidcli.cli import training, evaluation, prediction, export, demo, data, listing, bench
+from vidcli.cli import training, evaluation, prediction, report, export, demo, data, listing, bench
 # isort: on
 
-__all__ = ["app", "bench", "data", "demo", "evaluation", "export", "listing", "prediction", "training"]
+__all__ = [
+    "app",
+    "bench",
+    "data",
+    "demo",
+    "evaluation",
+    "export",
+    "listing",
+    "prediction",
+    "report",
+    "training",
+]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from vidcli.data.manifest import SPLITS, VideoItem, class_names_of, load_items
 from vidcli.data.splits import of_split
 from vidcli.devices import choose_device
 from vidcli.errors import ConfigError, DataError, VidcliError
-from vidcli.evaluate import Evaluation, compare, find_details, predictions_csv
+from vidcli.evaluate import Details, Evaluation, compare, find_details, predictions_csv
 from vidcli.evaluate import evaluate as score
 from vidcli.evaluate.views import ViewsRow, sweep_views
 from vidcli.predict import Prediction, Predictor
@@ -46,18 +47,15 @@ def evaluate(
     if data is not None:
         _name_training_videos(terminal, model_file.parent, items)
     terminal.say(f"{model_file}: {len(items)} videos")
-    predictions = _predict_all(terminal, predictor, items, "evaluating")
-    labels = [item.label for item in items]
-    scores = score(predictions, labels, predictor.class_names, predictor.calibration)
-    details = find_details(items, predictions, num_workers(predictor.config.data.workers))
-    told: dict[str, Any] = scores.to_dict() | details.to_dict()
+    measured = _measure(terminal, predictor, items)
+    told = _tell(measured, model_file, data, split)
     if not as_json:
-        print_evaluation(terminal, scores, split)
-        print_details(terminal, scores, details)
+        print_evaluation(terminal, measured.scores, split)
+        print_details(terminal, measured.scores, measured.details)
     if rival is not None and rival_file is not None:
         _name_training_videos(terminal, rival_file.parent, items)
         of_rival = _predict_all(terminal, rival, items, f"evaluating {rival_file}")
-        comparison = compare(_right(predictions, labels), _right(of_rival, labels))
+        comparison = compare(_right(items, measured.predictions), _right(items, of_rival))
         told["against"] = {"model": str(rival_file), **comparison.to_dict()}
         if not as_json:
             print_comparison(terminal, comparison, str(model_file), str(rival_file))
@@ -68,11 +66,53 @@ def evaluate(
             print_views(terminal, rows)
     if as_json:
         print_json(told)
-    _write_evaluation(terminal, out or model_file.parent / f"eval-{split}", told, scores, items, predictions)
-    for prediction in predictions:
+    _write_evaluation(terminal, out or evaluation_folder(model_file, split), told, items, measured)
+    _name_failures(terminal, measured)
+    return 1 if measured.scores.num_failed else 0
+
+
+def evaluate_own_split(terminal: Terminal, model_file: Path, split: str, device: str) -> dict[str, Any]:
+    """Evaluate a run on videos of its own and write that beside it; return what --json would print."""
+    predictor = Predictor.load(model_file, choose_device(device))
+    items = _items_to_evaluate(None, model_file.parent, split, predictor.class_names)
+    measured = _measure(terminal, predictor, items)
+    told = _tell(measured, model_file, None, split)
+    _write_evaluation(terminal, evaluation_folder(model_file, split), told, items, measured)
+    _name_failures(terminal, measured)
+    return told
+
+
+def evaluation_folder(model_file: Path, split: str) -> Path:
+    """Return where the evaluation of a run goes when nothing else is said."""
+    return model_file.parent / f"eval-{split}"
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """What a model said of labelled videos, and how good that is."""
+
+    predictions: list[Prediction]
+    scores: Evaluation
+    details: Details
+
+
+def _measure(terminal: Terminal, predictor: Predictor, items: list[VideoItem]) -> _Measured:
+    predictions = _predict_all(terminal, predictor, items, "evaluating")
+    labels = [item.label for item in items]
+    scores = score(predictions, labels, predictor.class_names, predictor.calibration)
+    details = find_details(items, predictions, num_workers(predictor.config.data.workers))
+    return _Measured(predictions, scores, details)
+
+
+def _tell(measured: _Measured, model_file: Path, data: Path | None, split: str) -> dict[str, Any]:
+    about = {"model": str(model_file), "data": None if data is None else str(data), "split": split}
+    return measured.scores.to_dict() | measured.details.to_dict() | about
+
+
+def _name_failures(terminal: Terminal, measured: _Measured) -> None:
+    for prediction in measured.predictions:
         if prediction.error is not None:
             terminal.fail(f"counted as wrong: {prediction.video}: {prediction.error}")
-    return 1 if scores.num_failed else 0
 
 
 def _predict_all(
@@ -138,11 +178,8 @@ def _name_training_videos(terminal: Terminal, run: Path, items: list[VideoItem])
         )
 
 
-def _right(predictions: list[Prediction], labels: list[str]) -> list[bool]:
-    return [
-        [name for name, _ in prediction.top(1)] == [label]
-        for prediction, label in zip(predictions, labels, strict=True)
-    ]
+def _right(items: list[VideoItem], predictions: list[Prediction]) -> list[bool]:
+    return [prediction.label == item.label for item, prediction in zip(items, predictions, strict=True)]
 
 
 def _sweep_views(
@@ -162,10 +199,10 @@ def _write_evaluation(
     terminal: Terminal,
     folder: Path,
     told: dict[str, Any],
-    scores: Evaluation,
     items: list[VideoItem],
-    predictions: list[Prediction],
+    measured: _Measured,
 ) -> None:
+    scores, predictions = measured.scores, measured.predictions
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

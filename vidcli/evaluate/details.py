@@ -157,7 +157,7 @@ def _slices(
 
 
 def _is_right(item: VideoItem, prediction: Prediction) -> bool:
-    return [name for name, _ in prediction.top(1)] == [item.label]
+    return prediction.label == item.label
 
 
 def _example(item: VideoItem, prediction: Prediction) -> Example:

@@ -30,6 +30,7 @@ from vidcli.data.frames import FrameSource
 from vidcli.data.loader import Batch, epoch_order, iter_batches, num_workers
 from vidcli.data.manifest import VideoItem, class_names_of, fingerprint, manifest_text
 from vidcli.data.splits import of_split
+from vidcli.environment import describe_environment
 from vidcli.errors import CheckpointError, DataError, TrainError
 from vidcli.evaluate import Evaluation, evaluate
 from vidcli.models import build_model, unused_settings
@@ -108,9 +109,11 @@ class Trainer:
             self._on_event(Notice(text))
 
     def describe(self, items: Sequence[VideoItem]) -> None:
-        """Write the settings and the splits of a new run; one that goes on has them."""
+        """Write settings, splits and environment of a new run; one that goes on has them."""
         files.write_text(self._run / files.CONFIG_FILE, config_to_yaml(self.config))
         files.write_text(self._run / files.SPLITS_FILE, manifest_text(items))
+        made_with = json.dumps(describe_environment(str(self._device)), indent=1) + "\n"
+        files.write_text(self._run / files.ENVIRONMENT_FILE, made_with)
 
     def restore(self) -> None:
         """Go back to the state that the run directory holds.

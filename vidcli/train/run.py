@@ -184,7 +184,13 @@ def _create_run(out: Path | None, config: Config) -> Path:
 
 def _is_taken(run: Path) -> bool:
     """Tell whether a folder holds more than the beginning of a run that saved no state."""
-    beginning = {files.CONFIG_FILE, files.SPLITS_FILE, files.UNUSABLE_FILE, files.SAMPLES_FILE}
+    beginning = {
+        files.CONFIG_FILE,
+        files.ENVIRONMENT_FILE,
+        files.SPLITS_FILE,
+        files.UNUSABLE_FILE,
+        files.SAMPLES_FILE,
+    }
     return any(
         path.name not in beginning
         and not path.name.startswith(files.EVENTS_PREFIX)

@@ -1,0 +1,223 @@
+"""The report of a run: complete, without network or script, and safe whatever names are in the data."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import re
+import shutil
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+import torch
+from matplotlib import image
+from typer.testing import CliRunner
+
+from vidcli.cli import app
+from vidcli.report.charts import Series, line_chart, ticks
+from vidcli.report.markup import Html, tag, void
+from vidcli.report.videos import shrink, thumbnail
+from vidcli.train import start_run
+
+EVIL = "<script>alert(1)</script>&\"'"
+VOID = {"meta", "img"}
+
+
+class Page(HTMLParser):
+    """Collect the elements of a page and its text; every element must be closed where it was opened."""
+
+    def __init__(self, source):
+        super().__init__()
+        self.elements, self.open, self.text = [], [], []
+        self.feed(source)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, name, attributes):
+        self.elements.append((name, dict(attributes)))
+        if name not in VOID:
+            self.open.append(name)
+
+    def handle_endtag(self, name):
+        assert self.open.pop() == name
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+
+def vidcli(*args):
+    return CliRunner().invoke(app, [str(arg) for arg in args])
+
+
+@pytest.fixture(scope="module")
+def run(motion_data, small_config, tmp_path_factory):
+    """A run on two classes, one of them named to do harm, of two recordings each."""
+    folder = tmp_path_factory.mktemp("report")
+    rows = ["path,label,split,group"]
+    for split in ("train", "val", "test"):
+        for name, label in (("left", EVIL), ("up", "up")):
+            for index, video in enumerate(sorted((motion_data / split / name).iterdir())):
+                quoted = label.replace('"', '""')
+                rows.append(f'{video},"{quoted}",{split},"{split} <b>{index % 2}"')
+    (folder / "data.csv").write_text("\n".join(rows))
+    out = folder / "runs" / "run <i>"
+    out.parent.mkdir()
+    start_run(small_config(), folder / "data.csv", out, torch.device("cpu"), lambda event: None)
+    return out
+
+
+@pytest.fixture(scope="module")
+def page(run):
+    result = vidcli("report", run, "--device", "cpu")
+    assert result.exit_code == 0, result.stderr
+    assert "no evaluation of it on test yet; making one" in result.stderr
+    return Page((run / "report.html").read_text(encoding="utf-8"))
+
+
+def test_it_holds_what_was_promised(page, run):
+    text = " ".join(page.text)
+    scores = json.loads((run / "eval-test" / "eval.json").read_text())
+    assert f"{scores['top1']:.3f}" in text
+    for promised in (
+        "balanced accuracy", "loss", "learning rate", "true \\ predicted", "accuracy by probability",
+        "Temperature", "answered", "train.epochs", "parameters", "torch", "processor", "4 videos of the test",
+        "2 in train, 2 in val, 2 in test", f"{run}/splits.csv' --config '{run}/config.yaml'",
+    ):  # fmt: skip
+        assert promised in text, promised
+    for example in [*scores["worst"], *scores["most_confused"]]:
+        assert any(text.endswith(example["video"][-14:]) for text in page.text if "mp4" in text)
+
+
+def test_nothing_in_the_data_becomes_markup(page):
+    names = {name for name, _ in page.elements}
+    assert not names & {"script", "i b", "iframe", "link", "object", "form"}
+    assert any(EVIL in text for text in page.text)
+    assert "run <i>" in page.text
+    assert any(" <b>0" in text for text in page.text)
+
+
+def test_it_loads_nothing(page):
+    for name, attributes in page.elements:
+        for key, value in attributes.items():
+            assert not key.startswith("on"), key
+            if key in ("src", "href"):
+                assert value.startswith(("data:image/jpeg;base64,", "#")), value
+        assert name != "style" or not attributes
+    policy = next(a["content"] for _, a in page.elements if a.get("http-equiv") == "Content-Security-Policy")
+    assert "default-src 'none'" in policy
+
+
+def test_links_lead_somewhere(page):
+    ids = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    assert {a["href"][1:] for name, a in page.elements if name == "a"} == set(ids)
+
+
+def test_frames_are_those_that_the_model_saw(page):
+    images = [attributes for name, attributes in page.elements if name == "img"]
+    assert images
+    for attributes in images:
+        pixels = image.imread(io.BytesIO(base64.b64decode(attributes["src"].partition(",")[2])), format="jpg")
+        assert pixels.shape == (int(attributes["height"]), int(attributes["width"]), 3) == (32, 32, 3)
+        assert pixels.std() > 1
+
+
+def test_an_evaluation_is_used_again_until_the_model_is_newer(run, page, tmp_path):
+    again = vidcli("report", run, "--out", tmp_path / "sub" / "page.html")
+    assert again.exit_code == 0
+    assert "making one" not in again.stderr
+    assert (tmp_path / "sub" / "page.html").read_text() == (run / "report.html").read_text()
+    copy = tmp_path / "copy"
+    shutil.copytree(run, copy)
+    (copy / "model.safetensors").touch()
+    assert "making one" in vidcli("report", copy).stderr
+
+
+def test_an_evaluation_of_other_data_is_not_taken_for_that_of_the_run(run, page, motion_data, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(run, copy)
+    assert vidcli("eval", motion_data.parent / "motion", "--model", copy).exit_code == 1  # other classes
+    (tmp_path / "one.csv").write_text(f"path,label\n{motion_data}/test/up/up_0001.mp4,up\n")
+    assert vidcli("eval", tmp_path / "one.csv", "--model", copy).exit_code == 0
+    assert "making one" in vidcli("report", copy).stderr
+    assert "4 videos of the test split" in (copy / "report.html").read_text()
+
+
+def test_a_run_without_environment_or_videos_says_so(run, page, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(run, copy)
+    (copy / "environment.json").unlink()
+    (copy / "metrics.jsonl").unlink()
+    splits = (copy / "splits.csv").read_text()
+    (copy / "splits.csv").write_text(re.sub(r"/up_0001\.mp4", "/gone.mp4", splits))
+    (copy / "model.safetensors").touch()
+    result = vidcli("report", copy)
+    assert result.exit_code == 1
+    assert "counted as wrong" in result.stderr
+    source = (copy / "report.html").read_text()
+    assert "The run does not say." in source
+    assert "1 failed, counted as wrong" in source
+
+
+@pytest.mark.parametrize("name", ["metrics.jsonl", "environment.json"])
+def test_a_damaged_file_is_named(run, page, tmp_path, name):
+    copy = tmp_path / "copy"
+    shutil.copytree(run, copy)
+    (copy / name).write_text("{")
+    result = vidcli("report", copy)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert f"{name}: cannot be read as" in result.stderr
+
+
+def test_bad_arguments(run, tmp_path):
+    assert "no such run directory" in vidcli("report", tmp_path / "nowhere").stderr
+    assert "--split tset" in vidcli("report", run, "--split", "tset").stderr
+    shutil.copy(run / "model.safetensors", tmp_path)
+    assert "holds no splits.csv" in vidcli("report", tmp_path).stderr
+
+
+# --- parts ----------------------------------------------------------------------------------------
+
+
+def test_whatever_is_no_markup_is_escaped():
+    assert (
+        tag("p", "<b>", Html("<i></i>"), 3, title='"x"') == '<p title="&quot;x&quot;">&lt;b&gt;<i></i>3</p>'
+    )
+    assert void("img", alt=None, class_="a") == '<img class="a">'
+    assert tag("p", "a\x1b[31m") == "<p>a\\x1b[31m</p>"
+
+
+@pytest.mark.parametrize(
+    ("ends", "whole", "expected"),
+    [
+        ((0, 1), False, [0, 0.2, 0.4, 0.6, 0.8, 1.0]),
+        ((1, 4), True, [1, 2, 3, 4]),
+        ((0.0, 0.0021), False, [0, 0.0005, 0.001, 0.0015, 0.002]),
+        ((3, 3), False, [3]),
+    ],
+)
+def test_ticks_are_round(ends, whole, expected):
+    assert ticks(*ends, 5, whole) == pytest.approx(expected)
+
+
+def test_a_chart_puts_points_where_they_belong():
+    chart = line_chart("t", [Series("s", [(0, 0), (1, 1)]), Series("none", [])], "x", y_range=(0, 1))
+    (points,) = re.findall(r'points="([^"]+)" class="line s0"', chart)
+    (x0, y0), (x1, y1) = (map(float, pair.split(",")) for pair in points.split())
+    assert (x0, y0, x1, y1) == (52, 220, 408, 12)
+    assert "none" not in chart
+    assert Page(chart)
+
+
+def test_a_chart_of_one_point_can_be_drawn():
+    assert "circle" in line_chart("t", [Series("s", [(1, 0.5)])], "epoch")
+
+
+def test_thumbnails_are_means_of_squares():
+    frame = np.arange(4 * 6 * 3, dtype=np.uint8).reshape(4, 6, 3)
+    small = shrink(frame, 2)
+    assert small.shape == (2, 3, 3)
+    assert small[0, 0].tolist() == frame[:2, :2].reshape(4, 3).mean(axis=0).round().tolist()
+    assert 'height="100"' in thumbnail(np.zeros((200, 300, 3), np.uint8))

@@ -1,0 +1,174 @@
+"""What `vidcli report` does: gather what a run left, evaluate it where that is missing, write a page."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shlex
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from vidcli import checkpoint as files
+from vidcli.checkpoint import Checkpoint
+from vidcli.commands.evaluation import evaluate_own_split, evaluation_folder
+from vidcli.config import Config, config_to_dict
+from vidcli.console import Terminal
+from vidcli.data.frames import FrameSource
+from vidcli.data.loader import map_ahead, num_workers
+from vidcli.data.manifest import SPLITS, VideoItem, load_items
+from vidcli.errors import CheckpointError, ConfigError, VidcliError, VideoError
+from vidcli.report.html import RunReport, render_report
+from vidcli.transforms import build_sampler
+
+REPORT_FILE = "report.html"
+_NUM_FRAMES = 6
+
+
+def report(terminal: Terminal, run: Path | None, split: str, out: Path | None, device: str) -> int:
+    """Run `vidcli report`; return the exit code: 1 if a video of the evaluation failed."""
+    if split not in (*SPLITS, "all"):
+        raise ConfigError(f"--split {split}: expected train, val, test or all")
+    model_file = files.find_model(run)
+    folder = model_file.parent
+    checkpoint = files.load_checkpoint(model_file)
+    if not (folder / files.SPLITS_FILE).is_file():
+        raise CheckpointError(f"{folder}: holds no {files.SPLITS_FILE}; expected the directory of a run")
+    items = load_items(folder / files.SPLITS_FILE, missing_ok=True)
+    evaluation = _read_evaluation(model_file, split)
+    if evaluation is None:
+        terminal.say(f"{model_file}: no evaluation of it on {split} yet; making one")
+        evaluation = evaluate_own_split(terminal, model_file, split, device)
+    page = RunReport(
+        run=folder.resolve().name,
+        command=shlex.join(
+            ["vidcli", "train", str(folder / files.SPLITS_FILE), "--config", str(folder / files.CONFIG_FILE)]
+        ),
+        settings=_settings(checkpoint.config),
+        num_parameters=sum(weights.numel() for weights in checkpoint.build().parameters()),
+        num_videos=_count_videos(checkpoint, items),
+        num_groups=_count_groups(items),
+        unusable=_read_unusable(folder),
+        epochs=_read_epochs(folder),
+        best_epoch=_best_epoch(checkpoint),
+        split=split,
+        evaluation=evaluation,
+        frames=_shown_frames(terminal, checkpoint.config, evaluation),
+        environment=_read_environment(folder),
+    )
+    target = out or folder / REPORT_FILE
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise VidcliError(f"--out {target}: cannot be written ({error.strerror})") from error
+    files.write_text(target, render_report(page))
+    terminal.say(f"wrote {target}: open it in a browser")
+    return 1 if evaluation["num_failed"] else 0
+
+
+def _read_evaluation(model_file: Path, split: str) -> dict[str, Any] | None:
+    """Return what `vidcli eval` left of this split, unless it is of other data or an older model."""
+    path = evaluation_folder(model_file, split) / "eval.json"
+    try:
+        if path.stat().st_mtime < model_file.stat().st_mtime:
+            return None
+        told = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    is_whole = isinstance(told, dict) and {"split", "worst", "risk_coverage"} <= told.keys()
+    return told if is_whole and told["data"] is None and told["split"] == split else None
+
+
+def _settings(config: Config) -> list[tuple[str, str, bool]]:
+    defaults = config_to_dict(Config())
+    return [
+        (f"{section}.{name}", _to_text(value), value != defaults[section][name])
+        for section, values in config_to_dict(config).items()
+        for name, value in values.items()
+    ]
+
+
+def _to_text(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) or value is None else str(value)
+
+
+def _count_videos(checkpoint: Checkpoint, items: list[VideoItem]) -> dict[str, dict[str, int]]:
+    counts = Counter((item.label, item.split) for item in items)
+    return {name: {split: counts[(name, split)] for split in SPLITS} for name in checkpoint.class_names}
+
+
+def _count_groups(items: list[VideoItem]) -> dict[str, int]:
+    groups = {(item.group, item.split) for item in items if item.group is not None}
+    return dict(Counter(split for _, split in groups if split is not None))
+
+
+def _read_unusable(folder: Path) -> list[tuple[str, str]]:
+    path = folder / files.UNUSABLE_FILE
+    if not path.is_file():
+        return []
+    try:
+        with path.open(encoding="utf-8", newline="") as stream:
+            return [(row["video"], row["error"]) for row in csv.DictReader(stream)]
+    except (OSError, UnicodeDecodeError, KeyError, csv.Error) as error:
+        raise CheckpointError(f"{path}: cannot be read as a table of videos and errors ({error})") from error
+
+
+def _read_epochs(folder: Path) -> list[dict[str, Any]]:
+    path = folder / files.METRICS_FILE
+    if not path.is_file():
+        return []
+    try:
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path}: cannot be read as lines of JSON ({error})") from error
+
+
+def _read_environment(folder: Path) -> dict[str, str]:
+    path = folder / files.ENVIRONMENT_FILE
+    if not path.is_file():
+        return {}
+    try:
+        told = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path}: cannot be read as JSON ({error})") from error
+    return {str(name): str(value) for name, value in told.items()}
+
+
+def _best_epoch(checkpoint: Checkpoint) -> int | None:
+    epoch = checkpoint.metrics.get("epoch")
+    return None if checkpoint.metrics.get("val_top1") is None or epoch is None else int(epoch)
+
+
+def _shown_frames(
+    terminal: Terminal, config: Config, evaluation: Mapping[str, Any]
+) -> dict[tuple[str, float], list[npt.NDArray[np.uint8]]]:
+    """Decode the videos that are named once more: frames of the first view, spread over the clip."""
+    rows = {
+        (row["video"], row["start_seconds"]): VideoItem(
+            Path(row["video"]), row["label"], None, None, row["start_seconds"], row["end_seconds"]
+        )
+        for row in [*evaluation["worst"], *evaluation["most_confused"]]
+    }
+    source, sampler = FrameSource(config), build_sampler(config.clip)
+    length = config.clip.length
+    chosen = np.unique(np.linspace(0, length - 1, min(length, _NUM_FRAMES)).round().astype(int))
+
+    def load(item: VideoItem) -> list[npt.NDArray[np.uint8]]:
+        try:
+            frames = source.frames(item, sampler)
+        except VideoError:
+            return []  # gone since it was evaluated
+        return [frames[index] for index in chosen]
+
+    workers = num_workers(config.data.workers)
+    shown = {}
+    with terminal.counting("frames", len(rows)) as show:
+        loaded = map_ahead(load, rows.values(), workers, ahead=2 * workers)
+        for key, frames in zip(rows, loaded, strict=True):
+            shown[key] = frames
+            show(len(shown), len(rows))
+    return shown

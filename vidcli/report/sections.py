@@ -1,0 +1,234 @@
+"""The sections of the report that hold numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from vidcli.report.charts import Series, line_chart
+from vidcli.report.markup import Html, join, table, tag
+
+_SPLITS = ("train", "val", "test")
+_MAX_MATRIX_CLASSES = 40
+_NUM_CONFUSIONS = 30
+_MAX_UNUSABLE = 50
+
+
+def cards(scores: Mapping[str, Any]) -> Html:
+    """Return the numbers that matter most."""
+    shown = [("top-1 accuracy", ratio(scores["top1"]), f"95%: {interval(scores['top1_interval'])}")]
+    if scores["top5"] is not None:
+        shown.append(("top-5 accuracy", ratio(scores["top5"]), ""))
+    shown += [
+        ("balanced accuracy", ratio(scores["balanced_accuracy"]), ""),
+        ("macro F1", ratio(scores["macro_f1"]), ""),
+    ]
+    if calibrated := scores["calibration"]:
+        before = calibrated["ece_uncalibrated"]
+        note = f"{ratio(before)} before" if calibrated["fitted_on"] and before is not None else ""
+        shown.append(("calibration error", ratio(calibrated["ece"]), note))
+    failed = scores["num_failed"]
+    shown.append(
+        ("videos", str(scores["num_videos"]), f"{failed} failed, counted as wrong" if failed else "")
+    )
+    return tag(
+        "div",
+        *(
+            tag("div", tag("b", value), tag("span", name), tag("span", note), class_="card")
+            for name, value, note in shown
+        ),
+        class_="cards",
+    )
+
+
+def classes(scores: Mapping[str, Any]) -> Html:
+    """Return precision, recall, F1 and support by class."""
+    rows = [
+        (row["label"], ratio(row["precision"]), ratio(row["recall"]), ratio(row["f1"]), row["support"])
+        for row in scores["per_class"]
+    ]
+    return table(("class", "precision", "recall", "F1", "videos"), rows)
+
+
+def confusion(scores: Mapping[str, Any]) -> Html:
+    """Return the confusion matrix, or the commonest confusions where it would not be readable."""
+    names = scores["class_names"]
+    if len(names) > _MAX_MATRIX_CLASSES:
+        pairs = sorted(
+            (
+                (count, names[true], names[guess])
+                for true, row in enumerate(scores["confusion"])
+                for guess, count in enumerate(row)
+                if true != guess and count
+            ),
+            key=lambda pair: (-pair[0], pair[1], pair[2]),
+        )
+        note = f"The {min(len(pairs), _NUM_CONFUSIONS)} commonest of {len(pairs)} confusions."
+        rows = [(true, guess, count) for count, true, guess in pairs[:_NUM_CONFUSIONS]]
+        return join([tag("p", note), table(("is", "taken for", "videos"), rows, numbers=2)])
+    head = tag(
+        "tr", tag("th", "true \\ predicted"), *(tag("th", k + 1, title=n) for k, n in enumerate(names))
+    )
+    body = []
+    for true, counts in enumerate(scores["confusion"]):
+        num_true = max(1, scores["per_class"][true]["support"])
+        body.append(
+            tag(
+                "tr",
+                tag("th", f"{names[true]} {true + 1}", class_="name", title=names[true]),
+                *(_cell(n, n / num_true, true == k, names[k]) for k, n in enumerate(counts)),
+            )
+        )
+    grid = tag("table", tag("thead", head), tag("tbody", *body), class_="matrix")
+    note = "Rows are what a video is, columns what it was taken for; colour is the share of the row."
+    return join([tag("p", note, class_="soft"), tag("div", grid, class_="scroll")])
+
+
+def _cell(count: int, share: float, is_own: bool, name: str) -> Html:
+    kind = "own" if is_own else None if count else "none"
+    style = f"background: rgba(var(--heat), {0.75 * share:.2f})" if count else None
+    title = f"{name}: {count} ({share:.0%} of the row)"
+    return tag("td", count or "·", class_=kind, style=style, title=title)
+
+
+def training(epochs: Sequence[Mapping[str, Any]], best_epoch: int | None) -> Html:
+    """Return the curves by epoch."""
+
+    def series(**names: str) -> list[Series]:
+        return [
+            Series(
+                label,
+                [(row["epoch"], row[key]) for row in epochs if row.get(key) is not None],
+            )
+            for key, label in names.items()
+        ]
+
+    charts = (
+        ("loss", series(train_loss="train", val_loss="val"), None),
+        (
+            "accuracy",
+            series(train_accuracy="train", val_top1="val", val_balanced_accuracy="val, balanced"),
+            (0.0, 1.0),
+        ),
+        ("learning rate", series(lr="at the epoch's end"), None),
+    )
+    drawn = [
+        line_chart(title, lines, "epoch", y_range=ends, marked_x=best_epoch)
+        for title, lines, ends in charts
+        if any(line.points for line in lines)
+    ]
+    if not drawn:
+        return Html("")
+    best = "No validation split: the last epoch is the model." if best_epoch is None else (
+        f"The model is that of epoch {best_epoch} of {len(epochs)}, the dotted line."
+    )  # fmt: skip
+    return join([tag("p", best), tag("div", *drawn, class_="grid2")])
+
+
+def calibration(scores: Mapping[str, Any]) -> Html:
+    """Return the reliability curve, and what abstaining would bring."""
+    parts = []
+    if calibrated := scores["calibration"]:
+        points = [(row["confidence"], row["accuracy"]) for row in calibrated["bins"] if row["num_videos"]]
+        chart = line_chart(
+            "accuracy by probability",
+            [Series("this model", points)],
+            "probability of the predicted class",
+            x_range=(0.0, 1.0),
+            y_range=(0.0, 1.0),
+            diagonal=True,
+        )
+        parts.append(tag("div", chart, tag("p", _temperature(calibrated), class_="soft")))
+    risk = scores["risk_coverage"]
+    rows = [
+        (f"{row['threshold']:g}", row["num_answered"], ratio(row["coverage"]), ratio(row["accuracy"]))
+        for row in risk["rows"]
+    ]
+    parts.append(
+        tag(
+            "div",
+            tag("p", "What is left when answers below a threshold are withheld:"),
+            table(("threshold", "answered", "share", "accuracy"), rows),
+            tag("p", f"Area under the risk-coverage curve: {risk['aurc']:.3f}", class_="soft"),
+        )
+    )
+    return tag("div", *parts, class_="grid2")
+
+
+def _temperature(calibrated: Mapping[str, Any]) -> str:
+    if not calibrated["fitted_on"]:
+        return "Not calibrated: the model had no validation split to fit a temperature on."
+    before = calibrated["ece_uncalibrated"]
+    return (
+        f"Temperature {calibrated['temperature']:.2f}, fitted on {calibrated['fitted_on']} validation "
+        f"videos. Expected calibration error {ratio(calibrated['ece'])}"
+        + ("" if before is None else f", before {ratio(before)}")
+        + ". On the dotted line a model is as often right as it says."
+    )
+
+
+def slices(scores: Mapping[str, Any]) -> Html:
+    """Return accuracy by group, length and size, where there is more than one."""
+    parts = []
+    for title, key in (("group", "by_group"), ("length", "by_duration"), ("size", "by_resolution")):
+        if len(scores[key]) > 1:
+            rows = [
+                (row["name"], row["num_videos"], row["num_failed"] or "·", ratio(row["top1"]),
+                 interval(row["top1_interval"]))
+                for row in scores[key]
+            ]  # fmt: skip
+            parts.append(table((title, "videos", "failed", "top-1", "95% interval"), rows))
+    return tag("div", *parts, class_="grid2") if parts else Html("")
+
+
+def data(
+    num_videos: Mapping[str, Mapping[str, int]],
+    num_groups: Mapping[str, int],
+    unusable: Sequence[tuple[str, str]],
+) -> Html:
+    """Return videos by class and split, and what was left out."""
+    rows = [(name, *(counts.get(split, 0) for split in _SPLITS)) for name, counts in num_videos.items()]
+    sums = (sum(counts.get(split, 0) for counts in num_videos.values()) for split in _SPLITS)
+    rows.append(("all", *sums))
+    parts = [table(("class", *_SPLITS), rows)]
+    if num_groups:
+        counted = ", ".join(f"{num_groups.get(split, 0)} in {split}" for split in _SPLITS)
+        parts.append(tag("p", f"Groups: {counted}; no group is in two splits.", class_="soft"))
+    if unusable:
+        parts.append(tag("h3", f"Left out of training: {len(unusable)}"))
+        parts.append(table(("video", "why"), unusable[:_MAX_UNUSABLE], numbers=2))
+        if len(unusable) > _MAX_UNUSABLE:
+            parts.append(
+                tag("p", f"… and {len(unusable) - _MAX_UNUSABLE} more in unusable.csv", class_="soft")
+            )
+    return join(parts)
+
+
+def settings(values: Sequence[tuple[str, str, bool]], num_parameters: int) -> Html:
+    """Return the settings that differ from the defaults, and behind a fold all of them."""
+    changed = [(name, value) for name, value, differs in values if differs]
+    everything = tag(
+        "details", tag("summary", "all settings"), pairs((name, value) for name, value, _ in values)
+    )
+    return join(
+        [
+            tag("p", f"{num_parameters:,} parameters. What differs from the defaults:"),
+            pairs(changed) if changed else tag("p", "nothing", class_="soft"),
+            everything,
+        ]
+    )
+
+
+def pairs(values: Iterable[tuple[str, str]]) -> Html:
+    """Return names and what belongs to them."""
+    return table(("", ""), values, numbers=2, class_="pairs")
+
+
+def ratio(value: float | None) -> str:
+    """Return a share such as 0.875; a dash where there is none."""
+    return "–" if value is None else f"{value:.3f}"
+
+
+def interval(ends: Sequence[float]) -> str:
+    """Return an interval such as 0.593 to 0.769."""
+    return f"{ends[0]:.3f} to {ends[1]:.3f}"

@@ -1,0 +1,69 @@
+"""The sections of the report that show videos: a line each, and the frames that the model saw."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib import image
+
+from vidcli.report.markup import Html, tag, void
+
+_MAX_HEIGHT = 112
+_QUALITY = 82
+
+Frame = npt.NDArray[np.uint8]
+
+
+def examples(rows: Sequence[Mapping[str, Any]], frames: Mapping[tuple[str, float], Sequence[Frame]]) -> Html:
+    """Return videos by name with what was said of them; nothing where there are none."""
+    shown = [_example(row, frames.get((row["video"], row["start_seconds"]), ())) for row in rows]
+    return tag("div", *shown, class_="videos") if shown else Html("")
+
+
+def _example(row: Mapping[str, Any], frames: Sequence[Frame]) -> Html:
+    end = "its end" if row["end_seconds"] is None else f"{row['end_seconds']:g} s"
+    has_span = row["end_seconds"] is not None or row["start_seconds"]
+    span = f" {row['start_seconds']:g} s to {end}" if has_span else ""
+    is_right = row["predicted"] == row["label"]
+    said = [
+        "is ",
+        tag("b", row["label"]),
+        f" ({row['true_probability']:.3f}), taken for ",
+        tag("b", row["predicted"], class_="good" if is_right else "bad"),
+        f" ({row['probability']:.3f})",
+    ]
+    path = Path(row["video"])
+    name = tag("span", str(Path(*path.parts[-3:])) if len(path.parts) > 3 else str(path), title=row["video"])
+    return tag(
+        "div",
+        tag("div", name, tag("span", span, class_="soft"), class_="name"),
+        tag("div", *said, class_="said"),
+        tag("div", *(thumbnail(frame) for frame in frames), class_="frames"),
+        class_="video",
+    )
+
+
+def thumbnail(frame: Frame) -> Html:
+    """Return a frame (H, W, 3) as an image inside the page."""
+    step = -(-frame.shape[0] // _MAX_HEIGHT)
+    small = shrink(frame, step)
+    buffer = io.BytesIO()
+    image.imsave(buffer, small, format="jpg", pil_kwargs={"quality": _QUALITY})
+    source = "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
+    height, width = small.shape[:2]
+    return void("img", src=source, width=width, height=height, alt="a frame of the video", loading="lazy")
+
+
+def shrink(frame: Frame, step: int) -> Frame:
+    """Return a frame made smaller by a whole number: each pixel the mean of a square."""
+    if step == 1:
+        return np.ascontiguousarray(frame)
+    height, width = frame.shape[0] // step, frame.shape[1] // step
+    squares = frame[: height * step, : width * step].reshape(height, step, width, step, 3)
+    return np.asarray(squares.mean(axis=(1, 3)).round(), dtype=np.uint8)
