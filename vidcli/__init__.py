@@ -22,12 +22,15 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 
-def load(model: str | os.PathLike[str] | None = None, device: str = "auto") -> Predictor:
+def load(
+    model: str | os.PathLike[str] | None = None, device: str = "auto", threshold: float | None = None
+) -> Predictor:
     """Return a model ready to predict, with its own sampling, preprocessing and calibration.
 
     Args:
         model: run directory or model file; None takes VIDCLI_MODEL, then the newest run under `runs/`.
         device: auto, cpu, cuda, cuda:1 or mps.
+        threshold: `prediction.is_unknown` where no class is at least this probable; None never.
 
     Raises:
         CheckpointError: there is no such model, or it cannot be read.
@@ -36,4 +39,6 @@ def load(model: str | os.PathLike[str] | None = None, device: str = "auto") -> P
     from vidcli.devices import choose_device
     from vidcli.predict import Predictor
 
-    return Predictor.load(model, choose_device(device))
+    predictor = Predictor.load(model, choose_device(device))
+    predictor.threshold = threshold
+    return predictor

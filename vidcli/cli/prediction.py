@@ -28,6 +28,12 @@ def predict(
     ] = None,
     model: ModelOption = None,
     top_k: Annotated[int, typer.Option(min=1, help="Classes shown a video.")] = 5,
+    threshold: Annotated[
+        float | None,
+        typer.Option(
+            min=0, max=1, metavar="P", help="Call a video unknown if no class is at least this probable."
+        ),
+    ] = None,
     form: Annotated[
         OutputFormat | None,
         typer.Option("--format", help="How to write; without it, by the name of --output, else a table."),
@@ -57,5 +63,6 @@ def predict(
         device=device,
         from_list=from_list,
         shard=shard,
+        threshold=threshold,
     )
     raise typer.Exit(run(open_terminal(ctx), options))

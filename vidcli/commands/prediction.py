@@ -28,6 +28,7 @@ class PredictOptions:
         form: table, json, csv or parquet; None goes by the name of `output`.
         from_list: file that names videos, `-` for standard input.
         shard: such as 1/4; None goes by the launcher's environment.
+        threshold: the probability below which a video is unknown.
     """
 
     videos: Sequence[Path]
@@ -38,6 +39,7 @@ class PredictOptions:
     device: str
     from_list: str | None = None
     shard: str | None = None
+    threshold: float | None = None
 
 
 def predict(terminal: Terminal, options: PredictOptions) -> int:
@@ -47,6 +49,7 @@ def predict(terminal: Terminal, options: PredictOptions) -> int:
     device = choose_device(options.device)
     model_file = files.find_model(options.model)
     predictor = Predictor.load(model_file, device)
+    predictor.threshold = options.threshold
     terminal.detail(f"model: {model_file}")
     if output is None or form == "table":
         return _predict_streaming(terminal, predictor, items, form, options.top_k, output)
@@ -141,7 +144,8 @@ def _predict_resuming(
 
 
 def _open_results(output: Path, form: str, top_k: int, predictor: Predictor) -> ResultsFile:
-    source = Source(predictor.identity(), f"top-k={top_k}")
+    threshold = "" if predictor.threshold is None else f" threshold={predictor.threshold!r}"
+    source = Source(predictor.identity(), f"top-k={top_k}{threshold}")
     if form == "csv":
         return CsvResults(output, top_k, source, len(predictor.class_names))
     return (ParquetResults if form == "parquet" else JsonResults)(output, top_k, source)

@@ -19,6 +19,9 @@ from vidcli.errors import VidcliError
 from vidcli.predict import Prediction
 from vidcli.predict.results import CSV_COLUMNS, csv_line, prediction_to_dict, prediction_to_rows
 
+UNKNOWN = "unknown"
+"""What a table shows where the model abstains; the machine formats have a field of their own."""
+
 _ERROR_WIDTH = 30
 _MIN_WIDTH = 12
 _PROBABILITY_WIDTH = len("probability")
@@ -151,7 +154,10 @@ def _cells(prediction: Prediction, top_k: int) -> list[Text]:
     if prediction.error is not None:
         return [video, plain(prediction.error, "red"), Text("–")]
     (label, probability), *others = prediction.top(top_k)
-    cells = [video, plain(label, "bold"), Text(f"{probability:.3f}")]
+    if prediction.is_unknown:
+        others.insert(0, (label, probability))
+        label = UNKNOWN
+    cells = [video, plain(label, "yellow" if prediction.is_unknown else "bold"), Text(f"{probability:.3f}")]
     if top_k > 1:
         cells.append(plain(", ".join(f"{name} {p:.2f}" for name, p in others), "dim"))
     return cells

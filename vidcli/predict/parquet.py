@@ -113,6 +113,7 @@ class ParquetResults(ResultsFile):
                 arrow.field("error", arrow.string()),
                 arrow.field("start", arrow.float64(), nullable=False),
                 arrow.field("end", arrow.float64()),
+                arrow.field("unknown", arrow.bool_()),
             ],
             metadata={_METADATA_KEY: json.dumps(about).encode()},
         )
@@ -144,6 +145,7 @@ def _rows_of(result: dict[str, Any]) -> list[dict[str, Any]]:
         "error": result.get("error"),
         "start": result.get("start", 0.0),
         "end": result.get("end"),
+        "unknown": result.get("unknown"),
     }
     if "error" in result:
         return [about]

@@ -45,6 +45,7 @@ class Prediction:
         error: why the video failed; None when it did not.
         logits_VK: float64 (V, K), what the probabilities were made of; None when the video failed.
         start_seconds, end_seconds: the span that was asked about; None is the end of the video.
+        threshold: the probability below which the model abstains; None where it always answers.
     """
 
     video: str
@@ -54,6 +55,14 @@ class Prediction:
     logits_VK: npt.NDArray[np.float64] | None = None
     start_seconds: float = 0.0
     end_seconds: float | None = None
+    threshold: float | None = None
+
+    @property
+    def is_unknown(self) -> bool:
+        """Whether the model abstains: no class is as probable as the threshold asks for."""
+        return (
+            self.threshold is not None and self.probability is not None and self.probability < self.threshold
+        )
 
     @property
     def label(self) -> str | None:
@@ -85,6 +94,7 @@ class Predictor:
         source: FrameSource | None = None,
         shuffle_seed: int | None = None,
         calibration: Calibration = UNCALIBRATED,
+        threshold: float | None = None,
     ) -> None:
         """Keep a model and how to feed it.
 
@@ -97,11 +107,13 @@ class Predictor:
             shuffle_seed: show the frames of each video in a random order drawn from this seed, to
                 see what a model knows without time; None keeps their order.
             calibration: how its logits become probabilities.
+            threshold: the probability below which it abstains; None always answers.
         """
         self.config, self.class_names, self.calibration = config, tuple(class_names), calibration
         self._model, self._device = model, device
         self._source = source or FrameSource(config)
         self._shuffle_seed = shuffle_seed
+        self.threshold = threshold
         self._sampler = build_sampler(config.clip)
         self._transform = ClipTransform(config.clip)
 
@@ -191,6 +203,7 @@ class Predictor:
             logits_VK,
             item.start_seconds,
             item.end_seconds,
+            self.threshold,
         )
 
     def load_views(self, item: VideoItem) -> Tensor:

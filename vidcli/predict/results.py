@@ -35,7 +35,7 @@ if sys.platform != "win32":
 ResultKey: TypeAlias = tuple[str, float, float | None]
 """Video, start and end in seconds: what a row is about."""
 
-CSV_COLUMNS = ("video", "rank", "label", "probability", "error", "start", "end")
+CSV_COLUMNS = ("video", "rank", "label", "probability", "error", "start", "end", "unknown")
 FORMAT_OF_SUFFIX = {
     ".json": "json",
     ".jsonl": "json",
@@ -83,7 +83,8 @@ def prediction_to_dict(prediction: Prediction, top_k: int) -> dict[str, Any]:
     if prediction.error is not None:
         return row | {"error": prediction.error}
     best = [{"label": label, "probability": p} for label, p in prediction.top(top_k)]
-    return row | {"predictions": best}
+    row |= {"predictions": best}
+    return row if prediction.threshold is None else row | {"unknown": prediction.is_unknown}
 
 
 def prediction_to_rows(prediction: Prediction, top_k: int) -> list[list[Any]]:
@@ -91,9 +92,13 @@ def prediction_to_rows(prediction: Prediction, top_k: int) -> list[list[Any]]:
     end = "" if prediction.end_seconds is None else prediction.end_seconds
     span = [prediction.start_seconds or "", end]
     if prediction.error is not None:
-        return [[prediction.video, "", "", "", prediction.error, *span]]
+        return [[prediction.video, "", "", "", prediction.error, *span, ""]]
+    unknown = "" if prediction.threshold is None else str(prediction.is_unknown).lower()
     best = enumerate(prediction.top(top_k), start=1)
-    return [[prediction.video, rank, label, probability, "", *span] for rank, (label, probability) in best]
+    return [
+        [prediction.video, rank, label, probability, "", *span, unknown]
+        for rank, (label, probability) in best
+    ]
 
 
 def csv_line(row: Sequence[Any]) -> str:
