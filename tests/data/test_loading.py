@@ -17,7 +17,7 @@ from vidcli.data.cache import MemoryCache
 from vidcli.data.check import check_videos
 from vidcli.data.dataset import ClipDataset, LabelledClip
 from vidcli.data.frames import FrameSource
-from vidcli.data.loader import Batch, epoch_order, iter_batches, map_ahead, num_workers
+from vidcli.data.loader import Batch, balanced_order, epoch_order, iter_batches, map_ahead, num_workers
 from vidcli.data.manifest import VideoItem, class_names_of, load_items
 from vidcli.data.splits import of_split
 from vidcli.errors import ConfigError, DataError, VideoError
@@ -197,6 +197,30 @@ def test_orders_differ_by_epoch_and_seed() -> None:
     assert all(sorted(order) == list(range(50)) for order in orders)
     assert len({tuple(order) for order in orders}) == 4
     assert epoch_order(50, 0, 1) == orders[1]
+
+
+def test_a_balanced_order_draws_classes_and_their_videos_evenly() -> None:
+    labels = [0] * 50 + [1] * 12 + [2] * 3
+    counts = np.zeros(65, dtype=int)
+    for epoch in range(30):
+        order = balanced_order(labels, 5, epoch)
+        drawn = np.bincount(order, minlength=65)
+        by_class = [drawn[np.equal(labels, label)] for label in range(3)]
+        assert sorted(of_class.sum() for of_class in by_class) == [21, 22, 22]
+        assert all(of_class.max() - of_class.min() <= 1 for of_class in by_class)
+        counts += drawn
+    assert counts.min() > 0  # what a large class leaves out in one epoch comes in another
+    assert balanced_order(labels, 5, 3) == balanced_order(labels, 5, 3) != balanced_order(labels, 6, 3)
+
+
+def test_a_video_drawn_again_gives_another_clip_wherever_the_epoch_is_entered(dataset: ClipDataset) -> None:
+    order = [4, 4, 1, 4, 0, 1]
+    whole = list(iter_batches(dataset, order, 0, batch_size=2, workers=2))
+    assert [index for batch in whole for index in batch.indices] == order
+    clips = torch.cat([batch.clips_BTCHW for batch in whole])
+    assert len({clip.numpy().tobytes() for clip in clips}) == len(order)
+    assert_equal(list(iter_batches(dataset, order, 0, batch_size=2, workers=1, first=1)), whole[1:])
+    assert torch.equal(clips[0], dataset.load(4, 0).clip_TCHW)
 
 
 def test_a_broken_video_is_named_in_its_batch(

@@ -16,7 +16,7 @@ from vidcli.config import load_config
 from vidcli.data.manifest import load_items
 from vidcli.errors import DataError, TrainError
 from vidcli.models import settle_clip
-from vidcli.train import EpochDone, Notice, StepDone, loop, update
+from vidcli.train import EpochDone, Notice, StepDone, loop, loss
 
 RUN_FILES = {
     "config.yaml", "last.safetensors", "metrics.jsonl", "model.safetensors", "resume.pt", "splits.csv"
@@ -158,7 +158,7 @@ def test_a_loss_that_is_no_number_stops_and_names_the_batch(small_config, pair_d
             broken = SimpleNamespace(
                 cross_entropy=lambda *args, **kw: functional.cross_entropy(*args, **kw) * math.nan
             )
-            monkeypatch.setattr(update, "functional", broken)
+            monkeypatch.setattr(loss, "functional", broken)
 
     with pytest.raises(TrainError, match=r"loss became nan in epoch 2, step 1\. Lower train\.lr") as caught:
         train_run(small_config(train__epochs=3, train__batch_size=2), pair_data, on_event=spoil)

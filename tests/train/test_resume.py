@@ -24,11 +24,18 @@ from vidcli.predict import Predictor
 from vidcli.train import EpochDone, Notice, StepDone, resume_run
 
 CPU = torch.device("cpu")
-# Everything that draws at random is on: dropout, crops, light, order, positions in the segments.
+# Everything that draws at random is on: dropout, crops, light, order, positions in the segments. So is
+# all that has a memory or changes with the epoch.
 CHANGES = {
     "train.epochs": 3,
     "train.batch_size": 3,
     "train.warmup_epochs": 1,
+    "train.accumulate": 2,
+    "train.class_balance": "sampling",
+    "train.ema": 0.8,
+    "train.freeze_epochs": 1,
+    "train.unfreeze_every": 1,
+    "train.backbone_lr_ratio": 0.5,
     "augment.crop_scale": 0.7,
     "augment.brightness": 0.2,
     "model.dropout": 0.3,

@@ -87,6 +87,7 @@ def test_frozen_parameters_are_left_alone(small_config):
         ("auto", "cuda", torch.bfloat16),
         ("float32", "cuda", None),
         ("bfloat16", "cpu", torch.bfloat16),
+        ("float16", "cuda", torch.float16),
     ],
 )
 def test_precision_follows_the_device_unless_it_is_set(precision, device, dtype):

@@ -187,19 +187,55 @@ class TrainConfig(Section):
 
     epochs: int = Field(40, ge=1, le=10_000, description="Passes over the training videos.")
     batch_size: int = Field(16, ge=1, le=4096, description="Clips a step.")
+    accumulate: int = Field(
+        1,
+        ge=1,
+        le=4096,
+        description="Parts in which a batch goes through the model, where it does not fit in memory whole.",
+    )
     optimizer: Literal["adamw", "sgd"] = Field("adamw", description="Update rule.")
     lr: float = Field(1e-3, gt=0, le=10, description="Highest learning rate, reached after the warm-up.")
     weight_decay: float = Field(0.05, ge=0, le=1, description="Decay of weights (not of biases and norms).")
     momentum: float = Field(0.9, ge=0, lt=1, description="Momentum of sgd.")
     warmup_epochs: float = Field(5.0, ge=0, description="Epochs of rising learning rate before the cosine.")
+    backbone_lr_ratio: float = Field(
+        1.0, gt=0, le=10, description="Learning rate of the backbone as a share of train.lr."
+    )
+    freeze_epochs: int = Field(0, ge=0, description="First epochs in which the backbone stays as it started.")
+    unfreeze_every: int = Field(
+        0,
+        ge=0,
+        description="Epochs from one backbone stage that starts to learn to the one before it, last first; "
+        "0 starts all at once.",
+    )
+    freeze_batchnorm: bool = Field(
+        False,
+        description="Keep the backbone's BatchNorm statistics as they started, for fine-tuning in small "
+        "batches.",
+    )
+    class_balance: Annotated[Literal["off", "sampling", "loss"], BeforeValidator(_parse_word)] = Field(
+        "off",
+        description="sampling draws every class equally often; loss weighs clips by the inverse of their "
+        "class's share.",
+    )
     label_smoothing: float = Field(0.1, ge=0, lt=1, description="Probability given to the other classes.")
     grad_clip: float = Field(5.0, ge=0, description="Largest gradient norm; 0 does not clip.")
+    ema: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="Share that a step keeps of the running average of weights, which is validated and "
+        "saved; 0 keeps no average.",
+    )
     seed: int = Field(0, ge=0, description="Seed of weights, order, sampling and augmentation.")
     patience: int = Field(
         0, ge=0, description="Epochs without a better validation before stopping; 0 never stops early."
     )
-    precision: Literal["auto", "float32", "bfloat16"] = Field(
-        "auto", description="auto trains in bfloat16 on CUDA, float32 elsewhere."
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        "auto", description="auto trains in bfloat16 on CUDA, float32 elsewhere; float16 scales its loss."
+    )
+    compile: Annotated[Literal["off", "on"], BeforeValidator(_parse_word)] = Field(
+        "off", description="Compile the model for training: a slow first step, then faster ones."
     )
     checkpoint_minutes: float = Field(
         10.0, gt=0, description="Minutes between saves inside an epoch; each epoch ends with one."

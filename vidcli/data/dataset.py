@@ -59,16 +59,25 @@ class ClipDataset:
     def __len__(self) -> int:
         return len(self.items)
 
-    def load(self, index: int, epoch: int) -> LabelledClip:
-        """Return the clip of video `index` in `epoch`.
+    def label(self, index: int) -> int:
+        """Return the label of video `index`."""
+        return self._label_of[self.items[index].label]
+
+    def load(self, index: int, epoch: int, repeat: int = 0) -> LabelledClip:
+        """Return a clip of video `index` in `epoch`.
+
+        Args:
+            index: position among `items`.
+            epoch: counted from 0.
+            repeat: how often the video was drawn before in this epoch; each time gives another clip.
 
         Raises:
             VideoError: the video cannot be decoded.
         """
         item = self.items[index]
-        rng = np.random.default_rng([self._seed, epoch, index])
+        rng = np.random.default_rng([self._seed, epoch, index, *([repeat] if repeat else [])])
         frames_THWC = self._frames(item, rng)
-        return LabelledClip(self._transform(frames_THWC, rng), self._label_of[item.label], index)
+        return LabelledClip(self._transform(frames_THWC, rng), self.label(index), index)
 
     def take_notices(self) -> list[str]:
         """Return what the frame cache has to tell since this was last asked."""

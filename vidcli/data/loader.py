@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
@@ -79,6 +79,30 @@ def epoch_order(num_videos: int, seed: int, epoch: int) -> list[int]:
     return order
 
 
+def balanced_order(labels: Sequence[int], seed: int, epoch: int) -> list[int]:
+    """Return an order of as many draws as there are videos, every class equally often.
+
+    Videos of large classes are left out in turns from epoch to epoch, those of small ones come
+    again, all of a class equally often give or take one.
+
+    Args:
+        labels: of every video.
+        seed: seed of the run.
+        epoch: counted from 0.
+    """
+    rng = np.random.default_rng([seed, epoch, len(labels)])
+    members = [np.flatnonzero(np.equal(labels, label)) for label in np.unique(labels)]
+    # What does not divide goes to classes drawn anew each epoch.
+    quotas = np.full(len(members), len(labels) // len(members))
+    quotas[rng.permutation(len(members))[: len(labels) % len(members)]] += 1
+    drawn: list[int] = []
+    for of_class, quota in zip(members, quotas, strict=True):
+        rounds = [rng.permutation(of_class) for _ in range(-(-quota // len(of_class)))]
+        drawn += np.concatenate(rounds)[:quota].tolist()
+    order: list[int] = rng.permutation(drawn).tolist()
+    return order
+
+
 def iter_batches(
     dataset: ClipDataset,
     order: Sequence[int],
@@ -91,7 +115,8 @@ def iter_batches(
     """Yield the batches of an epoch from number `first` on.
 
     The last one may be smaller. A video that cannot be decoded is left out of its batch and named
-    there; a batch of which nothing is left is still yielded, empty.
+    there; a batch of which nothing is left is still yielded, empty. A video that is drawn again in
+    the epoch gives another clip each time.
 
     Args:
         dataset: the videos.
@@ -103,14 +128,15 @@ def iter_batches(
         pin_memory: put clips into page-locked memory, for copies to a GPU beside its work.
     """
 
-    def load(index: int) -> LabelledClip | VideoError:
+    def load(draw: tuple[int, int]) -> LabelledClip | VideoError:
+        index, repeat = draw
         try:
-            return dataset.load(index, epoch)
+            return dataset.load(index, epoch, repeat)
         except VideoError as error:
             return error
 
     def collated() -> Generator[Batch, None, None]:
-        remaining = order[first * batch_size :]
+        remaining = _number_repeats(order)[first * batch_size :]
         with closing(map_ahead(load, remaining, workers, ahead=2 * batch_size)) as loaded:
             for start in range(0, len(remaining), batch_size):
                 results = [next(loaded) for _ in remaining[start : start + batch_size]]
@@ -126,6 +152,16 @@ def iter_batches(
             waited = time.monotonic() - asked
             ready = thread.submit(next, batches, None)
             yield replace(batch, seconds_waited=waited)
+
+
+def _number_repeats(order: Sequence[int]) -> list[tuple[int, int]]:
+    """Return each draw with the number of times the same video was drawn before."""
+    counts: Counter[int] = Counter()
+    draws = []
+    for index in order:
+        draws.append((index, counts[index]))
+        counts[index] += 1
+    return draws
 
 
 def _collate(results: Sequence[LabelledClip | VideoError], notices: list[str], pin_memory: bool) -> Batch:

@@ -27,14 +27,15 @@ from vidcli.checkpoint import Checkpoint
 from vidcli.config import Config, config_to_yaml
 from vidcli.data.dataset import ClipDataset
 from vidcli.data.frames import FrameSource
-from vidcli.data.loader import Batch, epoch_order, iter_batches, num_workers
+from vidcli.data.loader import Batch, balanced_order, epoch_order, iter_batches, num_workers
 from vidcli.data.manifest import VideoItem, class_names_of, fingerprint, manifest_text
 from vidcli.data.splits import of_split
 from vidcli.environment import describe_environment
 from vidcli.errors import CheckpointError, DataError, TrainError
 from vidcli.evaluate import Evaluation, evaluate
-from vidcli.models import build_model, unused_settings
+from vidcli.models import build_model
 from vidcli.predict import Prediction, Predictor
+from vidcli.train.advice import iter_advice
 from vidcli.train.events import EpochDone, EpochRow, Event, Notice, StepDone
 from vidcli.train.pace import Pace, waiting_notice
 from vidcli.train.record import RunRecord
@@ -92,8 +93,10 @@ class Trainer:
         torch.manual_seed(self._settings.seed)
         self.model = build_model(config.model, len(self.class_names)).to(device)
         self._num_steps = math.ceil(len(self._dataset) / self._settings.batch_size)
-        self._update = Updater(self.model, self._settings, self._num_steps, device)
-        self._predictor = Predictor(self.model, config, self.class_names, device, source)
+        self._labels = [self._dataset.label(index) for index in range(len(self._dataset))]
+        class_counts = [self._labels.count(label) for label in range(len(self.class_names))]
+        self._update = Updater(self.model, config, class_counts, self._num_steps, device)
+        self._predictor = Predictor(self._update.evaluated_model, config, self.class_names, device, source)
         self._fingerprint = fingerprint(item for item in items if item.split != "test")
         self._epoch, self._step, self._totals = 0, 0, _Totals()
         self._rows: list[EpochRow] = []
@@ -104,8 +107,7 @@ class Trainer:
         self._saved_at = time.monotonic()
         self._interrupted = self._told_of_waiting = False
         self._record = RunRecord(run, self._settings.plots, on_event)
-        for name in unused_settings(config.model):
-            text = f"{name} has no effect with {config.model.backbone} and {config.model.head}"
+        for text in iter_advice(config, self.model, self._update.freezing, bool(self._val_items)):
             self._on_event(Notice(text))
 
     def describe(self, items: Sequence[VideoItem]) -> None:
@@ -173,12 +175,11 @@ class Trainer:
         )
 
     def _train_epoch(self) -> None:
-        self.model.train()
+        self._update.start_epoch(self._epoch)
         pace = Pace()
-        order = epoch_order(len(self._dataset), self._settings.seed, self._epoch)
         batches = iter_batches(
             self._dataset,
-            order,
+            self._order(),
             self._epoch,
             self._settings.batch_size,
             num_workers(self.config.data.workers),
@@ -208,6 +209,11 @@ class Trainer:
         if pace.is_held_up and not self._told_of_waiting:
             self._told_of_waiting = True
             self._on_event(Notice(waiting_notice(pace.waiting, self.config.data, self._source)))
+
+    def _order(self) -> list[int]:
+        if self._settings.class_balance == "sampling":
+            return balanced_order(self._labels, self._settings.seed, self._epoch)
+        return epoch_order(len(self._dataset), self._settings.seed, self._epoch)
 
     def _train_step(self, batch: Batch) -> None:
         if self._position == 0:
@@ -348,7 +354,7 @@ class Trainer:
     def _save_model(self, name: str, row: EpochRow) -> None:
         metrics = {key: value for key, value in asdict(row).items() if key != "lr"}
         saved = Checkpoint(
-            self.model.state_dict(),
+            self._update.evaluated_model.state_dict(),
             self.config,
             self.class_names,
             metrics,

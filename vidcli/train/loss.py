@@ -1,0 +1,49 @@
+"""What training makes small: cross-entropy, smoothed and weighted by class as the settings say.
+
+Shape suffixes: B clips, K classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+
+class ClipLoss:
+    """Mean cross-entropy of a batch of clips."""
+
+    def __init__(
+        self, label_smoothing: float, class_counts: Sequence[int] | None, device: torch.device
+    ) -> None:
+        """Keep what the loss needs.
+
+        Args:
+            label_smoothing: probability spread over all classes.
+            class_counts: clips of each class in an epoch, to weigh a clip by the inverse of its
+                class's share; the mean weight over an epoch is 1. None weighs all alike.
+            device: where the logits will be.
+        """
+        self._label_smoothing = label_smoothing
+        self._weights_K: Tensor | None = None
+        if class_counts is not None:
+            counts_K = torch.tensor(class_counts, dtype=torch.float32, device=device)
+            self._weights_K = counts_K.sum() / (len(class_counts) * counts_K)
+
+    def __call__(self, logits_BK: Tensor, targets: Tensor) -> Tensor:
+        """Return the mean loss.
+
+        Args:
+            logits_BK: float.
+            targets: int64 labels (B,), or the probability of each class (B, K).
+        """
+        if self._weights_K is None:
+            return functional.cross_entropy(logits_BK, targets, label_smoothing=self._label_smoothing)
+        loss_B = functional.cross_entropy(
+            logits_BK, targets, label_smoothing=self._label_smoothing, reduction="none"
+        )
+        weights_B = self._weights_K[targets] if targets.dim() == 1 else targets @ self._weights_K
+        # Over the number of clips, not the sum of the weights: a batch of rare classes counts more.
+        return (loss_B * weights_B).mean()
