@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from vidcli.config import Config
-from vidcli.models import VideoClassifier, unused_settings
+from vidcli.models import VideoModel, unused_settings
 from vidcli.train.freezing import Freezing, has_batchnorm
 
 
-def iter_advice(
-    config: Config, model: VideoClassifier, freezing: Freezing, has_validation: bool
-) -> Iterator[str]:
+def iter_advice(config: Config, model: VideoModel, freezing: Freezing, has_validation: bool) -> Iterator[str]:
     """Yield a sentence for every setting that has no effect in this run, or hardly the one it should."""
     parts = f"{config.model.backbone} and {config.model.head}"
     for name in unused_settings(config.model):

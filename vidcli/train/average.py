@@ -6,7 +6,7 @@ import copy
 
 import torch
 
-from vidcli.models import VideoClassifier
+from vidcli.models import VideoModel
 
 
 class WeightAverage:
@@ -17,7 +17,7 @@ class WeightAverage:
     `ExponentialMovingAverage` does.
     """
 
-    def __init__(self, model: VideoClassifier, decay: float) -> None:
+    def __init__(self, model: VideoModel, decay: float) -> None:
         """Start at the weights there are.
 
         Args:
@@ -28,7 +28,7 @@ class WeightAverage:
         self._decay = decay
 
     @torch.no_grad()
-    def update(self, model: VideoClassifier, position: int) -> None:
+    def update(self, model: VideoModel, position: int) -> None:
         """Take in the weights after step `position`, counted over the whole run."""
         decay = min(self._decay, (1 + position) / (10 + position))
         values = model.state_dict()

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from vidcli.config import Config
-from vidcli.models import VideoClassifier
+from vidcli.models import VideoModel
 from vidcli.train.average import WeightAverage
 from vidcli.train.compiling import compiled
 from vidcli.train.freezing import Freezing
@@ -37,7 +37,7 @@ class Updater:
 
     def __init__(
         self,
-        model: VideoClassifier,
+        model: VideoModel,
         config: Config,
         class_counts: Sequence[int],
         steps_per_epoch: int,
@@ -67,7 +67,7 @@ class Updater:
         self._forward: Callable[[Tensor], Tensor] = compiled(model) if settings.compile == "on" else model
 
     @property
-    def evaluated_model(self) -> VideoClassifier:
+    def evaluated_model(self) -> VideoModel:
         """The model to validate and save: the running average of the weights, where there is one."""
         return self.model if self._average is None else self._average.model
 
