@@ -162,8 +162,8 @@ def test_batches_are_loaded_before_they_are_asked_for(
 ) -> None:
     plain, loaded, all_loaded = ClipDataset.load, [], threading.Event()
 
-    def counting(self: ClipDataset, index: int, epoch: int) -> LabelledClip:
-        clip = plain(self, index, epoch)
+    def counting(self: ClipDataset, index: int, epoch: int, repeat: int) -> LabelledClip:
+        clip = plain(self, index, epoch, repeat)
         loaded.append(index)
         if len(loaded) == 11:
             all_loaded.set()
