@@ -19,7 +19,8 @@ from vidcli.models import settle_clip
 from vidcli.train import EpochDone, Notice, StepDone, loop, loss
 
 RUN_FILES = {
-    "config.yaml", "last.safetensors", "metrics.jsonl", "model.safetensors", "resume.pt", "splits.csv"
+    "config.yaml", "environment.json", "last.safetensors", "metrics.jsonl", "model.safetensors",
+    "resume.pt", "splits.csv",
 }  # fmt: skip
 
 
