@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import torch
 
 from vidcli.errors import DeviceError
@@ -10,9 +12,22 @@ from vidcli.errors import DeviceError
 def choose_device(name: str = "auto") -> torch.device:
     """Return the device that `--device` names; auto takes CUDA, then Apple's mps, then the CPU.
 
+    Of several processes that torchrun started on a machine, each gets a CUDA device of its own.
+
     Raises:
         DeviceError: the device is unknown or not there; says which are.
     """
+    num_processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    if num_processes > 1 and name in ("auto", "cuda") and torch.cuda.is_available():
+        num_devices = torch.cuda.device_count()
+        if num_processes > num_devices:
+            raise DeviceError(
+                f"{num_processes} processes on a machine with {num_devices} CUDA devices: start at most "
+                f"--nproc-per-node {num_devices}, or compute on the CPU with --device cpu"
+            )
+        return torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+    if num_processes > 1 and name.startswith("cuda:"):
+        raise DeviceError(f"--device {name}: of several processes each takes its own; say --device cuda")
     if name == "auto":
         return torch.device(available_devices()[0])
     try:

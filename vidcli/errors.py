@@ -7,6 +7,7 @@
     ├── CheckpointError   a model file or run directory that is missing, damaged or foreign
     ├── DeviceError       a device that is not there
     ├── TrainError        an optimisation that went astray
+    ├── PeerError         another process of the same run that ended
     └── ExportError       a model that cannot be exported, or whose export is not as good
 
 A message names the subject, what was found, what was expected and the next step. Misuse of a
@@ -59,6 +60,14 @@ class DeviceError(VidcliError):
 
 class TrainError(VidcliError):
     """Training that cannot go on, such as a loss that is no number."""
+
+
+class PeerError(VidcliError):
+    """Another process of the same run ended, so that this one cannot go on."""
+
+    def __init__(self, exit_code: int = 1) -> None:
+        super().__init__("another process of this run ended; what it said before tells why")
+        self.exit_code = exit_code
 
 
 class ExportError(VidcliError):

@@ -38,6 +38,8 @@ def check_videos(
     items: Sequence[VideoItem],
     config: Config,
     progress: Callable[[int, int], None] | None = None,
+    share: Callable[[Sequence[VideoItem]], Sequence[VideoItem]] = list,
+    merge: Callable[[list[VideoError | None]], list[VideoError | None]] = list,
 ) -> CheckedVideos:
     """Decode every video to its end once, filling the cache where the settings allow one.
 
@@ -47,6 +49,8 @@ def check_videos(
         items: videos of the train and val splits.
         config: clip and data settings.
         progress: called with the number of videos done and of all.
+        share: takes this process's part of the videos, where several check them together.
+        merge: brings back the outcomes of all of them, in the order of `items`.
 
     Raises:
         DataError: more than `data.max_unusable` of the videos cannot be decoded; names them.
@@ -66,17 +70,15 @@ def check_videos(
             return error
         return None
 
-    usable: list[VideoItem] = []
-    failures: list[VideoError] = []
-    for done, (item, error) in enumerate(
-        zip(items, map_ahead(attempt, items, workers, ahead=4 * workers), strict=True), start=1
-    ):
-        if error is None:
-            usable.append(item)
-        else:
-            failures.append(error)
+    own = share(items)
+    outcomes: list[VideoError | None] = []
+    for error in map_ahead(attempt, own, workers, ahead=4 * workers):
+        outcomes.append(error)
         if progress is not None:
-            progress(done, len(items))
+            progress(len(outcomes), len(own))
+    outcomes = merge(outcomes)
+    usable = [item for item, error in zip(items, outcomes, strict=True) if error is None]
+    failures = [error for error in outcomes if error is not None]
     if len(failures) > config.data.max_unusable * len(items):
         named = "\n".join(str(error) for error in failures[:_NUM_NAMED])
         more = f"\n… and {len(failures) - _NUM_NAMED} more" if len(failures) > _NUM_NAMED else ""

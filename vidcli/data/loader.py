@@ -14,6 +14,7 @@ from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import TypeVar
 
 import numpy as np
@@ -45,11 +46,15 @@ class Batch:
 
 
 def num_workers(configured: int) -> int:
-    """Return the number of decoding threads: as configured, or one a core."""
+    """Return the number of decoding threads: as configured, or one a core.
+
+    Processes that torchrun started on one machine share its cores.
+    """
     if configured:
         return configured
     # The affinity mask knows of job schedulers' limits; macOS and Windows have none.
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, cores // max(1, int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
 
 
 def map_ahead(
@@ -111,6 +116,8 @@ def iter_batches(
     workers: int,
     first: int = 0,
     pin_memory: bool = False,
+    rank: int = 0,
+    num_ranks: int = 1,
 ) -> Generator[Batch, None, None]:
     """Yield the batches of an epoch from number `first` on.
 
@@ -126,6 +133,8 @@ def iter_batches(
         workers: threads that load clips.
         first: number of the first batch to yield.
         pin_memory: put clips into page-locked memory, for copies to a GPU beside its work.
+        rank: of this process, where several train together.
+        num_ranks: how many do; each gets its part of every batch, of `num_ranks` clips one.
     """
 
     def load(draw: tuple[int, int]) -> LabelledClip | VideoError:
@@ -136,11 +145,13 @@ def iter_batches(
             return error
 
     def collated() -> Generator[Batch, None, None]:
-        remaining = _number_repeats(order)[first * batch_size :]
-        with closing(map_ahead(load, remaining, workers, ahead=2 * batch_size)) as loaded:
-            for start in range(0, len(remaining), batch_size):
-                results = [next(loaded) for _ in remaining[start : start + batch_size]]
-                yield _collate(results, dataset.take_notices(), pin_memory)
+        draws = _number_repeats(order)
+        starts = range(first * batch_size, len(draws), batch_size)
+        parts = [draws[start : start + batch_size][rank::num_ranks] for start in starts]
+        ahead = 2 * -(-batch_size // num_ranks)
+        with closing(map_ahead(load, chain.from_iterable(parts), workers, ahead)) as loaded:
+            for part in parts:
+                yield _collate([next(loaded) for _ in part], dataset.take_notices(), pin_memory)
 
     with closing(collated()) as batches, ThreadPoolExecutor(1, thread_name_prefix="vidcli-collate") as thread:
         ready = thread.submit(next, batches, None)

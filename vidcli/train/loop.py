@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -31,16 +32,17 @@ from vidcli.data.loader import Batch, balanced_order, epoch_order, iter_batches,
 from vidcli.data.manifest import VideoItem, class_names_of, fingerprint, manifest_text
 from vidcli.data.splits import of_split
 from vidcli.environment import describe_environment
-from vidcli.errors import CheckpointError, DataError, TrainError
+from vidcli.errors import CheckpointError, DataError, PeerError, TrainError, VideoError
 from vidcli.evaluate import Evaluation, evaluate
 from vidcli.models import build_model
 from vidcli.predict import Prediction, Predictor
 from vidcli.train.advice import iter_advice
+from vidcli.train.distributed import ALONE, Group, is_peer_failure, synchronise_norms
 from vidcli.train.events import EpochDone, EpochRow, Event, Notice, StepDone
 from vidcli.train.pace import Pace, waiting_notice
 from vidcli.train.record import RunRecord
 from vidcli.train.schedule import learning_rate, step_seed
-from vidcli.train.update import Updater
+from vidcli.train.update import Share, Updater
 from vidcli.transforms import sided_class_names
 
 
@@ -72,6 +74,7 @@ class Trainer:
         run: Path,
         device: torch.device,
         on_event: Callable[[Event], None],
+        group: Group = ALONE,
     ) -> None:
         """Build the model; nothing is written before `describe` or `train`.
 
@@ -82,7 +85,9 @@ class Trainer:
             run: an existing, writable folder.
             device: where to compute.
             on_event: told what happens, while it happens.
+            group: the processes that train together; each has a trainer, the main one's writes.
         """
+        self._group = group
         self.config, self._settings, self._run, self._device = config, config.train, run, device
         self._on_event, self._source = on_event, source
         self.class_names = class_names_of(of_split(items, "train"))
@@ -92,12 +97,13 @@ class Trainer:
         )
         torch.manual_seed(self._settings.seed)
         self.model = build_model(config.model, len(self.class_names)).to(device)
+        unsynchronised = synchronise_norms(self.model, group, device)
         self._num_steps = math.ceil(len(self._dataset) / self._settings.batch_size)
         self._labels = [self._dataset.label(index) for index in range(len(self._dataset))]
         class_counts = [self._labels.count(label) for label in range(len(self.class_names))]
-        self._update = Updater(self.model, config, class_counts, self._num_steps, device)
+        self._update = Updater(self.model, config, class_counts, self._num_steps, device, group)
         self._predictor = Predictor(self._update.evaluated_model, config, self.class_names, device, source)
-        self._fingerprint = fingerprint(item for item in items if item.split != "test")
+        self._fingerprint = self._agree_on_data(items)
         self._epoch, self._step, self._totals = 0, 0, _Totals()
         self._rows: list[EpochRow] = []
         self._best: tuple[float, float] | None = None
@@ -106,9 +112,20 @@ class Trainer:
         self._failed_videos: set[str] = set()
         self._saved_at = time.monotonic()
         self._interrupted = self._told_of_waiting = False
-        self._record = RunRecord(run, self._settings.plots, on_event)
+        self._record = RunRecord(run, self._settings.plots and group.is_main, on_event)
+        if unsynchronised is not None:
+            self._on_event(Notice(unsynchronised))
         for text in iter_advice(config, self.model, self._update.freezing, bool(self._val_items)):
             self._on_event(Notice(text))
+
+    def _agree_on_data(self, items: Sequence[VideoItem]) -> str:
+        own = fingerprint(item for item in items if item.split != "test")
+        if len(set(self._group.gather(own))) > 1:
+            raise DataError(
+                "the machines of this run hold different videos under the same paths; give all of them the "
+                "same data"
+            )
+        return own
 
     def describe(self, items: Sequence[VideoItem]) -> None:
         """Write settings, splits and environment of a new run; one that goes on has them."""
@@ -124,7 +141,7 @@ class Trainer:
             CheckpointError: there is none, or it is of another model or data set.
         """
         path = self._run / files.RESUME_FILE
-        state = files.load_resume(path)
+        state = self._group.from_main(lambda: files.load_resume(path))
         try:
             if state["fingerprint"] != self._fingerprint:
                 raise CheckpointError(
@@ -151,9 +168,10 @@ class Trainer:
         """
         if self._is_over():
             return self._rows
-        files.remove_leftovers(self._run)
-        ended = self._rows[-1] if self._rows and self._step == 0 else None
-        self._record.open(self._position, ended)
+        if self._group.is_main:
+            files.remove_leftovers(self._run)
+            ended = self._rows[-1] if self._rows and self._step == 0 else None
+            self._record.open(self._position, ended)
         try:
             with self._deferred_interrupt():
                 while not self._is_over():
@@ -161,6 +179,10 @@ class Trainer:
                     self._finish_epoch()
         except CheckpointError as error:
             raise CheckpointError(f"{error}{self._way_on()}") from error
+        except RuntimeError as error:
+            if self._group.size > 1 and is_peer_failure(error):
+                raise PeerError from error
+            raise
         finally:
             self._record.close()
         return self._rows
@@ -185,14 +207,18 @@ class Trainer:
             num_workers(self.config.data.workers),
             first=self._step,
             pin_memory=self._device.type == "cuda",
+            rank=self._group.rank,
+            num_ranks=self._group.size,
         )
         with closing(batches):
-            for batch in batches:
-                self._report_failures(batch)
-                if batch.indices:
-                    self._train_step(batch)
+            for loaded in batches:
+                for text in loaded.notices:
+                    self._on_event(Notice(text))
+                batch, share = self._share_of_step(loaded)
+                if share.num_clips:
+                    self._train_step(batch, share)
                 self._step += 1
-                pace.add(len(batch.indices), batch.seconds_waited)
+                pace.add(share.num_clips, loaded.seconds_waited)
                 self._on_event(
                     StepDone(
                         self._epoch + 1,
@@ -215,28 +241,57 @@ class Trainer:
             return balanced_order(self._labels, self._settings.seed, self._epoch)
         return epoch_order(len(self._dataset), self._settings.seed, self._epoch)
 
-    def _train_step(self, batch: Batch) -> None:
-        if self._position == 0:
+    def _share_of_step(self, batch: Batch) -> tuple[Batch, Share]:
+        """Return what of a step's batch this process computes, of which it has loaded `batch`."""
+        rows = self._group.gather_numbers(len(batch.indices), len(batch.failures))
+        counts = [int(row[0]) for row in rows]
+        if any(row[1] for row in rows):
+            self._report_failures(
+                [failure for part in self._group.gather(batch.failures) for failure in part]
+            )
+        num_clips, fewest = sum(counts), min(counts)
+        if fewest or not num_clips:
+            return batch, Share(num_clips, max(1, min(self._settings.accumulate, fewest)))
+        # Fewer clips than processes: all compute all of them, so that none is without.
+        end = (self._step + 1) * self._settings.batch_size
+        whole = next(
+            iter_batches(
+                self._dataset,
+                self._order()[:end],
+                self._epoch,
+                self._settings.batch_size,
+                workers=1,
+                first=self._step,
+            )
+        )
+        return whole, Share(num_clips, min(self._settings.accumulate, num_clips), self._group.size)
+
+    def _train_step(self, batch: Batch, share: Share) -> None:
+        if self._position == 0 and self._group.is_main:
             shown = [self.class_names[label] for label in batch.labels_B.tolist()]
             self._record.draw_samples(batch.clips_BTCHW, shown)
-        torch.manual_seed(step_seed(self._settings.seed, self._position))  # dropout and its kin
-        result = self._update(batch.clips_BTCHW, batch.labels_B, self._position)
+        # For dropout and its kin.
+        torch.manual_seed(step_seed(self._settings.seed, self._position, self._group.rank))
+        result = self._update(batch.clips_BTCHW, batch.labels_B, self._position, share)
         if not math.isfinite(result.loss):
-            names = "\n".join(str(self._dataset.items[index].path) for index in batch.indices)
-            raise TrainError(
+            indices = dict.fromkeys(index for part in self._group.gather(batch.indices) for index in part)
+            names = "\n".join(str(self._dataset.items[index].path) for index in indices)
+            diverged = TrainError(
                 f"the loss became {result.loss} in epoch {self._epoch + 1}, step {self._step + 1}. Lower "
                 f"train.lr (now {self._settings.lr:g}) or set train.grad_clip; the videos of this batch:\n"
                 f"{names}"
             )
+            raise self._group.of_all(diverged)
         rate = learning_rate(self._settings, self._position, self._num_steps)
         self._record.add_step(self._position, result.loss, rate)
-        self._totals.loss += result.loss * len(batch.indices)
+        self._totals.loss += result.loss * share.num_clips
         self._totals.num_correct += result.num_correct
-        self._totals.num_clips += len(batch.indices)
+        self._totals.num_clips += share.num_clips
 
     def _finish_epoch(self) -> None:
+        self._update.end_epoch()
         row, scores = self._validate()
-        if not (self._run / files.RESUME_FILE).exists():
+        if self._group.is_main and not (self._run / files.RESUME_FILE).exists():
             self._save_resume()  # so that no kill leaves models that nothing can go on from
         # Ties in accuracy go to the smaller loss. Without validation the last epoch is the best.
         score = (
@@ -249,6 +304,13 @@ class Trainer:
         self._stale_epochs = 0 if best else self._stale_epochs + 1
         self._rows.append(row)
         self._epoch, self._step, self._totals = self._epoch + 1, 0, _Totals()
+        if self._group.is_main:
+            self._write_epoch(row, scores, best)
+        self._on_event(EpochDone(row, best))
+        if any(self._group.any(self._interrupted)):
+            self._stop()
+
+    def _write_epoch(self, row: EpochRow, scores: Evaluation | None, best: bool) -> None:
         self._save_model(files.LAST_FILE, row)
         if best:
             self._save_model(files.MODEL_FILE, row)
@@ -260,28 +322,23 @@ class Trainer:
         if self._is_over():
             self._record.draw_curves()
         self._save_resume()
-        self._on_event(EpochDone(row, best))
-        self._stop_if_interrupted()
 
     def _validate(self) -> tuple[EpochRow, Evaluation | None]:
         """Return the row of the epoch, and what validation said where there is a val split."""
         scores = None
         val_loss = val_top1 = val_balanced = None
         if self._val_items:
-            predictions = []
-            with closing(self._predictor.predict_many(self._val_items)) as predicted:
-                for prediction in predicted:
-                    predictions.append(prediction)
-                    self._save_if_due()
+            predictions = self._predict_val()
             scores = evaluate(predictions, [item.label for item in self._val_items], self.class_names)
             val_loss, val_top1, val_balanced = scores.loss, scores.top1, scores.balanced_accuracy
             if val_loss is None or not math.isfinite(val_loss):
                 reason = next((p.error for p in predictions if p.error is not None), f"loss {val_loss}")
-                raise TrainError(
+                unscored = TrainError(
                     f"not one validation video could be scored in epoch {self._epoch + 1} ({reason}); no "
                     f"model of this epoch is saved. If training diverged, lower train.lr (now "
                     f"{self._settings.lr:g}) or set train.grad_clip"
                 )
+                raise self._group.of_all(unscored)
             self._calibration = self._calibrate(predictions)
         last_step = (self._epoch + 1) * self._num_steps - 1
         row = EpochRow(
@@ -295,6 +352,16 @@ class Trainer:
         )
         return row, scores
 
+    def _predict_val(self) -> list[Prediction]:
+        predictions: list[Prediction] = []
+        own = self._group.share(self._val_items)
+        with closing(self._predictor.predict_many(own)) as predicted:
+            # All processes go round equally often, for they agree on saving after each.
+            for _ in range(-(-len(self._val_items) // self._group.size)):
+                predictions += islice(predicted, 1)
+                self._save_if_due()
+        return self._group.gather_shares(predictions)
+
     def _calibrate(self, predictions: Sequence[Prediction]) -> Calibration:
         label_of = {name: label for label, name in enumerate(self.class_names)}
         scored = [
@@ -304,20 +371,20 @@ class Trainer:
         ]
         return fit_temperature([logits_VK for logits_VK, _ in scored], [label for _, label in scored])
 
-    def _report_failures(self, batch: Batch) -> None:
-        for text in batch.notices:
-            self._on_event(Notice(text))
-        for failure in batch.failures:
+    def _report_failures(self, failures: Sequence[VideoError]) -> None:
+        for failure in failures:
             if failure.path not in self._failed_videos:
                 self._failed_videos.add(failure.path)
                 self._on_event(Notice(f"left out of this epoch: {failure}"))
         if len(self._failed_videos) > self.config.data.max_unusable * len(self._dataset):
-            self._save_resume()
-            raise DataError(
+            if self._group.is_main:
+                self._save_resume()
+            too_many = DataError(
                 f"{len(self._failed_videos)} of {len(self._dataset)} training videos can no longer be "
                 f"decoded, more than data.max_unusable={self.config.data.max_unusable:g} allows: "
                 + ", ".join(sorted(self._failed_videos)[:10])
             )
+            raise self._group.of_all(too_many)
 
     def _decide_flip(self) -> bool:
         if self.config.augment.flip != "auto":
@@ -364,9 +431,12 @@ class Trainer:
         files.save_checkpoint(self._run / name, saved)
 
     def _save_if_due(self) -> None:
-        if self._interrupted or time.monotonic() - self._saved_at > 60 * self._settings.checkpoint_minutes:
+        is_due = time.monotonic() - self._saved_at > 60 * self._settings.checkpoint_minutes
+        interrupted, is_due = self._group.any(self._interrupted, is_due and self._group.is_main)
+        if (interrupted or is_due) and self._group.is_main:
             self._save_resume()
-        self._stop_if_interrupted()
+        if interrupted:
+            self._stop()
 
     def _save_resume(self) -> None:
         self._record.flush()
@@ -384,10 +454,9 @@ class Trainer:
         files.save_resume(self._run / files.RESUME_FILE, state)
         self._saved_at = time.monotonic()
 
-    def _stop_if_interrupted(self) -> None:
-        if self._interrupted:
-            self._on_event(Notice(f"interrupted; go on with `vidcli train --resume {self._run}`"))
-            raise KeyboardInterrupt
+    def _stop(self) -> None:
+        self._on_event(Notice(f"interrupted; go on with `vidcli train --resume {self._run}`"))
+        raise KeyboardInterrupt
 
     @contextmanager
     def _deferred_interrupt(self) -> Iterator[None]:

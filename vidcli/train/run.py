@@ -15,8 +15,9 @@ from vidcli.config import Config, load_config
 from vidcli.data.check import check_videos, failures_csv
 from vidcli.data.manifest import SPLITS, VideoItem, class_names_of, load_items, read_data
 from vidcli.data.splits import assign_splits, of_split
-from vidcli.errors import CheckpointError, DataError, VideoError
+from vidcli.errors import CheckpointError, ConfigError, DataError, VideoError
 from vidcli.models import build_model, network_names, settle_clip
+from vidcli.train.distributed import ALONE, Group, may_restart, num_restarts
 from vidcli.train.events import CheckProgress, EpochRow, Event, Notice
 from vidcli.train.loop import Trainer
 
@@ -33,42 +34,62 @@ class RunPlan:
 
 
 def start_run(
-    config: Config, data: Path, out: Path | None, device: torch.device, on_event: Callable[[Event], None]
+    config: Config,
+    data: Path,
+    out: Path | None,
+    device: torch.device,
+    on_event: Callable[[Event], None],
+    group: Group = ALONE,
 ) -> tuple[Path, list[EpochRow]]:
     """Train a new model on a data folder or manifest; return its run directory and epochs.
+
+    Processes that torchrun started again go on with the run in `out`, if it saved a state.
 
     Raises:
         DataError: the data cannot be trained on.
         CheckpointError: the run directory exists already or cannot be written.
+        ConfigError: torchrun may start the processes again, and they would not find their run.
     """
+    if out is None and may_restart():
+        raise ConfigError("--max-restarts needs --out RUN: processes that start again go on with that run")
+    if out is not None and num_restarts():
+        state = out / files.RESUME_FILE
+        if group.from_main(state.is_file):
+            on_event(Notice(f"started again by torchrun: going on with {out}"))
+            return resume_run(out, device, on_event, group)
     config = settle_clip(config)
-    run = _create_run(out, config)
+    run, items = group.from_main(lambda: _begin(config, data, out, on_event))
     try:
-        items = plan_items(config, data, on_event)
-        # A model that cannot be built is refused before all videos are read, which may take long.
-        build_model(config.model, len(class_names_of(items)))
-        kept, failures, trainer = _build_trainer(config, items, run, device, on_event)
-        trainer.describe(kept)
-        if failures:
-            files.write_text(run / files.UNUSABLE_FILE, failures_csv(failures))
+        # A model that cannot be built is refused before all videos are read, which may take long. One
+        # process a machine downloads what there is to download.
+        group.first_on_each_machine(lambda: build_model(config.model, len(class_names_of(items))))
+        kept, failures, trainer = _build_trainer(config, items, run, device, on_event, group)
+        if group.is_main:
+            trainer.describe(kept)
+            if failures:
+                files.write_text(run / files.UNUSABLE_FILE, failures_csv(failures))
     except BaseException:
-        _remove_if_empty(run)
+        if group.is_main:
+            _remove_if_empty(run)
         raise
     return run, trainer.train()
 
 
 def resume_run(
-    run: Path, device: torch.device, on_event: Callable[[Event], None]
+    run: Path, device: torch.device, on_event: Callable[[Event], None], group: Group = ALONE
 ) -> tuple[Path, list[EpochRow]]:
     """Go on with a run where its last saved state is; a finished run returns at once.
+
+    The run directory is read by the main process alone.
 
     Raises:
         CheckpointError: the directory is no run, or its state is damaged.
         DataError: its videos are gone.
     """
-    config = _config_of_run(run)
-    items = load_items(run / files.SPLITS_FILE, missing_ok=True)
-    _, _, trainer = _build_trainer(config, items, run, device, on_event)
+    config, items = group.from_main(
+        lambda: (_config_of_run(run), load_items(run / files.SPLITS_FILE, missing_ok=True))
+    )
+    _, _, trainer = _build_trainer(config, items, run, device, on_event, group)
     trainer.restore()
     return run, trainer.train()
 
@@ -115,6 +136,18 @@ def plan_run(config: Config, data: Path, on_event: Callable[[Event], None]) -> R
     )
 
 
+def _begin(
+    config: Config, data: Path, out: Path | None, on_event: Callable[[Event], None]
+) -> tuple[Path, list[VideoItem]]:
+    """Make the run directory and plan the videos."""
+    run = _create_run(out, config)
+    try:
+        return run, plan_items(config, data, on_event)
+    except BaseException:
+        _remove_if_empty(run)
+        raise
+
+
 def _config_of_run(run: Path) -> Config:
     for name in (files.RESUME_FILE, files.CONFIG_FILE):
         if not (run / name).is_file():
@@ -130,10 +163,17 @@ def _build_trainer(
     run: Path,
     device: torch.device,
     on_event: Callable[[Event], None],
+    group: Group,
 ) -> tuple[list[VideoItem], list[VideoError], Trainer]:
     """Decode the train and val videos once, leave out what cannot be, and build the trainer."""
     learnt = [item for item in items if item.split in ("train", "val")]
-    checked = check_videos(learnt, config, lambda done, total: on_event(CheckProgress(done, total)))
+    checked = check_videos(
+        learnt,
+        config,
+        lambda done, total: on_event(CheckProgress(done, total)),
+        group.share,
+        group.gather_shares,
+    )
     for text in checked.notices:
         on_event(Notice(text))
     for failure in checked.failures:
@@ -143,7 +183,8 @@ def _build_trainer(
     usable = set(checked.usable)
     kept = [item for item in items if item.split == "test" or item in usable]
     _require_two_classes(of_split(kept, "train"))
-    return kept, checked.failures, Trainer(config, kept, checked.source, run, device, on_event)
+    trainer = Trainer(config, kept, checked.source, run, device, on_event, group)
+    return kept, checked.failures, trainer
 
 
 def _require_two_classes(items: Sequence[VideoItem]) -> None:

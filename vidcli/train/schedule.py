@@ -52,13 +52,13 @@ def learning_rate(settings: TrainConfig, position: int, steps_per_epoch: int) ->
     return settings.lr * 0.5 * (1 + math.cos(math.pi * progress))
 
 
-def step_seed(seed: int, position: int) -> int:
+def step_seed(seed: int, position: int, rank: int = 0) -> int:
     """Return what torch's generator starts from in step `position`, counted over the whole run.
 
     A step thus draws the same whatever was drawn before it, and a run that goes on needs no
     generator's state.
     """
-    return int(np.random.SeedSequence([seed, position]).generate_state(1, np.uint64)[0] >> np.uint64(1))
+    return int(np.random.SeedSequence([seed, position, rank]).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
 def autocast_dtype(settings: TrainConfig, device: torch.device) -> torch.dtype | None:

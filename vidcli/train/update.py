@@ -9,19 +9,37 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from vidcli.config import Config
 from vidcli.models import VideoModel
 from vidcli.train.average import WeightAverage
 from vidcli.train.compiling import compiled
+from vidcli.train.distributed import ALONE, Group
 from vidcli.train.freezing import Freezing
 from vidcli.train.loss import ClipLoss
 from vidcli.train.schedule import autocast_dtype, build_optimizer, learning_rate
+
+
+@dataclass(frozen=True)
+class Share:
+    """What of a step's batch this process computes.
+
+    Attributes:
+        num_clips: of the whole batch, over all processes.
+        num_parts: passes through the model, the same in all processes; each has one clip or more.
+        num_copies: how many processes compute these very clips.
+    """
+
+    num_clips: int
+    num_parts: int
+    num_copies: int = 1
 
 
 @dataclass(frozen=True)
@@ -42,6 +60,7 @@ class Updater:
         class_counts: Sequence[int],
         steps_per_epoch: int,
         device: torch.device,
+        group: Group = ALONE,
     ) -> None:
         """Build the optimizer.
 
@@ -51,6 +70,7 @@ class Updater:
             class_counts: training videos of each class, by label.
             steps_per_epoch: batches an epoch; the rate depends on it.
             device: where to compute.
+            group: the processes that compute a batch together.
         """
         settings = config.train
         self.model = model
@@ -64,7 +84,9 @@ class Updater:
         )
         self.freezing = Freezing(model.backbone, settings)
         self._average = WeightAverage(model, settings.ema) if settings.ema else None
-        self._forward: Callable[[Tensor], Tensor] = compiled(model) if settings.compile == "on" else model
+        self._group, self._learning = group, -1
+        self._parallel: nn.Module = model
+        self._forward: Callable[[Tensor], Tensor] = model
 
     @property
     def evaluated_model(self) -> VideoModel:
@@ -75,16 +97,33 @@ class Updater:
         """Put the model in training mode, what learns and what does not as in that epoch (from 0)."""
         self.model.train()
         self.freezing.apply(epoch)
+        learning = sum(parameter.requires_grad for parameter in self.model.parameters())
+        if learning != self._learning:  # stages only ever begin to learn, so the number tells which
+            self._learning = learning
+            self._parallel = self._group.parallel(self.model)
+            self._forward = compiled(self._parallel) if self._settings.compile == "on" else self._parallel
 
-    def __call__(self, clips_BTCHW: Tensor, labels_B: Tensor, position: int) -> StepResult:
+    def end_epoch(self) -> None:
+        """Give all processes the statistics of the main one, so that they evaluate the same model."""
+        self._group.copy_buffers(self.model)
+        if self._average is not None:
+            self._group.copy_buffers(self._average.model)
+
+    def __call__(
+        self, clips_BTCHW: Tensor, labels_B: Tensor, position: int, share: Share | None = None
+    ) -> StepResult:
         """Change the weights by one batch, which passes through the model in `accumulate` parts.
 
         A loss that is no number changes nothing; the caller decides what to do about it.
 
         Args:
-            clips_BTCHW: normalised clips, on any device.
+            clips_BTCHW: normalised clips, on any device; this process's part of the batch.
             labels_B: int64 labels, on any device.
             position: number of the step, counted over the whole run.
+            share: what of the batch these clips are; None for all of it.
+
+        Returns:
+            The result of the whole batch.
 
         Raises:
             TrainError: the model cannot be compiled.
@@ -93,17 +132,28 @@ class Updater:
         for group in self._optimizer.param_groups:
             group["lr"] = rate * group["lr_ratio"]
         self._optimizer.zero_grad(set_to_none=True)
-        result = StepResult(0.0, 0)
+        share = share or Share(len(labels_B), min(self._settings.accumulate, len(labels_B)))
+        # Of the mean over the whole batch; the weights of all clips of all processes sum to 1.
+        clip_weight = 1 / (share.num_clips * share.num_copies)
         parts = zip(
-            clips_BTCHW.chunk(self._settings.accumulate),
-            labels_B.chunk(self._settings.accumulate),
-            strict=True,
+            clips_BTCHW.tensor_split(share.num_parts), labels_B.tensor_split(share.num_parts), strict=True
         )
-        for part_BTCHW, part_B in parts:
-            part = self._accumulate(part_BTCHW, part_B, len(part_B) / len(labels_B))
-            result = StepResult(result.loss + part.loss, result.num_correct + part.num_correct)
-            if not math.isfinite(result.loss):
-                return result
+        result = StepResult(0.0, 0)
+        for number, (part_BTCHW, part_B) in enumerate(parts, start=1):
+            is_last = number == share.num_parts
+            # Gradients are exchanged once a step, with those of the last part.
+            parallel = self._parallel
+            waits = not is_last and isinstance(parallel, DistributedDataParallel)
+            with parallel.no_sync() if waits else nullcontext():  # type: ignore[operator]
+                loss, num_correct = self._compute(part_BTCHW, part_B)
+                loss = loss * (clip_weight * len(part_B))
+                result = StepResult(result.loss + float(loss.detach()), result.num_correct + num_correct)
+                if is_last:
+                    result = self._merge(result, share)
+                    if not math.isfinite(result.loss):
+                        return result
+                # Processes average their gradients; the sum is wanted.
+                self._scaler.scale(loss * self._group.size).backward()  # type: ignore[no-untyped-call]
         self._scaler.unscale_(self._optimizer)
         if self._settings.grad_clip:
             nn.utils.clip_grad_norm_(self.model.parameters(), self._settings.grad_clip)
@@ -113,18 +163,20 @@ class Updater:
             self._average.update(self.model, position)
         return result
 
-    def _accumulate(self, clips_BTCHW: Tensor, labels_B: Tensor, share: float) -> StepResult:
-        """Add the gradient of a part of the batch, `share` of it; none where the loss is no number."""
+    def _compute(self, clips_BTCHW: Tensor, labels_B: Tensor) -> tuple[Tensor, int]:
+        """Return the mean loss of clips, and how many of them were classified correctly."""
         labels_B = labels_B.to(self._device)
         with torch.autocast(
             self._device.type, dtype=self._autocast or torch.bfloat16, enabled=self._autocast is not None
         ):
             logits_BK = self._forward(clips_BTCHW.to(self._device))
-        loss = self._loss(logits_BK.float(), labels_B) * share
-        value = float(loss.detach())
-        if math.isfinite(value):
-            self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
-        return StepResult(value, int((logits_BK.detach().argmax(-1) == labels_B).sum()))
+        loss = self._loss(logits_BK.float(), labels_B)
+        return loss, int((logits_BK.detach().argmax(-1) == labels_B).sum())
+
+    def _merge(self, result: StepResult, share: Share) -> StepResult:
+        """Return the result of the whole batch from those of all processes."""
+        losses, counts = zip(*self._group.gather_numbers(result.loss, result.num_correct), strict=True)
+        return StepResult(sum(losses), int(sum(counts)) // share.num_copies)
 
     def state_dict(self) -> dict[str, Any]:
         """Return what goes on from here: weights, their average, and the optimizer's memory."""

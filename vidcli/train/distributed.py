@@ -1,0 +1,225 @@
+"""The processes of one run, as `torchrun` starts them; alone, a run is a group of one.
+
+Everything in a group happens at the same place in every process: whoever asks the others something
+waits until all have asked. The main process (rank 0) alone writes and prints.
+
+    rank        which process of all           local rank   which on its machine
+    share       of a batch, of the videos to check or to validate: every R-th, from the rank on
+
+Control goes over gloo on the CPU, gradients over NCCL where they are on a GPU.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import torch
+from torch import distributed, nn
+from torch.distributed.distributed_c10d import PrefixStore
+from torch.distributed.rendezvous import rendezvous
+from torch.nn.parallel import DistributedDataParallel
+
+from vidcli.errors import ConfigError, PeerError, VidcliError
+
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True)
+class Group:
+    """The processes of a run.
+
+    Attributes:
+        rank: of this process, from 0.
+        size: number of processes.
+        local_rank: of this process among those of its machine.
+        local_size: number of processes on this machine.
+    """
+
+    rank: int = 0
+    size: int = 1
+    local_rank: int = 0
+    local_size: int = 1
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process writes and prints."""
+        return self.rank == 0
+
+    def share(self, values: Sequence[Value]) -> Sequence[Value]:
+        """Return this process's part: the parts of all hold each value once."""
+        return values[self.rank :: self.size]
+
+    def gather(self, value: Value) -> list[Value]:
+        """Return the values of all processes, by rank."""
+        if self.size == 1:
+            return [value]
+        values: list[Any] = [None] * self.size
+        with _peers_ended():
+            distributed.all_gather_object(values, value)
+        return values
+
+    def gather_shares(self, values: Sequence[Value]) -> list[Value]:
+        """Undo `share`: return all values in their order."""
+        shares = self.gather(list(values))
+        merged = [share[row] for row in range(len(shares[0])) for share in shares if row < len(share)]
+        assert len(merged) == sum(len(share) for share in shares)
+        return merged
+
+    def gather_numbers(self, *numbers: float) -> list[list[float]]:
+        """Return a few numbers of all processes, by rank; faster than `gather`."""
+        if self.size == 1:
+            return [list(numbers)]
+        own = torch.tensor(numbers, dtype=torch.float64)
+        parts = [torch.empty_like(own) for _ in range(self.size)]
+        with _peers_ended():
+            distributed.all_gather(parts, own)
+        return [part.tolist() for part in parts]
+
+    def any(self, *flags: bool) -> list[bool]:
+        """Tell for each flag whether any process has raised it."""
+        rows = self.gather_numbers(*flags)
+        return [any(column) for column in zip(*rows, strict=True)]
+
+    def from_main(self, function: Callable[[], Value]) -> Value:
+        """Run a function in the main process and return its result in all.
+
+        Raises:
+            VidcliError: what the function raised, in the main process.
+            PeerError: in the others then.
+        """
+        if self.size == 1:
+            return function()
+        outcome: list[Any] = [None, None]
+        failure: VidcliError | None = None
+        if self.is_main:
+            try:
+                outcome[0] = function()
+            except VidcliError as error:
+                failure, outcome[1] = error, error.exit_code
+        with _peers_ended():
+            distributed.broadcast_object_list(outcome, src=0)
+        if failure is not None:
+            raise failure
+        if outcome[1] is not None:
+            raise PeerError(outcome[1])
+        result: Value = outcome[0]
+        return result
+
+    def of_all(self, error: VidcliError) -> VidcliError:
+        """Return what to raise for an error that all processes met: the main one alone tells it."""
+        return error if self.is_main else PeerError(error.exit_code)
+
+    def first_on_each_machine(self, function: Callable[[], Value]) -> Value:
+        """Run a function in one process of each machine, then in the others.
+
+        For what the first leaves on the machine's disk and the others only find.
+        """
+        results = [function()] if self.local_rank == 0 else []
+        self.gather(None)
+        return results[0] if results else function()
+
+    def parallel(self, model: nn.Module) -> nn.Module:
+        """Return a model whose gradients are averaged over all processes; alone, the model itself."""
+        if self.size == 1 or not any(parameter.requires_grad for parameter in model.parameters()):
+            return model
+        return DistributedDataParallel(model)
+
+    def copy_buffers(self, model: nn.Module) -> None:
+        """Give all processes the running statistics of the main one."""
+        if self.size > 1:
+            with _peers_ended():
+                for buffer in model.buffers():
+                    distributed.broadcast(buffer, src=0)
+
+
+ALONE = Group()
+"""The group of a run in one process."""
+
+
+def synchronise_norms(model: nn.Module, group: Group, device: torch.device) -> str | None:
+    """Let BatchNorm take its statistics from the batches of all processes, in place.
+
+    Returns:
+        What the user should know: torch can do so on CUDA only. None where there is nothing to say.
+    """
+    if group.size == 1 or not any(
+        isinstance(part, nn.modules.batchnorm._BatchNorm) for part in model.modules()
+    ):
+        return None
+    if device.type == "cuda":
+        nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
+        return None
+    return (
+        f"{group.size} processes on the CPU: each normalises its own part of a batch (torch synchronises "
+        "BatchNorm on CUDA only), so results differ a little from those of one process"
+    )
+
+
+@contextmanager
+def join_group(device: torch.device) -> Generator[Group, None, None]:
+    """Join the processes that `torchrun` started, until the body ends; otherwise be a group of one.
+
+    Args:
+        device: what this process computes on.
+
+    Raises:
+        ConfigError: the environment is not that of torchrun, or the device cannot be shared.
+    """
+    size = int(os.environ.get("WORLD_SIZE", "1"))
+    if size == 1:
+        yield ALONE
+        return
+    try:
+        group = Group(
+            int(os.environ["RANK"]), size, int(os.environ["LOCAL_RANK"]), int(os.environ["LOCAL_WORLD_SIZE"])
+        )
+    except KeyError as error:
+        raise ConfigError(
+            f"WORLD_SIZE={size} is set but {error} is not; start several processes with "
+            "`torchrun --nproc-per-node N -m vidcli train ...`"
+        ) from error
+    if device.type not in ("cpu", "cuda"):
+        raise ConfigError(f"--device {device.type}: several processes need cuda or cpu")
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
+    with _peers_ended():
+        store, _, _ = next(rendezvous("env://"))
+        # torchrun may keep its store when it starts processes again, and with it the addresses of
+        # those that are gone.
+        store = PrefixStore(f"vidcli/{size}/{num_restarts()}", store)
+        distributed.init_process_group(backend, store=store, rank=group.rank, world_size=size)
+    yield group
+    # Not after an error: the others may be gone, and saying goodbye would wait for them.
+    distributed.destroy_process_group()
+
+
+def num_restarts() -> int:
+    """Return how often torchrun has started these processes again."""
+    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
+
+
+def may_restart() -> bool:
+    """Tell whether torchrun would start these processes again if one failed."""
+    return int(os.environ.get("TORCHELASTIC_MAX_RESTARTS", "0")) > 0
+
+
+@contextmanager
+def _peers_ended() -> Generator[None, None, None]:
+    """Translate what torch raises where another process is gone: that one says why."""
+    try:
+        yield
+    except RuntimeError as error:
+        if is_peer_failure(error):
+            raise PeerError from error
+        raise
+
+
+def is_peer_failure(error: RuntimeError) -> bool:
+    """Tell whether torch raised this because another process is gone."""
+    text = str(error).lower()
+    return isinstance(error, distributed.DistError) or "gloo" in text or "nccl" in text
