@@ -193,6 +193,11 @@ class TrainConfig(Section):
         le=4096,
         description="Parts in which a batch goes through the model, where it does not fit in memory whole.",
     )
+    auto_batch: bool = Field(
+        False,
+        description="Where a batch does not fit in memory, pass it in parts that do, with the same result; "
+        "otherwise the run stops and names the size that fits.",
+    )
     optimizer: Literal["adamw", "sgd"] = Field("adamw", description="Update rule.")
     lr: float = Field(1e-3, gt=0, le=10, description="Highest learning rate, reached after the warm-up.")
     weight_decay: float = Field(0.05, ge=0, le=1, description="Decay of weights (not of biases and norms).")

@@ -12,6 +12,7 @@ Control goes over gloo on the CPU, gradients over NCCL where they are on a GPU.
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -193,6 +194,8 @@ def join_group(device: torch.device) -> Generator[Group, None, None]:
         # those that are gone.
         store = PrefixStore(f"vidcli/{size}/{num_restarts()}", store)
         distributed.init_process_group(backend, store=store, rank=group.rank, world_size=size)
+    # Of 1x1 convolutions in channels_last, whose strides are the same in any order.
+    warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
     yield group
     # Not after an error: the others may be gone, and saying goodbye would wait for them.
     distributed.destroy_process_group()

@@ -13,7 +13,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
@@ -39,10 +39,11 @@ from vidcli.predict import Prediction, Predictor
 from vidcli.train.advice import iter_advice
 from vidcli.train.distributed import ALONE, Group, is_peer_failure, synchronise_norms
 from vidcli.train.events import EpochDone, EpochRow, Event, Notice, StepDone
+from vidcli.train.memory import BatchParts
 from vidcli.train.pace import Pace, waiting_notice
 from vidcli.train.record import RunRecord
 from vidcli.train.schedule import learning_rate, step_seed
-from vidcli.train.update import Share, Updater
+from vidcli.train.update import BatchTooLarge, Share, StepResult, Updater
 from vidcli.transforms import sided_class_names
 
 
@@ -110,6 +111,7 @@ class Trainer:
         self._calibration = UNCALIBRATED
         self._stale_epochs = 0
         self._failed_videos: set[str] = set()
+        self._parts = BatchParts(self._update, self._settings, group, on_event)
         self._saved_at = time.monotonic()
         self._interrupted = self._told_of_waiting = False
         self._record = RunRecord(run, self._settings.plots and group.is_main, on_event)
@@ -155,6 +157,7 @@ class Trainer:
             self._best = tuple(state["best"]) if state["best"] is not None else None
             self._stale_epochs = state["stale_epochs"]
             self._failed_videos = set(state["failed_videos"])
+            self._parts.number = state["num_parts"]
         except (KeyError, TypeError, RuntimeError, ValueError) as error:
             raise CheckpointError(f"{path}: does not fit this run ({error})") from error
 
@@ -251,7 +254,7 @@ class Trainer:
             )
         num_clips, fewest = sum(counts), min(counts)
         if fewest or not num_clips:
-            return batch, Share(num_clips, max(1, min(self._settings.accumulate, fewest)))
+            return batch, Share(num_clips, max(1, min(self._parts.number, fewest)))
         # Fewer clips than processes: all compute all of them, so that none is without.
         end = (self._step + 1) * self._settings.batch_size
         whole = next(
@@ -264,15 +267,13 @@ class Trainer:
                 first=self._step,
             )
         )
-        return whole, Share(num_clips, min(self._settings.accumulate, num_clips), self._group.size)
+        return whole, Share(num_clips, min(self._parts.number, num_clips), self._group.size)
 
     def _train_step(self, batch: Batch, share: Share) -> None:
         if self._position == 0 and self._group.is_main:
             shown = [self.class_names[label] for label in batch.labels_B.tolist()]
             self._record.draw_samples(batch.clips_BTCHW, shown)
-        # For dropout and its kin.
-        torch.manual_seed(step_seed(self._settings.seed, self._position, self._group.rank))
-        result = self._update(batch.clips_BTCHW, batch.labels_B, self._position, share)
+        result = self._update_weights(batch, share)
         if not math.isfinite(result.loss):
             indices = dict.fromkeys(index for part in self._group.gather(batch.indices) for index in part)
             names = "\n".join(str(self._dataset.items[index].path) for index in indices)
@@ -287,6 +288,15 @@ class Trainer:
         self._totals.loss += result.loss * share.num_clips
         self._totals.num_correct += result.num_correct
         self._totals.num_clips += share.num_clips
+
+    def _update_weights(self, batch: Batch, share: Share) -> StepResult:
+        share = self._parts.agree(batch, share)
+        while True:
+            # For dropout and its kin.
+            torch.manual_seed(step_seed(self._settings.seed, self._position, self._group.rank))
+            with suppress(BatchTooLarge):
+                return self._update(batch.clips_BTCHW, batch.labels_B, self._position, share)
+            share = self._parts.cut(batch, share)
 
     def _finish_epoch(self) -> None:
         self._update.end_epoch()
@@ -450,6 +460,7 @@ class Trainer:
             "best": list(self._best) if self._best is not None else None,
             "stale_epochs": self._stale_epochs,
             "failed_videos": sorted(self._failed_videos),
+            "num_parts": self._parts.number,
         }
         files.save_resume(self._run / files.RESUME_FILE, state)
         self._saved_at = time.monotonic()

@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
 
 from vidcli.config import Config
@@ -25,6 +26,10 @@ from vidcli.train.distributed import ALONE, Group
 from vidcli.train.freezing import Freezing
 from vidcli.train.loss import ClipLoss
 from vidcli.train.schedule import autocast_dtype, build_optimizer, learning_rate
+
+
+class BatchTooLarge(Exception):
+    """A part of a batch did not fit in memory; weights and optimizer are as they were."""
 
 
 @dataclass(frozen=True)
@@ -127,12 +132,58 @@ class Updater:
 
         Raises:
             TrainError: the model cannot be compiled.
+            BatchTooLarge: a part does not fit in memory; nothing has changed.
         """
         rate = learning_rate(self._settings, position, self._steps_per_epoch)
         for group in self._optimizer.param_groups:
             group["lr"] = rate * group["lr_ratio"]
-        self._optimizer.zero_grad(set_to_none=True)
         share = share or Share(len(labels_B), min(self._settings.accumulate, len(labels_B)))
+        statistics = [buffer.clone() for buffer in self.model.buffers()]
+        result: StepResult | None = None
+        try:
+            result = self._find_gradients(clips_BTCHW, labels_B, share)
+        except RuntimeError as error:
+            if not _is_out_of_memory(error):
+                raise
+        if result is None:  # past the handler, whose error holds on to the memory
+            self._optimizer.zero_grad(set_to_none=True)
+            for buffer, before in zip(self.model.buffers(), statistics, strict=True):
+                buffer.copy_(before)
+            if self._device.type == "cuda":
+                torch.cuda.empty_cache()
+            raise BatchTooLarge
+        if not math.isfinite(result.loss):
+            return result
+        self._scaler.unscale_(self._optimizer)
+        if self._settings.grad_clip:
+            nn.utils.clip_grad_norm_(self.model.parameters(), self._settings.grad_clip)
+        self._scaler.step(self._optimizer)
+        self._scaler.update()
+        if self._average is not None:
+            self._average.update(self.model, position)
+        return result
+
+    def fits(self, clips_BTCHW: Tensor, labels_B: Tensor) -> bool:
+        """Tell whether these clips fit in memory at once; changes nothing, and asks no other process."""
+        norms = [part for part in self.model.modules() if isinstance(part, _BatchNorm) and part.training]
+        for norm in norms:
+            norm.eval()
+        try:
+            loss, _ = self._compute(clips_BTCHW, labels_B, self.model)
+            self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        except RuntimeError as error:
+            if not _is_out_of_memory(error):
+                raise
+            return False
+        finally:
+            self._optimizer.zero_grad(set_to_none=True)
+            for norm in norms:
+                norm.train()
+        return True
+
+    def _find_gradients(self, clips_BTCHW: Tensor, labels_B: Tensor, share: Share) -> StepResult:
+        """Compute the gradients of the whole batch; none that count where its loss is no number."""
+        self._optimizer.zero_grad(set_to_none=True)
         # Of the mean over the whole batch; the weights of all clips of all processes sum to 1.
         clip_weight = 1 / (share.num_clips * share.num_copies)
         parts = zip(
@@ -145,7 +196,7 @@ class Updater:
             parallel = self._parallel
             waits = not is_last and isinstance(parallel, DistributedDataParallel)
             with parallel.no_sync() if waits else nullcontext():  # type: ignore[operator]
-                loss, num_correct = self._compute(part_BTCHW, part_B)
+                loss, num_correct = self._compute(part_BTCHW, part_B, self._forward)
                 loss = loss * (clip_weight * len(part_B))
                 result = StepResult(result.loss + float(loss.detach()), result.num_correct + num_correct)
                 if is_last:
@@ -154,22 +205,17 @@ class Updater:
                         return result
                 # Processes average their gradients; the sum is wanted.
                 self._scaler.scale(loss * self._group.size).backward()  # type: ignore[no-untyped-call]
-        self._scaler.unscale_(self._optimizer)
-        if self._settings.grad_clip:
-            nn.utils.clip_grad_norm_(self.model.parameters(), self._settings.grad_clip)
-        self._scaler.step(self._optimizer)
-        self._scaler.update()
-        if self._average is not None:
-            self._average.update(self.model, position)
         return result
 
-    def _compute(self, clips_BTCHW: Tensor, labels_B: Tensor) -> tuple[Tensor, int]:
+    def _compute(
+        self, clips_BTCHW: Tensor, labels_B: Tensor, forward: Callable[[Tensor], Tensor]
+    ) -> tuple[Tensor, int]:
         """Return the mean loss of clips, and how many of them were classified correctly."""
         labels_B = labels_B.to(self._device)
         with torch.autocast(
             self._device.type, dtype=self._autocast or torch.bfloat16, enabled=self._autocast is not None
         ):
-            logits_BK = self._forward(clips_BTCHW.to(self._device))
+            logits_BK = forward(clips_BTCHW.to(self._device))
         loss = self._loss(logits_BK.float(), labels_B)
         return loss, int((logits_BK.detach().argmax(-1) == labels_B).sum())
 
@@ -200,3 +246,13 @@ class Updater:
         if self._average is not None:
             self._average.model.load_state_dict(state["average"])
         self._scaler.load_state_dict(state["scaler"])
+
+
+def _is_out_of_memory(error: RuntimeError) -> bool:
+    """Tell whether torch raised this for want of memory; CUDA alone has a class of its own for it."""
+    text = str(error)
+    return (
+        isinstance(error, torch.OutOfMemoryError)
+        or "MPS backend out of memory" in text
+        or "can't allocate memory" in text
+    )
