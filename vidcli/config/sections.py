@@ -126,6 +126,9 @@ class DataConfig(Section):
         description="keyframes takes the nearest earlier keyframe, for hours of video; fast leaves out "
         "the codec's deblocking; both give up exact frames.",
     )
+    hwaccel: Annotated[Literal["off", "cuda"], BeforeValidator(_parse_word)] = Field(
+        "off", description="cuda decodes on an NVIDIA GPU; where none can, on the CPU, with a warning."
+    )
     max_pixels: int = Field(
         8192 * 8192, ge=256, description="Pixels of a coded frame above which a video is refused."
     )

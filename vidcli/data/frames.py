@@ -7,6 +7,7 @@ from vidcli.data.cache import FrameCache
 from vidcli.data.manifest import VideoItem
 from vidcli.transforms import ClipTransform
 from vidcli.video import (
+    CONVERSION,
     DecodedFrames,
     DecodeLimits,
     Frames,
@@ -33,6 +34,7 @@ class FrameSource:
         self.cache = cache
         self._size = ClipTransform(config.clip).decode_size
         self._mode = config.data.decode
+        self._hwaccel = config.data.hwaccel
         self._limits = DecodeLimits(
             pixels=config.data.max_pixels,
             frames=config.data.max_frames or None,
@@ -69,6 +71,7 @@ class FrameSource:
             item.end_seconds,
             mode=self._mode,
             limits=self._limits,
+            hwaccel=self._hwaccel,
         )
 
 
@@ -84,4 +87,5 @@ def decoding_settings(config: Config) -> list[object]:
     """
     clip, data = config.clip.model_dump(mode="json", exclude=_WITHOUT_EFFECT), config.data
     versions = sorted(library_versions().items())
-    return [sorted(clip.items()), data.decode, data.max_pixels, data.max_frames, versions]
+    made = [data.decode, data.hwaccel, CONVERSION]
+    return [sorted(clip.items()), *made, data.max_pixels, data.max_frames, versions]

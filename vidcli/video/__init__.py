@@ -9,25 +9,29 @@ Frames are uint8 (N, H, W, 3), RGB, upright. Times are seconds from the first fr
     planned     jump, leave out, decode, stop
     sequential  decode from the first frame on
     decode      the wanted frames, exact either way
+    hardware    on a device, where there is one
     convert     to RGB, scaled, upright, in place
     encode      frames to a file
     limits      pixels, frames, seconds; a watch on calls that hang
 """
 
 from vidcli.video.container import VIDEO_SUFFIXES
-from vidcli.video.convert import Frames, SizeRule
+from vidcli.video.convert import CONVERSION, Frames, SizeRule
 from vidcli.video.decode import DecodedFrames, DecodeMode, Plan, decode_frames
 from vidcli.video.encode import encode_video, library_versions, repeat_video
+from vidcli.video.hardware import HardwareName
 from vidcli.video.limits import MAX_PIXELS, DecodeLimits
 from vidcli.video.probe import VideoInfo, probe
 
 __all__ = [
+    "CONVERSION",
     "MAX_PIXELS",
     "VIDEO_SUFFIXES",
     "DecodeLimits",
     "DecodeMode",
     "DecodedFrames",
     "Frames",
+    "HardwareName",
     "Plan",
     "SizeRule",
     "VideoInfo",

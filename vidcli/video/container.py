@@ -15,6 +15,7 @@ from contextlib import contextmanager
 import av
 import av.container
 import av.error
+from av.codec.hwaccel import HWAccel
 
 from vidcli.errors import VideoError
 from vidcli.video.limits import Budget
@@ -56,6 +57,7 @@ def open_video(
     num_threads: int = 1,
     lean: bool = False,
     is_fast: bool = False,
+    hardware: HWAccel | None = None,
 ) -> Iterator[tuple[av.container.InputContainer, av.VideoStream]]:
     """Open a local file and yield its container and first video stream.
 
@@ -66,6 +68,7 @@ def open_video(
         lean: leave out what only a trial decode can tell of an MP4 or Matroska file (the pixel
             format, and an aspect ratio or reordering depth that its header omits).
         is_fast: decode without the loop filter, not exactly.
+        hardware: the device that decodes; None is the CPU.
 
     Raises:
         VideoError: no such file, not a video, or beyond a limit.
@@ -92,8 +95,8 @@ def open_video(
         # PyAV's own timeouts are not used: they take the interpreter lock at every read, and
         # raise when the clocks of two processor cores disagree.
         # The explicit protocol keeps names such as "concat:a|b.mp4" what they are: names.
-        container = av.open(f"file:{os.path.abspath(path)}", mode="r", options=options)
-    except FOREIGN_ERRORS as error:
+        container = av.open(f"file:{os.path.abspath(path)}", mode="r", options=options, hwaccel=hardware)
+    except (*FOREIGN_ERRORS, RuntimeError) as error:  # RuntimeError: the device cannot decode this
         budget.check_time()
         raise VideoError(path, f"is not a video that can be opened ({reason(error)})") from error
     with container:

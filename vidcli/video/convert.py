@@ -16,6 +16,9 @@ Frames: TypeAlias = npt.NDArray[np.uint8]
 SizeRule: TypeAlias = Callable[[int, int], tuple[int, int]]
 """Given the upright height and width with square pixels, the height and width to decode to."""
 
+CONVERSION = 2
+"""Counts the changes to what is made of a frame; frames kept on disk under another are not used."""
+
 # Scaling to RGB in one pass takes a slow path of swscale: scaling first, to the same resolution of
 # colours that it would use, and converting then what is small takes a third to two thirds of its time.
 _SCALED_FIRST = frozenset(("yuv420p", "yuvj420p", "yuv420p10le", "nv12", "p010le"))

@@ -6,6 +6,7 @@ import math
 import os
 import threading
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Literal, TypeAlias, get_args
 
@@ -13,11 +14,13 @@ import av
 import av.container
 import numpy as np
 import numpy.typing as npt
+from av.codec.hwaccel import HWAccel
 
 from vidcli.errors import VideoError
 from vidcli.sampling import TIMESTAMP_TOLERANCE_SECONDS, Seconds
 from vidcli.video.container import can_be_lean, open_video, set_threads
 from vidcli.video.convert import Converter, Frames, SizeRule
+from vidcli.video.hardware import HardwareName, find_hardware, warn_of_cpu
 from vidcli.video.limits import Budget, DecodeLimits, watched
 from vidcli.video.lookahead import Distrusted, NotPlannable
 from vidcli.video.marks import marks_for
@@ -54,6 +57,7 @@ def decode_frames(
     mode: DecodeMode = "exact",
     num_threads: int = 1,
     limits: DecodeLimits | None = None,
+    hwaccel: HardwareName = "off",
 ) -> DecodedFrames:
     """Decode the frames that are shown at the moments of `plan`, in its order.
 
@@ -71,6 +75,8 @@ def decode_frames(
         num_threads: cores to use for this one file. Its groups of pictures are decoded side by
             side; a file that is one group is decoded with FFmpeg's frame threads.
         limits: what the file may cost; None is `DecodeLimits()`.
+        hwaccel: `cuda` decodes on an NVIDIA GPU; without one, and a file that it cannot decode, on
+            the CPU, with a warning. That its frames equal the CPU's is not checked.
 
     Returns:
         One frame a wanted moment, flattened; frames and times count from the span's start.
@@ -83,10 +89,26 @@ def decode_frames(
         raise ValueError(f"mode must be one of {get_args(DecodeMode)}, not {mode!r}")
     if num_threads < 1:
         raise ValueError("num_threads must be at least 1")
-    budget = Budget(path, limits or DecodeLimits())
-    request = _Request(budget, plan, size, start_seconds, end_seconds, mode)
-    with watched(budget):
-        if plan is None or mode == "sequential":
+    if hwaccel not in get_args(HardwareName):
+        raise ValueError(f"hwaccel must be one of {get_args(HardwareName)}, not {hwaccel!r}")
+    limits = limits or DecodeLimits()
+    request = _Request(Budget(path, limits), plan, size, start_seconds, end_seconds, mode)
+    request.hardware = find_hardware(hwaccel)
+    if request.hardware is None:
+        return _decode(request, num_threads)
+    try:
+        return _decode(request, num_threads)
+    except VideoError as error:
+        # The CPU has the last word on what is wrong with a file.
+        request.budget, request.hardware = Budget(path, limits), None
+        decoded = _decode(request, num_threads)
+        warn_of_cpu(error, hwaccel)
+        return decoded
+
+
+def _decode(request: _Request, num_threads: int) -> DecodedFrames:
+    with watched(request.budget):
+        if not request.is_plannable:
             return _decode_sequential(request, num_threads)
         try:
             return _decode_planned(request, num_threads, is_trusting=True)
@@ -113,6 +135,8 @@ class _Request:
         mode: DecodeMode,
     ) -> None:
         self.budget = budget
+        self.hardware: HWAccel | None = None
+        self.is_plannable = plan is not None and mode != "sequential"
         self.is_fast = mode == "fast"
         self.only_keyframes = mode == "keyframes"
         self.size = size
@@ -121,6 +145,14 @@ class _Request:
         self._end_seconds = end_seconds
         self.has_end = end_seconds is not None
         self._wanted: Seconds | None = None
+
+    def open(
+        self, num_threads: int = 1, lean: bool = False
+    ) -> AbstractContextManager[tuple[av.container.InputContainer, av.VideoStream]]:
+        """Open the file as this request wants it decoded."""
+        return open_video(
+            self.budget.path, self.budget, num_threads, lean, is_fast=self.is_fast, hardware=self.hardware
+        )
 
     def span_end(self, duration_seconds: float) -> float:
         """Return the end of the span in seconds from the first frame."""
@@ -148,10 +180,7 @@ class _Request:
 
 
 def _decode_sequential(request: _Request, num_threads: int) -> DecodedFrames:
-    with open_video(request.budget.path, request.budget, num_threads, is_fast=request.is_fast) as (
-        container,
-        stream,
-    ):
+    with request.open(num_threads) as (container, stream):
         return _collect(request, container, stream)
 
 
@@ -184,7 +213,7 @@ def _decode_planned(request: _Request, num_threads: int, is_trusting: bool) -> D
         NotPlannable: the file does not keep to what planning relies on.
     """
     budget, start = request.budget, request.start_seconds
-    with open_video(budget.path, budget, lean=is_trusting, is_fast=request.is_fast) as (container, stream):
+    with request.open(lean=is_trusting) as (container, stream):
         marks = marks_for(stream, request.only_keyframes)
         if marks is None or not can_plan(container, stream, marks):
             if is_trusting and can_be_lean(container):
@@ -222,9 +251,8 @@ def _decode_groups(request: _Request, output: _Output, groups: list[range], num_
     lock = threading.Lock()
 
     def serve() -> None:
-        budget = request.budget
         try:
-            with open_video(budget.path, budget, lean=True, is_fast=request.is_fast) as (container, stream):
+            with request.open(lean=True) as (container, stream):
                 marks = marks_for(stream, request.only_keyframes)
                 assert marks is not None
                 while not failures:
@@ -232,7 +260,7 @@ def _decode_groups(request: _Request, output: _Output, groups: list[range], num_
                         group = next(remaining, None)
                     if group is None:
                         return
-                    decoder = PlannedDecoder(budget, container, stream, marks)
+                    decoder = PlannedDecoder(request.budget, container, stream, marks)
                     sink = output.sink(container, stream, group.start)
                     last = decoder.run(output.limits[group.start : group.stop], sink)
                     if last is not None:
