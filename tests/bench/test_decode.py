@@ -18,7 +18,7 @@ from vidcli.video import decode_frames, encode_video, probe, repeat_video
 def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("bench") / "clip.mp4"
     pictures = (np.full((48, 64, 3), 4 * number, np.uint8) for number in range(50))
-    encode_video(path, pictures, 25, options={"g": "10", "preset": "ultrafast"})
+    encode_video(path, pictures, 25, options={"g": "10", "bf": "2", "preset": "veryfast"})
     return path
 
 
@@ -54,7 +54,9 @@ def test_rows_and_summary(clip: Path, with_peers: Callable[..., None]) -> None:
         assert row["ratio"] > 3
         assert row["exact"] is True
         assert row["failed"] == {"broken": "RuntimeError: no such codec"}
-    assert summary["geomean_ratio"] == rows[0]["ratio"]
+    assert summary["geomean_ratio"] == summary["geomean_h264_b"] == rows[0]["ratio"]
+    assert [(row["codec"], row["has_b_frames"]) for row in rows] == [("h264", True)] * 2
+    assert summary["length"] is None
     assert summary["geomean_full"] == rows[1]["ratio"]
     assert summary["geomean_parallel"] is None
     assert summary["worst_ratio"] == min(row["ratio"] for row in rows)
@@ -106,6 +108,40 @@ def test_absent_peers_are_named_with_the_reason(monkeypatch: pytest.MonkeyPatch)
     assert contenders == []
     assert absent["decord"] == "No module named 'decord'"
     assert absent.keys() == {"torchcodec", "decord", "cv2"}
+
+
+def test_torchcodec_without_its_libraries_is_absent(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Unloadable:
+        @staticmethod
+        def VideoDecoder(source: bytes) -> None:
+            raise RuntimeError("Could not load libtorchcodec. Likely causes:")
+
+    real = bench.importlib.import_module
+    monkeypatch.setattr(
+        bench.importlib,
+        "import_module",
+        lambda name: Unloadable if name == "torchcodec.decoders" else real("no_such_module"),
+    )
+    contenders, absent = bench.find_contenders()
+    assert contenders == []
+    assert absent["torchcodec"] == "it finds no shared libraries of FFmpeg"
+
+
+def test_b_frames_are_told_apart(clip: Path, tmp_path: Path, with_peers: Callable[..., None]) -> None:
+    plain = tmp_path / "plain.mp4"
+    pictures = (np.full((48, 64, 3), 4 * number, np.uint8) for number in range(50))
+    encode_video(plain, pictures, 25, options={"g": "10", "bf": "0", "preset": "ultrafast"})
+    with_peers(peer("slow", lambda *args: time.sleep(0.1)))
+    *rows, summary = bench.bench_decode([clip, plain], rounds=1)
+    assert summary["geomean_h264_b"] == rows[0]["ratio"]
+    assert [row["has_b_frames"] for row in rows] == [True, True, False, False]
+
+
+def test_lengths_are_compared_on_request(clip: Path, tmp_path: Path, with_peers: Callable[..., None]) -> None:
+    with_peers()
+    repeat_video(clip, tmp_path / "long.mp4", 10)
+    *_, summary = bench.bench_decode([clip], rounds=1, short_and_long=(clip, tmp_path / "long.mp4"))
+    assert set(summary["length"]) == {"short_ms", "long_ms", "ratio"}
 
 
 def test_cost_of_length(clip: Path, tmp_path: Path) -> None:

@@ -29,6 +29,7 @@ Size: TypeAlias = tuple[int, int]
 NUM_FRAMES = 16
 SHORT_SIDE = 128
 _HOPELESS = 4
+_MANY_FRAMES = 1500  # a minute of 25 frames a second
 _TURN_SECONDS = 0.1  # some clocks tick only every few milliseconds
 
 
@@ -58,12 +59,25 @@ def find_contenders() -> tuple[list[Contender], dict[str, str]]:
     for name, build in (("torchcodec", _torchcodec), ("decord", _decord), ("cv2", _opencv)):
         try:
             module = importlib.import_module("torchcodec.decoders" if name == "torchcodec" else name)
+            if name == "torchcodec":
+                _check_torchcodec(module)
         except (ImportError, OSError, RuntimeError) as error:
             lines = str(error).strip().splitlines()
             absent[name] = lines[0] if lines else type(error).__name__
         else:
             contenders.extend(build(module))
     return contenders, absent
+
+
+def _check_torchcodec(module: Any) -> None:
+    """Raise the RuntimeError that torchcodec keeps for its first use where it finds no FFmpeg."""
+    try:
+        module.VideoDecoder(b"no video")
+    except RuntimeError as error:
+        if "libtorchcodec" in str(error):
+            raise RuntimeError("it finds no shared libraries of FFmpeg") from error
+    except ValueError:
+        pass  # what it says of bytes that are no video
 
 
 def _ours(path: Path, moments: Seconds, numbers: list[int], size: Size | None, threads: int) -> Frames:
@@ -130,22 +144,27 @@ def _opencv(module: Any) -> Iterator[Contender]:
 
 
 def bench_decode(
-    paths: Iterable[str | os.PathLike[str]], rounds: int = 5, num_threads: int | None = None
+    paths: Iterable[str | os.PathLike[str]],
+    rounds: int = 5,
+    num_threads: int | None = None,
+    short_and_long: tuple[Path, Path] | None = None,
 ) -> Iterator[Row]:
     """Measure every video; yield a row for each and size, and a summary last.
 
     Args:
-        paths: the videos; one of a minute or more is measured with all cores as well.
+        paths: the videos; one of 1500 frames or more is measured with all cores as well.
         rounds: turns of each contender, of which the median counts.
         num_threads: cores for long videos; None takes all of this machine.
+        short_and_long: two videos of one kind, to show that cost does not follow length.
 
     Yields:
-        Rows with `video`, `size` (`full` or the short side), `threads`, `milliseconds` by
-        contender, `fastest_peer`, `ratio` (how many times faster than it vidcli is) and `exact`
-        (whether vidcli's frames equal those of a sequential decode); or `video` and `error`.
-        The summary holds `geomean_ratio` (short side, one thread), `geomean_full`,
-        `geomean_parallel`, `worst_ratio` (of all with one thread), `exact`, `absent`; None where
-        nothing was measured.
+        Rows with `video`, `codec`, `has_b_frames`, `size` (`full` or the short side), `threads`,
+        `milliseconds` by contender, `fastest_peer`, `ratio` (how many times faster than it vidcli is)
+        and `exact` (whether vidcli's frames equal those of a sequential decode); or `video` and
+        `error`.
+        The summary holds `geomean_ratio` (short side, one thread), `geomean_h264_b` (those of H.264
+        with B-frames), `geomean_full`, `geomean_parallel`, `worst_ratio` (of all with one thread),
+        `exact`, `length` (of `short_and_long`), `absent`; None where nothing was measured.
     """
     peers, absent = find_contenders()
     threads = num_threads or os.cpu_count() or 1
@@ -157,15 +176,17 @@ def bench_decode(
             scale = SHORT_SIDE / min(height, width)
             small = max(1, round(height * scale)), max(1, round(width * scale))
             cases: list[tuple[str, Size | None, int]] = [(str(SHORT_SIDE), small, 1), ("full", None, 1)]
-            if info.duration_seconds >= 60 and threads > 1:
+            if info.duration_seconds * (info.fps or 25.0) >= _MANY_FRAMES and threads > 1:
                 cases.append((str(SHORT_SIDE), small, threads))
             for label, size, count in cases:
                 row = _measure(path, info.duration_seconds, info.fps or 25.0, size, count, peers, rounds)
-                rows.append({"video": str(path), "size": label, "threads": count, **row})
+                about = {"video": str(path), "codec": info.codec, "has_b_frames": info.has_b_frames}
+                rows.append({**about, "size": label, "threads": count, **row})
                 yield rows[-1]
         except VideoError as error:
             yield {"video": str(path), "error": error.reason}
-    yield summarize(rows, absent)
+    length = measure_cost_of_length(*short_and_long, rounds) if short_and_long else None
+    yield {**summarize(rows, absent), "length": length}
 
 
 def _measure(
@@ -239,12 +260,15 @@ def is_exact(path: Path, moments: Seconds, size: Size | None, threads: int = 1) 
 
 def summarize(rows: list[Row], absent: dict[str, str]) -> Row:
     """Return the summary row of all others."""
-    small = [row["ratio"] for row in rows if row["threads"] == 1 and row["size"] != "full"]
+    small_rows = [row for row in rows if row["threads"] == 1 and row["size"] != "full"]
+    small = [row["ratio"] for row in small_rows]
+    h264_b = [row["ratio"] for row in small_rows if row["codec"] == "h264" and row["has_b_frames"]]
     full = [row["ratio"] for row in rows if row["threads"] == 1 and row["size"] == "full"]
     parallel = [row["ratio"] for row in rows if row["threads"] > 1]
     single = [ratio for ratio in (*small, *full) if ratio is not None]
     return {
         "geomean_ratio": _geomean(small),
+        "geomean_h264_b": _geomean(h264_b),
         "geomean_full": _geomean(full),
         "geomean_parallel": _geomean(parallel),
         "worst_ratio": min(single, default=None),

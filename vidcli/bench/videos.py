@@ -65,20 +65,23 @@ _KINDS = [
     ),
     _Kind("mpeg4_640x360", ".avi", "mpeg4", 360, 640, {"g": "12", "qscale": "5"}),
 ]
-_HOUR = _h264(256, 340, 12, 3, 360)
+_FIVE_MINUTES, _HOUR = _h264(256, 340, 12, 3, 30), _h264(256, 340, 12, 3, 360)
 
 
-def make_bench_videos(folder: Path, with_hour: bool = False) -> list[Path]:
+def make_bench_videos(folder: Path) -> list[Path]:
     """Return the benchmark's own videos, made in `folder` where they are not there yet.
 
     H.264 with and without B-frames, groups of 12 and 250 pictures, 340x256 and 1280x720, ten
     seconds and five minutes; HEVC, VP9, AV1 and MPEG-4. Long videos are the short ones repeated.
-
-    Args:
-        with_hour: add one of an hour, a quarter of a gigabyte.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    return [_make(folder, kind) for kind in (*_KINDS, *([_HOUR] if with_hour else []))]
+    return [_make(folder, kind) for kind in _KINDS]
+
+
+def make_length_pair(folder: Path) -> tuple[Path, Path]:
+    """Return two videos of one kind, of five minutes and of an hour, made where they are not there."""
+    folder.mkdir(parents=True, exist_ok=True)
+    return _make(folder, _FIVE_MINUTES), _make(folder, _HOUR)
 
 
 def _make(folder: Path, kind: _Kind) -> Path:

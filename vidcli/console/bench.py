@@ -45,8 +45,15 @@ def print_decode_bench(
     out = terminal.out
     out.print(table)
     out.print(f"short side 128, one thread   {format_times(summary['geomean_ratio'])}   (geometric mean)")
+    out.print(f"  of H.264 with B-frames     {format_times(summary['geomean_h264_b'])}")
     out.print(f"full size, one thread        {format_times(summary['geomean_full'])}")
     out.print(f"one long video, all cores    {format_times(summary['geomean_parallel'])}")
     out.print(f"worst of one thread          {format_times(summary['worst_ratio'])}")
+    length = summary["length"]
+    if length:
+        out.print(
+            f"16 frames of an hour         {length['long_ms']:.1f} ms, "
+            f"of five minutes of the same kind {length['short_ms']:.1f} ms"
+        )
     for name, why in summary["absent"].items():
         terminal.warn(f"{name} is not compared: {why}; pip install 'vidcli[bench]' brings the others")

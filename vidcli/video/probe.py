@@ -26,6 +26,7 @@ class VideoInfo:
         duration_seconds: from the first frame to the end of the last.
         num_frames: as the header says; None where it is silent.
         fps: average frame rate; None where unknown.
+        has_b_frames: frames are coded in another order than they are shown.
     """
 
     container: str
@@ -38,6 +39,7 @@ class VideoInfo:
     num_frames: int | None
     fps: float | None
     has_audio: bool
+    has_b_frames: bool
 
     @property
     def upright_size(self) -> tuple[int, int]:
@@ -89,6 +91,7 @@ def describe(
         num_frames=stream.frames or None,
         fps=float(fps) if fps else None,
         has_audio=bool(container.streams.audio),
+        has_b_frames=stream.codec_context.reorder_depth > 0,
     )
 
 
