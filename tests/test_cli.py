@@ -22,7 +22,17 @@ from vidcli.errors import CheckpointError
 from vidcli.models import backbone_names, head_names
 
 OPTIONS = {
-    "train": ["--config", "--set", "--out", "--device", "--resume", "--dry-run"],
+    "train": [
+        "--config",
+        "--set",
+        "--out",
+        "--device",
+        "--resume",
+        "--dry-run",
+        "--compare",
+        "--split",
+        "--json",
+    ],
     "eval": ["--model", "--split", "--against", "--views-sweep", "--device", "--out", "--json"],
     "report": ["--split", "--out", "--device"],
     "predict": [

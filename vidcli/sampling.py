@@ -17,6 +17,7 @@ views are those of the 3-D networks (Feichtenhofer et al. 2019, arXiv:1812.03982
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -96,6 +97,15 @@ class ClipSampler:
         # whatever the rounding of the timestamps.
         steps_T = (np.arange(self.length) + 0.5) * self.stride_seconds
         return np.asarray(start_V[:, None] + steps_T[None, :], dtype=np.float64)
+
+
+def shuffled_order(name: str, length: int, seed: int) -> npt.NDArray[np.int64]:
+    """Return a random order of the frames of a clip.
+
+    Drawn from the video's name, so that each video has an order of its own, the same in every run.
+    """
+    rng = np.random.default_rng([seed, zlib.crc32(name.encode())])
+    return np.asarray(rng.permutation(length), dtype=np.int64)
 
 
 def shown_frames(pts_seconds: Seconds, wanted_seconds: Seconds) -> npt.NDArray[np.int64]:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from vidcli.config import DataConfig
 from vidcli.data.manifest import VideoItem
-from vidcli.data.splits import assign_splits, of_split
+from vidcli.data.splits import assign_folds, assign_splits, of_split
 from vidcli.errors import DataError
 
 DEFAULT = DataConfig()
@@ -207,3 +207,28 @@ def test_data_without_train_is_refused(splits: tuple[str, str]) -> None:
     items = [video(number, "a", split) for number, split in enumerate(splits)]
     with pytest.raises(DataError, match="train split is empty"):
         assign_splits(items, DEFAULT)
+
+
+# --- folds ----------------------------------------------------------------------------------------
+
+
+def test_every_item_is_held_out_once_and_groups_stay_whole() -> None:
+    items = [video(n, "run" if n % 2 else "jump", group=f"g{n // 4}") for n in range(40)]
+    folds = assign_folds(items, 5, seed=0)
+    assert Counter(folds) == dict.fromkeys(range(5), 8)
+    assert all(len(set(folds[n : n + 4])) == 1 for n in range(0, 40, 4))
+    assert folds == assign_folds(items, 5, seed=0) != assign_folds(items, 5, seed=1)
+
+
+def test_folds_are_balanced_by_class() -> None:
+    items = many(run=20, jump=10)
+    folds = assign_folds(items, 5, seed=3)
+    for fold in range(5):
+        held_out = Counter(item.label for item, its in zip(items, folds, strict=True) if its == fold)
+        assert held_out == {"run": 4, "jump": 2}
+
+
+def test_few_groups_are_a_fold_each_and_one_is_refused() -> None:
+    assert sorted(assign_folds([video(n, group=f"g{n}") for n in range(3)], 5, seed=0)) == [0, 1, 2]
+    with pytest.raises(DataError, match="all videos are of one group"):
+        assign_folds([video(n, group="g") for n in range(3)], 5, seed=0)

@@ -12,6 +12,7 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from vidcli import report
+from vidcli.config import ClipConfig
 from vidcli.train import EpochDone, Notice, StepDone, record, resume_run
 from vidcli.train.events import EpochRow
 from vidcli.train.record import RunRecord
@@ -178,17 +179,16 @@ def test_samples_undo_the_normalisation(tmp_path, monkeypatch):
     strips = []
     real = report.samples._strip
 
-    def note(clip):
-        strips.append(real(clip))
+    def note(*arguments):
+        strips.append(real(*arguments))
         return strips[-1]
 
     monkeypatch.setattr(report.samples, "_strip", note)
     rng = np.random.default_rng(0)
     pixels_BTHWC = rng.integers(0, 256, (2, 3, 16, 24, 3), dtype=np.uint8)
-    from vidcli.transforms import MEAN, STD
-
-    clips_BTCHW = torch.from_numpy((pixels_BTHWC / 255 - MEAN) / STD).permute(0, 1, 4, 2, 3).float()
-    report.draw_samples(clips_BTCHW, ["one", "two"], tmp_path / "s.png")
+    clip = ClipConfig(mean=(0.2, 0.3, 0.4), std=(0.1, 0.3, 0.5))  # as the network's weights ask for
+    clips_BTCHW = torch.from_numpy((pixels_BTHWC / 255 - clip.mean) / clip.std).permute(0, 1, 4, 2, 3).float()
+    report.draw_samples(clips_BTCHW, ["one", "two"], clip, tmp_path / "s.png")
     for strip, pixels_THWC in zip(strips, pixels_BTHWC, strict=True):
         frames = [strip[:16, 26 * number : 26 * number + 24] for number in range(3)]
         assert np.array_equal(np.stack(frames), pixels_THWC)
@@ -196,7 +196,7 @@ def test_samples_undo_the_normalisation(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("num_frames", [1, 5, 40])
 def test_samples_of_any_shape_and_name(num_frames, tmp_path):
-    report.draw_samples(torch.zeros(4, num_frames, 3, 16, 32), ODD_NAMES, tmp_path / "s.tmp")
+    report.draw_samples(torch.zeros(4, num_frames, 3, 16, 32), ODD_NAMES, ClipConfig(), tmp_path / "s.tmp")
     assert pixels_of(tmp_path / "s.tmp").shape[2] == 4
 
 

@@ -32,16 +32,39 @@ def train(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show splits, settings and size; do nothing.")
     ] = False,
+    compare: Annotated[
+        bool,
+        typer.Option(
+            "--compare",
+            help="Train every head on the features of the frozen backbone, and tell whether time matters.",
+        ),
+    ] = False,
+    split: Annotated[
+        str | None,
+        typer.Option(
+            help="With --compare, whom to score: auto (val, or held-out folds of train) or test.",
+            show_default=False,
+        ),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="With --compare, print one JSON object.")] = False,
 ) -> None:
     """Train a classifier on a folder or manifest of videos."""
+    from vidcli.commands import compare as comparing
     from vidcli.commands import training
 
     terminal = open_terminal(ctx)
+    if (split is not None or as_json) and not compare:
+        raise typer.BadParameter("--split and --json go with --compare")
     if resume:
-        if config or assignments or out or dry_run:
+        if config or assignments or out or dry_run or compare:
             raise typer.BadParameter(
-                "--resume takes settings and place from the run: no --config, --set, --out, --dry-run"
+                "--resume takes settings and place from the run: no --config, --set, --out, --dry-run, "
+                "--compare"
             )
         training.resume(terminal, data, device)
+    elif compare:
+        if dry_run:
+            raise typer.BadParameter("--compare and --dry-run do not go together")
+        comparing.compare(terminal, data, config, assignments or [], out, device, split or "auto", as_json)
     else:
         training.train(terminal, data, config, assignments or [], out, device, dry_run)

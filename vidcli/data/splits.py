@@ -38,6 +38,29 @@ def assign_splits(items: Sequence[VideoItem], config: DataConfig) -> list[VideoI
     return assigned
 
 
+def assign_folds(items: Sequence[VideoItem], num_folds: int, seed: int) -> list[int]:
+    """Return for each item the fold that holds it out, 0 to `num_folds` - 1; groups are kept whole.
+
+    Where there are fewer separate groups or videos than folds, or they do not spread over all of
+    them, there are fewer folds.
+
+    Raises:
+        DataError: there are fewer than two.
+    """
+    num_units = len({("group", item.group) if item.group else ("video", item.path) for item in items})
+    if num_units < 2:
+        raise DataError(
+            "all videos are of one group: none can be held out from the others. Group them by what may "
+            "repeat (a recording, a person), in the manifest's group column"
+        )
+    num_folds = min(num_folds, num_units)
+    shares = {str(fold): 1 / num_folds for fold in range(1, num_folds)}
+    drawn = _draw(items, shares, seed)  # what it calls train is fold 0
+    names = [item.split or "" for item in drawn]
+    number_of = {name: number for number, name in enumerate(sorted(set(names)))}
+    return [number_of[name] for name in names]
+
+
 def of_split(items: Sequence[VideoItem], split: str) -> list[VideoItem]:
     """Return the items of one split."""
     return [item for item in items if item.split == split]

@@ -12,7 +12,8 @@ H W pixels, D backbone features, h w grid of a feature map, E width (features a 
 
 from __future__ import annotations
 
-from vidcli.models.classifier import VideoClassifier, VideoModel, build_model
+from vidcli.models.backbones import wake_residual_branches
+from vidcli.models.classifier import FeatureClassifier, VideoClassifier, VideoModel, build_model
 from vidcli.models.costs import (
     BackboneCost,
     HeadCost,
@@ -24,10 +25,17 @@ from vidcli.models.costs import (
 from vidcli.models.networks import VideoNetwork
 from vidcli.models.preprocessing import settle_clip
 from vidcli.models.published import PublishedModel, is_published, load_published, published_names
-from vidcli.models.registry import backbone_names, head_names, network_names, unused_settings
+from vidcli.models.registry import (
+    backbone_names,
+    head_names,
+    heads_that_see_order,
+    network_names,
+    unused_settings,
+)
 
 __all__ = [
     "BackboneCost",
+    "FeatureClassifier",
     "HeadCost",
     "NetworkCost",
     "PublishedModel",
@@ -40,10 +48,12 @@ __all__ = [
     "describe_heads",
     "describe_networks",
     "head_names",
+    "heads_that_see_order",
     "is_published",
     "load_published",
     "network_names",
     "published_names",
     "settle_clip",
     "unused_settings",
+    "wake_residual_branches",
 ]

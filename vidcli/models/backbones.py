@@ -60,6 +60,17 @@ class ResidualBlock(nn.Module):
         return activated_NCHW
 
 
+@torch.no_grad()
+def wake_residual_branches(backbone: nn.Module) -> None:
+    """Give the last normalisation of our residual blocks a gain of one, as a random backbone needs.
+
+    One that is not going to be trained would otherwise stay the sequence of its skip paths.
+    """
+    for module in backbone.modules():
+        if isinstance(module, ResidualBlock):
+            nn.init.ones_(module.bn2.weight)
+
+
 def build_simple_cnn(in_channels: int) -> Backbone:
     """Build two stages of convolution 3x3, ReLU and max-pool: C-32-64, total stride 4."""
     layers = OrderedDict[str, nn.Module](

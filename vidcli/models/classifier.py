@@ -9,7 +9,7 @@ feature map, g cells a side of the kept grid, E width (features a frame), K clas
       │ backbone
     map_NDhw
       │ average pool: a coarse grid keeps where things are, which motion needs
-    cells_NDgg
+    cells_NDgg, or cells_BTF
       │ linear, layer norm, GELU, dropout
     features_BTE
       │ head
@@ -49,12 +49,7 @@ class VideoClassifier(nn.Module):
         super().__init__()
         self.config = config
         self.backbone = backbone
-        linear = nn.Linear(backbone.num_features * config.grid**2, config.width)
-        nn.init.kaiming_normal_(linear.weight, nonlinearity="relu")
-        nn.init.zeros_(linear.bias)
-        self.projection = nn.Sequential(
-            linear, nn.LayerNorm(config.width), nn.GELU(), nn.Dropout(config.dropout)
-        )
+        self.projection = _build_projection(backbone.num_features * config.grid**2, config)
         self.head = head
         self._shifts = shifted_convolutions(backbone)
 
@@ -69,6 +64,20 @@ class VideoClassifier(nn.Module):
 
     def features(self, clip_BTCHW: Tensor) -> Tensor:
         """Return features_BTE: what the head sees of every frame.
+
+        Raises:
+            ValueError: not a float tensor (B, T, 3, H, W) with at least one frame.
+        """
+        features_BTE: Tensor = self.projection(self.cells(clip_BTCHW))
+        return features_BTE
+
+    @property
+    def looks_aside(self) -> bool:
+        """Whether the cells of a frame know of its neighbours."""
+        return bool(self._shifts) or self.config.frame_differences
+
+    def cells(self, clip_BTCHW: Tensor) -> Tensor:
+        """Return cells_BTF, F = D * g * g: what the backbone says of every frame, before anything of ours.
 
         Raises:
             ValueError: not a float tensor (B, T, 3, H, W) with at least one frame.
@@ -88,14 +97,49 @@ class VideoClassifier(nn.Module):
         frames_NCHW = clip_BTCHW.flatten(0, 1).contiguous(memory_format=torch.channels_last)
         map_NDhw = self.backbone(frames_NCHW)
         cells_NDgg = F.adaptive_avg_pool2d(map_NDhw, self.config.grid)
-        features_BTE: Tensor = self.projection(cells_NDgg.flatten(1)).unflatten(0, (-1, num_frames))
-        return features_BTE
+        cells_NF = cells_NDgg.flatten(1)
+        return cells_NF.view(-1, num_frames, cells_NF.shape[1])
 
 
 def frame_differences(clip_BTCHW: Tensor) -> Tensor:
     """Return the change since the previous frame, same shape; zero for the first."""
     change_BTCHW = clip_BTCHW[:, 1:] - clip_BTCHW[:, :-1]
     return torch.cat([torch.zeros_like(clip_BTCHW[:, :1]), change_BTCHW], dim=1)
+
+
+class FeatureClassifier(nn.Module):
+    """The part of a `VideoClassifier` after its backbone, with the same names of weights.
+
+    Args:
+        num_cells: F, the length of what a backbone says of a frame.
+        num_classes: K.
+        config: of the projection and the head.
+    """
+
+    def __init__(self, num_cells: int, num_classes: int, config: ModelConfig) -> None:
+        super().__init__()
+        self.head = find_head(config.head).build(config, num_classes)
+        self.projection = _build_projection(num_cells, config)
+
+    def forward(self, cells_BTF: Tensor) -> Tensor:
+        """Return logits_BK."""
+        logits_BK: Tensor = self.head(self.projection(cells_BTF))
+        return logits_BK
+
+    @torch.no_grad()
+    def absorb_standardisation(self, mean_F: Tensor, std_F: Tensor) -> None:
+        """Change the weights so that raw cells give what (cells - mean) / std gave before."""
+        linear = self.projection[0]
+        assert isinstance(linear, nn.Linear)
+        linear.weight.div_(std_F)
+        linear.bias.sub_(linear.weight @ mean_F)
+
+
+def _build_projection(num_cells: int, config: ModelConfig) -> nn.Sequential:
+    linear = nn.Linear(num_cells, config.width)
+    nn.init.kaiming_normal_(linear.weight, nonlinearity="relu")
+    nn.init.zeros_(linear.bias)
+    return nn.Sequential(linear, nn.LayerNorm(config.width), nn.GELU(), nn.Dropout(config.dropout))
 
 
 VideoModel: TypeAlias = VideoClassifier | VideoNetwork

@@ -82,11 +82,13 @@ class HeadSpec:
         build: from the settings and the number of classes to a head.
         description: one sentence.
         settings: those of `ModelConfig` that it reads and not every head does.
+        sees_order: whether the order of the frames changes its answer.
     """
 
     build: Callable[[ModelConfig, int], nn.Module]
     description: str
     settings: frozenset[str] = frozenset()
+    sees_order: bool = True
 
 
 def _torchvision(build: Callable[..., Any], weights: Any, description: str) -> BackboneSpec:
@@ -191,7 +193,9 @@ NETWORKS: dict[str, NetworkSpec] = {
 _RECURRENT = frozenset({"hidden", "layers", "bidirectional"})
 
 HEADS: dict[str, HeadSpec] = {
-    "mean": HeadSpec(heads.MeanHead, "Average of the frames, then a linear layer: ignores their order."),
+    "mean": HeadSpec(
+        heads.MeanHead, "Average of the frames, then a linear layer: ignores their order.", sees_order=False
+    ),
     "rnn": HeadSpec(partial(heads.RecurrentHead, kind=nn.RNN), "Tanh recurrence, last state.", _RECURRENT),
     "lstm": HeadSpec(
         partial(heads.RecurrentHead, kind=nn.LSTM), "Long short-term memory, last state.", _RECURRENT
@@ -202,7 +206,9 @@ HEADS: dict[str, HeadSpec] = {
         _RECURRENT,
     ),
     "attention": HeadSpec(
-        heads.AttentionHead, "Dot-product attention between frames, averaged: ignores their order."
+        heads.AttentionHead,
+        "Dot-product attention between frames, averaged: ignores their order.",
+        sees_order=False,
     ),
     "attention_rnn": HeadSpec(
         heads.AttentionRnnHead, "Dot-product attention, then a tanh recurrence.", _RECURRENT
@@ -232,6 +238,11 @@ def network_names() -> list[str]:
 def head_names() -> list[str]:
     """Return what `model.head` may be."""
     return list(HEADS)
+
+
+def heads_that_see_order() -> list[str]:
+    """Return the heads whose answer depends on the order of the frames."""
+    return [name for name, spec in HEADS.items() if spec.sees_order]
 
 
 def find_backbone(name: str) -> BackboneSpec | NetworkSpec:

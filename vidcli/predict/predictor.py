@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import zlib
 from collections.abc import Generator, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -31,6 +30,7 @@ from vidcli.data.manifest import VideoItem
 from vidcli.errors import VideoError
 from vidcli.exported import load_network
 from vidcli.predict.inputs import explain_failure
+from vidcli.sampling import shuffled_order
 from vidcli.transforms import ClipTransform, build_sampler
 
 
@@ -217,10 +217,7 @@ class Predictor:
         views_VTCHW = torch.stack([self._transform(view_THWC) for view_THWC in views])
         if self._shuffle_seed is None:
             return views_VTCHW
-        # Of the file's name, so that each video has an order of its own, the same in every run.
-        name_seed = zlib.crc32(item.path.name.encode())
-        order = np.random.default_rng([self._shuffle_seed, name_seed]).permutation(views_VTCHW.shape[1])
-        return views_VTCHW[:, order]
+        return views_VTCHW[:, shuffled_order(item.path.name, self.config.clip.length, self._shuffle_seed)]
 
     def _try_views(self, item: VideoItem) -> Tensor | VideoError:
         try:

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
+from vidcli.config import ClipConfig
 from vidcli.report.canvas import new_figure, save_png
 from vidcli.transforms import MEAN, STD
 
@@ -21,18 +22,19 @@ _TITLE_INCHES = 0.4
 _MIN_WIDTH = 5.0
 
 
-def draw_samples(clips_BTCHW: Tensor, names: Sequence[str], path: Path) -> None:
+def draw_samples(clips_BTCHW: Tensor, names: Sequence[str], clip: ClipConfig, path: Path) -> None:
     """Write training clips as a PNG: a row a clip, left to right in time.
 
     Args:
         clips_BTCHW: normalised clips, as the network gets them; at least one.
         names: what to write beside each.
+        clip: the settings they were normalised by.
         path: the file.
     """
     clips_BTCHW = clips_BTCHW[:_MAX_CLIPS]
     num_frames = clips_BTCHW.shape[1]
     shown = np.unique(np.linspace(0, num_frames - 1, min(num_frames, _MAX_FRAMES)).round().astype(int))
-    strips = [_strip(clip_TCHW[shown]) for clip_TCHW in clips_BTCHW.detach().cpu().float()]
+    strips = [_strip(clip_TCHW[shown], clip) for clip_TCHW in clips_BTCHW.detach().cpu().float()]
     strip_width = _INCHES_A_FRAME * len(shown)
     row_height = max(0.3, strip_width * strips[0].shape[0] / strips[0].shape[1])
     names = list(names)[: len(strips)]
@@ -58,9 +60,10 @@ def draw_samples(clips_BTCHW: Tensor, names: Sequence[str], path: Path) -> None:
     save_png(figure, path)
 
 
-def _strip(clip_TCHW: Tensor) -> npt.NDArray[np.uint8]:
+def _strip(clip_TCHW: Tensor, clip: ClipConfig) -> npt.NDArray[np.uint8]:
     """Undo the normalisation and lay the frames side by side, each with a white edge, uint8 (H', W', 3)."""
-    frames_THWC = clip_TCHW.permute(0, 2, 3, 1).numpy() * np.array(STD) + np.array(MEAN)
+    frames_THWC = clip_TCHW.permute(0, 2, 3, 1).numpy() * np.array(clip.std or STD)
+    frames_THWC += np.array(clip.mean or MEAN)
     pixels_THWC = (frames_THWC.clip(0, 1) * 255).round().astype(np.uint8)
     framed_THWC = np.pad(pixels_THWC, ((0, 0), (0, _GAP), (0, _GAP), (0, 0)), constant_values=255)
     return np.concatenate(list(framed_THWC), axis=1)

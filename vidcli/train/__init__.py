@@ -1,18 +1,23 @@
 """Training: events, schedule, loop, and runs from their data to their directory."""
 
+from vidcli.train.compare import CompareProgress, Comparison, HeadScore, compare_heads
 from vidcli.train.events import CheckProgress, EpochDone, EpochRow, Event, Notice, StepDone
 from vidcli.train.loop import Trainer
 from vidcli.train.run import RunPlan, epochs_of_run, plan_items, plan_run, resume_run, start_run
 
 __all__ = [
     "CheckProgress",
+    "CompareProgress",
+    "Comparison",
     "EpochDone",
     "EpochRow",
     "Event",
+    "HeadScore",
     "Notice",
     "RunPlan",
     "StepDone",
     "Trainer",
+    "compare_heads",
     "epochs_of_run",
     "plan_items",
     "plan_run",

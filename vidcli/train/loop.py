@@ -272,7 +272,7 @@ class Trainer:
     def _train_step(self, batch: Batch, share: Share) -> None:
         if self._position == 0 and self._group.is_main:
             shown = [self.class_names[label] for label in batch.labels_B.tolist()]
-            self._record.draw_samples(batch.clips_BTCHW, shown)
+            self._record.draw_samples(batch.clips_BTCHW, shown, self.config.clip)
         result = self._update_weights(batch, share)
         if not math.isfinite(result.loss):
             indices = dict.fromkeys(index for part in self._group.gather(batch.indices) for index in part)

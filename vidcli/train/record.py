@@ -24,6 +24,7 @@ from torch import Tensor
 
 from vidcli import checkpoint as files
 from vidcli import report
+from vidcli.config import ClipConfig
 from vidcli.evaluate import Evaluation
 from vidcli.train.events import EpochRow, Event, Notice
 
@@ -82,9 +83,9 @@ class RunRecord:
         if time.monotonic() >= self._curves_due:
             self.draw_curves()
 
-    def draw_samples(self, clips_BTCHW: Tensor, names: Sequence[str]) -> None:
+    def draw_samples(self, clips_BTCHW: Tensor, names: Sequence[str], clip: ClipConfig) -> None:
         """Draw clips as the network gets them, beside their class names."""
-        self._draw(files.SAMPLES_FILE, lambda path: report.draw_samples(clips_BTCHW, names, path))
+        self._draw(files.SAMPLES_FILE, lambda path: report.draw_samples(clips_BTCHW, names, clip, path))
 
     def draw_confusion(self, scores: Evaluation) -> None:
         """Draw what the validation of the best epoch said."""

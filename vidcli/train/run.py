@@ -140,7 +140,7 @@ def _begin(
     config: Config, data: Path, out: Path | None, on_event: Callable[[Event], None]
 ) -> tuple[Path, list[VideoItem]]:
     """Make the run directory and plan the videos."""
-    run = _create_run(out, config)
+    run = create_run(out, config)
     try:
         return run, plan_items(config, data, on_event)
     except BaseException:
@@ -196,7 +196,7 @@ def _require_two_classes(items: Sequence[VideoItem]) -> None:
         )
 
 
-def _create_run(out: Path | None, config: Config) -> Path:
+def create_run(out: Path | None, config: Config) -> Path:
     """Make the folder of a new run and return it.
 
     Without `out` it is `runs/<date>_<time>_<backbone>_<head>`; a whole video network has no head.

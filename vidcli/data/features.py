@@ -1,0 +1,241 @@
+"""What a frozen backbone says of every frame, computed once and kept on disk.
+
+Shape suffixes: V views of a video, T frames a view, F features a frame, O orders of the frames.
+
+    CACHE/features/KEY/NAME.npy    float32 (O, V, T, F); O is 2 (in order, shuffled) for a backbone
+                                   whose frames know of their neighbours, otherwise 1
+
+KEY is a digest of the backbone's weights and settings, and of sampling and decoding; NAME of the
+video file, its span and the order drawn for it. Nothing in a file says what it is but its name, so
+that a change of any of these is a new file, and an old one is never read by mistake.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from vidcli.config import Config
+from vidcli.data.builtin import cache_folder
+from vidcli.data.frames import FrameSource, decoding_settings
+from vidcli.data.loader import map_ahead, num_workers
+from vidcli.data.manifest import VideoItem
+from vidcli.errors import ConfigError, DataError, VideoError
+from vidcli.models import VideoClassifier
+from vidcli.sampling import shuffled_order
+from vidcli.transforms import ClipTransform, build_sampler
+
+_CACHE_VERSION = 1
+_NUM_NAMED = 10
+
+Features = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class VideoFeatures:
+    """The features of one video, (V, T, F), with its frames in order and shuffled."""
+
+    item: VideoItem
+    ordered_VTF: Features
+    shuffled_VTF: Features
+
+
+@dataclass(frozen=True)
+class FeatureSet:
+    """The features of all videos that could be decoded, and the errors of the others."""
+
+    videos: list[VideoFeatures]
+    failures: list[VideoError]
+    num_cached: int
+
+
+class FrozenBackbone:
+    """A backbone that is not trained, and how to show it videos."""
+
+    def __init__(self, model: VideoClassifier, config: Config, device: torch.device) -> None:
+        """Keep a model whose projection and head are not used.
+
+        Args:
+            model: on `device`.
+            config: its sampling and preprocessing; `data.cache=off` keeps nothing on disk.
+            device: where to compute.
+        """
+        self._model, self._config, self._device = model.eval(), config, device
+        self._sampler = build_sampler(config.clip)
+        self._transform = ClipTransform(config.clip)
+        self._source = FrameSource(config)
+        self.key = self._digest_of_settings()
+        self.folder = cache_folder() / "features" / self.key
+        self._num_orders = 2 if model.looks_aside else 1
+
+    def features_of(
+        self, items: Sequence[VideoItem], progress: Callable[[int, int], None] | None = None
+    ) -> FeatureSet:
+        """Return the features of videos, from the cache where they are there.
+
+        Args:
+            items: the videos.
+            progress: called with the number of videos done and of all.
+
+        Raises:
+            DataError: more than `data.max_unusable` of the videos cannot be decoded; names them.
+            ConfigError: the features take more memory than `data.cache_gib`.
+        """
+        videos: list[VideoFeatures] = []
+        failures: list[VideoError] = []
+        num_cached = 0
+        with closing(self._load_all(items)) as loaded:
+            for done, (item, found) in enumerate(zip(items, loaded, strict=True), start=1):
+                if isinstance(found, VideoError):
+                    failures.append(found)
+                else:
+                    if isinstance(found, Tensor):
+                        features_OVTF = self._compute(item, found)
+                        self._write(item, features_OVTF)
+                    else:
+                        features_OVTF = found
+                        num_cached += 1
+                    self._refuse_too_many(features_OVTF.nbytes * len(items))
+                    videos.append(self._in_both_orders(item, features_OVTF))
+                if progress is not None:
+                    progress(done, len(items))
+        if len(failures) > self._config.data.max_unusable * len(items):
+            named = "\n".join(str(failure) for failure in failures[:_NUM_NAMED])
+            more = f"\n… and {len(failures) - _NUM_NAMED} more" if len(failures) > _NUM_NAMED else ""
+            raise DataError(
+                f"{len(failures)} of {len(items)} videos cannot be used, more than data.max_unusable="
+                f"{self._config.data.max_unusable:g} allows:\n{named}{more}"
+            )
+        return FeatureSet(videos, failures, num_cached)
+
+    def _load_all(self, items: Sequence[VideoItem]) -> Generator[Features | Tensor | VideoError, None, None]:
+        workers = num_workers(self._config.data.workers)
+        return map_ahead(self._load, items, workers, ahead=2 * workers)
+
+    def _load(self, item: VideoItem) -> Features | Tensor | VideoError:
+        """Return features from the cache, else the views (V, T, C, H, W), else why there are none."""
+        if (cached := self._read(item)) is not None:
+            return cached
+        try:
+            frames = self._source.frames(item, self._sampler)
+        except VideoError as error:
+            return error
+        clip = self._config.clip
+        views = frames.reshape(clip.views, clip.length, *frames.shape[1:])
+        return torch.stack([self._transform(view_THWC) for view_THWC in views])
+
+    @torch.inference_mode()
+    def _compute(self, item: VideoItem, views_VTCHW: Tensor) -> Features:
+        orders = [views_VTCHW, views_VTCHW[:, self._order_of(item)]][: self._num_orders]
+        cells = [self._model.cells(views.to(self._device)).float().cpu() for views in orders]
+        features_OVTF: Features = torch.stack(cells).numpy()
+        return features_OVTF
+
+    def _in_both_orders(self, item: VideoItem, features_OVTF: Features) -> VideoFeatures:
+        ordered_VTF = features_OVTF[0]
+        if self._num_orders == 2:
+            return VideoFeatures(item, ordered_VTF, features_OVTF[1])
+        return VideoFeatures(item, ordered_VTF, ordered_VTF[:, self._order_of(item)])
+
+    def _order_of(self, item: VideoItem) -> npt.NDArray[np.int64]:
+        return shuffled_order(item.path.name, self._config.clip.length, self._config.train.seed)
+
+    def _refuse_too_many(self, num_bytes: int) -> None:
+        if num_bytes > self._config.data.cache_gib * 2**30:
+            raise ConfigError(
+                f"the features take {num_bytes / 2**30:.1f} GiB, more than data.cache_gib="
+                f"{self._config.data.cache_gib:g}; raise it, or lower model.grid, clip.length or clip.views"
+            )
+
+    # --- the cache ---------------------------------------------------------------------------------
+
+    def _file_of(self, item: VideoItem) -> Path | None:
+        """Return where a video's features are kept; None where nothing is."""
+        if self._config.data.cache == "off":
+            return None
+        try:
+            status = item.path.stat()
+        except OSError:
+            return None  # decoding tells why
+        about = [
+            str(item.path.absolute()),
+            status.st_size,
+            status.st_mtime_ns,
+            item.start_seconds,
+            item.end_seconds,
+            self._order_of(item).tolist() if self._num_orders == 2 else None,
+        ]
+        return self.folder / f"{_digest(about)}.npy"
+
+    def _read(self, item: VideoItem) -> Features | None:
+        file = self._file_of(item)
+        if file is None:
+            return None
+        try:
+            features: Features = np.load(file, allow_pickle=False)
+        except (OSError, ValueError, EOFError):
+            return None  # not there, or cut short: it is computed, and written, again
+        clip = self._config.clip
+        fits = features.ndim == 4 and features.shape[:3] == (self._num_orders, clip.views, clip.length)
+        return features if fits and features.dtype == np.float32 else None
+
+    def _write(self, item: VideoItem, features_OVTF: Features) -> None:
+        """Keep features; a cache that cannot be written only costs the time to compute them again."""
+        file = self._file_of(item)
+        if file is None:
+            return
+        temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with open(temporary, "wb") as stream:
+                np.save(stream, features_OVTF, allow_pickle=False)
+            os.replace(temporary, file)
+        except OSError:
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
+
+    def prune(self) -> None:
+        """Delete the features of other backbones and settings, oldest first, beyond `data.cache_gib`."""
+        limit = self._config.data.cache_gib * 2**30
+        try:
+            folders = [path for path in self.folder.parent.iterdir() if path.is_dir()]
+            folders.sort(key=lambda path: (path == self.folder, path.stat().st_mtime), reverse=True)
+            total = 0
+            for folder in folders:
+                total += sum(file.stat().st_size for file in folder.iterdir())
+                if total > limit and folder != self.folder:
+                    shutil.rmtree(folder, ignore_errors=True)
+        except OSError:
+            return  # another process prunes at the same time, or there is no cache at all
+
+    def _digest_of_settings(self) -> str:
+        weights = hashlib.sha256()
+        for name, value in sorted(self._model.backbone.state_dict().items()):
+            weights.update(f"{name}{value.dtype}{tuple(value.shape)}".encode())
+            weights.update(value.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
+        config = self._config
+        shape = (config.model.frame_differences, config.model.grid, self._model.looks_aside)
+        about = [
+            _CACHE_VERSION,
+            weights.hexdigest(),
+            [config.model.backbone, *shape],
+            config.clip.model_dump(mode="json"),
+            decoding_settings(config),
+            str(self._device.type),
+        ]
+        return _digest(about)
+
+
+def _digest(about: object) -> str:
+    return hashlib.sha256(json.dumps(about).encode()).hexdigest()[:24]
