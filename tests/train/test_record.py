@@ -51,7 +51,7 @@ def test_a_run_draws_its_pictures(small_config, pair_data, train_run, monkeypatc
     assert best_epoch == best
     assert len(seen["confusion"]) == sum(event.best for event in run.of(EpochDone))
     assert seen["confusion"][-1][0].top1 == run.rows[best - 1].val_top1
-    ((clips, names, _),) = seen["samples"]
+    ((clips, names, _, _),) = seen["samples"]
     assert clips.shape == (3, 4, 3, 32, 32)
     assert set(names) <= {"left", "right"}
 
