@@ -44,7 +44,7 @@ from vidcli.models import (
     wake_residual_branches,
 )
 from vidcli.train.events import Notice
-from vidcli.train.run import create_run
+from vidcli.train.run import create_run, remove_if_empty
 from vidcli.train.schedule import build_optimizer, learning_rate
 
 NUM_FOLDS = 5
@@ -161,6 +161,24 @@ def compare_heads(
         wake_residual_branches(model.backbone)
     items = _read_items(config, data, split, on_event)
     run = create_run(out, config) if out is not None else None
+    try:
+        return _compare(config, items, split, run, model, device, on_event)
+    except BaseException:
+        if run is not None:
+            remove_if_empty(run)
+        raise
+
+
+def _compare(
+    config: Config,
+    items: Sequence[VideoItem],
+    split: str,
+    run: Path | None,
+    model: VideoClassifier,
+    device: torch.device,
+    on_event: Callable[[CompareProgress | Notice], None],
+) -> Comparison:
+    """Compute the features, train and score the heads, and keep the best where a run is given."""
     started = time.monotonic()
     backbone = FrozenBackbone(model, config, device)
     found = backbone.features_of(

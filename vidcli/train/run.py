@@ -70,7 +70,7 @@ def start_run(
                 files.write_text(run / files.UNUSABLE_FILE, failures_csv(failures))
     except BaseException:
         if group.is_main:
-            _remove_if_empty(run)
+            remove_if_empty(run)
         raise
     return run, trainer.train()
 
@@ -144,7 +144,7 @@ def _begin(
     try:
         return run, plan_items(config, data, on_event)
     except BaseException:
-        _remove_if_empty(run)
+        remove_if_empty(run)
         raise
 
 
@@ -240,7 +240,7 @@ def _is_taken(run: Path) -> bool:
     )
 
 
-def _remove_if_empty(run: Path) -> None:
+def remove_if_empty(run: Path) -> None:
     """Take back a folder in which nothing was written, so that the same --out works next time."""
     with suppress(OSError):  # rmdir takes empty folders only
         run.rmdir()
