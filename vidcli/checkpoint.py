@@ -217,7 +217,13 @@ def newest_run(holding: str) -> Path:
 
 def save_resume(path: Path, state: Mapping[str, Any]) -> None:
     """Write what training needs to go on: tensors, numbers, strings and containers of them only."""
-    write_atomically(path, lambda temporary: torch.save(dict(state), temporary))
+
+    def write(temporary: Path) -> None:
+        # A file of Python's own: given a path, torch does not tell why a write failed.
+        with temporary.open("wb") as file:
+            torch.save(dict(state), file)
+
+    write_atomically(path, write)
 
 
 def load_resume(path: Path) -> dict[str, Any]:
@@ -260,7 +266,8 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except (OSError, RuntimeError) as error:  # torch.save wraps a full disk in RuntimeError
-        raise CheckpointError(f"{path}: cannot be written ({error}); what was there is unchanged") from error
+        reason = error.__context__ if isinstance(error.__context__, OSError) else error
+        raise CheckpointError(f"{path}: cannot be written ({reason}); what was there is unchanged") from error
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
