@@ -70,8 +70,9 @@ def decode_frames(
         mode: `exact` decodes what the wanted frames need; `sequential` everything up to the last of
             them, to the same effect. `keyframes` gives for each moment the last keyframe that
             starts by then (with its own time), for videos of hours; a file whose keyframes cannot
-            be told is decoded exactly. `fast` leaves out the loop filter of H.264, HEVC, VP8 and
-            VP9: the right frames, but blockier, and worse the further from a keyframe.
+            be told is decoded exactly. `fast` leaves out the loop filter of H.264, HEVC and VP8
+            (FFmpeg's VP9 keeps it): the right frames, but blockier, the more so the further from a
+            keyframe.
         num_threads: cores to use for this one file. Its groups of pictures are decoded side by
             side; a file that is one group is decoded with FFmpeg's frame threads.
         limits: what the file may cost; None is `DecodeLimits()`.
