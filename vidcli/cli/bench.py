@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from vidcli.cli.app import app, open_terminal
+from vidcli.cli.options import ConfigOption, DeviceOption, SetOption
 
 _bench = typer.Typer(no_args_is_help=True, help="Measure how fast the parts are, beside the best of others.")
 app.add_typer(_bench, name="bench")
@@ -31,3 +32,28 @@ def bench_decode(
     from vidcli.commands import bench
 
     raise typer.Exit(bench.decode(open_terminal(ctx), videos or [], rounds, as_json))
+
+
+@_bench.command("train")
+def bench_train(
+    ctx: typer.Context,
+    data: Annotated[
+        Path | None,
+        typer.Argument(
+            help="Data to train on, as `train` takes it; without it, the built-in motion videos.",
+            show_default=False,
+        ),
+    ] = None,
+    config: ConfigOption = None,
+    assignments: SetOption = None,
+    clips: Annotated[
+        int, typer.Option(min=2, help="Training videos an epoch, spread over the classes.")
+    ] = 64,
+    rounds: Annotated[int, typer.Option(min=1, help="Epochs of each part; medians count.")] = 3,
+    device: DeviceOption = "auto",
+    as_json: Annotated[bool, typer.Option("--json", help="Print an object a row, the summary last.")] = False,
+) -> None:
+    """Measure decoding, loading, model and the whole of training, beside a plain loop."""
+    from vidcli.commands import bench
+
+    bench.train(open_terminal(ctx), data, config, assignments or [], clips, rounds, device, as_json)

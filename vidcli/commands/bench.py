@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 
+from vidcli import config as settings
 from vidcli.bench.decode import bench_decode
+from vidcli.bench.training import bench_config, bench_train, pick_videos
 from vidcli.bench.videos import make_bench_videos, make_length_pair
+from vidcli.commands.motion import prepare_motion_videos
 from vidcli.console import Terminal, print_json
-from vidcli.console.bench import describe_decode_row, print_decode_bench
+from vidcli.console.bench import describe_decode_row, print_decode_bench, print_train_bench
 from vidcli.data.builtin import cache_folder
+from vidcli.data.check import check_videos
+from vidcli.data.splits import of_split
+from vidcli.demo import DEMO_RECIPE
+from vidcli.devices import choose_device
 from vidcli.predict import collect_videos
+from vidcli.train import plan_items
 
 
 def decode(terminal: Terminal, videos: list[Path], rounds: int, as_json: bool) -> int:
@@ -31,3 +40,38 @@ def decode(terminal: Terminal, videos: list[Path], rounds: int, as_json: bool) -
         print_decode_bench(terminal, measured, summary)
     has_failed = any("error" in row for row in measured)
     return 1 if has_failed or summary["exact"] is False else 0
+
+
+def train(
+    terminal: Terminal,
+    data: Path | None,
+    recipe: str | None,
+    assignments: list[str],
+    clips: int,
+    rounds: int,
+    device: str,
+    as_json: bool,
+) -> None:
+    """Run `vidcli bench train`."""
+    chosen = choose_device(device)
+    recipe = recipe or (DEMO_RECIPE if data is None else None)
+    config = bench_config(settings.load_config(recipe, assignments), rounds)
+    if data is None:
+        terminal.say("no DATA given: training on the built-in motion videos")
+        data = prepare_motion_videos(terminal)
+    items = plan_items(config, data, lambda event: None)
+    videos = pick_videos(of_split(items, "train"), clips)
+    with terminal.counting("reading videos") as show:
+        checked = check_videos(videos, config, show)
+    for notice in (*checked.notices, *(f"left out: {failure}" for failure in checked.failures)):
+        terminal.warn(notice)
+    with (
+        tempfile.TemporaryDirectory(prefix="vidcli-bench-") as folder,
+        terminal.counting("measuring") as show,
+    ):
+        *rows, summary = bench_train(checked, config, Path(folder), chosen, rounds, show)
+    if as_json:
+        for row in (*rows, summary):
+            print_json(row)
+    else:
+        print_train_bench(terminal, rows, summary)

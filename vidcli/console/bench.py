@@ -57,3 +57,32 @@ def print_decode_bench(
         )
     for name, why in summary["absent"].items():
         terminal.warn(f"{name} is not compared: {why}; pip install 'vidcli[bench]' brings the others")
+
+
+_PARTS = {
+    "decode": "clips from the files",
+    "load": "batches from the cache",
+    "model": "updates, data at hand",
+    "whole": "vidcli train, epochs 2 on",
+    "reference": "plain loop, no cache",
+}
+
+
+def print_train_bench(
+    terminal: Terminal, rows: Sequence[Mapping[str, Any]], summary: Mapping[str, Any]
+) -> None:
+    """Show what `bench train` measured: clips a second of each part, and how they compare."""
+    table = Table("part", "clips/s", "turns", "workers", "what")
+    for column in table.columns[1:4]:
+        column.justify = "right"
+    for row in rows:
+        turns = f"{min(row['turns']):.1f} to {max(row['turns']):.1f}"
+        workers = str(row.get("workers", ""))
+        table.add_row(row["part"], f"{row['clips_per_second']:.1f}", turns, workers, _PARTS[row["part"]])
+    out = terminal.out
+    out.print(table)
+    out.print(
+        f"{summary['num_clips']} clips an epoch, {summary['batch_size']} a batch, cache: {summary['cache']}"
+    )
+    out.print(f"whole, of the slower part ({summary['bound']})   {summary['share_of_bound']:.1%}")
+    out.print(f"whole, beside the plain loop       {format_times(summary['times_reference'])}")
