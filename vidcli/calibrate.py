@@ -1,6 +1,6 @@
 """Calibrated probabilities: the one place where logits become probabilities.
 
-    logits_VK / temperature -> softmax -> mean over views -> probabilities_K
+    logits_VK / temperature -> softmax (multi-label: sigmoid) -> mean over views -> probabilities_K
 
 A network that was trained to be right is usually too sure of itself. One number, the temperature,
 is fitted on validation logits after training and divides the logits from then on; which class comes
@@ -31,23 +31,42 @@ class Calibration:
     Attributes:
         temperature: what the logits are divided by.
         num_videos: validation videos that it was fitted on; 0 where it was not.
+        thresholds: of a multi-label model, the probability from which each class counts as there;
+            None where each video has one class.
     """
 
     temperature: float = 1.0
     num_videos: int = 0
+    thresholds: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
         if not MIN_TEMPERATURE <= self.temperature <= MAX_TEMPERATURE or self.num_videos < 0:
             raise ValueError(
                 f"expected a temperature from {MIN_TEMPERATURE} to {MAX_TEMPERATURE}, got {self.temperature}"
             )
+        if self.thresholds is not None:  # a list where it comes from JSON
+            object.__setattr__(self, "thresholds", tuple(self.thresholds))
+            if not all(0 <= threshold <= 1 for threshold in self.thresholds):
+                raise ValueError(f"expected thresholds from 0 to 1, got {self.thresholds}")
 
     def probabilities(self, logits_VK: Floats) -> Floats:
         """Return probabilities (K,), averaged over the views."""
-        return np.asarray(softmax(logits_VK / self.temperature).mean(axis=0), dtype=np.float64)
+        activation = softmax if self.thresholds is None else sigmoid
+        return np.asarray(activation(logits_VK / self.temperature).mean(axis=0), dtype=np.float64)
 
 
 UNCALIBRATED = Calibration()
+
+
+def uncalibrated(num_classes: int, multi_label: bool) -> Calibration:
+    """Return how logits become probabilities before anything is fitted."""
+    return Calibration(thresholds=(0.5,) * num_classes) if multi_label else UNCALIBRATED
+
+
+def sigmoid(logits: Floats) -> Floats:
+    """Return the logistic function, without overflow."""
+    odds = np.exp(-np.abs(logits))
+    return np.asarray(np.where(logits >= 0, 1, odds) / (1 + odds), dtype=np.float64)
 
 
 def softmax(logits: Floats) -> Floats:
@@ -84,6 +103,56 @@ def fit_temperature(logits_NVK: Sequence[Floats], labels_N: Sequence[int]) -> Ca
 
     temperature = float(np.exp(_minimise(loss, np.log(MIN_TEMPERATURE), np.log(MAX_TEMPERATURE))))
     return Calibration(min(max(temperature, MIN_TEMPERATURE), MAX_TEMPERATURE), len(labels_N))
+
+
+def fit_multi_label(logits_NVK: Sequence[Floats], targets_NK: npt.NDArray[np.bool_]) -> Calibration:
+    """Return the temperature and the threshold of each class that fit labelled logits best.
+
+    The temperature makes the binary cross-entropy smallest, with Platt's targets as in
+    `fit_temperature`, class by class. The threshold of a class makes its F1 largest; of equally
+    good ones it is the nearest to 0.5, which also stands where a class has no example.
+
+    Args:
+        logits_NVK: one array (V, K) a video; videos that failed are left out by the caller.
+        targets_NK: which classes each video has.
+
+    Raises:
+        ValueError: not one row of targets a video.
+    """
+    if len(logits_NVK) != len(targets_NK):
+        raise ValueError("fit_multi_label needs one row of targets a video")
+    if not len(targets_NK):
+        return uncalibrated(targets_NK.shape[1], multi_label=True)
+    logits = np.stack([np.asarray(logits_VK, dtype=np.float64) for logits_VK in logits_NVK])
+    num_there_K = targets_NK.sum(axis=0)
+    there_K, absent_K = (num_there_K + 1) / (num_there_K + 2), 1 / (len(targets_NK) - num_there_K + 2)
+    soft_NK = np.where(targets_NK, there_K, absent_K)
+
+    def loss(log_temperature: float) -> float:
+        p_NK = sigmoid(logits / np.exp(log_temperature)).mean(axis=1)
+        tiny = np.finfo(np.float64).tiny
+        told_NK = soft_NK * np.log(np.maximum(p_NK, tiny)) + (1 - soft_NK) * np.log(
+            np.maximum(1 - p_NK, tiny)
+        )
+        return float(-told_NK.mean())
+
+    temperature = float(np.exp(_minimise(loss, np.log(MIN_TEMPERATURE), np.log(MAX_TEMPERATURE))))
+    temperature = min(max(temperature, MIN_TEMPERATURE), MAX_TEMPERATURE)
+    p_NK = sigmoid(logits / temperature).mean(axis=1)
+    thresholds = [best_threshold(p_N, there_N) for p_N, there_N in zip(p_NK.T, targets_NK.T, strict=True)]
+    return Calibration(temperature, len(targets_NK), tuple(thresholds))
+
+
+def best_threshold(probabilities_N: Floats, there_N: npt.NDArray[np.bool_]) -> float:
+    """Return the threshold with the largest F1, of equally good ones the nearest to 0.5."""
+    if not there_N.any():
+        return 0.5
+    values = np.unique(probabilities_N)
+    candidates = np.unique([0.5, *((values[1:] + values[:-1]) / 2), values[0] / 2])
+    chosen_MN = probabilities_N >= candidates[:, None]
+    f1_M = 2 * (chosen_MN & there_N).sum(axis=1) / (chosen_MN.sum(axis=1) + there_N.sum())
+    best = np.flatnonzero(f1_M >= f1_M.max() - 1e-12)
+    return float(candidates[best[np.argmin(np.abs(candidates[best] - 0.5))]])
 
 
 def _softened_targets(labels_N: npt.NDArray[np.int64], num_classes: int) -> Floats:

@@ -12,7 +12,13 @@ import torch
 from vidcli import checkpoint as files
 from vidcli import report
 from vidcli.console import Terminal, print_json
-from vidcli.console.evaluation import print_comparison, print_details, print_evaluation, print_views
+from vidcli.console.evaluation import (
+    print_comparison,
+    print_details,
+    print_evaluation,
+    print_multi_label,
+    print_views,
+)
 from vidcli.data.loader import num_workers
 from vidcli.data.manifest import SPLITS, VideoItem, class_names_of, load_items
 from vidcli.data.splits import of_split
@@ -20,6 +26,8 @@ from vidcli.devices import choose_device
 from vidcli.errors import ConfigError, DataError, VidcliError
 from vidcli.evaluate import Details, Evaluation, compare, find_details, predictions_csv
 from vidcli.evaluate import evaluate as score
+from vidcli.evaluate.multilabel import MultiLabelEvaluation, evaluate_multi_label, targets_of
+from vidcli.evaluate.table import is_right
 from vidcli.evaluate.views import ViewsRow, sweep_views
 from vidcli.predict import Prediction, Predictor
 
@@ -41,7 +49,9 @@ def evaluate(
     chosen = choose_device(device)
     model_file = files.find_model(model)
     predictor = Predictor.load(model_file, chosen)
-    items = _items_to_evaluate(data, model_file.parent, split, predictor.class_names)
+    items = _items_to_evaluate(data, model_file.parent, split, predictor)
+    if predictor.config.data.multi_label and views_sweep:
+        raise ConfigError("--views-sweep: measures accuracy, which a multi-label model has none of")
     rival_file = None if against is None else files.find_model(against)
     rival = None if rival_file is None else _load_rival(rival_file, chosen, items)
     if data is not None:
@@ -49,7 +59,10 @@ def evaluate(
     terminal.say(f"{model_file}: {len(items)} videos")
     measured = _measure(terminal, predictor, items)
     told = _tell(measured, model_file, data, split)
-    if not as_json:
+    if isinstance(measured.scores, MultiLabelEvaluation):
+        if not as_json:
+            print_multi_label(terminal, measured.scores, split)
+    elif measured.details is not None and not as_json:
         print_evaluation(terminal, measured.scores, split)
         print_details(terminal, measured.scores, measured.details)
     if rival is not None and rival_file is not None:
@@ -74,7 +87,7 @@ def evaluate(
 def evaluate_own_split(terminal: Terminal, model_file: Path, split: str, device: str) -> dict[str, Any]:
     """Evaluate a run on videos of its own and write that beside it; return what --json would print."""
     predictor = Predictor.load(model_file, choose_device(device))
-    items = _items_to_evaluate(None, model_file.parent, split, predictor.class_names)
+    items = _items_to_evaluate(None, model_file.parent, split, predictor)
     measured = _measure(terminal, predictor, items)
     told = _tell(measured, model_file, None, split)
     _write_evaluation(terminal, evaluation_folder(model_file, split), told, items, measured)
@@ -92,12 +105,17 @@ class _Measured:
     """What a model said of labelled videos, and how good that is."""
 
     predictions: list[Prediction]
-    scores: Evaluation
-    details: Details
+    scores: Evaluation | MultiLabelEvaluation
+    details: Details | None
 
 
 def _measure(terminal: Terminal, predictor: Predictor, items: list[VideoItem]) -> _Measured:
     predictions = _predict_all(terminal, predictor, items, "evaluating")
+    if predictor.config.data.multi_label:
+        targets_NK = targets_of(items, predictor.class_names)
+        return _Measured(
+            predictions, evaluate_multi_label(predictions, targets_NK, predictor.calibration), None
+        )
     labels = [item.label for item in items]
     scores = score(predictions, labels, predictor.class_names, predictor.calibration)
     details = find_details(items, predictions, num_workers(predictor.config.data.workers))
@@ -106,7 +124,8 @@ def _measure(terminal: Terminal, predictor: Predictor, items: list[VideoItem]) -
 
 def _tell(measured: _Measured, model_file: Path, data: Path | None, split: str) -> dict[str, Any]:
     about = {"model": str(model_file), "data": None if data is None else str(data), "split": split}
-    return measured.scores.to_dict() | measured.details.to_dict() | about
+    details = {} if measured.details is None else measured.details.to_dict()
+    return measured.scores.to_dict() | details | about
 
 
 def _name_failures(terminal: Terminal, measured: _Measured) -> None:
@@ -126,9 +145,7 @@ def _predict_all(
     return predictions
 
 
-def _items_to_evaluate(
-    data: Path | None, run: Path, split: str, class_names: tuple[str, ...]
-) -> list[VideoItem]:
+def _items_to_evaluate(data: Path | None, run: Path, split: str, predictor: Predictor) -> list[VideoItem]:
     if data is None:
         data = run / files.SPLITS_FILE
         if not data.is_file():
@@ -141,7 +158,8 @@ def _items_to_evaluate(
     if not chosen:
         there = ", ".join(name for name in SPLITS if name in splits)
         raise DataError(f"{data}: has no {split} split; there is {there}. Choose with --split")
-    strangers = sorted(set(class_names_of(chosen)) - set(class_names))
+    class_names = predictor.class_names
+    strangers = sorted(set(class_names_of(chosen, predictor.config.data.multi_label)) - set(class_names))
     if strangers:
         raise DataError(
             f"{data}: classes that the model was not trained on: {', '.join(strangers)}. It knows "
@@ -152,7 +170,8 @@ def _items_to_evaluate(
 
 def _load_rival(model_file: Path, device: torch.device, items: list[VideoItem]) -> Predictor:
     rival = Predictor.load(model_file, device)
-    strangers = sorted(set(class_names_of(items)) - set(rival.class_names))
+    multi_label = rival.config.data.multi_label
+    strangers = sorted(set(class_names_of(items, multi_label)) - set(rival.class_names))
     if strangers:
         raise DataError(
             f"--against {model_file}: was not trained on {', '.join(strangers)}, which occur in these "
@@ -179,7 +198,7 @@ def _name_training_videos(terminal: Terminal, run: Path, items: list[VideoItem])
 
 
 def _right(items: list[VideoItem], predictions: list[Prediction]) -> list[bool]:
-    return [prediction.label == item.label for item, prediction in zip(items, predictions, strict=True)]
+    return [is_right(item, prediction) for item, prediction in zip(items, predictions, strict=True)]
 
 
 def _sweep_views(
@@ -209,11 +228,12 @@ def _write_evaluation(
         raise VidcliError(f"--out {folder}: cannot be written ({error.strerror})") from error
     files.write_text(folder / "predictions.csv", predictions_csv(items, predictions, scores.class_names))
     files.write_text(folder / "eval.json", json.dumps(told, indent=1) + "\n")
-    written = ["predictions.csv", "eval.json", "confusion.png"]
+    if isinstance(scores, MultiLabelEvaluation):
+        terminal.say(f"wrote predictions.csv and eval.json to {folder}")
+        return
     files.write_atomically(folder / "confusion.png", lambda path: report.draw_confusion(scores, path))
     if (calibration := scores.calibration) is not None:
-        written.append("reliability.png")
         files.write_atomically(
             folder / "reliability.png", lambda path: report.draw_reliability(calibration, path)
         )
-    terminal.say(f"wrote {', '.join(written)} to {folder}")
+    terminal.say(f"wrote predictions.csv, eval.json and pictures to {folder}")

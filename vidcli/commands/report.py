@@ -36,6 +36,11 @@ def report(terminal: Terminal, run: Path | None, split: str, out: Path | None, d
     model_file = files.find_model(run)
     folder = model_file.parent
     checkpoint = files.load_checkpoint(model_file)
+    if checkpoint.config.data.multi_label:
+        raise VidcliError(
+            f"{folder}: is a multi-label run, which the report has no sections for; `vidcli eval` writes its "
+            "numbers to eval.json"
+        )
     if not (folder / files.SPLITS_FILE).is_file():
         raise CheckpointError(f"{folder}: holds no {files.SPLITS_FILE}; expected the directory of a run")
     items = load_items(folder / files.SPLITS_FILE, missing_ok=True)

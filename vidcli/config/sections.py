@@ -107,6 +107,9 @@ class DataConfig(Section):
     fold: int = Field(
         1, ge=1, le=3, description="Which of the three published splits of UCF101 or HMDB51 is used."
     )
+    multi_label: bool = Field(
+        False, description="A video may have several classes, or none: `|` parts them in the label column."
+    )
     split_seed: int = Field(
         0, ge=0, description="Seed of the automatic split; train.seed leaves the split alone."
     )

@@ -12,6 +12,7 @@ from vidcli.console.tables import print_pairs
 from vidcli.console.terminal import Terminal, Verbosity
 from vidcli.console.text import count_noun, format_ratio, plain, shorten_path
 from vidcli.evaluate import CalibrationScores, Comparison, Details, Evaluation, Example, RiskCoverage, Slice
+from vidcli.evaluate.multilabel import MultiLabelEvaluation
 from vidcli.evaluate.views import ViewsRow
 
 _MAX_MATRIX_CLASSES = 12
@@ -42,6 +43,35 @@ def print_evaluation(terminal: Terminal, scores: Evaluation, split: str) -> None
         )  # fmt: skip
     out.print(table)
     _print_confusion(out, scores)
+
+
+def print_multi_label(terminal: Terminal, scores: MultiLabelEvaluation, split: str) -> None:
+    """Show the metrics and the classes of an evaluation whose videos have any number of classes."""
+    out = terminal.out
+    out.print(f"mAP                {format_ratio(scores.mean_average_precision)}")
+    out.print(f"micro F1           {scores.micro_f1:.3f}")
+    out.print(f"macro F1           {scores.macro_f1:.3f}")
+    out.print(f"all classes right  {scores.exact_match:.3f}   {_interval(scores.exact_match_interval)}")
+    fitted = (
+        f"fitted on {count_noun(scores.fitted_on, 'validation video')}"
+        if scores.fitted_on
+        else "not fitted: the model had no validation split"
+    )
+    out.print(f"temperature        {scores.temperature:.2f}    with the thresholds {fitted}")
+    failed = f", {scores.num_failed} failed and counted as wrong" if scores.num_failed else ""
+    out.print(f"videos ({split})".ljust(19) + f"{scores.num_videos}{failed}")
+    table = _table("class", "AP", "threshold", "precision", "recall", "F1", "videos")
+    for row in scores.per_class:
+        table.add_row(
+            plain(row.label),
+            format_ratio(row.average_precision),
+            f"{row.threshold:.3f}",
+            format_ratio(row.precision),
+            format_ratio(row.recall),
+            f"{row.f1:.3f}",
+            str(row.support),
+        )
+    out.print(table)
 
 
 def print_details(terminal: Terminal, scores: Evaluation, details: Details) -> None:

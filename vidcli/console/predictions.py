@@ -154,6 +154,10 @@ def _cells(prediction: Prediction, top_k: int) -> list[Text]:
     if prediction.error is not None:
         return [video, plain(prediction.error, "red"), Text("–")]
     (label, probability), *others = prediction.top(top_k)
+    if prediction.thresholds is not None:
+        # All that the video has; how probable each class is stands beside it.
+        others.insert(0, (label, probability))
+        label = ", ".join(prediction.labels) or "–"
     if prediction.is_unknown:
         others.insert(0, (label, probability))
         label = UNKNOWN

@@ -82,15 +82,18 @@ class TrainingView:
         line += f"acc {row.train_accuracy:.3f}"
         if row.val_top1 is not None and row.val_loss is not None:
             line += f"  val loss {row.val_loss:.3f}  val acc {row.val_top1:.3f}"
-        return line + ("  best" if event.best and row.val_top1 is not None else "")
+        if row.val_map is not None and row.val_loss is not None:
+            line += f"  val loss {row.val_loss:.3f}  val mAP {row.val_map:.3f}"
+        return line + ("  best" if event.best and row.val_score is not None else "")
 
 
 def print_run_summary(terminal: Terminal, run: Path, rows: Sequence[EpochRow]) -> None:
     """Say how a run ended and what to type next."""
-    validated = [row for row in rows if row.val_top1 is not None and row.val_loss is not None]
+    validated = [row for row in rows if row.val_score is not None and row.val_loss is not None]
     if validated:
-        best = max(validated, key=lambda row: (row.val_top1 or 0.0, -(row.val_loss or 0.0)))
-        terminal.say(f"best validation accuracy {best.val_top1:.3f} in epoch {best.epoch}")
+        best = max(validated, key=lambda row: (row.val_score or 0.0, -(row.val_loss or 0.0)))
+        kind = "accuracy" if best.val_map is None else "mAP"
+        terminal.say(f"best validation {kind} {best.val_score:.3f} in epoch {best.epoch}")
     else:
         terminal.say("no validation split: the last epoch is the model, its probabilities are not calibrated")
     terminal.say(f"next: vidcli eval --model {run}")

@@ -10,11 +10,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from vidcli.config import Config
 from vidcli.data.frames import FrameSource
-from vidcli.data.manifest import VideoItem
+from vidcli.data.items import VideoItem, labels_of
 from vidcli.sampling import Seconds
 from vidcli.transforms import ClipTransform, build_sampler
 from vidcli.video import Frames
@@ -22,10 +23,13 @@ from vidcli.video import Frames
 
 @dataclass(frozen=True)
 class LabelledClip:
-    """A clip, float32 (T, C, H, W), its label and the index of its video."""
+    """A clip, float32 (T, C, H, W), the index of its video, and its label.
+
+    The label is a number, or of a multi-label data set float32 (K,), 1 for every class there.
+    """
 
     clip_TCHW: Tensor
-    label: int
+    label: int | Tensor
     index: int
 
 
@@ -53,15 +57,22 @@ class ClipDataset:
         self._label_of = {name: label for label, name in enumerate(class_names)}
         self._sampler = build_sampler(config.clip.model_copy(update={"views": 1}))
         self._transform = ClipTransform(config.clip, config.augment, flip)
-        self._seed = config.train.seed
+        self._seed, self._multi_label = config.train.seed, config.data.multi_label
         self._source = source or FrameSource(config)
 
     def __len__(self) -> int:
         return len(self.items)
 
     def label(self, index: int) -> int:
-        """Return the label of video `index`."""
+        """Return the label of video `index`, which has one class."""
         return self._label_of[self.items[index].label]
+
+    def targets(self, index: int) -> Tensor:
+        """Return float32 (K,) of video `index`, which may have several classes: 1 for each of them."""
+        target_K = torch.zeros(len(self._label_of))
+        for name in labels_of(self.items[index].label, multi_label=True):
+            target_K[self._label_of[name]] = 1
+        return target_K
 
     def load(self, index: int, epoch: int, repeat: int = 0) -> LabelledClip:
         """Return a clip of video `index` in `epoch`.
@@ -77,7 +88,10 @@ class ClipDataset:
         item = self.items[index]
         rng = np.random.default_rng([self._seed, epoch, index, *([repeat] if repeat else [])])
         frames_THWC = self._frames(item, rng)
-        return LabelledClip(self._transform(frames_THWC, rng), self.label(index), index)
+        return LabelledClip(self._transform(frames_THWC, rng), self._target(index), index)
+
+    def _target(self, index: int) -> int | Tensor:
+        return self.targets(index) if self._multi_label else self.label(index)
 
     def take_notices(self) -> list[str]:
         """Return what the frame cache has to tell since this was last asked."""

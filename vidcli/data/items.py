@@ -26,7 +26,7 @@ class VideoItem:
     """One labelled video, or a span of one.
 
     Attributes:
-        label: class name.
+        label: class name; of a multi-label data set several, with `|` between them.
         split: train, val or test; None until it is assigned.
         group: videos of one group (a recording, a person) never part between splits.
         start_seconds, end_seconds: the span that is used; None is the end of the video.
@@ -40,9 +40,20 @@ class VideoItem:
     end_seconds: float | None = None
 
 
-def class_names_of(items: Iterable[VideoItem]) -> list[str]:
+LABEL_SEPARATOR = "|"
+
+
+def labels_of(label: str, multi_label: bool) -> tuple[str, ...]:
+    """Return the class names in a label, each once: one, or what `|` parts; `|` alone means none."""
+    if not multi_label:
+        return (label,)
+    names = (name.strip() for name in label.split(LABEL_SEPARATOR))
+    return tuple(dict.fromkeys(name for name in names if name))
+
+
+def class_names_of(items: Iterable[VideoItem], multi_label: bool = False) -> list[str]:
     """Return the class names that occur, in alphabetical order."""
-    return sorted({item.label for item in items})
+    return sorted({name for item in items for name in labels_of(item.label, multi_label)})
 
 
 def list_videos(folder: Path) -> list[Path]:

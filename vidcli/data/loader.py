@@ -30,7 +30,9 @@ Output = TypeVar("Output")
 
 @dataclass(frozen=True)
 class Batch:
-    """Clips float32 (B, T, C, H, W), labels int64 (B,), video indices, and what failed to decode.
+    """Clips float32 (B, T, C, H, W), labels, video indices, and what failed to decode.
+
+    Labels are int64 (B,), or of a multi-label data set float32 (B, K).
 
     Attributes:
         notices: what the frame cache had to tell meanwhile.
@@ -180,7 +182,7 @@ def _collate(results: Sequence[LabelledClip | VideoError], notices: list[str], p
     failures = [result for result in results if isinstance(result, VideoError)]
     return Batch(
         _stack([clip.clip_TCHW for clip in clips], pin_memory) if clips else torch.empty(0),
-        torch.tensor([clip.label for clip in clips], dtype=torch.int64),
+        torch.stack([torch.as_tensor(clip.label) for clip in clips]) if clips else torch.empty(0),
         [clip.index for clip in clips],
         failures,
         notices,

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
+import numpy.typing as npt
 
 from vidcli.config import DataConfig
-from vidcli.data.manifest import VideoItem
+from vidcli.data.items import VideoItem, class_names_of, labels_of
 from vidcli.errors import DataError
 
 
@@ -27,14 +28,14 @@ def assign_splits(items: Sequence[VideoItem], config: DataConfig) -> list[VideoI
     if given == {None}:
         fractions = {"test": config.test_fraction, "val": config.val_fraction}
         fractions = {split: share for split, share in fractions.items() if share > 0}
-        assigned = _draw(items, fractions, config.split_seed)
+        assigned = _draw(items, fractions, config)
     elif "train" in given and "val" not in given and config.val_fraction > 0:
         train = [item for item in items if item.split == "train"]
-        drawn = iter(_draw(train, {"val": config.val_fraction}, config.split_seed))
+        drawn = iter(_draw(train, {"val": config.val_fraction}, config))
         assigned = [next(drawn) if item.split == "train" else item for item in items]
     else:
         assigned = list(items)
-    _check(assigned)
+    _check(assigned, config.multi_label)
     return assigned
 
 
@@ -66,7 +67,7 @@ def of_split(items: Sequence[VideoItem], split: str) -> list[VideoItem]:
     return [item for item in items if item.split == split]
 
 
-def _draw(items: Sequence[VideoItem], fractions: Mapping[str, float], seed: int) -> list[VideoItem]:
+def _draw(items: Sequence[VideoItem], fractions: Mapping[str, float], config: DataConfig) -> list[VideoItem]:
     """Give each unit (a group, or a video without one) to the split that then fits its share best.
 
     Largest units first, as in greedy bin packing: a big recording that comes late would overshoot
@@ -83,14 +84,21 @@ def _draw(items: Sequence[VideoItem], fractions: Mapping[str, float], seed: int)
             f"{len(units)} separate videos or groups are too few for train, {' and '.join(fractions)}. Give "
             "splits in the manifest, or set data.val_fraction or data.test_fraction to 0"
         )
-    labels = sorted({item.label for item in items})
+    # A video without any class is one of a kind of its own here.
+    names_of = [labels_of(item.label, config.multi_label) or ("",) for item in items]
+    labels = sorted({name for names in names_of for name in names})
     column = {label: k for k, label in enumerate(labels)}
+
+    def count(indices: Iterable[int]) -> npt.NDArray[np.int64]:
+        found = [column[name] for index in indices for name in names_of[index]]
+        return np.bincount(found, minlength=len(labels))
+
     unit_list = list(units.values())
     # Roughly by size: with the exact order, groups that all differ in size would know one split only.
-    weight_U = np.random.default_rng(seed).uniform(0.5, 1.5, len(unit_list))
+    weight_U = np.random.default_rng(config.split_seed).uniform(0.5, 1.5, len(unit_list))
     order = sorted(range(len(unit_list)), key=lambda unit: -len(unit_list[unit]) * weight_U[unit])
 
-    totals_K = np.bincount([column[item.label] for item in items], minlength=len(labels)).astype(float)
+    totals_K = count(range(len(items))).astype(float)
     names = ["train", *fractions]
     shares = np.array([1 - sum(fractions.values()), *fractions.values()])
     if shares[0] <= 0:
@@ -98,9 +106,7 @@ def _draw(items: Sequence[VideoItem], fractions: Mapping[str, float], seed: int)
     wanted_SK = shares[:, None] * totals_K
     counts_SK = np.zeros_like(wanted_SK)
     split_of: dict[int, str] = {}
-    added_UK = np.array(
-        [np.bincount([column[items[i].label] for i in unit], minlength=len(labels)) for unit in unit_list]
-    )
+    added_UK = np.array([count(unit) for unit in unit_list])
     waiting_K = np.count_nonzero(added_UK, axis=0)  # units of the class that have no split yet
     for unit in order:
         members, added_K = unit_list[unit], added_UK[unit]
@@ -116,12 +122,12 @@ def _draw(items: Sequence[VideoItem], fractions: Mapping[str, float], seed: int)
     return [replace(item, split=split_of[index]) for index, item in enumerate(items)]
 
 
-def _check(items: Sequence[VideoItem]) -> None:
-    train_labels = {item.label for item in items if item.split == "train"}
+def _check(items: Sequence[VideoItem], multi_label: bool) -> None:
+    train_labels = set(class_names_of(of_split(items, "train"), multi_label))
     if not train_labels:
         raise DataError("no videos to train on: the train split is empty")
     for split in ("val", "test"):
-        strangers = sorted({item.label for item in items if item.split == split} - train_labels)
+        strangers = sorted(set(class_names_of(of_split(items, split), multi_label)) - train_labels)
         if strangers:
             raise DataError(
                 f"classes in {split} that train lacks: {', '.join(strangers)}. Add training videos of "

@@ -6,8 +6,15 @@ import csv
 import io
 from collections.abc import Sequence
 
-from vidcli.data.manifest import VideoItem
+from vidcli.data.items import LABEL_SEPARATOR, VideoItem, labels_of
 from vidcli.predict import Prediction
+
+
+def is_right(item: VideoItem, prediction: Prediction) -> bool:
+    """Tell whether a prediction is the label; of a multi-label model, all classes and no others."""
+    if prediction.error is not None:
+        return False
+    return set(prediction.labels) == set(labels_of(item.label, prediction.thresholds is not None))
 
 
 def predictions_csv(
@@ -22,7 +29,9 @@ def predictions_csv(
         best = prediction.top(1)
         name, probability = best[0] if best else ("", "")
         shown = [""] * len(class_names) if prediction.probabilities is None else prediction.probabilities
-        correct = str(name == item.label).lower()
+        if prediction.thresholds is not None:
+            name = LABEL_SEPARATOR.join(prediction.labels)
+        correct = str(is_right(item, prediction)).lower()
         end = "" if item.end_seconds is None else item.end_seconds
         about = [prediction.video, item.start_seconds, end, item.label, name, probability, correct]
         writer.writerow([*about, prediction.error or "", *shown])

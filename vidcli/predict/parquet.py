@@ -114,6 +114,7 @@ class ParquetResults(ResultsFile):
                 arrow.field("start", arrow.float64(), nullable=False),
                 arrow.field("end", arrow.float64()),
                 arrow.field("unknown", arrow.bool_()),
+                arrow.field("chosen", arrow.bool_()),
             ],
             metadata={_METADATA_KEY: json.dumps(about).encode()},
         )
@@ -149,8 +150,15 @@ def _rows_of(result: dict[str, Any]) -> list[dict[str, Any]]:
     }
     if "error" in result:
         return [about]
+    chosen = result.get("labels")
     return [
-        about | {"rank": rank, "label": written(best["label"]), "probability": best["probability"]}
+        about
+        | {
+            "rank": rank,
+            "label": written(best["label"]),
+            "probability": best["probability"],
+            "chosen": None if chosen is None else best["label"] in chosen,
+        }
         for rank, best in enumerate(result["predictions"], start=1)
     ]
 

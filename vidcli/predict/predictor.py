@@ -46,6 +46,7 @@ class Prediction:
         logits_VK: float64 (V, K), what the probabilities were made of; None when the video failed.
         start_seconds, end_seconds: the span that was asked about; None is the end of the video.
         threshold: the probability below which the model abstains; None where it always answers.
+        thresholds: of a multi-label model, the probability from which each class counts as there.
     """
 
     video: str
@@ -56,6 +57,17 @@ class Prediction:
     start_seconds: float = 0.0
     end_seconds: float | None = None
     threshold: float | None = None
+    thresholds: Sequence[float] | None = None
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The classes of the video: of a multi-label model those that reach their threshold, else one."""
+        if self.probabilities is None:
+            return ()
+        if self.thresholds is None:
+            return tuple(name for name, _ in self.top(1))
+        told = zip(self.class_names, self.probabilities, self.thresholds, strict=True)
+        return tuple(name for name, probability, threshold in told if probability >= threshold)
 
     @property
     def is_unknown(self) -> bool:
@@ -204,6 +216,7 @@ class Predictor:
             item.start_seconds,
             item.end_seconds,
             self.threshold,
+            self.calibration.thresholds,
         )
 
     def load_views(self, item: VideoItem) -> Tensor:

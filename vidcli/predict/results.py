@@ -35,7 +35,7 @@ if sys.platform != "win32":
 ResultKey: TypeAlias = tuple[str, float, float | None]
 """Video, start and end in seconds: what a row is about."""
 
-CSV_COLUMNS = ("video", "rank", "label", "probability", "error", "start", "end", "unknown")
+CSV_COLUMNS = ("video", "rank", "label", "probability", "error", "start", "end", "unknown", "chosen")
 FORMAT_OF_SUFFIX = {
     ".json": "json",
     ".jsonl": "json",
@@ -84,6 +84,8 @@ def prediction_to_dict(prediction: Prediction, top_k: int) -> dict[str, Any]:
         return row | {"error": prediction.error}
     best = [{"label": label, "probability": p} for label, p in prediction.top(top_k)]
     row |= {"predictions": best}
+    if prediction.thresholds is not None:
+        row["labels"] = list(prediction.labels)
     return row if prediction.threshold is None else row | {"unknown": prediction.is_unknown}
 
 
@@ -92,12 +94,14 @@ def prediction_to_rows(prediction: Prediction, top_k: int) -> list[list[Any]]:
     end = "" if prediction.end_seconds is None else prediction.end_seconds
     span = [prediction.start_seconds or "", end]
     if prediction.error is not None:
-        return [[prediction.video, "", "", "", prediction.error, *span, ""]]
+        return [[prediction.video, "", "", "", prediction.error, *span, "", ""]]
     unknown = "" if prediction.threshold is None else str(prediction.is_unknown).lower()
     best = enumerate(prediction.top(top_k), start=1)
+    chosen = prediction.labels
+    is_set = prediction.thresholds is not None
     return [
-        [prediction.video, rank, label, probability, "", *span, unknown]
-        for rank, (label, probability) in best
+        [prediction.video, rank, label, p, "", *span, unknown, str(label in chosen).lower() if is_set else ""]
+        for rank, (label, p) in best
     ]
 
 

@@ -8,7 +8,11 @@ from typing import TypeAlias
 
 @dataclass(frozen=True)
 class EpochRow:
-    """What one epoch reached; a line of metrics.jsonl. Validation is None without a val split."""
+    """What one epoch reached; a line of metrics.jsonl.
+
+    Validation is None without a val split; `val_map` is that of a multi-label model, which has no
+    accuracies.
+    """
 
     epoch: int
     lr: float
@@ -17,6 +21,12 @@ class EpochRow:
     val_loss: float | None
     val_top1: float | None
     val_balanced_accuracy: float | None
+    val_map: float | None = None
+
+    @property
+    def val_score(self) -> float | None:
+        """What the best epoch has most of: accuracy, of a multi-label model mean average precision."""
+        return self.val_map if self.val_top1 is None else self.val_top1
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from typing import Any
 import torch
 
 from vidcli import checkpoint as files
-from vidcli.calibrate import UNCALIBRATED, Calibration, fit_temperature
+from vidcli.calibrate import uncalibrated
 from vidcli.checkpoint import Checkpoint
 from vidcli.config import Config, config_to_yaml
 from vidcli.data.dataset import ClipDataset
@@ -33,7 +33,7 @@ from vidcli.data.manifest import VideoItem, class_names_of, fingerprint, manifes
 from vidcli.data.splits import of_split
 from vidcli.environment import describe_environment
 from vidcli.errors import CheckpointError, DataError, PeerError, TrainError, VideoError
-from vidcli.evaluate import Evaluation, evaluate
+from vidcli.evaluate import Evaluation
 from vidcli.models import build_model
 from vidcli.predict import Prediction, Predictor
 from vidcli.train.advice import iter_advice
@@ -44,6 +44,7 @@ from vidcli.train.pace import Pace, waiting_notice
 from vidcli.train.record import RunRecord
 from vidcli.train.schedule import learning_rate, step_seed
 from vidcli.train.update import BatchTooLarge, Share, StepResult, Updater
+from vidcli.train.validation import validate
 from vidcli.transforms import sided_class_names
 
 
@@ -91,7 +92,8 @@ class Trainer:
         self._group = group
         self.config, self._settings, self._run, self._device = config, config.train, run, device
         self._on_event, self._source = on_event, source
-        self.class_names = class_names_of(of_split(items, "train"))
+        self._multi_label = config.data.multi_label
+        self.class_names = class_names_of(of_split(items, "train"), self._multi_label)
         self._val_items = of_split(items, "val")
         self._dataset = ClipDataset(
             of_split(items, "train"), self.class_names, config, self._decide_flip(), source
@@ -100,15 +102,24 @@ class Trainer:
         self.model = build_model(config.model, len(self.class_names)).to(device)
         unsynchronised = synchronise_norms(self.model, group, device)
         self._num_steps = math.ceil(len(self._dataset) / self._settings.batch_size)
-        self._labels = [self._dataset.label(index) for index in range(len(self._dataset))]
+        self._labels = (
+            [] if self._multi_label else [self._dataset.label(i) for i in range(len(self._dataset))]
+        )
         class_counts = [self._labels.count(label) for label in range(len(self.class_names))]
         self._update = Updater(self.model, config, class_counts, self._num_steps, device, group)
-        self._predictor = Predictor(self._update.evaluated_model, config, self.class_names, device, source)
+        self._calibration = uncalibrated(len(self.class_names), self._multi_label)
+        self._predictor = Predictor(
+            self._update.evaluated_model,
+            config,
+            self.class_names,
+            device,
+            source,
+            calibration=self._calibration,
+        )
         self._fingerprint = self._agree_on_data(items)
         self._epoch, self._step, self._totals = 0, 0, _Totals()
         self._rows: list[EpochRow] = []
         self._best: tuple[float, float] | None = None
-        self._calibration = UNCALIBRATED
         self._stale_epochs = 0
         self._failed_videos: set[str] = set()
         self._parts = BatchParts(self._update, self._settings, group, on_event)
@@ -271,7 +282,7 @@ class Trainer:
 
     def _train_step(self, batch: Batch, share: Share) -> None:
         if self._position == 0 and self._group.is_main:
-            shown = [self.class_names[label] for label in batch.labels_B.tolist()]
+            shown = [self._dataset.items[index].label for index in batch.indices]
             self._record.draw_samples(batch.clips_BTCHW, shown, self.config.clip)
         result = self._update_weights(batch, share)
         if not math.isfinite(result.loss):
@@ -305,8 +316,8 @@ class Trainer:
             self._save_resume()  # so that no kill leaves models that nothing can go on from
         # Ties in accuracy go to the smaller loss. Without validation the last epoch is the best.
         score = (
-            (row.val_top1, -row.val_loss)
-            if row.val_top1 is not None and row.val_loss is not None
+            (row.val_score, -row.val_loss)
+            if row.val_score is not None and row.val_loss is not None
             else (float(row.epoch), 0.0)
         )
         best = self._best is None or score > self._best
@@ -326,7 +337,7 @@ class Trainer:
             self._save_model(files.MODEL_FILE, row)
         lines = "".join(json.dumps(asdict(row)) + "\n" for row in self._rows)
         files.write_text(self._run / files.METRICS_FILE, lines)
-        self._record.add_epoch(self._rows, self._position, self._best_epoch if scores else None)
+        self._record.add_epoch(self._rows, self._position, self._best_epoch if self._val_items else None)
         if scores is not None and best:
             self._record.draw_confusion(scores)
         if self._is_over():
@@ -336,11 +347,13 @@ class Trainer:
     def _validate(self) -> tuple[EpochRow, Evaluation | None]:
         """Return the row of the epoch, and what validation said where there is a val split."""
         scores = None
-        val_loss = val_top1 = val_balanced = None
+        val_loss = val_top1 = val_balanced = val_map = None
         if self._val_items:
             predictions = self._predict_val()
-            scores = evaluate(predictions, [item.label for item in self._val_items], self.class_names)
-            val_loss, val_top1, val_balanced = scores.loss, scores.top1, scores.balanced_accuracy
+            found = validate(predictions, self._val_items, self.class_names, self._multi_label)
+            scores, self._calibration = found.scores, found.calibration
+            val_loss, val_map = found.loss, found.mean_average_precision
+            val_top1, val_balanced = found.top1, found.balanced_accuracy
             if val_loss is None or not math.isfinite(val_loss):
                 reason = next((p.error for p in predictions if p.error is not None), f"loss {val_loss}")
                 unscored = TrainError(
@@ -349,7 +362,6 @@ class Trainer:
                     f"{self._settings.lr:g}) or set train.grad_clip"
                 )
                 raise self._group.of_all(unscored)
-            self._calibration = self._calibrate(predictions)
         last_step = (self._epoch + 1) * self._num_steps - 1
         row = EpochRow(
             epoch=self._epoch + 1,
@@ -359,6 +371,7 @@ class Trainer:
             val_loss=val_loss,
             val_top1=val_top1,
             val_balanced_accuracy=val_balanced,
+            val_map=val_map,
         )
         return row, scores
 
@@ -371,15 +384,6 @@ class Trainer:
                 predictions += islice(predicted, 1)
                 self._save_if_due()
         return self._group.gather_shares(predictions)
-
-    def _calibrate(self, predictions: Sequence[Prediction]) -> Calibration:
-        label_of = {name: label for label, name in enumerate(self.class_names)}
-        scored = [
-            (prediction.logits_VK, label_of[item.label])
-            for prediction, item in zip(predictions, self._val_items, strict=True)
-            if prediction.logits_VK is not None
-        ]
-        return fit_temperature([logits_VK for logits_VK, _ in scored], [label for _, label in scored])
 
     def _report_failures(self, failures: Sequence[VideoError]) -> None:
         for failure in failures:

@@ -47,3 +47,28 @@ class ClipLoss:
         weights_B = self._weights_K[targets] if targets.dim() == 1 else targets @ self._weights_K
         # Over the number of clips, not the sum of the weights: a batch of rare classes counts more.
         return (loss_B * weights_B).mean()
+
+
+class MultiLabelLoss:
+    """Binary cross-entropy of clips that may have several classes, mean over clips and classes."""
+
+    def __init__(self, label_smoothing: float) -> None:
+        """Keep the probability moved to the middle: targets 0 and 1 become s/2 and 1 - s/2."""
+        self._label_smoothing = label_smoothing
+
+    def __call__(self, logits_BK: Tensor, targets_BK: Tensor) -> Tensor:
+        """Return the mean loss; targets are float, 1 for every class there."""
+        soft_BK = targets_BK * (1 - self._label_smoothing) + self._label_smoothing / 2
+        return functional.binary_cross_entropy_with_logits(logits_BK, soft_BK)
+
+
+def count_correct(logits_BK: Tensor, labels: Tensor) -> int:
+    """Return how many clips are classified correctly: of several classes, all of them and no others.
+
+    Args:
+        logits_BK: float.
+        labels: int64 (B,), or float (B, K), 1 for every class there.
+    """
+    if labels.dim() == 1:
+        return int((logits_BK.argmax(-1) == labels).sum())
+    return int(((logits_BK > 0) == (labels > 0.5)).all(-1).sum())

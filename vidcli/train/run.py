@@ -13,6 +13,7 @@ import torch
 from vidcli import checkpoint as files
 from vidcli.config import Config, load_config
 from vidcli.data.check import check_videos, failures_csv
+from vidcli.data.items import LABEL_SEPARATOR, labels_of
 from vidcli.data.manifest import SPLITS, VideoItem, class_names_of, load_items, read_data
 from vidcli.data.splits import assign_splits, of_split
 from vidcli.errors import CheckpointError, ConfigError, DataError, VideoError
@@ -62,7 +63,8 @@ def start_run(
     try:
         # A model that cannot be built is refused before all videos are read, which may take long. One
         # process a machine downloads what there is to download.
-        group.first_on_each_machine(lambda: build_model(config.model, len(class_names_of(items))))
+        num_classes = len(class_names_of(items, config.data.multi_label))
+        group.first_on_each_machine(lambda: build_model(config.model, num_classes))
         kept, failures, trainer = _build_trainer(config, items, run, device, on_event, group)
         if group.is_main:
             trainer.describe(kept)
@@ -110,7 +112,20 @@ def plan_items(config: Config, data: Path, on_event: Callable[[Event], None]) ->
         DataError: no videos, fewer than two classes, or splits that cannot be.
     """
     listing = read_data(data, settings=config.data)
-    _require_two_classes(listing.items)
+    _require_two_classes(listing.items, config.data.multi_label)
+    if config.data.multi_label and config.train.class_balance != "off":
+        raise ConfigError(
+            f"train.class_balance={config.train.class_balance}: balances classes of one a video, and "
+            "data.multi_label has several; leave one of the two out"
+        )
+    joined = [item.label for item in listing.items if LABEL_SEPARATOR in item.label]
+    if joined and not config.data.multi_label:
+        on_event(
+            Notice(
+                f"{len(joined)} labels hold a {LABEL_SEPARATOR!r}, such as {joined[0]!r}, and count as one "
+                "class each; data.multi_label=true reads them as several"
+            )
+        )
     for text in listing.notes:
         on_event(Notice(text))
     return assign_splits(listing.items, config.data)
@@ -120,10 +135,14 @@ def plan_run(config: Config, data: Path, on_event: Callable[[Event], None]) -> R
     """Return what a run would do, without writing, decoding or downloading anything."""
     config = settle_clip(config)
     items = plan_items(config, data, on_event)
-    class_names = class_names_of(of_split(items, "train"))
+    multi_label = config.data.multi_label
+    class_names = class_names_of(of_split(items, "train"), multi_label)
     model = build_model(config.model, len(class_names), load_weights=False)
     counts = {
-        name: {split: sum(item.label == name for item in of_split(items, split)) for split in SPLITS}
+        name: {
+            split: sum(name in labels_of(item.label, multi_label) for item in of_split(items, split))
+            for split in SPLITS
+        }
         for name in class_names
     }
     num_train = len(of_split(items, "train"))
@@ -182,13 +201,13 @@ def _build_trainer(
         on_event(Notice(f"{len(checked.failures)} of {len(learnt)} videos cannot be used"))
     usable = set(checked.usable)
     kept = [item for item in items if item.split == "test" or item in usable]
-    _require_two_classes(of_split(kept, "train"))
+    _require_two_classes(of_split(kept, "train"), config.data.multi_label)
     trainer = Trainer(config, kept, checked.source, run, device, on_event, group)
     return kept, checked.failures, trainer
 
 
-def _require_two_classes(items: Sequence[VideoItem]) -> None:
-    labels = class_names_of(items)
+def _require_two_classes(items: Sequence[VideoItem], multi_label: bool) -> None:
+    labels = class_names_of(items, multi_label)
     if len(labels) < 2:
         raise DataError(
             f"one class ({', '.join(labels)}); a classifier needs two or more, each in a folder of its own "

@@ -24,7 +24,7 @@ from vidcli.train.average import WeightAverage
 from vidcli.train.compiling import compiled
 from vidcli.train.distributed import ALONE, Group
 from vidcli.train.freezing import Freezing
-from vidcli.train.loss import ClipLoss
+from vidcli.train.loss import ClipLoss, MultiLabelLoss, count_correct
 from vidcli.train.schedule import autocast_dtype, build_optimizer, learning_rate
 
 
@@ -84,9 +84,12 @@ class Updater:
         self._autocast = autocast_dtype(settings, device)
         # Gradients of float16 vanish unless they are scaled up; other precisions pass through.
         self._scaler = torch.amp.GradScaler(device.type, enabled=self._autocast is torch.float16)
-        self._loss = ClipLoss(
-            settings.label_smoothing, class_counts if settings.class_balance == "loss" else None, device
-        )
+        self._loss: Callable[[Tensor, Tensor], Tensor]
+        if config.data.multi_label:
+            self._loss = MultiLabelLoss(settings.label_smoothing)
+        else:
+            counts = class_counts if settings.class_balance == "loss" else None
+            self._loss = ClipLoss(settings.label_smoothing, counts, device)
         self.freezing = Freezing(model.backbone, settings)
         self._average = WeightAverage(model, settings.ema) if settings.ema else None
         self._group, self._learning = group, -1
@@ -123,7 +126,7 @@ class Updater:
 
         Args:
             clips_BTCHW: normalised clips, on any device; this process's part of the batch.
-            labels_B: int64 labels, on any device.
+            labels_B: int64 labels, on any device; of several classes float32 (B, K), 1 for those there.
             position: number of the step, counted over the whole run.
             share: what of the batch these clips are; None for all of it.
 
@@ -217,7 +220,7 @@ class Updater:
         ):
             logits_BK = forward(clips_BTCHW.to(self._device))
         loss = self._loss(logits_BK.float(), labels_B)
-        return loss, int((logits_BK.detach().argmax(-1) == labels_B).sum())
+        return loss, count_correct(logits_BK.detach(), labels_B)
 
     def _merge(self, result: StepResult, share: Share) -> StepResult:
         """Return the result of the whole batch from those of all processes."""

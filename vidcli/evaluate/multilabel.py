@@ -1,0 +1,156 @@
+"""Scores of a multi-label model: ranking of the videos class by class, and sets of classes.
+
+Average precision is the sum of precision over the steps in recall, videos of equal probability
+taken together, without interpolation. A video that failed comes last in every ranking and has no
+class.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from vidcli.calibrate import Calibration
+from vidcli.data.items import VideoItem, labels_of
+from vidcli.evaluate.scores import bootstrap_interval
+from vidcli.predict import Prediction
+
+Floats = npt.NDArray[np.float64]
+Flags = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class LabelScore:
+    """Scores of one class; average precision and recall are None where no video has it."""
+
+    label: str
+    average_precision: float | None
+    threshold: float
+    precision: float | None
+    recall: float | None
+    f1: float
+    support: int
+
+
+@dataclass(frozen=True)
+class MultiLabelEvaluation:
+    """Metrics of one set of videos with any number of classes each.
+
+    Attributes:
+        mean_average_precision: mAP, over the classes that occur; None where none does.
+        exact_match: share of the videos whose classes are all right and complete.
+        exact_match_interval: 95% percentile bootstrap over videos.
+        micro_f1: of all (video, class) pairs together.
+        macro_f1: mean F1 over the classes that occur or are predicted.
+        loss: mean binary cross-entropy of the videos that did not fail; None if all did.
+        temperature, fitted_on: of the calibration, and the validation videos it and the thresholds
+            were fitted on.
+    """
+
+    mean_average_precision: float | None
+    exact_match: float
+    exact_match_interval: tuple[float, float]
+    micro_f1: float
+    macro_f1: float
+    loss: float | None
+    num_videos: int
+    num_failed: int
+    class_names: tuple[str, ...]
+    per_class: tuple[LabelScore, ...]
+    temperature: float
+    fitted_on: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values, as `vidcli eval --json` prints them."""
+        return asdict(self)
+
+
+def evaluate_multi_label(
+    predictions: Sequence[Prediction], targets_NK: Flags, calibration: Calibration
+) -> MultiLabelEvaluation:
+    """Score predictions against the classes that each video has.
+
+    Args:
+        predictions: at least one.
+        targets_NK: which classes each video has.
+        calibration: whose thresholds decide.
+
+    Raises:
+        ValueError: no predictions, not one row of targets a prediction, or no thresholds.
+    """
+    if not predictions or len(predictions) != len(targets_NK) or calibration.thresholds is None:
+        raise ValueError("evaluate_multi_label needs a row of targets a prediction, and thresholds")
+    class_names = predictions[0].class_names
+    failed_N = np.array([prediction.probabilities is None for prediction in predictions])
+    none_K = np.full(len(class_names), -1.0)
+    scores_NK = np.stack([none_K if p.probabilities is None else p.probabilities for p in predictions])
+    chosen_NK = scores_NK >= np.asarray(calibration.thresholds)
+    chosen_NK[failed_N] = False
+    right_N = (chosen_NK == targets_NK).all(axis=1) & ~failed_N
+    per_class = tuple(
+        _score_class(name, threshold, scores_NK[:, k], chosen_NK[:, k], targets_NK[:, k])
+        for k, (name, threshold) in enumerate(zip(class_names, calibration.thresholds, strict=True))
+    )
+    precisions = [row.average_precision for row in per_class if row.average_precision is not None]
+    f1s = [row.f1 for row in per_class if row.support or row.precision is not None]
+    num_chosen = int(chosen_NK.sum() + targets_NK.sum())
+    return MultiLabelEvaluation(
+        mean_average_precision=float(np.mean(precisions)) if precisions else None,
+        exact_match=float(right_N.mean()),
+        exact_match_interval=bootstrap_interval(right_N),
+        micro_f1=2 * int((chosen_NK & targets_NK).sum()) / num_chosen if num_chosen else 0.0,
+        macro_f1=float(np.mean(f1s)) if f1s else 0.0,
+        loss=_loss(scores_NK[~failed_N], targets_NK[~failed_N]),
+        num_videos=len(predictions),
+        num_failed=int(failed_N.sum()),
+        class_names=tuple(class_names),
+        per_class=per_class,
+        temperature=calibration.temperature,
+        fitted_on=calibration.num_videos,
+    )
+
+
+def targets_of(items: Sequence[VideoItem], class_names: Sequence[str]) -> Flags:
+    """Return which classes each video has, (N, K)."""
+    label_of = {name: label for label, name in enumerate(class_names)}
+    targets_NK = np.zeros((len(items), len(class_names)), dtype=bool)
+    for row, item in enumerate(items):
+        targets_NK[row, [label_of[name] for name in labels_of(item.label, multi_label=True)]] = True
+    return targets_NK
+
+
+def average_precision(scores_N: Floats, there_N: Flags) -> float | None:
+    """Return the average precision of a ranking; None where there is nothing to find."""
+    if not there_N.any():
+        return None
+    _, tie_N = np.unique(-scores_N, return_inverse=True)
+    found_M = np.bincount(tie_N, weights=there_N)
+    shown_M = np.bincount(tie_N)
+    precision_M = np.cumsum(found_M) / np.cumsum(shown_M)
+    return float((precision_M * found_M).sum() / there_N.sum())
+
+
+def _score_class(
+    name: str, threshold: float, scores_N: Floats, chosen_N: Flags, there_N: Flags
+) -> LabelScore:
+    hits, support, num_chosen = int((chosen_N & there_N).sum()), int(there_N.sum()), int(chosen_N.sum())
+    return LabelScore(
+        label=name,
+        average_precision=average_precision(scores_N, there_N),
+        threshold=threshold,
+        precision=hits / num_chosen if num_chosen else None,
+        recall=hits / support if support else None,
+        f1=2 * hits / (support + num_chosen) if support + num_chosen else 0.0,
+        support=support,
+    )
+
+
+def _loss(probabilities_NK: Floats, targets_NK: Flags) -> float | None:
+    if not len(probabilities_NK):
+        return None
+    told_NK = np.where(targets_NK, probabilities_NK, 1 - probabilities_NK)
+    return float(-np.log(np.maximum(told_NK, np.finfo(np.float64).tiny)).mean())
