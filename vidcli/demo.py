@@ -63,7 +63,7 @@ def run_demo(
     return DemoResult(
         data,
         run,
-        evaluate(predictions, labels, predictor.class_names),
-        evaluate(shuffled, labels, predictor.class_names),
+        evaluate(predictions, labels, predictor.class_names, predictor.calibration),
+        evaluate(shuffled, labels, predictor.class_names, predictor.calibration),
         [predictions[index] for index in first_of_class],
     )
