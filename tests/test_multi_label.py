@@ -25,7 +25,7 @@ from vidcli.cli import app
 from vidcli.config import DataConfig
 from vidcli.data.items import VideoItem, class_names_of, labels_of
 from vidcli.data.splits import assign_splits
-from vidcli.errors import DataError
+from vidcli.errors import ConfigError, DataError
 from vidcli.evaluate.multilabel import average_precision, evaluate_multi_label, targets_of
 from vidcli.predict import Prediction
 from vidcli.train import Notice, start_run
@@ -257,8 +257,17 @@ def test_what_makes_no_sense_for_several_classes_is_refused(run):
     assert (threshold.exit_code, "thresholds of their own" in threshold.stderr) == (2, True)
     sweep = run_command("eval", "--model", run, "--views-sweep")
     assert (sweep.exit_code, "which a multi-label model has none of" in sweep.stderr) == (2, True)
-    page = run_command("report", run)
-    assert (page.exit_code, "is a multi-label run" in page.stderr) == (1, True)
+
+
+def test_the_report_shows_what_several_classes_have(run, tmp_path):
+    result = run_command("report", run, "--out", tmp_path / "page.html")
+    assert result.exit_code == 0, result.stderr
+    page = (tmp_path / "page.html").read_text()
+    scores = json.loads((run / "eval-test" / "eval.json").read_text())
+    assert f"{scores['mean_average_precision']:.3f}" in page
+    for text in ("all classes right", "average precision", "val mAP", "fitted on 8", "<td>sideways</td>"):
+        assert text in page
+    assert "accuracy by probability" not in page
 
 
 def test_training_learns_sets_of_classes(manifest, small_config, tmp_path):
@@ -270,3 +279,10 @@ def test_training_learns_sets_of_classes(manifest, small_config, tmp_path):
     _, rows = start_run(config, manifest, tmp_path / "run", CPU, lambda event: None)
     assert rows[-1].train_loss < 0.6 * rows[0].train_loss
     assert rows[-1].train_accuracy > 0.8 > rows[0].train_accuracy
+
+
+def test_balancing_classes_and_several_classes_a_video_do_not_go_together(manifest, small_config, tmp_path):
+    config = small_config({"train.class_balance": "loss"}, data__multi_label=True)
+    with pytest.raises(ConfigError, match="balances classes of one a video"):
+        start_run(config, manifest, tmp_path / "run", CPU, lambda event: None)
+    assert not (tmp_path / "run").exists()

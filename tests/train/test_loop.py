@@ -16,7 +16,7 @@ from vidcli.config import load_config
 from vidcli.data.manifest import load_items
 from vidcli.errors import DataError, TrainError
 from vidcli.models import settle_clip
-from vidcli.train import EpochDone, Notice, StepDone, loop, loss
+from vidcli.train import EpochDone, Notice, StepDone, loss, validation
 
 RUN_FILES = {
     "config.yaml", "environment.json", "last.safetensors", "metrics.jsonl", "model.safetensors",
@@ -104,7 +104,7 @@ def test_mirroring_is_refused_aloud_where_classes_tell_a_side(small_config, pair
 @pytest.fixture
 def fake_validation(monkeypatch):
     """Let validation say given (top1, loss) pairs, an epoch each."""
-    real = loop.evaluate
+    real = validation.evaluate
 
     def install(*scores):
         told = iter(scores)
@@ -113,7 +113,7 @@ def fake_validation(monkeypatch):
             top1, loss = next(told)
             return replace(real(*args), top1=top1, loss=loss)
 
-        monkeypatch.setattr(loop, "evaluate", evaluate)
+        monkeypatch.setattr(validation, "evaluate", evaluate)
 
     return install
 

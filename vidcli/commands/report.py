@@ -19,6 +19,7 @@ from vidcli.commands.evaluation import evaluate_own_split, evaluation_folder
 from vidcli.config import Config, config_to_dict
 from vidcli.console import Terminal
 from vidcli.data.frames import FrameSource
+from vidcli.data.items import labels_of
 from vidcli.data.loader import map_ahead, num_workers
 from vidcli.data.manifest import SPLITS, VideoItem, load_items
 from vidcli.errors import CheckpointError, ConfigError, VidcliError, VideoError
@@ -36,11 +37,6 @@ def report(terminal: Terminal, run: Path | None, split: str, out: Path | None, d
     model_file = files.find_model(run)
     folder = model_file.parent
     checkpoint = files.load_checkpoint(model_file)
-    if checkpoint.config.data.multi_label:
-        raise VidcliError(
-            f"{folder}: is a multi-label run, which the report has no sections for; `vidcli eval` writes its "
-            "numbers to eval.json"
-        )
     if not (folder / files.SPLITS_FILE).is_file():
         raise CheckpointError(f"{folder}: holds no {files.SPLITS_FILE}; expected the directory of a run")
     items = load_items(folder / files.SPLITS_FILE, missing_ok=True)
@@ -56,6 +52,7 @@ def report(terminal: Terminal, run: Path | None, split: str, out: Path | None, d
         settings=_settings(checkpoint.config),
         num_parameters=sum(weights.numel() for weights in checkpoint.build().parameters()),
         num_videos=_count_videos(checkpoint, items),
+        num_all=Counter(item.split for item in items if item.split is not None),
         num_groups=_count_groups(items),
         unusable=_read_unusable(folder),
         epochs=_read_epochs(folder),
@@ -84,7 +81,10 @@ def _read_evaluation(model_file: Path, split: str) -> dict[str, Any] | None:
         told = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    is_whole = isinstance(told, dict) and {"split", "worst", "risk_coverage"} <= told.keys()
+    is_whole = isinstance(told, dict) and (
+        {"split", "data", "worst", "risk_coverage"} <= told.keys()
+        or {"split", "data", "mean_average_precision"} <= told.keys()
+    )
     return told if is_whole and told["data"] is None and told["split"] == split else None
 
 
@@ -102,7 +102,8 @@ def _to_text(value: object) -> str:
 
 
 def _count_videos(checkpoint: Checkpoint, items: list[VideoItem]) -> dict[str, dict[str, int]]:
-    counts = Counter((item.label, item.split) for item in items)
+    multi_label = checkpoint.config.data.multi_label
+    counts = Counter((name, item.split) for item in items for name in labels_of(item.label, multi_label))
     return {name: {split: counts[(name, split)] for split in SPLITS} for name in checkpoint.class_names}
 
 
@@ -145,7 +146,8 @@ def _read_environment(folder: Path) -> dict[str, str]:
 
 def _best_epoch(checkpoint: Checkpoint) -> int | None:
     epoch = checkpoint.metrics.get("epoch")
-    return None if checkpoint.metrics.get("val_top1") is None or epoch is None else int(epoch)
+    scores = (checkpoint.metrics.get("val_top1"), checkpoint.metrics.get("val_map"))
+    return None if scores == (None, None) or epoch is None else int(epoch)
 
 
 def _shown_frames(
@@ -156,7 +158,7 @@ def _shown_frames(
         (row["video"], row["start_seconds"]): VideoItem(
             Path(row["video"]), row["label"], None, None, row["start_seconds"], row["end_seconds"]
         )
-        for row in [*evaluation["worst"], *evaluation["most_confused"]]
+        for row in [*evaluation.get("worst", ()), *evaluation.get("most_confused", ())]
     }
     source, sampler = FrameSource(config), build_sampler(config.clip)
     length = config.clip.length

@@ -28,10 +28,10 @@ def assign_splits(items: Sequence[VideoItem], config: DataConfig) -> list[VideoI
     if given == {None}:
         fractions = {"test": config.test_fraction, "val": config.val_fraction}
         fractions = {split: share for split, share in fractions.items() if share > 0}
-        assigned = _draw(items, fractions, config)
+        assigned = _draw(items, fractions, config.split_seed, config.multi_label)
     elif "train" in given and "val" not in given and config.val_fraction > 0:
         train = [item for item in items if item.split == "train"]
-        drawn = iter(_draw(train, {"val": config.val_fraction}, config))
+        drawn = iter(_draw(train, {"val": config.val_fraction}, config.split_seed, config.multi_label))
         assigned = [next(drawn) if item.split == "train" else item for item in items]
     else:
         assigned = list(items)
@@ -67,7 +67,9 @@ def of_split(items: Sequence[VideoItem], split: str) -> list[VideoItem]:
     return [item for item in items if item.split == split]
 
 
-def _draw(items: Sequence[VideoItem], fractions: Mapping[str, float], config: DataConfig) -> list[VideoItem]:
+def _draw(
+    items: Sequence[VideoItem], fractions: Mapping[str, float], seed: int, multi_label: bool = False
+) -> list[VideoItem]:
     """Give each unit (a group, or a video without one) to the split that then fits its share best.
 
     Largest units first, as in greedy bin packing: a big recording that comes late would overshoot
@@ -85,7 +87,7 @@ def _draw(items: Sequence[VideoItem], fractions: Mapping[str, float], config: Da
             "splits in the manifest, or set data.val_fraction or data.test_fraction to 0"
         )
     # A video without any class is one of a kind of its own here.
-    names_of = [labels_of(item.label, config.multi_label) or ("",) for item in items]
+    names_of = [labels_of(item.label, multi_label) or ("",) for item in items]
     labels = sorted({name for names in names_of for name in names})
     column = {label: k for k, label in enumerate(labels)}
 
@@ -95,7 +97,7 @@ def _draw(items: Sequence[VideoItem], fractions: Mapping[str, float], config: Da
 
     unit_list = list(units.values())
     # Roughly by size: with the exact order, groups that all differ in size would know one split only.
-    weight_U = np.random.default_rng(config.split_seed).uniform(0.5, 1.5, len(unit_list))
+    weight_U = np.random.default_rng(seed).uniform(0.5, 1.5, len(unit_list))
     order = sorted(range(len(unit_list)), key=lambda unit: -len(unit_list[unit]) * weight_U[unit])
 
     totals_K = count(range(len(items))).astype(float)

@@ -30,6 +30,7 @@ class RunReport:
         settings: name, value, and whether it differs from the default.
         num_parameters: of the model.
         num_videos: class name to split to number of videos.
+        num_all: split to number of videos.
         num_groups: split to number of groups; empty where no video names one.
         unusable: videos that training left out, and why.
         epochs: a mapping an epoch, as in metrics.jsonl.
@@ -45,6 +46,7 @@ class RunReport:
     settings: Sequence[tuple[str, str, bool]]
     num_parameters: int
     num_videos: Mapping[str, Mapping[str, int]]
+    num_all: Mapping[str, int]
     num_groups: Mapping[str, int]
     unusable: Sequence[tuple[str, str]]
     epochs: Sequence[Mapping[str, Any]]
@@ -58,15 +60,28 @@ class RunReport:
 def render_report(report: RunReport) -> str:
     """Return the page."""
     scores = report.evaluation
+    curves = ("training", "Training", sections.training(report.epochs, report.best_epoch))
+    if "mean_average_precision" in scores:  # videos of several classes each
+        cards = sections.multi_label_cards(scores)
+        measured = [("results", "By class", sections.multi_label_classes(scores)), curves]
+    else:
+        cards = sections.cards(scores)
+        measured = [
+            ("results", "By class", sections.classes(scores)),
+            ("confusion", "Confusion", sections.confusion(scores)),
+            curves,
+            ("calibration", "Calibration and abstention", sections.calibration(scores)),
+            ("slices", "By group, length and size", sections.slices(scores)),
+            ("worst", "Wrong and sure", videos.examples(scores["worst"], report.frames)),
+            ("undecided", "Least decided", videos.examples(scores["most_confused"], report.frames)),
+        ]
     parts = [
-        ("results", "By class", sections.classes(scores)),
-        ("confusion", "Confusion", sections.confusion(scores)),
-        ("training", "Training", sections.training(report.epochs, report.best_epoch)),
-        ("calibration", "Calibration and abstention", sections.calibration(scores)),
-        ("slices", "By group, length and size", sections.slices(scores)),
-        ("worst", "Wrong and sure", videos.examples(scores["worst"], report.frames)),
-        ("undecided", "Least decided", videos.examples(scores["most_confused"], report.frames)),
-        ("data", "Data", sections.data(report.num_videos, report.num_groups, report.unusable)),
+        *measured,
+        (
+            "data",
+            "Data",
+            sections.data(report.num_videos, report.num_all, report.num_groups, report.unusable),
+        ),
         ("settings", "Settings", sections.settings(report.settings, report.num_parameters)),
         ("repeat", "Machine, versions and how to repeat", _repeat(report)),
     ]
@@ -75,7 +90,7 @@ def render_report(report: RunReport) -> str:
         tag("h1", report.run),
         tag("p", f"{scores['num_videos']} videos of the {report.split} split", class_="soft"),
         tag("nav", *(tag("a", title, href=f"#{key}") for key, title, _ in shown)),
-        sections.cards(scores),
+        cards,
         *(tag("section", tag("h2", title), body, id=key) for key, title, body in shown),
         tag("footer", "Written by vidcli. This file is complete: it loads nothing and runs nothing."),
     ]

@@ -27,6 +27,25 @@ def cards(scores: Mapping[str, Any]) -> Html:
         before = calibrated["ece_uncalibrated"]
         note = f"{ratio(before)} before" if calibrated["fitted_on"] and before is not None else ""
         shown.append(("calibration error", ratio(calibrated["ece"]), note))
+    return _cards(shown, scores)
+
+
+def multi_label_cards(scores: Mapping[str, Any]) -> Html:
+    """Return the numbers that matter most where a video has several classes."""
+    shown = [
+        ("mean average precision", ratio(scores["mean_average_precision"]), ""),
+        ("micro F1", ratio(scores["micro_f1"]), ""),
+        ("macro F1", ratio(scores["macro_f1"]), ""),
+        (
+            "all classes right",
+            ratio(scores["exact_match"]),
+            f"95%: {interval(scores['exact_match_interval'])}",
+        ),
+    ]
+    return _cards(shown, scores)
+
+
+def _cards(shown: list[tuple[str, str, str]], scores: Mapping[str, Any]) -> Html:
     failed = scores["num_failed"]
     shown.append(
         ("videos", str(scores["num_videos"]), f"{failed} failed, counted as wrong" if failed else "")
@@ -48,6 +67,20 @@ def classes(scores: Mapping[str, Any]) -> Html:
         for row in scores["per_class"]
     ]
     return table(("class", "precision", "recall", "F1", "videos"), rows)
+
+
+def multi_label_classes(scores: Mapping[str, Any]) -> Html:
+    """Return average precision, threshold, precision, recall, F1 and support by class."""
+    keys = ("average_precision", "threshold", "precision", "recall", "f1")
+    rows = [(row["label"], *(ratio(row[key]) for key in keys), row["support"]) for row in scores["per_class"]]
+    fitted = (
+        f"Thresholds and a temperature of {scores['temperature']:.2f} were fitted on {scores['fitted_on']} "
+        "validation videos."
+        if scores["fitted_on"]
+        else "Not fitted: the model had no validation split; every threshold is 0.5."
+    )
+    head = ("class", "average precision", "threshold", "precision", "recall", "F1", "videos")
+    return join([table(head, rows), tag("p", fitted, class_="soft")])
 
 
 def confusion(scores: Mapping[str, Any]) -> Html:
@@ -107,7 +140,12 @@ def training(epochs: Sequence[Mapping[str, Any]], best_epoch: int | None) -> Htm
         ("loss", series(train_loss="train", val_loss="val"), None),
         (
             "accuracy",
-            series(train_accuracy="train", val_top1="val", val_balanced_accuracy="val, balanced"),
+            series(
+                train_accuracy="train",
+                val_top1="val",
+                val_balanced_accuracy="val, balanced",
+                val_map="val mAP",
+            ),
             (0.0, 1.0),
         ),
         ("learning rate", series(lr="at the epoch's end"), None),
@@ -183,13 +221,13 @@ def slices(scores: Mapping[str, Any]) -> Html:
 
 def data(
     num_videos: Mapping[str, Mapping[str, int]],
+    num_all: Mapping[str, int],
     num_groups: Mapping[str, int],
     unusable: Sequence[tuple[str, str]],
 ) -> Html:
     """Return videos by class and split, and what was left out."""
     rows = [(name, *(counts.get(split, 0) for split in _SPLITS)) for name, counts in num_videos.items()]
-    sums = (sum(counts.get(split, 0) for counts in num_videos.values()) for split in _SPLITS)
-    rows.append(("all", *sums))
+    rows.append(("all", *(num_all.get(split, 0) for split in _SPLITS)))
     parts = [table(("class", *_SPLITS), rows)]
     if num_groups:
         counted = ", ".join(f"{num_groups.get(split, 0)} in {split}" for split in _SPLITS)

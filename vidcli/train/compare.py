@@ -145,9 +145,12 @@ def compare_heads(
         on_event: told how far it is, and what was left out.
 
     Raises:
-        ConfigError: the backbone is a whole video network, which has no features of frames.
+        ConfigError: the backbone is a whole video network, which has no features of frames, or videos
+            have several classes.
         DataError: the data cannot be trained on, or has no test split to score.
     """
+    if config.data.multi_label:
+        raise ConfigError("--compare: scores accuracy, which data.multi_label=true has none of")
     config = settle_clip(config)
     torch.manual_seed(config.train.seed)
     # One and the same head, so that the draws of a random backbone do not depend on the setting.
