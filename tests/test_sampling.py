@@ -150,6 +150,60 @@ def test_impossible_samplers_are_refused(arguments: dict[str, int]) -> None:
         ClipSampler(**arguments)  # type: ignore[arg-type]
 
 
+def test_speed_stretches_dense_clips_both_ways_within_its_range() -> None:
+    sampler = ClipSampler(8, "dense", stride_seconds=0.1, speed=1.0)
+    strides = []
+    for seed in range(200):
+        moments = sampler(10.0, np.random.default_rng(seed))[0]
+        gaps = np.diff(moments)
+        np.testing.assert_allclose(gaps, gaps[0])
+        assert moments[0] >= 0
+        assert moments[-1] <= 10
+        strides.append(gaps[0])
+    assert 0.05 <= min(strides) < 0.055
+    assert 0.19 < max(strides) <= 0.2
+    assert 0.4 < np.mean(np.array(strides) > 0.1) < 0.6
+
+
+def test_speed_lets_segments_cover_a_part_of_the_video() -> None:
+    sampler = ClipSampler(400, "segments", speed=1.0)
+    spans = []
+    for seed in range(100):
+        moments = sampler(10.0, np.random.default_rng(seed))[0]
+        assert (np.diff(moments) > 0).all()
+        assert moments[0] >= 0
+        assert moments[-1] <= 10
+        spans.append((moments[0], moments[-1] - moments[0]))
+    starts, lengths = np.array(spans).T
+    assert 4.9 < lengths.min() < 5.3
+    assert lengths.max() > 9.5
+    assert starts.max() > 3
+
+
+def test_jitter_keeps_frames_of_dense_clips_in_their_stride() -> None:
+    sampler = ClipSampler(8, "dense", stride_seconds=0.1, jitter=1.0)
+    late = []
+    for seed in range(50):
+        moments = sampler(0.8, np.random.default_rng(seed))[0]  # no slack: the first stride starts at 0
+        late.append(moments / 0.1 - np.arange(8))
+    assert 0 <= np.min(late) < 0.02
+    assert 0.98 < np.max(late) <= 1
+    half = ClipSampler(8, "dense", stride_seconds=0.1, jitter=0.5)(0.8, np.random.default_rng(0))[0]
+    assert (np.abs(half / 0.1 - np.arange(8) - 0.5) <= 0.25 + 1e-9).all()
+
+
+@pytest.mark.parametrize("mode", ["segments", "dense"])
+def test_evaluation_knows_neither_speed_nor_jitter(mode: SamplingMode) -> None:
+    plain, changed = ClipSampler(4, mode), ClipSampler(4, mode, speed=1.0, jitter=1.0)
+    np.testing.assert_array_equal(plain(3.0), changed(3.0))
+
+
+@pytest.mark.parametrize("arguments", [{"speed": -0.1}, {"jitter": 1.1}, {"jitter": -0.1}])
+def test_impossible_changes_are_refused(arguments: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match="speed must not be negative, and jitter"):
+        ClipSampler(4, **arguments)  # type: ignore[arg-type]
+
+
 def test_negative_duration_is_refused() -> None:
     with pytest.raises(ValueError, match="negative"):
         ClipSampler(4)(-1.0)

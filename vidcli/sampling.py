@@ -10,6 +10,9 @@ Patterns for length 4, one character a frame, `f` a wanted frame:
     segments, random          f......f..f.......f.     (training: anywhere inside each segment)
     dense, stride 2           .......f.f.f.f......     (eval: the clip is centred, span 7)
     dense, two views          .f.f.f.f.....f.f.f.f     (clips spread evenly over the video)
+    segments, speed           .....f...f.f.....f..     (training: segments of a random part)
+    dense, speed              .....f..f..f..f.....     (training: another stride a clip)
+    dense, jitter             .....f..f.f..f......     (training: each frame early or late)
 
 Sources: segments are TSN's (Wang et al. 2016, arXiv:1608.00859); dense clips and evenly spread
 views are those of the 3-D networks (Feichtenhofer et al. 2019, arXiv:1812.03982).
@@ -43,18 +46,26 @@ class ClipSampler:
         views: clips a video, V. Segments: view v takes the (v + 1/2) / V point of every segment.
             Dense: the clips are spread evenly, the first at the start and the last at the end;
             one alone is centred.
+        speed: random change in training. Dense: the stride is at most 1 + speed times longer or
+            shorter. Segments: they cover a part of the video, at least 1 / (1 + speed) of it.
+        jitter: random change in training of dense clips: how far a frame may come from the middle
+            of its stride, as a share of half the stride; 1 reaches anywhere in it.
     """
 
     length: int
     mode: SamplingMode = "segments"
     stride_seconds: float = 0.1
     views: int = 1
+    speed: float = 0.0
+    jitter: float = 0.0
 
     def __post_init__(self) -> None:
         if self.length < 1 or self.views < 1:
             raise ValueError("length and views must be at least 1")
         if self.stride_seconds <= 0:
             raise ValueError("stride_seconds must be positive")
+        if self.speed < 0 or not 0 <= self.jitter <= 1:
+            raise ValueError("speed must not be negative, and jitter must lie between 0 and 1")
 
     def __call__(self, duration_seconds: float, rng: np.random.Generator | None = None) -> Seconds:
         """Return wanted moments (V, T) in seconds from the first frame, ascending within a view.
@@ -73,7 +84,11 @@ class ClipSampler:
         return self._dense(duration_seconds, rng)
 
     def _segments(self, duration_seconds: float, rng: np.random.Generator | None) -> Seconds:
-        segment_seconds = duration_seconds / self.length
+        share, start_seconds = 1.0, 0.0
+        if rng is not None and self.speed:
+            share = 1 / (1 + float(rng.uniform(0, self.speed)))
+            start_seconds = float(rng.random()) * (1 - share) * duration_seconds
+        segment_seconds = duration_seconds * share / self.length
         first_VT = np.broadcast_to(np.arange(self.length), (self.views, self.length))
         if rng is None:
             offset_VT = np.broadcast_to(
@@ -81,12 +96,17 @@ class ClipSampler:
             )
         else:
             offset_VT = rng.random((self.views, self.length))
-        return np.asarray((first_VT + offset_VT) * segment_seconds, dtype=np.float64)
+        moments_VT = start_seconds + (first_VT + offset_VT) * segment_seconds
+        return np.asarray(moments_VT, dtype=np.float64)
 
     def _dense(self, duration_seconds: float, rng: np.random.Generator | None) -> Seconds:
         # A frame at the very end belongs to the clip as much as one at the start: a clip of T
         # frames occupies T strides, not T - 1.
-        slack_seconds = max(0.0, duration_seconds - self.length * self.stride_seconds)
+        stride_seconds = self.stride_seconds
+        if rng is not None and self.speed:
+            largest = np.log1p(self.speed)
+            stride_seconds *= float(np.exp(rng.uniform(-largest, largest)))
+        slack_seconds = max(0.0, duration_seconds - self.length * stride_seconds)
         if rng is not None:
             start_V = rng.random(self.views) * slack_seconds
         elif self.views == 1:
@@ -95,7 +115,10 @@ class ClipSampler:
             start_V = np.linspace(0.0, slack_seconds, self.views)
         # The middle of each stride, so that a stride of exactly one frame takes every frame once,
         # whatever the rounding of the timestamps.
-        steps_T = (np.arange(self.length) + 0.5) * self.stride_seconds
+        middles_T = np.arange(self.length) + 0.5
+        if rng is not None and self.jitter:
+            middles_T = middles_T + self.jitter * rng.uniform(-0.5, 0.5, self.length)
+        steps_T = middles_T * stride_seconds
         return np.asarray(start_V[:, None] + steps_T[None, :], dtype=np.float64)
 
 

@@ -43,7 +43,8 @@ def test_one_batch_is_overfit(small_config, pair_data, train_run):
 def test_the_seed_decides_every_bit(small_config, pair_data, train_run, same_weights):
     changes = {
         "train.epochs": 2, "train.batch_size": 3, "data.cache": "off", "data.workers": 1,
-        "augment.crop_scale": 0.6, "augment.brightness": 0.3,
+        "augment.crop_scale": 0.6, "augment.brightness": 0.3, "augment.randaugment": 2,
+        "augment.hue": 0.2, "augment.erase": 0.5, "augment.speed": 0.5, "augment.mixup": 0.2,
     }  # fmt: skip
     first = train_run(small_config(changes), pair_data, "first")
     again = train_run(small_config(changes), pair_data, "again")

@@ -38,6 +38,10 @@ CHANGES = {
     "train.backbone_lr_ratio": 0.5,
     "augment.crop_scale": 0.7,
     "augment.brightness": 0.2,
+    "augment.randaugment": 1,
+    "augment.speed": 0.5,
+    "augment.mixup": 0.2,
+    "augment.cutmix": 1.0,
     "model.dropout": 0.3,
 }
 

@@ -153,11 +153,53 @@ class AugmentConfig(Section):
         le=1,
         description="Smallest share of the largest possible window that a random crop keeps.",
     )
+    crop_aspect: float = Field(
+        1.0,
+        ge=1,
+        le=4,
+        description="Largest change of a random crop's width by height; what it stretches is squeezed again.",
+    )
     flip: Annotated[Literal["auto", "on", "off"], BeforeValidator(_parse_word)] = Field(
         "auto", description="Mirror half of the clips; auto does unless class names contain a side."
     )
     brightness: float = Field(0.0, ge=0, le=1, description="Largest relative change of brightness.")
     contrast: float = Field(0.0, ge=0, le=1, description="Largest relative change of contrast.")
+    saturation: float = Field(0.0, ge=0, le=1, description="Largest relative change of colourfulness.")
+    hue: float = Field(
+        0.0, ge=0, le=0.5, description="Largest turn of the colours, in turns; 0.5 gives any colour."
+    )
+    randaugment: int = Field(
+        0, ge=0, le=10, description="Random operations a clip (RandAugment's N); 0 does none."
+    )
+    randaugment_magnitude: float = Field(
+        9.0, ge=0, le=30, description="Strength of each operation (RandAugment's M)."
+    )
+    erase: float = Field(
+        0.0, ge=0, le=1, description="Share of the clips of which a random box is erased in all frames."
+    )
+    speed: float = Field(
+        0.0,
+        ge=0,
+        le=4,
+        description="Largest change of pace: dense clips run up to 1 + speed times faster or slower, "
+        "segments cover a part of the video.",
+    )
+    jitter: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="How far each frame of a dense clip comes early or late, as a share of half the stride.",
+    )
+    mixup: float = Field(
+        0.0, ge=0, le=10, description="Alpha of mixup, which blends two clips and their labels; 0 is off."
+    )
+    cutmix: float = Field(
+        0.0,
+        ge=0,
+        le=10,
+        description="Alpha of CutMix, which puts a box of one clip into another; 0 is off. Beside mixup, "
+        "each has half of the batches.",
+    )
 
 
 class ModelConfig(Section):

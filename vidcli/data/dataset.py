@@ -55,7 +55,7 @@ class ClipDataset:
         """
         self.items = list(items)
         self._label_of = {name: label for label, name in enumerate(class_names)}
-        self._sampler = build_sampler(config.clip.model_copy(update={"views": 1}))
+        self._sampler = build_sampler(config.clip.model_copy(update={"views": 1}), config.augment)
         self._transform = ClipTransform(config.clip, config.augment, flip)
         self._seed, self._multi_label = config.train.seed, config.data.multi_label
         self._source = source or FrameSource(config)

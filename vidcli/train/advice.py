@@ -25,6 +25,10 @@ def iter_advice(config: Config, model: VideoModel, freezing: Freezing, has_valid
         ),
         "train.backbone_lr_ratio": (frozen, "when the backbone stays frozen to the end"),
         "train.unfreeze_every": (frozen, "when the backbone stays frozen to the end"),
+        "augment.jitter": (config.clip.sampling == "segments", "with clip.sampling=segments"),
+        "augment.randaugment_magnitude": (not config.augment.randaugment, "with augment.randaugment=0"),
+        "augment.mixup": (train.batch_size == 1, "with train.batch_size=1"),
+        "augment.cutmix": (train.batch_size == 1, "with train.batch_size=1"),
         "clip.stride_seconds": (config.clip.sampling == "segments", "with clip.sampling=segments"),
         "data.cache_gib": (config.data.cache == "off", "with data.cache=off"),
     }

@@ -25,6 +25,7 @@ from vidcli.train.compiling import compiled
 from vidcli.train.distributed import ALONE, Group
 from vidcli.train.freezing import Freezing
 from vidcli.train.loss import ClipLoss, MultiLabelLoss, count_correct
+from vidcli.train.mixing import ClipMixer
 from vidcli.train.schedule import autocast_dtype, build_optimizer, learning_rate
 
 
@@ -49,7 +50,10 @@ class Share:
 
 @dataclass(frozen=True)
 class StepResult:
-    """What one batch gave: its mean loss, and how many clips were classified correctly."""
+    """What one batch gave: its mean loss, and how many clips were classified correctly.
+
+    Of a mixed clip the class with the larger share is the correct one.
+    """
 
     loss: float
     num_correct: int
@@ -90,6 +94,8 @@ class Updater:
         else:
             counts = class_counts if settings.class_balance == "loss" else None
             self._loss = ClipLoss(settings.label_smoothing, counts, device)
+        self._is_multi_label = config.data.multi_label
+        self._mix = ClipMixer(config.augment, len(class_counts), settings.seed)
         self.freezing = Freezing(model.backbone, settings)
         self._average = WeightAverage(model, settings.ema) if settings.ema else None
         self._group, self._learning = group, -1
@@ -144,7 +150,10 @@ class Updater:
         statistics = [buffer.clone() for buffer in self.model.buffers()]
         result: StepResult | None = None
         try:
-            result = self._find_gradients(clips_BTCHW, labels_B, share)
+            # Mixed before it is split, so that parts are those of the batch that would go through at once.
+            clips_BTCHW = clips_BTCHW.to(self._device, non_blocking=True)  # from pinned memory
+            clips_BTCHW, targets = self._mix(clips_BTCHW, labels_B.to(self._device), position)
+            result = self._find_gradients(clips_BTCHW, targets, share)
         except RuntimeError as error:
             if not _is_out_of_memory(error):
                 raise
@@ -184,23 +193,23 @@ class Updater:
                 norm.train()
         return True
 
-    def _find_gradients(self, clips_BTCHW: Tensor, labels_B: Tensor, share: Share) -> StepResult:
+    def _find_gradients(self, clips_BTCHW: Tensor, targets: Tensor, share: Share) -> StepResult:
         """Compute the gradients of the whole batch; none that count where its loss is no number."""
         self._optimizer.zero_grad(set_to_none=True)
         # Of the mean over the whole batch; the weights of all clips of all processes sum to 1.
         clip_weight = 1 / (share.num_clips * share.num_copies)
         parts = zip(
-            clips_BTCHW.tensor_split(share.num_parts), labels_B.tensor_split(share.num_parts), strict=True
+            clips_BTCHW.tensor_split(share.num_parts), targets.tensor_split(share.num_parts), strict=True
         )
         result = StepResult(0.0, 0)
-        for number, (part_BTCHW, part_B) in enumerate(parts, start=1):
+        for number, (part_BTCHW, part_targets) in enumerate(parts, start=1):
             is_last = number == share.num_parts
             # Gradients are exchanged once a step, with those of the last part.
             parallel = self._parallel
             waits = not is_last and isinstance(parallel, DistributedDataParallel)
             with parallel.no_sync() if waits else nullcontext():  # type: ignore[operator]
-                loss, num_correct = self._compute(part_BTCHW, part_B, self._forward)
-                loss = loss * (clip_weight * len(part_B))
+                loss, num_correct = self._compute(part_BTCHW, part_targets, self._forward)
+                loss = loss * (clip_weight * len(part_targets))
                 result = StepResult(result.loss + float(loss.detach()), result.num_correct + num_correct)
                 if is_last:
                     result = self._merge(result, share)
@@ -211,16 +220,18 @@ class Updater:
         return result
 
     def _compute(
-        self, clips_BTCHW: Tensor, labels_B: Tensor, forward: Callable[[Tensor], Tensor]
+        self, clips_BTCHW: Tensor, targets: Tensor, forward: Callable[[Tensor], Tensor]
     ) -> tuple[Tensor, int]:
         """Return the mean loss of clips, and how many of them were classified correctly."""
-        labels_B = labels_B.to(self._device)
+        targets = targets.to(self._device)
         with torch.autocast(
             self._device.type, dtype=self._autocast or torch.bfloat16, enabled=self._autocast is not None
         ):
             logits_BK = forward(clips_BTCHW.to(self._device))
-        loss = self._loss(logits_BK.float(), labels_B)
-        return loss, count_correct(logits_BK.detach(), labels_B)
+        loss = self._loss(logits_BK.float(), targets)
+        if targets.dim() == 2 and not self._is_multi_label:  # mixed
+            targets = targets.argmax(-1)
+        return loss, count_correct(logits_BK.detach(), targets)
 
     def _merge(self, result: StepResult, share: Share) -> StepResult:
         """Return the result of the whole batch from those of all processes."""

@@ -4,7 +4,7 @@ The decoder scales (`decode_size`), this module crops, changes and normalises. R
 drawn once a clip, so that what moves between frames is the video, never the augmentation.
 
     both        the window around what moves, where `clip.focus` asks for one
-    training    random window of at least `augment.crop_scale` of the area, mirrored, re-lit
+    training    a random window, changed as `augment` says
     otherwise   the centre window
 """
 
@@ -21,6 +21,7 @@ from torch.nn import functional
 from vidcli.config import AugmentConfig, ClipConfig
 from vidcli.focus import motion_window
 from vidcli.sampling import ClipSampler
+from vidcli.transforms.augment import Augmentation
 
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
@@ -33,9 +34,15 @@ _SIDED_WORD = re.compile(
 )
 
 
-def build_sampler(clip: ClipConfig) -> ClipSampler:
-    """Return the sampler that the settings describe; training asks it for one view."""
-    return ClipSampler(clip.length, clip.sampling, clip.stride_seconds, clip.views)
+def build_sampler(clip: ClipConfig, augment: AugmentConfig | None = None) -> ClipSampler:
+    """Return the sampler that the settings describe.
+
+    Args:
+        clip: length, sampling and views; training asks for one view.
+        augment: random changes of speed and moments; None for evaluation, which has none.
+    """
+    speed, jitter = (augment.speed, augment.jitter) if augment is not None else (0.0, 0.0)
+    return ClipSampler(clip.length, clip.sampling, clip.stride_seconds, clip.views, speed, jitter)
 
 
 def sided_class_names(class_names: Sequence[str]) -> list[str]:
@@ -56,7 +63,8 @@ class ClipTransform:
         """
         self._height, self._width = clip.size
         self._fit, self._crop_ratio, self._focus = clip.fit, clip.crop_ratio, clip.focus
-        self._augment, self._flip = augment, flip
+        # What a change leaves empty is the mean colour: zero, once normalised.
+        self._augmentation = Augmentation(augment, flip, clip.mean or MEAN) if augment is not None else None
         self._resize = clip.resize
         self._mean_row = torch.tensor(clip.mean or MEAN).repeat(self._width)
         self._std_row = torch.tensor(clip.std or STD).repeat(self._width)
@@ -86,14 +94,16 @@ class ClipTransform:
             frames_THWC: uint8, of the size that `decode_size` gave.
             rng: draws the random changes of training; None gives the centre window.
         """
-        training = rng is not None and self._augment is not None
         if self._focus < 1:
             size = (self._height, self._width)
             top, left, height, width = motion_window(frames_THWC, size, self._focus)
             frames_THWC = frames_THWC[:, top : top + height, left : left + width]
-        top, left, height, width = self._window(
-            frames_THWC.shape[1], frames_THWC.shape[2], rng if training else None
-        )
+        if rng is not None and self._augmentation is not None:
+            top, left, height, width = self._augmentation.draw_window(
+                frames_THWC.shape[1:3], (self._height, self._width), rng
+            )
+        else:
+            top, left, height, width = self._centre_window(*frames_THWC.shape[1:3])
         window_THWC = np.ascontiguousarray(frames_THWC[:, top : top + height, left : left + width])
         pixels_TCHW = torch.from_numpy(window_THWC).permute(0, 3, 1, 2)
         if (height, width) != (self._height, self._width):
@@ -102,9 +112,8 @@ class ClipTransform:
                 pixels_TCHW, (self._height, self._width), mode="bilinear", antialias=True
             )
         clip_TCHW = pixels_TCHW.contiguous(memory_format=torch.channels_last).float().div_(255)
-        if training:
-            assert rng is not None
-            clip_TCHW = self._change(clip_TCHW, rng)
+        if rng is not None and self._augmentation is not None:
+            clip_TCHW = self._augmentation.change(clip_TCHW, rng)
         return self._normalise(clip_TCHW)
 
     def _normalise(self, clip_TCHW: Tensor) -> Tensor:
@@ -117,37 +126,12 @@ class ClipTransform:
         rows.sub_(self._mean_row).div_(self._std_row)
         return rows.view(-1, self._height, self._width, 3).permute(0, 3, 1, 2)
 
-    def _window(
-        self, frame_height: int, frame_width: int, rng: np.random.Generator | None
-    ) -> tuple[int, int, int, int]:
-        """Return top, left, height, width of the part of the frame that is used."""
-        if rng is None and self._focus == 1:  # decoded to where the clip's pixels are just right
+    def _centre_window(self, frame_height: int, frame_width: int) -> tuple[int, int, int, int]:
+        """Return top, left, height, width of the part of the frame that evaluation uses."""
+        if self._focus == 1:  # decoded to where the clip's pixels are just right
             height, width = min(self._height, frame_height), min(self._width, frame_width)
-            return (frame_height - height) // 2, (frame_width - width) // 2, height, width
-        # The largest window of the clip's proportions, made smaller.
-        scale = min(frame_height / self._height, frame_width / self._width)
-        if rng is None:
-            height = min(frame_height, max(1, round(self._height * scale * self._crop_ratio)))
-            width = min(frame_width, max(1, round(self._width * scale * self._crop_ratio)))
-            return (frame_height - height) // 2, (frame_width - width) // 2, height, width
-        assert self._augment is not None
-        scale *= float(np.sqrt(rng.uniform(self._augment.crop_scale, 1.0)))
-        height = min(frame_height, max(1, round(self._height * scale)))
-        width = min(frame_width, max(1, round(self._width * scale)))
-        top = int(rng.integers(frame_height - height + 1))
-        left = int(rng.integers(frame_width - width + 1))
-        return top, left, height, width
-
-    def _change(self, clip_TCHW: Tensor, rng: np.random.Generator) -> Tensor:
-        assert self._augment is not None
-        if self._flip and rng.random() < 0.5:
-            clip_TCHW = clip_TCHW.flip(-1)
-        if self._augment.brightness:
-            gain = 1 + float(rng.uniform(-self._augment.brightness, self._augment.brightness))
-            clip_TCHW = clip_TCHW.mul_(gain)
-        if self._augment.contrast:
-            # Around the mean of the whole clip: a mean a frame would add flicker.
-            gain = 1 + float(rng.uniform(-self._augment.contrast, self._augment.contrast))
-            mean = clip_TCHW.mean()
-            clip_TCHW = clip_TCHW.sub_(mean).mul_(gain).add_(mean)
-        return clip_TCHW.clamp_(0, 1)
+        else:
+            scale = min(frame_height / self._height, frame_width / self._width) * self._crop_ratio
+            height = min(frame_height, max(1, round(self._height * scale)))
+            width = min(frame_width, max(1, round(self._width * scale)))
+        return (frame_height - height) // 2, (frame_width - width) // 2, height, width

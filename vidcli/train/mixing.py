@@ -1,0 +1,76 @@
+"""Mixup and CutMix: two clips of a batch become one, and so do their labels.
+
+    mixup     every pixel is a weighted mean of the two          (Zhang et al. 2017, arXiv:1710.09412)
+    cutmix    a box, the same in all frames, comes from another  (Yun et al. 2019, arXiv:1905.04899)
+
+One draw serves a batch, from the run's seed and the position of the step alone.
+
+Shape suffixes: B clips, T frames, C channels, H W pixels, K classes.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from vidcli.config import AugmentConfig
+
+
+class ClipMixer:
+    """Mix the clips of a batch as the settings say."""
+
+    def __init__(self, settings: AugmentConfig, num_classes: int, seed: int) -> None:
+        """Keep the settings, the number of classes and the seed of the run."""
+        self._alphas = {"mixup": settings.mixup, "cutmix": settings.cutmix}
+        self._kinds = [kind for kind, alpha in self._alphas.items() if alpha]
+        self._num_classes, self._seed = num_classes, seed
+
+    def __call__(self, clips_BTCHW: Tensor, labels_B: Tensor, position: int) -> tuple[Tensor, Tensor]:
+        """Return the mixed clips and their targets.
+
+        Where both kinds are on, each has every other batch in the mean. Without either, the batch
+        comes back as it is.
+
+        Args:
+            clips_BTCHW: normalised clips; left as they are.
+            labels_B: int64 labels, or float 0 and 1 of each class (B, K) where clips have several.
+            position: number of the step, counted over the whole run.
+
+        Returns:
+            clips of the same shape, and probabilities (B, K) or the labels given.
+        """
+        if not self._kinds:
+            return clips_BTCHW, labels_B
+        # Five numbers: those of clips have three or four, and must not be these.
+        rng = np.random.default_rng([self._seed, position, 0, 0, 1])
+        kind = self._kinds[int(rng.integers(len(self._kinds)))]
+        share = float(rng.beta(self._alphas[kind], self._alphas[kind]))
+        partner_B = torch.from_numpy(rng.permutation(len(labels_B))).to(labels_B.device)
+        if kind == "mixup":
+            mixed_BTCHW = clips_BTCHW[partner_B].lerp(clips_BTCHW, share)
+        else:
+            top, bottom, left, right = _draw_box(clips_BTCHW.shape[-2], clips_BTCHW.shape[-1], share, rng)
+            mixed_BTCHW = clips_BTCHW.clone()
+            box = (..., slice(top, bottom), slice(left, right))
+            mixed_BTCHW[box] = clips_BTCHW[box][partner_B]
+            # What the box really covers, once cut to whole pixels and to the frame.
+            share = 1 - (bottom - top) * (right - left) / (clips_BTCHW.shape[-2] * clips_BTCHW.shape[-1])
+        own_BK = (
+            labels_B.float()
+            if labels_B.dim() == 2
+            else functional.one_hot(labels_B, self._num_classes).float()
+        )
+        return mixed_BTCHW, own_BK[partner_B].lerp(own_BK, share)
+
+
+def _draw_box(height: int, width: int, share: float, rng: np.random.Generator) -> tuple[int, int, int, int]:
+    """Return top, bottom, left, right of a box around a random pixel that leaves `share` of the frame."""
+    side = math.sqrt(1 - share)
+    box_height, box_width = round(height * side), round(width * side)
+    top = int(rng.integers(height)) - box_height // 2
+    left = int(rng.integers(width)) - box_width // 2
+    return max(0, top), min(height, top + box_height), max(0, left), min(width, left + box_width)
