@@ -228,6 +228,11 @@ class ModelConfig(Section):
     )
     attention_heads: int = Field(4, ge=1, le=64, description="Attention heads of a transformer head.")
     dropout: float = Field(0.3, ge=0, lt=1, description="Share of features dropped in training.")
+    stochastic_depth: Annotated[float, Field(ge=0, lt=1)] | None = Field(
+        None,
+        description="Share of clips that skip the last residual block in training, falling to 0 at the "
+        "first; none keeps the backbone's own.",
+    )
 
 
 class TrainConfig(Section):

@@ -41,6 +41,7 @@ class ResidualBlock(nn.Module):
         self.conv2 = nn.Conv2d(out_channels, out_channels, 3, padding=1, bias=False)
         self.bn2 = nn.BatchNorm2d(out_channels)
         self.relu = nn.ReLU(inplace=True)
+        self.depth: nn.Module = nn.Identity()  # where stochastic depth goes, if any
         self.skip: nn.Module = nn.Identity()
         if stride != 1 or in_channels != out_channels:
             self.skip = nn.Sequential(
@@ -56,7 +57,7 @@ class ResidualBlock(nn.Module):
     def forward(self, x_NCHW: Tensor) -> Tensor:
         """Return the activated sum of branch and skip path."""
         branch_NCHW = self.bn2(self.conv2(self.relu(self.bn1(self.conv1(x_NCHW)))))
-        activated_NCHW: Tensor = self.relu(branch_NCHW + self.skip(x_NCHW))
+        activated_NCHW: Tensor = self.relu(self.depth(branch_NCHW) + self.skip(x_NCHW))
         return activated_NCHW
 
 

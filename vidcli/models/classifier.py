@@ -26,9 +26,15 @@ from torch.nn import functional as F
 
 from vidcli.config import ModelConfig
 from vidcli.models.backbones import Backbone
+from vidcli.models.depth import ClipDepth, insert_stochastic_depth, stochastic_depths
 from vidcli.models.networks import VideoNetwork, build_without_last_layer
 from vidcli.models.registry import NetworkSpec, find_backbone, find_head
-from vidcli.models.shift import has_residual_blocks, insert_temporal_shift, shifted_convolutions
+from vidcli.models.shift import (
+    ShiftedConv2d,
+    has_residual_blocks,
+    insert_temporal_shift,
+    shifted_convolutions,
+)
 from vidcli.models.weights import load_backbone_weights
 
 RGB_CHANNELS = 3
@@ -51,7 +57,10 @@ class VideoClassifier(nn.Module):
         self.backbone = backbone
         self.projection = _build_projection(backbone.num_features * config.grid**2, config)
         self.head = head
-        self._shifts = shifted_convolutions(backbone)
+        self._frame_counters: tuple[ShiftedConv2d | ClipDepth, ...] = (
+            *shifted_convolutions(backbone),
+            *stochastic_depths(backbone),
+        )
 
     def forward(self, clip_BTCHW: Tensor) -> Tensor:
         """Return logits_BK.
@@ -89,8 +98,8 @@ class VideoClassifier(nn.Module):
         if not clip_BTCHW.is_floating_point():
             raise ValueError(f"expected a normalised float clip, got {clip_BTCHW.dtype}")
         num_frames = clip_BTCHW.shape[1]
-        for conv in self._shifts:
-            conv.num_frames = num_frames
+        for layer in self._frame_counters:
+            layer.num_frames = num_frames
         if self.config.frame_differences:
             clip_BTCHW = torch.cat([clip_BTCHW, frame_differences(clip_BTCHW)], dim=2)
         # Channels last: convolutions on a CPU run about twice as fast, on a GPU they use tensor cores.
@@ -175,4 +184,6 @@ def build_model(config: ModelConfig, num_classes: int, load_weights: bool = True
         load_backbone_weights(backbone, config)
     if config.shift == "on" or (config.shift == "auto" and has_residual_blocks(backbone)):
         insert_temporal_shift(backbone)
+    if config.stochastic_depth is not None:
+        insert_stochastic_depth(backbone, config.stochastic_depth)
     return VideoClassifier(backbone, head, config)

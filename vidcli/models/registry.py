@@ -31,6 +31,7 @@ class BackboneSpec:
         description: one sentence.
         pretrained: torchvision's weights (url, get_state_dict), or None where none are published.
         mean, std: channel statistics that those were trained with.
+        takes_depth: whether `model.stochastic_depth` finds blocks to skip.
     """
 
     build: Callable[[int], Backbone]
@@ -38,6 +39,7 @@ class BackboneSpec:
     pretrained: Any = None
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
+    takes_depth: bool = False
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,10 @@ class HeadSpec:
 
 
 def _torchvision(build: Callable[..., Any], weights: Any, description: str) -> BackboneSpec:
-    return BackboneSpec(partial(build_from_torchvision, build), description, weights.DEFAULT)
+    takes_depth = build.__name__.startswith(("efficientnet", "convnext"))
+    return BackboneSpec(
+        partial(build_from_torchvision, build), description, weights.DEFAULT, takes_depth=takes_depth
+    )
 
 
 BACKBONES: dict[str, BackboneSpec] = {
@@ -100,7 +105,7 @@ BACKBONES: dict[str, BackboneSpec] = {
         build_simple_cnn, "Two stages of convolution, ReLU and max-pool: the smallest baseline."
     ),
     "compact_cnn": BackboneSpec(
-        build_compact_cnn, "Small residual CNN, made for training from scratch on a CPU."
+        build_compact_cnn, "Small residual CNN, made for training from scratch on a CPU.", takes_depth=True
     ),
     "resnet18": _torchvision(tv.resnet18, tv.ResNet18_Weights, "ResNet of 18 layers: the usual start."),
     "resnet34": _torchvision(tv.resnet34, tv.ResNet34_Weights, "ResNet of 34 layers."),
@@ -283,6 +288,9 @@ def unused_settings(config: ModelConfig) -> list[str]:
         for name in ModelConfig.model_fields
         if name in idle and getattr(config, name) != getattr(defaults, name)
     ]
+    takes_depth = config.backbone in BACKBONES and BACKBONES[config.backbone].takes_depth
+    if config.stochastic_depth is not None and not takes_depth:
+        unused.append("model.stochastic_depth")
     if config.pretrained and config.weights is not None:
         unused.append("model.pretrained")  # the file replaces them
     return unused

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from vidcli.config import AugmentConfig
 from vidcli.transforms.randaugment import rand_augment
@@ -108,7 +109,8 @@ def change_colour(clip_TCHW: Tensor, saturation: float, turn: float) -> Tensor:
     in_yiq = np.eye(3)
     in_yiq[1:, 1:] = turned
     matrix = torch.from_numpy(np.linalg.inv(_YIQ) @ in_yiq @ _YIQ).float()
-    return (clip_TCHW.permute(0, 2, 3, 1) @ matrix.T).permute(0, 3, 1, 2)
+    # As a convolution of one pixel, which is several times faster than a product of so few columns.
+    return functional.conv2d(clip_TCHW, matrix.view(3, 3, 1, 1))
 
 
 def _draw_gain(largest_change: float, rng: np.random.Generator) -> float:
