@@ -18,7 +18,7 @@ import vidcli
 from vidcli import checkpoint as files
 from vidcli.config import config_to_yaml
 from vidcli.errors import ConfigError
-from vidcli.train import distributed
+from vidcli.train import distributed, start_run
 
 # No BatchNorm, which torch synchronises on CUDA only, and no dropout, whose masks are each process's own.
 EXACT = {"model.backbone": "simple_cnn", "model.width": 16, "model.dropout": 0, "train.epochs": 3}
@@ -169,10 +169,10 @@ def test_an_error_is_told_once_and_ends_all(small_config, tmp_path):
     assert err.count("nowhere: no such") == 1, err
 
 
-def test_restarts_need_a_run_to_go_on_with(small_config, pair_data, tmp_path):
-    code, _, err = finish(torchrun(pair_data, folder=tmp_path, options=("--max-restarts", "2")))
-    assert code != 0
-    assert "--max-restarts needs --out RUN" in err
+def test_restarts_need_a_run_to_go_on_with(small_config, pair_data, monkeypatch):
+    monkeypatch.setenv("TORCHELASTIC_MAX_RESTARTS", "2")
+    with pytest.raises(ConfigError, match="--max-restarts needs --out RUN"):
+        start_run(small_config(), pair_data, None, torch.device("cpu"), lambda event: None)
 
 
 # --- the parts ------------------------------------------------------------------------------------
