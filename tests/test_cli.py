@@ -50,8 +50,9 @@ OPTIONS = {
     "export": ["--model", "--format", "--int8", "--dynamic", "--max-drop", "--data", "--out"],
     "models": [],
     "settings": [],
-    "bench": ["decode"],
+    "bench": ["decode", "infer"],
     "bench decode": ["--rounds", "--json"],
+    "bench infer": ["--model", "--rounds", "--json"],
 }
 ESCAPE = "\x1b"
 

@@ -57,3 +57,27 @@ def bench_train(
     from vidcli.commands import bench
 
     bench.train(open_terminal(ctx), data, config, assignments or [], clips, rounds, device, as_json)
+
+
+@_bench.command("infer")
+def bench_infer(
+    ctx: typer.Context,
+    models: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--model",
+            help="Run directory, model file or exported model; may be given several times. Without it, a "
+            "ResNet-18 and a ResNet-50 with random weights, exported for this.",
+            show_default=False,
+        ),
+    ] = None,
+    rounds: Annotated[int, typer.Option(min=1, help="Turns of each runtime; medians count.")] = 5,
+    compile_too: Annotated[
+        bool, typer.Option("--compile/--no-compile", help="Measure torch.compile, which takes a while.")
+    ] = True,
+    as_json: Annotated[bool, typer.Option("--json", help="Print an object a row, the summary last.")] = False,
+) -> None:
+    """Compare torch eager and compiled, ONNX Runtime and OpenVINO, in float and int8, on this CPU."""
+    from vidcli.commands import bench
+
+    raise typer.Exit(bench.infer(open_terminal(ctx), models or [], rounds, compile_too, as_json))

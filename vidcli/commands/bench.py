@@ -7,11 +7,17 @@ from pathlib import Path
 
 from vidcli import config as settings
 from vidcli.bench.decode import bench_decode
+from vidcli.bench.infer import bench_infer, make_bench_models
 from vidcli.bench.training import bench_config, bench_train, pick_videos
 from vidcli.bench.videos import make_bench_videos, make_length_pair
 from vidcli.commands.motion import prepare_motion_videos
 from vidcli.console import Terminal, print_json
-from vidcli.console.bench import describe_decode_row, print_decode_bench, print_train_bench
+from vidcli.console.bench import (
+    describe_decode_row,
+    print_decode_bench,
+    print_infer_bench,
+    print_train_bench,
+)
 from vidcli.data.builtin import cache_folder
 from vidcli.data.check import check_videos
 from vidcli.data.splits import of_split
@@ -75,3 +81,20 @@ def train(
             print_json(row)
     else:
         print_train_bench(terminal, rows, summary)
+
+
+def infer(terminal: Terminal, models: list[Path], rounds: int, with_compile: bool, as_json: bool) -> int:
+    """Run `vidcli bench infer`; return the exit code: 1 if a model failed."""
+    if not models:
+        terminal.say("no --model given: measuring random ResNets made for this, which takes minutes at first")
+        folder = cache_folder() / "bench-infer"
+        models = make_bench_models(folder, ("resnet18", "resnet50"), 224, terminal.say)
+    rows = []
+    for row in bench_infer(models, rounds, with_compile):
+        rows.append(row)
+        if as_json:
+            print_json(row)
+    *measured, summary = rows
+    if not as_json:
+        print_infer_bench(terminal, measured, summary)
+    return 1 if any("error" in row for row in measured) else 0

@@ -86,3 +86,29 @@ def print_train_bench(
     )
     out.print(f"whole, of the slower part ({summary['bound']})   {summary['share_of_bound']:.1%}")
     out.print(f"whole, beside the plain loop       {format_times(summary['times_reference'])}")
+
+
+def print_infer_bench(
+    terminal: Terminal, rows: Sequence[Mapping[str, Any]], summary: Mapping[str, Any]
+) -> None:
+    """Show what `bench infer` measured: time and memory a clip, and how many times faster."""
+    table = Table("network", "runtime", "ms a clip", "clips/s", "MiB", "against torch eager")
+    for column in table.columns[2:]:
+        column.justify = "right"
+    for row in rows:
+        if "error" in row:
+            table.add_row(plain(shorten_path(row["model"])), row["runtime"], plain(row["error"], "red"))
+            continue
+        table.add_row(
+            plain(row["network"]),
+            row["runtime"],
+            f"{row['milliseconds']:.1f}",
+            f"{row['clips_per_second']:.2f}",
+            f"{row['memory_mib']:.0f}",
+            format_times(row["speedup"]),
+        )
+    out = terminal.out
+    out.print(table)
+    for network, speedups in summary["speedups"].items():
+        fastest = ", ".join(f"{name} {format_times(ratio)}" for name, ratio in sorted(speedups.items()))
+        out.print(Text(f"{network}: {fastest} as fast as torch eager"), soft_wrap=True)

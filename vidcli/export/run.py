@@ -19,7 +19,7 @@ from vidcli.data.manifest import VideoItem
 from vidcli.data.splits import of_split
 from vidcli.errors import CheckpointError, ExportError, VideoError
 from vidcli.export.convert import to_onnx, to_openvino, trace, write_onnx, write_openvino, write_program
-from vidcli.export.quantize import LabelledViews, Quantized, quantize, top1
+from vidcli.export.quantize import LabelledViews, quantize, top1
 from vidcli.exported import NETWORK_FILES, Floats, digest_file, open_network
 from vidcli.predict import Predictor
 
@@ -133,57 +133,70 @@ def _write(
     if not compared:
         raise ExportError("no video to compare the export on can be decoded; name videos with --data")
     on_step(f"converting to {options.form}")
-    height, width = checkpoint.config.clip.size
-    network = trace(model, checkpoint.config.clip.length, height, width, options.any_length)
-    if options.form != "torch-export":
-        network = to_onnx(network)
-    if options.form == "openvino":
-        network = to_openvino(network, partial)
-    quantized: Quantized | None = None
-    validated, before = "", 0.0
-    validation: list[LabelledViews] = []
+    network = _convert(checkpoint, model, partial, options)
+    measured: dict[str, Any] = {}
     if options.int8:
-        # Training videos are a poor judge, but the only one where there are no others.
-        validated = "val" if of_split(items, "val") else "train"
-        on_step("reading videos for calibration")
-        validation = _load(of_split(items, validated), checkpoint, None)
-        calibration = [
-            view[None]
-            for video in _load(of_split(items, "train"), checkpoint, _NUM_CALIBRATION_VIDEOS)
-            for view in video.views_VTCHW[:1]
-        ]
-        if not validation or not calibration:
-            raise ExportError("--int8 needs the run's training videos, and none can be decoded; see --data")
-        before = top1(_torch_runner(model), validation)[0]
-        on_step("quantising")
-        quantized = quantize(network, options.form, calibration, validation, before, options.max_drop)
-        network = quantized.model
+        network, measured = _quantize(network, checkpoint, model, items, options, on_step)
     writers = {"onnx": write_onnx, "openvino": write_openvino, "torch-export": write_program}
     writers[options.form](network, partial)
     on_step("comparing")
     difference, agreement = compare(_torch_runner(model), open_network(partial, options.form), compared)
-    if quantized is None and not difference <= MAX_DIFFERENCE:
+    if not options.int8 and not difference <= MAX_DIFFERENCE:
         raise ExportError(
             f"the exported model differs from the original by {difference:.2g} in a logit on "
             f"{len(compared)} videos, where {MAX_DIFFERENCE:g} is allowed; nothing is written"
         )
-    names = NETWORK_FILES[options.form]
     report = ExportReport(
         folder=folder,
         form=options.form,
-        precision="float32" if quantized is None else "int8",
+        precision="int8" if options.int8 else "float32",
         num_videos=len(compared),
         max_difference=difference,
         agreement=agreement,
-        num_bytes=sum((partial / name).stat().st_size for name in names),
-        accuracy=None if quantized is None else quantized.accuracy,
-        accuracy_before=None if quantized is None else before,
-        num_validated=len(validation),
-        validated_on=validated,
-        float_layers=() if quantized is None else quantized.float_layers,
+        num_bytes=sum((partial / name).stat().st_size for name in NETWORK_FILES[options.form]),
+        **measured,
     )
     _describe(checkpoint, report, options, partial)
     return report
+
+
+def _convert(checkpoint: Checkpoint, model: torch.nn.Module, folder: Path, options: ExportOptions) -> Any:
+    """Return the model in the wanted format, in float; `folder` is for a temporary file."""
+    height, width = checkpoint.config.clip.size
+    program = trace(model, checkpoint.config.clip.length, height, width, options.any_length)
+    if options.form == "torch-export":
+        return program
+    proto = to_onnx(program)
+    return to_openvino(proto, folder) if options.form == "openvino" else proto
+
+
+def _quantize(
+    network: Any,
+    checkpoint: Checkpoint,
+    model: torch.nn.Module,
+    items: Sequence[VideoItem],
+    options: ExportOptions,
+    on_step: Callable[[str], None],
+) -> tuple[Any, dict[str, Any]]:
+    """Return the model in int8, and what was measured, as fields of the report."""
+    # Training videos are a poor judge, but the only one where there are no others.
+    validated = "val" if of_split(items, "val") else "train"
+    on_step("reading videos for calibration")
+    validation = _load(of_split(items, validated), checkpoint, None)
+    training = _load(of_split(items, "train"), checkpoint, _NUM_CALIBRATION_VIDEOS)
+    if not validation or not training:
+        raise ExportError("--int8 needs the run's training videos, and none can be decoded; see --data")
+    before = top1(_torch_runner(model), validation)[0]
+    on_step("quantising")
+    calibration = [video.views_VTCHW[:1] for video in training]
+    quantized = quantize(network, options.form, calibration, validation, before, options.max_drop)
+    return quantized.model, {
+        "accuracy": quantized.accuracy,
+        "accuracy_before": before,
+        "num_validated": len(validation),
+        "validated_on": validated,
+        "float_layers": quantized.float_layers,
+    }
 
 
 def compare(

@@ -1,0 +1,55 @@
+"""The inference benchmark measures what it names, and compares equal networks only."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from vidcli.bench import infer
+from vidcli.cli import app
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    folder = tmp_path_factory.mktemp("infer")
+    return infer.make_bench_models(folder, ["simple_cnn"], 32, lambda text: None)
+
+
+def test_rows_and_summary(models: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(infer, "_TURN_SECONDS", 0.02)
+    *rows, summary = infer.bench_infer(models, rounds=2, with_compile=False)
+    assert [row["runtime"] for row in rows] == [
+        "torch eager", "onnx float32", "onnx int8", "openvino float32", "openvino int8",
+    ]  # fmt: skip
+    eager = rows[0]["milliseconds"]
+    assert rows[0]["speedup"] == 1
+    for row in rows:
+        assert row["network"] == "simple_cnn + gru, 16x32x32"
+        assert row["clips_per_second"] == pytest.approx(1000 / row["milliseconds"], rel=0.02)
+        assert row["speedup"] == pytest.approx(eager / row["milliseconds"], rel=0.02)
+    assert max(row["memory_mib"] for row in rows) > 1  # a runtime of its own takes more than that
+    best = max(row["speedup"] for row in rows[1:])
+    assert summary["speedup"] == best
+    assert max(summary["speedups"]["simple_cnn + gru, 16x32x32"].values()) == best
+
+
+def test_what_exists_is_not_made_again(models: list[Path]) -> None:
+    steps: list[str] = []
+    assert infer.make_bench_models(models[0].parent, ["simple_cnn"], 32, steps.append) == models
+    assert steps == []
+
+
+def test_without_torch_there_is_nothing_to_compare(models: list[Path], tmp_path: Path) -> None:
+    result = CliRunner().invoke(
+        app, ["bench", "infer", "--model", str(models[1]), "--rounds", "1", "--no-compile", "--json"]
+    )
+    assert result.exit_code == 0, result.output
+    row, summary = (json.loads(line) for line in result.stdout.splitlines())
+    assert row["speedup"] is None
+    assert summary["speedup"] is None
+    missing = CliRunner().invoke(app, ["bench", "infer", "--model", str(tmp_path / "none")])
+    assert missing.exit_code == 1
+    assert "no such run directory" in missing.stderr

@@ -1,0 +1,236 @@
+"""How fast a model answers: torch eager and compiled, ONNX Runtime and OpenVINO, float and int8.
+
+All contenders run in one process and take turns, so that a busy machine slows all of them alike;
+medians of the turns count. Memory is that of a process of its own for each.
+
+Shape suffixes: V views, T frames, C channels, H W pixels.
+"""
+
+from __future__ import annotations
+
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor, nn
+
+from vidcli.checkpoint import MODEL_FILE, Checkpoint, find_model, load_checkpoint, save_checkpoint
+from vidcli.config import Config, load_config
+from vidcli.data.builtin import MotionDataOptions, make_motion_data
+from vidcli.data.manifest import load_items
+from vidcli.errors import VidcliError
+from vidcli.export import ExportOptions, export_model
+from vidcli.exported import ExportedNetwork, load_network
+from vidcli.models import build_model
+from vidcli.synthetic import MOTION_CLASSES, MotionVideoOptions
+
+Row: TypeAlias = dict[str, Any]
+
+_TURN_SECONDS = 0.5
+_EAGER = "torch eager"
+_MEMORY_SCRIPT = """
+import sys
+from pathlib import Path
+from vidcli.bench.infer import build_contender, resident_mib
+import torch
+torch.set_num_threads(int(sys.argv[3]))
+before = resident_mib()
+contender = build_contender(Path(sys.argv[1]), sys.argv[2])
+contender.run(); contender.run()
+print(resident_mib() - before)
+"""
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A model in a runtime: `run` classifies one clip of random numbers."""
+
+    model: str
+    runtime: str
+    network: str
+    run: Callable[[], Tensor]
+
+
+def build_contender(path: Path, runtime: str) -> Contender:
+    """Load a model for a runtime.
+
+    Args:
+        path: model file or exported folder, as `find_model` gives it.
+        runtime: `torch eager`, `torch.compile`, or `exported`.
+
+    Raises:
+        VidcliError: it cannot be loaded.
+    """
+    network, about = load_network(path)
+    if isinstance(network, ExportedNetwork):
+        runtime = f"{network.form} {network.precision}"
+    clip = _random_clip(about.config)
+    answer: nn.Module | Callable[[Tensor], Tensor] = network
+    if runtime == "torch.compile":
+        answer = torch.compile(network)
+
+    @torch.inference_mode()
+    def run() -> Tensor:
+        logits: Tensor = answer(clip)
+        return logits
+
+    settings = about.config.model
+    name = path.parent.name if path.is_file() else path.name
+    return Contender(name, runtime, f"{settings.backbone} + {settings.head}, {_size(about.config)}", run)
+
+
+def bench_infer(models: Sequence[Path], rounds: int = 5, with_compile: bool = True) -> Iterator[Row]:
+    """Measure every model; yield a row for each in each runtime, and a summary last.
+
+    Args:
+        models: run directories, model files and exported folders.
+        rounds: turns of each contender, of which the median counts.
+        with_compile: measure `torch.compile` beside torch eager, which takes a minute to compile.
+
+    Yields:
+        Rows with `model`, `network`, `runtime`, `milliseconds` a clip, `clips_per_second`,
+        `memory_mib` beyond the program's own, and `speedup` over torch eager of the same network; or
+        `model`, `runtime` and `error`. The summary holds `speedup`, that of the fastest export,
+        `runtime`, which one that is, and `speedups`: the fastest of each network by precision.
+    """
+    contenders: list[tuple[Path, Contender]] = []
+    for model in models:
+        path = find_model(model)
+        torch_runtimes = [_EAGER, *(["torch.compile"] if with_compile else [])]
+        for runtime in ["exported"] if path.is_dir() else torch_runtimes:
+            try:
+                contender = build_contender(path, runtime)
+                contender.run()  # compiles, allocates, and fails where it must
+                contenders.append((path, contender))
+            except Exception as error:  # a compiler that is missing may raise anything
+                lines = (str(error).strip() or type(error).__name__).splitlines()
+                yield {"model": str(model), "runtime": runtime, "error": lines[0]}
+    times: list[list[float]] = [[] for _ in contenders]
+    for turn in range(rounds):
+        # The order turns around, so that nobody always follows the same neighbour.
+        order = range(len(contenders)) if turn % 2 == 0 else reversed(range(len(contenders)))
+        for index in order:
+            times[index].append(_seconds_a_call(contenders[index][1].run))
+    medians = [statistics.median(values) for values in times]
+    eager = {
+        contender.network: median
+        for (_, contender), median in zip(contenders, medians, strict=True)
+        if contender.runtime == _EAGER
+    }
+    rows = []
+    for (path, contender), median in zip(contenders, medians, strict=True):
+        base = eager.get(contender.network)
+        rows.append(
+            {
+                "model": contender.model,
+                "network": contender.network,
+                "runtime": contender.runtime,
+                "milliseconds": round(median * 1000, 2),
+                "clips_per_second": round(1 / median, 2),
+                "memory_mib": _measure_memory(path, contender.runtime),
+                "speedup": round(base / median, 2) if base else None,
+            }
+        )
+        yield rows[-1]
+    yield summarize(rows)
+
+
+def summarize(rows: Sequence[Row]) -> Row:
+    """Return the summary of all rows that compare an export with torch eager."""
+    exports = [row for row in rows if row["speedup"] and not row["runtime"].startswith("torch")]
+    exports += [row for row in rows if row["speedup"] and row["runtime"].startswith("torch-export")]
+    speedups: dict[str, dict[str, float]] = {}
+    for row in exports:
+        best = speedups.setdefault(row["network"], {})
+        precision = row["runtime"].rpartition(" ")[2]
+        best[precision] = max(best.get(precision, 0.0), row["speedup"])
+    fastest = max(exports, key=lambda row: float(row["speedup"]), default=None)
+    return {
+        "speedup": fastest["speedup"] if fastest else None,
+        "runtime": fastest["runtime"] if fastest else None,
+        "speedups": speedups,
+        "threads": torch.get_num_threads(),
+    }
+
+
+def make_bench_models(
+    folder: Path, backbones: Sequence[str], side: int, on_step: Callable[[str], None]
+) -> list[Path]:
+    """Return models with random weights, and their exports, made in `folder` where they are not yet.
+
+    Speed does not depend on the weights; their accuracy is chance, before and after.
+    """
+    small = MotionVideoOptions(size=(64, 64), num_frames=16)
+    data = make_motion_data(folder / "motion", MotionDataOptions(1, 1, 1, 0, small))
+    items = load_items(data)
+    made = []
+    for backbone in backbones:
+        run = folder / f"{backbone}-{side}"
+        made.append(run)
+        settings = {
+            "clip.length": 16,
+            "clip.size": side,
+            "model.backbone": backbone,
+            "model.head": "gru",
+            "model.shift": "off",
+            "model.frame_differences": False,
+        }
+        config = load_config(None, [f"{name}={value}" for name, value in settings.items()])
+        if not (run / MODEL_FILE).exists():
+            run.mkdir(parents=True, exist_ok=True)
+            torch.manual_seed(0)
+            model = build_model(config.model, len(MOTION_CLASSES))
+            checkpoint = Checkpoint(model.state_dict(), config, sorted(MOTION_CLASSES))
+            save_checkpoint(run / MODEL_FILE, checkpoint)
+        for form in ("onnx", "openvino"):
+            for int8 in (False, True):
+                made.append(run / f"{form}-{'int8' if int8 else 'float32'}")
+                if not made[-1].exists():
+                    on_step(f"making {made[-1]}")
+                    options = ExportOptions(form, int8, max_drop=1.0)
+                    export_model(
+                        load_checkpoint(run / MODEL_FILE), items, made[-1], options, lambda text: None
+                    )
+    return made
+
+
+def _random_clip(config: Config) -> Tensor:
+    height, width = config.clip.size
+    return torch.randn(1, config.clip.length, 3, height, width, generator=torch.Generator().manual_seed(0))
+
+
+def _size(config: Config) -> str:
+    return f"{config.clip.length}x{config.clip.size[0]}x{config.clip.size[1]}"
+
+
+def _seconds_a_call(function: Callable[[], object]) -> float:
+    count, start = 0, time.perf_counter()
+    while (elapsed := time.perf_counter() - start) < _TURN_SECONDS:
+        function()
+        count += 1
+    return elapsed / count
+
+
+def resident_mib() -> float:
+    """Return the memory of this process in MiB: what it holds now, or where unknown, has ever held."""
+    status = Path("/proc/self/statm")
+    if status.exists():
+        return int(status.read_text().split()[1]) * resource.getpagesize() / 2**20
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (2**20 if sys.platform == "darwin" else 2**10)
+
+
+def _measure_memory(path: Path, runtime: str) -> float | None:
+    """Return the MiB that a process of its own takes to load a model and answer twice."""
+    command = [sys.executable, "-c", _MEMORY_SCRIPT, str(path), runtime, str(torch.get_num_threads())]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise VidcliError(f"{path}: its memory cannot be measured ({done.stderr.strip().splitlines()[-1]})")
+    return round(float(done.stdout.split()[-1]), 1)
