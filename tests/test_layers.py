@@ -31,7 +31,7 @@ LAYERS = (
     ("environment",),
     ("predict",),
     ("__init__",),
-    ("evaluate",),
+    ("evaluate", "explain"),
     ("report",),
     ("train",),
     ("demo", "doctor", "export"),

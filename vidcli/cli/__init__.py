@@ -8,7 +8,7 @@ from __future__ import annotations
 
 # isort: off
 from vidcli.cli.app import app
-from vidcli.cli import training, evaluation, prediction, report, export, demo, data, listing, bench
+from vidcli.cli import training, evaluation, prediction, explain, report, export, demo, data, listing, bench
 # isort: on
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "data",
     "demo",
     "evaluation",
+    "explain",
     "export",
     "listing",
     "prediction",

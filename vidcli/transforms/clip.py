@@ -14,6 +14,7 @@ import re
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -48,6 +49,16 @@ def build_sampler(clip: ClipConfig, augment: AugmentConfig | None = None) -> Cli
 def sided_class_names(class_names: Sequence[str]) -> list[str]:
     """Return the class names that a mirrored clip could contradict."""
     return [name for name in class_names if _SIDED_WORD.search(_CAMEL_CASE.sub(r"\1 \2", name))]
+
+
+def to_pixels(clip_TCHW: Tensor, clip: ClipConfig) -> npt.NDArray[np.uint8]:
+    """Return what a clip shows, uint8 (T, H, W, C): the way back from `ClipTransform`."""
+    mean_C11, std_C11 = (torch.tensor(v).view(-1, 1, 1) for v in (clip.mean or MEAN, clip.std or STD))
+    shown_TCHW = clip_TCHW.detach().float().cpu() * std_C11 + mean_C11
+    pixels: npt.NDArray[np.uint8] = (
+        shown_TCHW.mul(255).round_().clamp_(0, 255).byte().permute(0, 2, 3, 1).contiguous().numpy()
+    )
+    return pixels
 
 
 class ClipTransform:

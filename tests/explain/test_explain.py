@@ -1,0 +1,208 @@
+"""Explanations say what they claim: of the right shape for every network, and not of any network."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from typer.testing import CliRunner
+
+from vidcli.checkpoint import Checkpoint, save_checkpoint
+from vidcli.cli import app
+from vidcli.config import Config, load_config
+from vidcli.explain import explain_video
+from vidcli.explain.frames import delete_frames, log_probability, occlude_frames, weigh_frames
+from vidcli.explain.maps import grad_cam, map_frames, occlude_squares
+from vidcli.models import backbone_names, build_model, head_names
+from vidcli.report.explanation import overlay_frames
+
+CPU = torch.device("cpu")
+
+
+def build(backbone: str, head: str, seed: int = 0, *settings: str) -> nn.Module:
+    torch.manual_seed(seed)
+    config = load_config(None, [f"model.backbone={backbone}", f"model.head={head}", *settings])
+    return build_model(config.model, 4).eval()
+
+
+def random_clip(num_frames: int = 5, side: int = 32) -> Tensor:
+    return torch.randn(num_frames, 3, side, side, generator=torch.Generator().manual_seed(1))
+
+
+class Watcher(nn.Module):
+    """Says class 1 by how bright one place of one frame is."""
+
+    def __init__(self, frame: int, rows: slice, columns: slice) -> None:
+        super().__init__()
+        self.frame, self.rows, self.columns = frame, rows, columns
+
+    def forward(self, clip_BTCHW: Tensor) -> Tensor:
+        seen_B = clip_BTCHW[:, self.frame, :, self.rows, self.columns].mean(dim=(1, 2, 3))
+        return torch.stack([torch.zeros_like(seen_B), seen_B], dim=1)
+
+
+@pytest.mark.parametrize("head", head_names())
+def test_every_head_has_weights_and_maps(head: str) -> None:
+    network = build("compact_cnn", head, 0, "model.grid=1")
+    clip = random_clip()
+    method, weights = weigh_frames(network, clip, 2)
+    assert method == ("attention" if hasattr(network.head, "frame_weights") else "occlusion")
+    assert weights.shape == (5,)
+    assert np.isfinite(weights).all()
+    if method == "attention":
+        assert weights.sum() == pytest.approx(1)
+    map_method, maps = map_frames(network, clip, 2)
+    assert map_method == "grad-cam"
+    assert maps.shape == (5, 32, 32)
+    assert maps.min() >= 0
+    assert maps.max() == pytest.approx(1)
+
+
+@pytest.mark.parametrize("backbone", ["simple_cnn", "resnet18", "mobilenet_v3_small"])
+def test_backbones_of_all_kinds(backbone: str) -> None:
+    network = build(backbone, "gru")
+    clip = random_clip(3, 64)
+    assert weigh_frames(network, clip, 0)[1].shape == (3,)
+    assert map_frames(network, clip, 0)[1].shape == (3, 64, 64)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backbone", backbone_names())
+def test_every_backbone(backbone: str) -> None:
+    network = build(backbone, "gru")
+    clip = random_clip(3, 64)
+    assert weigh_frames(network, clip, 0)[1].shape == (3,)
+    assert map_frames(network, clip, 0)[1].shape == (3, 64, 64)
+
+
+def test_occlusion_finds_the_frame_and_the_place() -> None:
+    clip = torch.zeros(6, 3, 56, 56)
+    clip[3, :, 8:16, 40:48] = 4.0
+    network = Watcher(3, slice(8, 16), slice(40, 48))
+    weights = occlude_frames(network, clip, 1)
+    assert weights.argmax() == 3
+    np.testing.assert_allclose(np.delete(weights, 3), 0, atol=1e-6)
+    falls = occlude_squares(network, clip, 1)
+    assert divmod(int(falls.argmax()), 7) == (1, 5)
+    assert float(falls.sum() - falls.max()) < 1e-6
+
+
+def test_occlusion_is_the_fall_of_log_probability() -> None:
+    network = build("compact_cnn", "gru")
+    clip = random_clip()
+    weights = occlude_frames(network, clip, 1)
+    without = clip[[0, 1, 1, 3, 4]]
+    with torch.inference_mode():
+        logits = network(torch.stack([clip, without])).double().numpy()
+    odds = np.exp(logits - logits.max(axis=1, keepdims=True))
+    logs = np.log(odds / odds.sum(axis=1, keepdims=True))[:, 1]
+    assert weights[2] == pytest.approx(logs[0] - logs[1], abs=1e-5)
+
+
+def test_deleted_frames_are_held_over_by_their_nearest() -> None:
+    clip = torch.arange(5.0).view(5, 1, 1, 1)
+    assert delete_frames(clip, [0, 3]).flatten().tolist() == [1, 1, 2, 2, 4]
+    assert delete_frames(clip[:1], [0]).flatten().tolist() == [0]
+    with pytest.raises(ValueError, match="at least one"):
+        delete_frames(clip, range(5))
+
+
+def test_grad_cam_is_gradient_times_activation() -> None:
+    """Against finite differences: a linear head on the mean of the grid makes the map its own logit."""
+    network = build("simple_cnn", "mean", 0, "model.grid=1")
+    network.projection = nn.Flatten()
+    torch.manual_seed(3)
+    network.head.output = nn.Linear(64, 4)
+    clip = random_clip(2, 16)
+    with torch.inference_mode():
+        doubled = torch.cat([clip, torch.cat([torch.zeros_like(clip[:1]), clip[1:] - clip[:1]])], dim=1)
+        map_NDhw = network.backbone(doubled).double().numpy()
+    weight_D = network.head.output.weight[1].detach().double().numpy()
+    num_cells = map_NDhw.shape[0] * map_NDhw.shape[2] * map_NDhw.shape[3]
+    expected = np.einsum("ndhw,d->nhw", map_NDhw, weight_D).clip(min=0) / num_cells
+    np.testing.assert_allclose(grad_cam(network, clip, 1).numpy(), expected, atol=1e-6)
+    assert all(parameter.grad is None for parameter in network.parameters())
+
+
+def test_other_weights_give_other_maps() -> None:
+    """The model-randomisation check of Adebayo et al. 2018 (arXiv:1810.03292)."""
+    clip = random_clip(4, 64)
+    first = grad_cam(build("compact_cnn", "gru", 0), clip, 0).flatten().numpy()
+    same = grad_cam(build("compact_cnn", "gru", 0), clip, 0).flatten().numpy()
+    other = grad_cam(build("compact_cnn", "gru", 1), clip, 0).flatten().numpy()
+    np.testing.assert_array_equal(first, same)
+    assert np.corrcoef(first, other)[0, 1] < 0.5
+
+
+@pytest.fixture(scope="module")
+def model(
+    motion_data: Path, small_config: Callable[..., Config], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    torch.manual_seed(0)
+    config = small_config()
+    names = sorted(path.name for path in (motion_data / "train").iterdir())
+    path = tmp_path_factory.mktemp("explain") / "model.safetensors"
+    save_checkpoint(
+        path, Checkpoint(build_model(config.model, len(names)).state_dict(), config, tuple(names))
+    )
+    return path
+
+
+def run(*args: object) -> object:
+    return CliRunner().invoke(app, ["explain", *(str(arg) for arg in args)], env={"COLUMNS": "120"})
+
+
+def test_the_command_writes_pictures_and_numbers(model: Path, motion_data: Path, tmp_path: Path) -> None:
+    video = next((motion_data / "test" / "left").iterdir())
+    out = tmp_path / "why"
+    result = run(video, "--model", model, "--out", out, "--label", "right", "--format", "json")
+    assert result.exit_code == 0, result.output
+    told = json.loads(result.stdout)
+    assert told == json.loads((out / "explanation.json").read_text())
+    assert told["label"] == "right"
+    assert len(told["frames"]) == 4
+    seconds = [frame["seconds"] for frame in told["frames"]]
+    assert seconds == sorted(seconds)
+    assert (out / "sheet.png").read_bytes().startswith(b"\x89PNG")
+    assert sorted(path.name for path in out.iterdir()) == ["explanation.json", "overlay.mp4", "sheet.png"]
+    from vidcli.video import decode_frames
+
+    assert len(decode_frames(out / "overlay.mp4", None).frames) == 4
+    table = run(video, "--model", model, "--out", out)
+    assert table.exit_code == 0, table.output
+    assert "frames by occlusion" in table.stdout
+
+
+def test_bad_input(model: Path, motion_data: Path, tmp_path: Path) -> None:
+    video = next((motion_data / "test" / "left").iterdir())
+    unknown = run(video, "--model", model, "--label", "rihgt")
+    assert unknown.exit_code == 2
+    assert "Did you mean 'right'?" in unknown.stderr
+    missing = run(tmp_path / "none.mp4", "--model", model)
+    assert missing.exit_code == 1
+    assert "none.mp4" in missing.stderr
+    (tmp_path / "file").write_text("")
+    taken = run(video, "--model", model, "--out", tmp_path / "file")
+    assert taken.exit_code == 2
+    assert "is a file" in taken.stderr
+
+
+def test_overlays_are_clear_where_nothing_matters(model: Path, motion_data: Path) -> None:
+    from dataclasses import replace
+
+    from vidcli.exported import load_network
+
+    network, about = load_network(model)
+    video = next((motion_data / "test" / "up").iterdir())
+    explanation = explain_video(network, about, CPU, video)
+    nothing = replace(explanation, maps_THW=np.zeros_like(explanation.maps_THW))
+    np.testing.assert_array_equal(overlay_frames(nothing), explanation.frames_THWC)
+    assert (overlay_frames(replace(explanation, maps_THW=np.ones_like(explanation.maps_THW))) > 0).any()
+    # What is shown is what the network saw: the small frames of the file, within rounding.
+    assert explanation.frames_THWC.shape == (4, 32, 32, 3)
+    assert log_probability(network, [torch.zeros(4, 3, 32, 32)], 0).shape == (1,)

@@ -1,0 +1,62 @@
+"""What `vidcli explain` does."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from vidcli import checkpoint as files
+from vidcli.console import Terminal, print_json
+from vidcli.console.explanation import print_explanation
+from vidcli.devices import choose_device
+from vidcli.errors import ConfigError, VidcliError
+from vidcli.explain import Explanation, explain_video
+from vidcli.exported import load_network
+from vidcli.report.explanation import draw_contact_sheet, iter_overlay_video
+from vidcli.video import encode_video
+
+_OVERLAY_FPS = 4.0
+
+
+def explain(
+    terminal: Terminal,
+    video: Path,
+    model: Path | None,
+    class_name: str | None,
+    form: str,
+    out: Path | None,
+    device: str,
+) -> None:
+    """Run `vidcli explain`."""
+    chosen = choose_device(device)
+    network, about = load_network(files.find_model(model))
+    explanation = explain_video(network.to(chosen), about, chosen, video, class_name)
+    folder = out or Path(f"explain-{video.stem}")
+    _write(explanation, folder)
+    if form == "json":
+        print_json(explanation.to_dict())
+    else:
+        print_explanation(terminal, explanation)
+    terminal.say(f"wrote sheet.png, overlay.mp4 and explanation.json to {folder}")
+
+
+def _write(explanation: Explanation, folder: Path) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(f"--out {folder}: is a file, where a folder was expected")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise VidcliError(f"--out {folder}: cannot be written ({error.strerror})") from error
+    text = json.dumps(explanation.to_dict(), indent=1) + "\n"
+    files.write_text(folder / "explanation.json", text)
+    files.write_atomically(folder / "sheet.png", lambda path: draw_contact_sheet(explanation, path))
+
+    def write_overlay(path: Path) -> None:
+        named = path.with_name(f"{path.name}.mp4")  # the suffix names the container
+        try:
+            encode_video(named, iter_overlay_video(explanation), _OVERLAY_FPS)
+            named.replace(path)
+        finally:
+            named.unlink(missing_ok=True)
+
+    files.write_atomically(folder / "overlay.mp4", write_overlay)

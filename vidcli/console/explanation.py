@@ -1,0 +1,31 @@
+"""What `vidcli explain` shows."""
+
+from __future__ import annotations
+
+import numpy as np
+from rich.table import Table
+from rich.text import Text
+
+from vidcli.console.terminal import Terminal
+from vidcli.console.text import plain
+from vidcli.explain import Explanation
+
+_BAR_WIDTH = 30
+
+
+def print_explanation(terminal: Terminal, explanation: Explanation) -> None:
+    """Show the class that was explained, and a bar for each frame."""
+    out = terminal.out
+    told = Text("why ") + Text(explanation.class_name, style="bold") + f" ({explanation.probability:.3f})"
+    if explanation.class_name != explanation.predicted:
+        told += Text(", where the model says ") + Text(explanation.predicted, style="bold")
+    out.print(plain(explanation.video) + Text(": ") + told, soft_wrap=True)
+    table = Table("seconds", "weight", f"frames by {explanation.frame_method}")
+    for column in table.columns[:2]:
+        column.justify = "right"
+    largest = max(float(np.abs(explanation.weights_T).max()), 1e-12)
+    for seconds, weight in zip(explanation.seconds_T, explanation.weights_T, strict=True):
+        bar = "█" * round(_BAR_WIDTH * abs(float(weight)) / largest)
+        style = "green" if weight >= 0 else "red"
+        table.add_row(f"{seconds:.2f}", f"{weight:+.3f}", Text(bar, style=style))
+    out.print(table)
