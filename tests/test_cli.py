@@ -47,7 +47,7 @@ OPTIONS = {
     ],
     "demo": ["--keep", "--out", "--device", "--set", "--count", "--size", "--length", "--seed"],
     "check": ["--config", "--set", "--format", "--quarantine"],
-    "explain": ["--model", "--label", "--format", "--out", "--device"],
+    "explain": ["--model", "--label", "--maps", "--format", "--out", "--device"],
     "export": ["--model", "--format", "--int8", "--dynamic", "--max-drop", "--data", "--out"],
     "models": [],
     "settings": [],

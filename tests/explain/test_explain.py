@@ -15,9 +15,10 @@ from typer.testing import CliRunner
 from vidcli.checkpoint import Checkpoint, save_checkpoint
 from vidcli.cli import app
 from vidcli.config import Config, load_config
-from vidcli.explain import explain_video
+from vidcli.errors import ConfigError
+from vidcli.explain import MapMethod, explain_video
 from vidcli.explain.frames import delete_frames, log_probability, occlude_frames, weigh_frames
-from vidcli.explain.maps import grad_cam, map_frames, occlude_squares
+from vidcli.explain.maps import grad_cam, integrated_gradients, map_frames
 from vidcli.models import backbone_names, build_model, head_names
 from vidcli.report.explanation import overlay_frames
 
@@ -56,11 +57,10 @@ def test_every_head_has_weights_and_maps(head: str) -> None:
     assert np.isfinite(weights).all()
     if method == "attention":
         assert weights.sum() == pytest.approx(1)
-    map_method, maps = map_frames(network, clip, 2)
-    assert map_method == "grad-cam"
-    assert maps.shape == (5, 32, 32)
-    assert maps.min() >= 0
-    assert maps.max() == pytest.approx(1)
+    for maps in (map_frames(network, clip, 2, "gradients"), map_frames(network, clip, 2, "grad-cam")):
+        assert maps.shape == (5, 32, 32)
+        assert maps.min() >= 0
+        assert maps.max() == pytest.approx(1)
 
 
 @pytest.mark.parametrize("backbone", ["simple_cnn", "resnet18", "mobilenet_v3_small"])
@@ -68,7 +68,7 @@ def test_backbones_of_all_kinds(backbone: str) -> None:
     network = build(backbone, "gru")
     clip = random_clip(3, 64)
     assert weigh_frames(network, clip, 0)[1].shape == (3,)
-    assert map_frames(network, clip, 0)[1].shape == (3, 64, 64)
+    assert map_frames(network, clip, 0, "gradients").shape == (3, 64, 64)
 
 
 @pytest.mark.slow
@@ -77,7 +77,7 @@ def test_every_backbone(backbone: str) -> None:
     network = build(backbone, "gru")
     clip = random_clip(3, 64)
     assert weigh_frames(network, clip, 0)[1].shape == (3,)
-    assert map_frames(network, clip, 0)[1].shape == (3, 64, 64)
+    assert map_frames(network, clip, 0, "gradients").shape == (3, 64, 64)
 
 
 def test_occlusion_finds_the_frame_and_the_place() -> None:
@@ -87,9 +87,25 @@ def test_occlusion_finds_the_frame_and_the_place() -> None:
     weights = occlude_frames(network, clip, 1)
     assert weights.argmax() == 3
     np.testing.assert_allclose(np.delete(weights, 3), 0, atol=1e-6)
-    falls = occlude_squares(network, clip, 1)
-    assert divmod(int(falls.argmax()), 7) == (1, 5)
-    assert float(falls.sum() - falls.max()) < 1e-6
+    shares = integrated_gradients(network, clip, 1)
+    inside = shares[3, :, 8:16, 40:48].sum()
+    # Of the clip standing still the place is a sixth as bright.
+    assert float(inside) == pytest.approx(4.0 * 5 / 6, abs=1e-5)
+    assert float(shares.abs().sum()) == pytest.approx(float(inside), abs=1e-5)
+    frame, row, column = np.unravel_index(map_frames(network, clip, 1, "gradients").argmax(), (6, 56, 56))
+    assert (frame, 8 <= row < 16, 40 <= column < 48) == (3, True, True)
+    with pytest.raises(ConfigError, match="use gradients"):
+        map_frames(network, clip, 1, "grad-cam")
+
+
+def test_integrated_gradients_share_out_the_whole_difference() -> None:
+    network = build("compact_cnn", "gru")
+    clip = random_clip()
+    shares = integrated_gradients(network, clip, 2, num_steps=200)
+    still = clip.mean(dim=0, keepdim=True).expand_as(clip)
+    with torch.inference_mode():
+        logits = network(torch.stack([clip, still]))[:, 2]
+    assert float(shares.sum()) == pytest.approx(float(logits[0] - logits[1]), rel=0.02, abs=1e-3)
 
 
 def test_occlusion_is_the_fall_of_log_probability() -> None:
@@ -113,9 +129,9 @@ def test_deleted_frames_are_held_over_by_their_nearest() -> None:
 
 
 def test_grad_cam_is_gradient_times_activation() -> None:
-    """Against finite differences: a linear head on the mean of the grid makes the map its own logit."""
+    """Against NumPy in float64: a linear head on the mean of the grid makes the map its own logit."""
     network = build("simple_cnn", "mean", 0, "model.grid=1")
-    network.projection = nn.Flatten()
+    network.projection = nn.Identity()
     torch.manual_seed(3)
     network.head.output = nn.Linear(64, 4)
     clip = random_clip(2, 16)
@@ -129,12 +145,12 @@ def test_grad_cam_is_gradient_times_activation() -> None:
     assert all(parameter.grad is None for parameter in network.parameters())
 
 
-def test_other_weights_give_other_maps() -> None:
+@pytest.mark.parametrize("method", ["gradients", "grad-cam"])
+def test_other_weights_give_other_maps(method: MapMethod) -> None:
     """The model-randomisation check of Adebayo et al. 2018 (arXiv:1810.03292)."""
     clip = random_clip(4, 64)
-    first = grad_cam(build("compact_cnn", "gru", 0), clip, 0).flatten().numpy()
-    same = grad_cam(build("compact_cnn", "gru", 0), clip, 0).flatten().numpy()
-    other = grad_cam(build("compact_cnn", "gru", 1), clip, 0).flatten().numpy()
+    maps = [map_frames(build("compact_cnn", "gru", seed), clip, 0, method) for seed in (0, 0, 1)]
+    first, same, other = (map_THW.flatten() for map_THW in maps)
     np.testing.assert_array_equal(first, same)
     assert np.corrcoef(first, other)[0, 1] < 0.5
 

@@ -10,7 +10,7 @@ from vidcli.console import Terminal, print_json
 from vidcli.console.explanation import print_explanation
 from vidcli.devices import choose_device
 from vidcli.errors import ConfigError, VidcliError
-from vidcli.explain import Explanation, explain_video
+from vidcli.explain import Explanation, MapMethod, explain_video
 from vidcli.exported import load_network
 from vidcli.report.explanation import draw_contact_sheet, iter_overlay_video
 from vidcli.video import encode_video
@@ -23,6 +23,7 @@ def explain(
     video: Path,
     model: Path | None,
     class_name: str | None,
+    maps: MapMethod,
     form: str,
     out: Path | None,
     device: str,
@@ -30,7 +31,7 @@ def explain(
     """Run `vidcli explain`."""
     chosen = choose_device(device)
     network, about = load_network(files.find_model(model))
-    explanation = explain_video(network.to(chosen), about, chosen, video, class_name)
+    explanation = explain_video(network.to(chosen), about, chosen, video, class_name, maps)
     folder = out or Path(f"explain-{video.stem}")
     _write(explanation, folder)
     if form == "json":

@@ -1,12 +1,13 @@
 """Why a model says what it says: the weight of each frame, and of each place in it.
 
 frames       attention, or occlusion over time
-maps         Grad-CAM on the backbone's grid, or occlusion over space
+maps         integrated gradients, or Grad-CAM on the backbone's grid
 explainer    a video and a model to an `Explanation`
 """
 
 from __future__ import annotations
 
 from vidcli.explain.explainer import Explanation, explain_video
+from vidcli.explain.maps import MapMethod
 
-__all__ = ["Explanation", "explain_video"]
+__all__ = ["Explanation", "MapMethod", "explain_video"]

@@ -18,7 +18,7 @@ from vidcli.data.frames import FrameSource
 from vidcli.data.manifest import VideoItem
 from vidcli.errors import ConfigError, ExportError, did_you_mean
 from vidcli.explain.frames import weigh_frames
-from vidcli.explain.maps import map_frames
+from vidcli.explain.maps import MapMethod, map_frames
 from vidcli.exported import ExportedNetwork
 from vidcli.sampling import Seconds
 from vidcli.transforms import ClipTransform, build_sampler, to_pixels
@@ -38,7 +38,7 @@ class Explanation:
         weights_T: weight of each frame; see `frame_method`.
         maps_THW: 0 to 1, weight of each pixel; see `map_method`.
         frame_method: attention or occlusion.
-        map_method: grad-cam or occlusion.
+        map_method: gradients or grad-cam.
     """
 
     video: str
@@ -78,6 +78,7 @@ def explain_video(
     device: torch.device,
     video: str | os.PathLike[str],
     class_name: str | None = None,
+    map_method: MapMethod = "gradients",
 ) -> Explanation:
     """Explain what a model says of a video, by the clip that one view of it shows.
 
@@ -87,10 +88,11 @@ def explain_video(
         device: where to compute.
         video: the file.
         class_name: the class to explain; None takes the most probable.
+        map_method: how places are weighed; see `maps`.
 
     Raises:
         VideoError: the video cannot be decoded.
-        ConfigError: the model knows no such class.
+        ConfigError: the model knows no such class, or has no such maps.
         ExportError: the model is an exported one, which has no gradients.
     """
     if isinstance(network, ExportedNetwork):
@@ -112,7 +114,7 @@ def explain_video(
     predicted = int(probabilities_K.argmax())
     label = predicted if label is None else label
     frame_method, weights_T = weigh_frames(network, clip_TCHW, label)
-    map_method, maps_THW = map_frames(network, clip_TCHW, label)
+    maps_THW = map_frames(network, clip_TCHW, label, map_method)
     return Explanation(
         video=str(video),
         class_name=about.class_names[label],

@@ -1,14 +1,16 @@
 """Where in the frames an answer rests.
 
-    grad-cam     gradient of the class's logit on the backbone's last feature map
-    occlusion    fall of the class's log probability when a square of all frames is blurred away
+    gradients    integrated gradients of the class's logit, from the clip's mean picture to the clip
+    grad-cam     gradient times activation on the backbone's last feature map
 
-A frame backbone whose features keep a grid has a gradient of its own for each cell; multiplied
-with the activation cell by cell, before the channels are summed, the map shows what the logit was
-computed from (Draelos & Carin 2020, arXiv:2011.08891). Grad-CAM proper (Selvaraju et al. 2017,
-arXiv:1610.02391) averages the gradient over the grid first, which is the same where the network
-averages the grid itself, and wrong where it does not. Whole video networks have no map for each
-frame, and are asked by occlusion.
+Integrated gradients (Sundararajan et al. 2017, arXiv:1703.01365) share out the difference between
+the logits of a clip and of a baseline among the pixels, exactly. The baseline here is the same clip
+standing still at its mean picture: what is shared out is what change in time adds.
+
+Grad-CAM (Selvaraju et al. 2017, arXiv:1610.02391) is coarse: a cell of the last map is 16 or 32
+pixels wide, and has seen its neighbours. A frame backbone whose features keep a grid has a gradient
+of its own for each cell, so that gradient and activation are multiplied cell by cell, before the
+channels are summed (Draelos & Carin 2020, arXiv:2011.08891).
 
 Shape suffixes: B clips, T frames, N frames of a batch, C channels, H W pixels, D features, h w
 feature map, K classes.
@@ -16,73 +18,77 @@ feature map, K classes.
 
 from __future__ import annotations
 
+from typing import Literal, TypeAlias
+
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vidcli.explain.frames import log_probability
+from vidcli.errors import ConfigError
 from vidcli.models import VideoClassifier
 
 Floats = npt.NDArray[np.float32]
+MapMethod: TypeAlias = Literal["gradients", "grad-cam"]
 
-_CELLS = 7
-_BLUR_DIVISOR = 8
+_NUM_STEPS = 16
+_SMOOTHING_DIVISOR = 10
 
 
-def map_frames(network: nn.Module, clip_TCHW: Tensor, label: int) -> tuple[str, Floats]:
-    """Return how the maps were made, `grad-cam` or `occlusion`, and the maps (T, H, W), 0 to 1.
+def map_frames(network: nn.Module, clip_TCHW: Tensor, label: int, method: MapMethod) -> Floats:
+    """Return how much each pixel speaks for a class, maps (T, H, W), 0 to 1.
 
     The highest value of the whole clip is 1, so that frames can be compared.
+
+    Raises:
+        ConfigError: `grad-cam` of a whole video network, which has no map for each frame.
     """
-    if isinstance(network, VideoClassifier):
-        method, map_Thw = "grad-cam", grad_cam(network, clip_TCHW, label)
+    if method == "gradients":
+        maps_THW = _smooth(integrated_gradients(network, clip_TCHW, label).sum(dim=1))
+    elif isinstance(network, VideoClassifier):
+        map_Thw = grad_cam(network, clip_TCHW, label)
+        maps_THW = F.interpolate(map_Thw[:, None], clip_TCHW.shape[-2:], mode="bicubic")[:, 0]
     else:
-        map_hw = occlude_squares(network, clip_TCHW, label)
-        method, map_Thw = "occlusion", map_hw.expand(clip_TCHW.shape[0], -1, -1)
-    maps_THW = F.interpolate(map_Thw[:, None], clip_TCHW.shape[-2:], mode="bicubic")[:, 0].clamp_(min=0)
+        raise ConfigError("--maps grad-cam: a whole video network has no map of each frame; use gradients")
+    maps_THW = maps_THW.clamp(min=0).cpu()
     highest = float(maps_THW.max())
-    return method, (maps_THW / highest if highest > 0 else maps_THW).numpy()
+    return np.asarray((maps_THW / highest if highest > 0 else maps_THW).numpy(), dtype=np.float32)
+
+
+def integrated_gradients(
+    network: nn.Module, clip_TCHW: Tensor, label: int, num_steps: int = _NUM_STEPS
+) -> Tensor:
+    """Return the share of each value in a class's logit beyond that of the mean picture, (T, C, H, W)."""
+    still_TCHW = clip_TCHW.mean(dim=0, keepdim=True).expand_as(clip_TCHW)
+    change_TCHW = clip_TCHW - still_TCHW
+    total_TCHW = torch.zeros_like(clip_TCHW)
+    for step in range(num_steps):
+        share = (step + 0.5) / num_steps
+        # Recurrent layers of cuDNN have no backward in evaluation mode.
+        with torch.enable_grad(), torch.backends.cudnn.flags(enabled=False):
+            clip_BTCHW = (still_TCHW + share * change_TCHW)[None].detach().requires_grad_()
+            (gradient_BTCHW,) = torch.autograd.grad(network(clip_BTCHW)[0, label], clip_BTCHW)
+        total_TCHW += gradient_BTCHW[0]
+    return total_TCHW * change_TCHW / num_steps
 
 
 def grad_cam(network: VideoClassifier, clip_TCHW: Tensor, label: int) -> Tensor:
     """Return the part of each cell of the feature map in a class's logit, map_Thw, none negative."""
     kept: list[Tensor] = []
-
-    def keep(module: nn.Module, inputs: object, output: Tensor) -> None:
-        output.retain_grad()
-        kept.append(output)
-
-    hook = network.backbone.register_forward_hook(keep)
+    hook = network.backbone.register_forward_hook(lambda module, inputs, output: kept.append(output))
     try:
-        # Recurrent layers of cuDNN have no backward in evaluation mode.
         with torch.enable_grad(), torch.backends.cudnn.flags(enabled=False):
-            clip_BTCHW = clip_TCHW[None].detach().requires_grad_()
-            network(clip_BTCHW)[0, label].backward()
+            # The clip asks for a gradient so that there is one even where all weights are frozen.
+            logits_BK = network(clip_TCHW[None].detach().requires_grad_())
+            (map_NDhw,) = kept
+            (gradient_NDhw,) = torch.autograd.grad(logits_BK[0, label], map_NDhw)
     finally:
         hook.remove()
-        network.zero_grad(set_to_none=True)
-    (map_NDhw,) = kept
-    assert map_NDhw.grad is not None
-    return (map_NDhw.grad * map_NDhw.detach()).sum(dim=1).clamp_(min=0).float().cpu()
+    return (gradient_NDhw * map_NDhw.detach()).sum(dim=1).clamp(min=0).float()
 
 
-def occlude_squares(network: nn.Module, clip_TCHW: Tensor, label: int) -> Tensor:
-    """Return the fall of a class's log probability without each of 7x7 squares, map_hw."""
-    height, width = clip_TCHW.shape[-2:]
-    small = F.interpolate(
-        clip_TCHW, (max(1, height // _BLUR_DIVISOR), max(1, width // _BLUR_DIVISOR)), mode="area"
-    )
-    blurred_TCHW = F.interpolate(small, (height, width), mode="bilinear")
-    rows = np.linspace(0, height, _CELLS + 1).round().astype(int)
-    columns = np.linspace(0, width, _CELLS + 1).round().astype(int)
-    whole = log_probability(network, [clip_TCHW], label)[0]
-    falls = torch.zeros(_CELLS, _CELLS)
-    for row in range(_CELLS):
-        for column in range(_CELLS):
-            occluded_TCHW = clip_TCHW.clone()
-            square = (..., slice(rows[row], rows[row + 1]), slice(columns[column], columns[column + 1]))
-            occluded_TCHW[square] = blurred_TCHW[square]
-            falls[row, column] = float(whole - log_probability(network, [occluded_TCHW], label)[0])
-    return falls.clamp_(min=0)
+def _smooth(maps_THW: Tensor) -> Tensor:
+    """Average over squares of a tenth of a side: gradients of single pixels are noise."""
+    side = max(1, round(min(maps_THW.shape[-2:]) / _SMOOTHING_DIVISOR)) // 2 * 2 + 1
+    return F.avg_pool2d(maps_THW[:, None], side, 1, side // 2, count_include_pad=False)[:, 0]
