@@ -85,7 +85,5 @@ def test_the_frames_that_weigh_most_are_missed_most(demo: tuple[nn.Module, Check
             left = log_probability(network, clips, label)
             heaviest.append(left[0])
             random.append(left[1:].mean())
-    print(
-        f"log probability without the heaviest half {np.mean(heaviest):.3f}, a random half {np.mean(random):.3f}"
-    )
+    print(f"log probability: heaviest half gone {np.mean(heaviest):.3f}, any half {np.mean(random):.3f}")
     assert np.mean(heaviest) < np.mean(random)
