@@ -11,7 +11,7 @@ from torch import Tensor
 
 from vidcli.config import ClipConfig
 from vidcli.report.canvas import new_figure, save_png
-from vidcli.transforms import MEAN, STD
+from vidcli.transforms import to_pixels
 
 _MAX_CLIPS = 8
 _MAX_FRAMES = 8
@@ -61,9 +61,7 @@ def draw_samples(clips_BTCHW: Tensor, names: Sequence[str], clip: ClipConfig, pa
 
 
 def _strip(clip_TCHW: Tensor, clip: ClipConfig) -> npt.NDArray[np.uint8]:
-    """Undo the normalisation and lay the frames side by side, each with a white edge, uint8 (H', W', 3)."""
-    frames_THWC = clip_TCHW.permute(0, 2, 3, 1).numpy() * np.array(clip.std or STD)
-    frames_THWC += np.array(clip.mean or MEAN)
-    pixels_THWC = (frames_THWC.clip(0, 1) * 255).round().astype(np.uint8)
+    """Lay the frames side by side, each with a white edge, uint8 (H', W', 3)."""
+    pixels_THWC = to_pixels(clip_TCHW, clip)
     framed_THWC = np.pad(pixels_THWC, ((0, 0), (0, _GAP), (0, _GAP), (0, 0)), constant_values=255)
     return np.concatenate(list(framed_THWC), axis=1)

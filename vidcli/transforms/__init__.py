@@ -5,6 +5,6 @@ Reading order: `clip`, then `augment` (what training changes) and `randaugment`.
 
 from __future__ import annotations
 
-from vidcli.transforms.clip import MEAN, STD, ClipTransform, build_sampler, sided_class_names
+from vidcli.transforms.clip import MEAN, STD, ClipTransform, build_sampler, sided_class_names, to_pixels
 
-__all__ = ["MEAN", "STD", "ClipTransform", "build_sampler", "sided_class_names"]
+__all__ = ["MEAN", "STD", "ClipTransform", "build_sampler", "sided_class_names", "to_pixels"]
