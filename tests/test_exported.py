@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import pickle
@@ -132,3 +133,24 @@ def test_a_missing_library_gives_the_command(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(ExportError, match=r"pip install 'vidcli\[export\]'"):
         import_runtime("onnxruntime")
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="signal stacks as on Linux")
+def test_openvino_leaves_the_stack_for_signals_alone(tmp_path: Path) -> None:
+    """A handler on the small stack that its plugin sets would crash the program at Ctrl-C."""
+    from vidcli.export.convert import to_onnx, to_openvino, trace, write_openvino
+
+    class Sums(nn.Module):
+        def forward(self, clip_BTCHW: torch.Tensor) -> torch.Tensor:
+            return clip_BTCHW.sum(dim=(2, 3, 4))
+
+    def signal_stack() -> tuple[int | None, int, int]:
+        stack = exported._SignalStack()
+        ctypes.CDLL(None).sigaltstack(None, ctypes.byref(stack))
+        return stack.ss_sp, stack.ss_flags, stack.ss_size
+
+    before = signal_stack()
+    write_openvino(to_openvino(to_onnx(trace(Sums(), 2, 4, 4, False)), tmp_path), tmp_path)
+    run = open_network(tmp_path, "openvino")
+    assert run(torch.ones(1, 2, 3, 4, 4).numpy()).tolist() == [[48.0, 48.0]]
+    assert signal_stack() == before

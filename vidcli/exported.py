@@ -11,6 +11,8 @@ that is loaded here reports to its maker.
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import hashlib
 import importlib
 import inspect
@@ -194,12 +196,37 @@ def _open_openvino(path: Path) -> Callable[[Floats], Floats]:
     runtime = import_runtime("openvino")
     # Without the hint the plugin may round to half precision where the processor has it.
     settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": torch.get_num_threads()}
-    compiled = runtime.Core().compile_model(runtime.Core().read_model(str(path)), "CPU", settings)
+    with signal_stack_kept():
+        compiled = runtime.Core().compile_model(runtime.Core().read_model(str(path)), "CPU", settings)
 
     def run(clip_BTCHW: Floats) -> Floats:
         return np.array(compiled(clip_BTCHW)[0], dtype=np.float32)
 
     return run
+
+
+class _SignalStack(ctypes.Structure):
+    """`stack_t` of Linux."""
+
+    _fields_ = (("ss_sp", ctypes.c_void_p), ("ss_flags", ctypes.c_int), ("ss_size", ctypes.c_size_t))
+
+
+@contextlib.contextmanager
+def signal_stack_kept() -> Iterator[None]:
+    """Undo a change of the stack on which this thread handles signals.
+
+    OpenVINO's CPU plugin sets one as large as the registers of the processor take, which leaves
+    nothing for Python's own handlers: the next Ctrl-C, or child that ends, would crash the program.
+    """
+    if not sys.platform.startswith("linux"):
+        yield
+        return
+    library, before = ctypes.CDLL(None), _SignalStack()
+    library.sigaltstack(None, ctypes.byref(before))
+    try:
+        yield
+    finally:
+        library.sigaltstack(ctypes.byref(before), None)
 
 
 def _open_torch(path: Path) -> Callable[[Floats], Floats]:

@@ -23,7 +23,7 @@ import numpy.typing as npt
 
 from vidcli.errors import ExportError
 from vidcli.export.convert import write_onnx, write_openvino
-from vidcli.exported import INPUT_NAME, Floats, import_runtime, open_network
+from vidcli.exported import INPUT_NAME, Floats, import_runtime, open_network, signal_stack_kept
 
 LAYER_TYPES = frozenset({"Convolution", "GroupConvolution", "MatMul", "Conv", "Gemm"})
 _QUANTIZERS = frozenset({"FakeQuantize", "QuantizeLinear", "DequantizeLinear"})
@@ -160,6 +160,6 @@ def _compiled_runner(compiled: Any) -> Callable[[Floats], Floats]:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep NNCF's bars out of stdout, which belongs to results."""
-    with contextlib.redirect_stdout(io.StringIO()), np.errstate(all="ignore"):
+    """Keep NNCF's bars out of stdout, which belongs to results, and signals on their own stack."""
+    with contextlib.redirect_stdout(io.StringIO()), np.errstate(all="ignore"), signal_stack_kept():
         yield
