@@ -44,6 +44,15 @@ OPTIONS = {
         "--output",
         "--shard",
         "--device",
+        "--views",
+        "--crops",
+        "--save-frames",
+        "--annotate",
+        "--timeline",
+        "--window",
+        "--step",
+        "--min-seconds",
+        "--picture",
     ],
     "demo": ["--keep", "--out", "--device", "--set", "--count", "--size", "--length", "--seed"],
     "check": ["--config", "--set", "--format", "--quarantine"],
@@ -51,9 +60,10 @@ OPTIONS = {
     "export": ["--model", "--format", "--int8", "--dynamic", "--max-drop", "--data", "--out"],
     "models": [],
     "settings": [],
-    "bench": ["decode", "infer"],
+    "bench": ["decode", "train", "infer", "predict"],
     "bench decode": ["--rounds", "--json"],
     "bench infer": ["--model", "--rounds", "--json"],
+    "bench predict": ["--model", "--rounds", "--device", "--json"],
 }
 ESCAPE = "\x1b"
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from vidcli.cli.app import app, open_terminal
-from vidcli.cli.options import ConfigOption, DeviceOption, SetOption
+from vidcli.cli.options import ConfigOption, DeviceOption, ModelOption, SetOption
 
 _bench = typer.Typer(no_args_is_help=True, help="Measure how fast the parts are, beside the best of others.")
 app.add_typer(_bench, name="bench")
@@ -81,3 +81,27 @@ def bench_infer(
     from vidcli.commands import bench
 
     raise typer.Exit(bench.infer(open_terminal(ctx), models or [], rounds, compile_too, as_json))
+
+
+@_bench.command("predict")
+def bench_predict(
+    ctx: typer.Context,
+    videos: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            metavar="[VIDEO]...",
+            help="Video files, folders of them and manifests; without any, 200 built-in motion videos.",
+            show_default=False,
+        ),
+    ] = None,
+    model: ModelOption = None,
+    rounds: Annotated[int, typer.Option(min=1, help="Turns of each phase; medians count.")] = 5,
+    device: DeviceOption = "auto",
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print an object a round, the summary last.")
+    ] = False,
+) -> None:
+    """Compare prediction with its two halves: decoding alone and the model alone."""
+    from vidcli.commands import bench
+
+    raise typer.Exit(bench.predict(open_terminal(ctx), videos or [], model, rounds, device, as_json))

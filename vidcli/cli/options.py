@@ -16,6 +16,8 @@ class OutputFormat(str, Enum):
     json = "json"
     csv = "csv"
     parquet = "parquet"
+    srt = "srt"
+    vtt = "vtt"
 
 
 class ReportFormat(str, Enum):

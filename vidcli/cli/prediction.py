@@ -47,13 +47,56 @@ def predict(
         typer.Option(metavar="I/N", help="Take part I of N; without it, the rank under torchrun."),
     ] = None,
     device: DeviceOption = "auto",
+    views: Annotated[
+        int | None,
+        typer.Option(min=1, max=100, help="Clips a video, averaged; without it, the model's clip.views."),
+    ] = None,
+    crops: Annotated[
+        int | None,
+        typer.Option(
+            min=1, max=9, help="Windows a clip along its longer side, averaged; default clip.crops."
+        ),
+    ] = None,
+    save_frames: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Write the frames that the model was shown as PNG.")
+    ] = None,
+    annotate: Annotated[
+        Path | None,
+        typer.Option(metavar="VIDEO", help="Write the video with labels and bars of confidence drawn in."),
+    ] = None,
+    timeline: Annotated[
+        bool, typer.Option("--timeline", help="Tell what each video shows when: segments from its start on.")
+    ] = False,
+    window: Annotated[
+        float | None,
+        typer.Option(
+            min=0.01, help="Timeline: seconds of a window; without it, those of the training clips."
+        ),
+    ] = None,
+    step: Annotated[
+        float | None,
+        typer.Option(
+            min=0.001, help="Timeline: seconds from window to window; without it, a quarter of one."
+        ),
+    ] = None,
+    min_seconds: Annotated[
+        float | None, typer.Option(min=0, help="Timeline: shortest segment; without it, a window.")
+    ] = None,
+    picture: Annotated[
+        Path | None, typer.Option(metavar="PNG", help="Timeline: draw it into this file.")
+    ] = None,
 ) -> None:
     """Classify videos."""
     from vidcli.commands.prediction import PredictOptions
     from vidcli.commands.prediction import predict as run
+    from vidcli.commands.timeline import TimelineOptions
 
     if not videos and from_list is None:
         raise typer.BadParameter("name videos, folders or manifests, or give --from-list FILE")
+    if not timeline and (window, step, min_seconds, picture) != (None,) * 4:
+        raise typer.BadParameter("--window, --step, --min-seconds and --picture belong to --timeline")
+    if timeline and (shard, views, crops, save_frames) != (None,) * 4:
+        raise typer.BadParameter("--shard, --views, --crops and --save-frames do not go with --timeline")
     options = PredictOptions(
         videos=videos or [],
         model=model,
@@ -64,5 +107,10 @@ def predict(
         from_list=from_list,
         shard=shard,
         threshold=threshold,
+        views=views,
+        crops=crops,
+        save_frames=save_frames,
+        annotate=annotate,
+        timeline=TimelineOptions(window, step, min_seconds, picture) if timeline else None,
     )
     raise typer.Exit(run(open_terminal(ctx), options))

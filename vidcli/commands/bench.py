@@ -8,22 +8,26 @@ from pathlib import Path
 from vidcli import config as settings
 from vidcli.bench.decode import bench_decode
 from vidcli.bench.infer import bench_infer, make_bench_models
+from vidcli.bench.predict import bench_predict
 from vidcli.bench.training import bench_config, bench_train, pick_videos
 from vidcli.bench.videos import make_bench_videos, make_length_pair
+from vidcli.checkpoint import find_model
 from vidcli.commands.motion import prepare_motion_videos
 from vidcli.console import Terminal, print_json
 from vidcli.console.bench import (
     describe_decode_row,
     print_decode_bench,
     print_infer_bench,
+    print_predict_bench,
     print_train_bench,
 )
-from vidcli.data.builtin import cache_folder
+from vidcli.data.builtin import MotionDataOptions, cache_folder, make_motion_data
 from vidcli.data.check import check_videos
 from vidcli.data.splits import of_split
 from vidcli.demo import DEMO_RECIPE
 from vidcli.devices import choose_device
-from vidcli.predict import collect_videos
+from vidcli.predict import Predictor, collect_videos
+from vidcli.predict.inputs import collect_items
 from vidcli.train import plan_items
 
 
@@ -98,3 +102,22 @@ def infer(terminal: Terminal, models: list[Path], rounds: int, with_compile: boo
     if not as_json:
         print_infer_bench(terminal, measured, summary)
     return 1 if any("error" in row for row in measured) else 0
+
+
+def predict(
+    terminal: Terminal, videos: list[Path], model: Path | None, rounds: int, device: str, as_json: bool
+) -> int:
+    """Run `vidcli bench predict`; return the exit code: 1 if a video failed."""
+    model_file = find_model(model)
+    predictor = Predictor.load(model_file, choose_device(device))
+    if not videos:
+        terminal.say("no VIDEO given: measuring on 200 built-in motion videos")
+        videos = [make_motion_data(options=MotionDataOptions(1, 1, 25)) / "test"]
+    rows = []
+    for row in bench_predict(predictor, collect_items(videos), rounds):
+        rows.append(row)
+        if as_json:
+            print_json(row)
+    if not as_json:
+        print_predict_bench(terminal, str(model_file), rows[:-1], rows[-1])
+    return 1 if rows[-1]["num_failed"] else 0

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeAlias
+
+from torch import Tensor
 
 from vidcli import checkpoint as files
+from vidcli.commands.annotation import annotate_with_prediction, check_annotation
+from vidcli.commands.timeline import TimelineOptions, choose_form, predict_timelines
 from vidcli.console import Terminal
 from vidcli.console.predictions import open_writer
 from vidcli.console.text import count_noun
@@ -18,6 +24,11 @@ from vidcli.predict import Predictor
 from vidcli.predict.inputs import collect_items, parse_shard, read_list, shard_of_launcher
 from vidcli.predict.parquet import ParquetResults, import_pyarrow
 from vidcli.predict.results import FORMAT_OF_SUFFIX, CsvResults, JsonResults, ResultsFile, Source
+from vidcli.predict.saved import FrameSaver
+from vidcli.predict.segments import SUBTITLES
+
+Seen: TypeAlias = Callable[[VideoItem, Tensor], None]
+"""Is shown the clips of a video that the model sees."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +40,10 @@ class PredictOptions:
         from_list: file that names videos, `-` for standard input.
         shard: such as 1/4; None goes by the launcher's environment.
         threshold: the probability below which a video is unknown.
+        views, crops: clips a video and windows a clip; None keeps the model's.
+        save_frames: folder for the frames that the model is shown.
+        annotate: video to write, with labels and bars drawn into it.
+        timeline: tell what each video shows when; None tells what it shows.
     """
 
     videos: Sequence[Path]
@@ -40,12 +55,19 @@ class PredictOptions:
     from_list: str | None = None
     shard: str | None = None
     threshold: float | None = None
+    views: int | None = None
+    crops: int | None = None
+    save_frames: Path | None = None
+    annotate: Path | None = None
+    timeline: TimelineOptions | None = None
 
 
 def predict(terminal: Terminal, options: PredictOptions) -> int:
     """Run `vidcli predict`; return the exit code: 1 if a video failed."""
     form = _choose_form(options)
     items, output = _share(terminal, options, _named_items(options))
+    if options.annotate is not None:
+        check_annotation(options.annotate, list(items))
     device = choose_device(options.device)
     model_file = files.find_model(options.model)
     predictor = Predictor.load(model_file, device)
@@ -56,14 +78,38 @@ def predict(terminal: Terminal, options: PredictOptions) -> int:
         )
     predictor.threshold = options.threshold
     terminal.detail(f"model: {model_file}")
+    if options.timeline is not None:
+        timeline = replace(options.timeline, annotate=options.annotate)
+        return predict_timelines(terminal, predictor, model_file, items, form, output, timeline)
+    num_own = predictor.config.clip.views * predictor.config.clip.crops
+    predictor = predictor.with_views(options.views, options.crops)
+    clip = predictor.config.clip
+    saver = FrameSaver(options.save_frames, clip) if options.save_frames else None
+    seen = saver.save if saver else None
+    started = time.perf_counter()
     if output is None or form == "table":
-        return _predict_streaming(terminal, predictor, items, form, options.top_k, output)
-    return _predict_resuming(terminal, predictor, items, form, options.top_k, output)
+        code = _predict_streaming(terminal, predictor, items, form, options.top_k, output, seen)
+    else:
+        code = _predict_resuming(terminal, predictor, items, form, options.top_k, output, seen)
+    if options.annotate is not None and code == 0:
+        annotate_with_prediction(terminal, predictor, items[0], options.annotate)
+    if (options.views, options.crops) != (None, None):
+        seconds = (time.perf_counter() - started) / max(1, len(items))
+        terminal.say(
+            f"{count_noun(clip.views, 'view')} x {count_noun(clip.crops, 'crop')}: {clip.views * clip.crops} "
+            f"clips a video, {clip.views * clip.crops / num_own:g} times the model's work; "
+            f"{seconds * 1000:.0f} ms a video"
+        )
+    return code
 
 
 def _choose_form(options: PredictOptions) -> str:
+    if options.timeline is not None:
+        return choose_form(options.form, options.output)
     by_name = FORMAT_OF_SUFFIX.get(options.output.suffix.lower(), "table") if options.output else "table"
     form = options.form or by_name
+    if form in SUBTITLES:
+        raise ConfigError(f"--format {form}: subtitles are of a --timeline")
     if form == "parquet":
         if options.output is None:
             raise ConfigError("--format parquet: is written to a file; name it with --output")
@@ -99,6 +145,7 @@ def _predict_streaming(
     form: str,
     top_k: int,
     output: Path | None,
+    seen: Seen | None,
 ) -> int:
     """Predict to stdout, or a table to a file, each video as it is ready."""
     names = [str(item.path) for item in items]
@@ -108,7 +155,7 @@ def _predict_streaming(
         # Results that scroll by in a terminal are their own progress.
         terminal.counting("predicting", len(items), hide=writer.is_on_terminal) as show,
     ):
-        for done, prediction in enumerate(predictor.predict_many(items), start=1):
+        for done, prediction in enumerate(predictor.predict_many(items, seen), start=1):
             writer.write(prediction)
             if prediction.error is not None:
                 num_failed += 1
@@ -124,6 +171,7 @@ def _predict_resuming(
     form: str,
     top_k: int,
     output: Path,
+    seen: Seen | None,
 ) -> int:
     """Predict to a file what is not there yet."""
     results = _open_results(output, form, top_k, predictor)
@@ -135,7 +183,7 @@ def _predict_resuming(
             told = f", {count_noun(num_failed, 'failure')} among them" if num_failed else ""
             terminal.say(f"{output}: {num_there} of {len(items)} videos are there already{told}")
         with terminal.counting("predicting", len(items)) as show:
-            for done, prediction in enumerate(predictor.predict_many(remaining), start=num_there + 1):
+            for done, prediction in enumerate(predictor.predict_many(remaining, seen), start=num_there + 1):
                 results.write(prediction)
                 if prediction.error is not None:
                     num_failed += 1
@@ -150,7 +198,9 @@ def _predict_resuming(
 
 def _open_results(output: Path, form: str, top_k: int, predictor: Predictor) -> ResultsFile:
     threshold = "" if predictor.threshold is None else f" threshold={predictor.threshold!r}"
-    source = Source(predictor.identity(), f"top-k={top_k}{threshold}")
+    clip = predictor.config.clip
+    views = f"views={clip.views} crops={clip.crops}"
+    source = Source(predictor.identity(), f"top-k={top_k} {views}{threshold}")
     if form == "csv":
         return CsvResults(output, top_k, source, len(predictor.class_names))
     return (ParquetResults if form == "parquet" else JsonResults)(output, top_k, source)

@@ -93,6 +93,9 @@ class ClipConfig(Section):
     )
     stride_seconds: float = Field(0.1, gt=0, le=60, description="Seconds between the frames of a dense clip.")
     views: int = Field(1, ge=1, le=100, description="Clips a video in eval and predict, averaged.")
+    crops: int = Field(
+        1, ge=1, le=9, description="Windows a clip in eval and predict, along the longer side, averaged."
+    )
 
 
 class DataConfig(Section):

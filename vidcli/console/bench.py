@@ -9,8 +9,9 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
+from vidcli.console.tables import print_pairs
 from vidcli.console.terminal import Terminal
-from vidcli.console.text import format_times, plain, shorten_path
+from vidcli.console.text import count_noun, format_times, plain, shorten_path
 
 
 def describe_decode_row(row: Mapping[str, Any]) -> str:
@@ -112,3 +113,29 @@ def print_infer_bench(
     for network, speedups in summary["speedups"].items():
         fastest = ", ".join(f"{name} {format_times(ratio)}" for name, ratio in sorted(speedups.items()))
         out.print(Text(f"{network}: {fastest} as fast as torch eager"), soft_wrap=True)
+
+
+def print_predict_bench(
+    terminal: Terminal, model: str, rows: Sequence[Mapping[str, Any]], summary: Mapping[str, Any]
+) -> None:
+    """Show what `bench predict` measured: clips a second of each phase, and the shares."""
+    table = Table(
+        "round", "decode alone", "model alone", "whole", title="clips a second", title_justify="left"
+    )
+    for column in table.columns:
+        column.justify = "right"
+    for row in rows:
+        table.add_row(str(row["round"]), *(f"{row[name]:.1f}" for name in ("decode", "model", "whole")))
+    table.add_section()
+    medians = (summary[f"{name}_per_second"] for name in ("decode", "model", "whole"))
+    table.add_row("median", *(f"{value:.1f}" for value in medians))
+    terminal.out.print(table)
+    pairs = [
+        ("model", f"{model} on {summary['device']}, {count_noun(summary['threads'], 'thread')}"),
+        ("videos", str(summary["num_videos"])),
+        ("whole, of the slower half", f"{summary['share_of_slower']:.0%}"),
+        ("whole, of what the cores allow", f"{summary['share_of_bound']:.0%}"),
+    ]
+    print_pairs(terminal.out, pairs)
+    if summary["num_failed"]:
+        terminal.warn(f"{count_noun(summary['num_failed'], 'video')} cannot be decoded and did not count")

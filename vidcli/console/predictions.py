@@ -183,7 +183,7 @@ def open_writer(
     """
     place = f"--output {output}" if output else "standard output"
     try:
-        with nullcontext(sys.stdout) if output is None else _open_new(output) as stream:
+        with nullcontext(sys.stdout) if output is None else open_new(output, "a table") as stream:
             if form == "table":
                 writer: Writer = TableWriter(terminal, stream, top_k, videos, class_names)
             else:
@@ -197,12 +197,14 @@ def open_writer(
         raise VidcliError(f"{place}: cannot be written ({error.strerror})") from error
 
 
-def _open_new(output: Path) -> TextIO:
+def open_new(output: Path, what: str) -> TextIO:
+    """Open a file that is not there yet, or empty, for results that cannot be continued.
+
+    Raises:
+        VidcliError: it holds something.
+    """
     if output.is_file() and output.stat().st_size:
-        raise VidcliError(
-            f"--output {output}: exists, and a table cannot be continued; choose another file, or "
-            "--format json, csv or parquet"
-        )
+        raise VidcliError(f"--output {output}: exists, and {what} cannot be continued; choose another file")
     return open(output, "w", encoding="utf-8", errors="backslashreplace", newline="")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vidcli.config import Config
+from vidcli.config import Config, DataConfig
 from vidcli.data.cache import FrameCache
 from vidcli.data.manifest import VideoItem
 from vidcli.transforms import ClipTransform
@@ -20,6 +20,11 @@ from vidcli.video import (
 _ASSUMED_FPS = 30.0
 
 
+def decode_limits(data: DataConfig) -> DecodeLimits:
+    """Return what one file may cost."""
+    return DecodeLimits(pixels=data.max_pixels, frames=data.max_frames or None, seconds=data.max_seconds)
+
+
 class FrameSource:
     """The one way from a labelled video to frames, for training, eval and predict alike."""
 
@@ -35,11 +40,7 @@ class FrameSource:
         self._size = ClipTransform(config.clip).decode_size
         self._mode = config.data.decode
         self._hwaccel = config.data.hwaccel
-        self._limits = DecodeLimits(
-            pixels=config.data.max_pixels,
-            frames=config.data.max_frames or None,
-            seconds=config.data.max_seconds,
-        )
+        self._limits = decode_limits(config.data)
 
     def frames(self, item: VideoItem, plan: Plan) -> Frames:
         """Return frames (N, H, W, 3) at the moments of `plan`.

@@ -62,6 +62,11 @@ class VideoClassifier(nn.Module):
             *stochastic_depths(backbone),
         )
 
+    @property
+    def sees_neighbours(self) -> bool:
+        """Whether the backbone sees the frames beside each frame: a temporal shift."""
+        return bool(self._shifts)
+
     def forward(self, clip_BTCHW: Tensor) -> Tensor:
         """Return logits_BK.
 

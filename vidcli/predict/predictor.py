@@ -9,9 +9,10 @@ bit.
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import os
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,11 +28,13 @@ from vidcli.config import Config
 from vidcli.data.frames import FrameSource
 from vidcli.data.loader import map_ahead, num_workers
 from vidcli.data.manifest import VideoItem
-from vidcli.errors import VideoError
+from vidcli.errors import ConfigError, VideoError
 from vidcli.exported import load_network
+from vidcli.models import VideoClassifier
 from vidcli.predict.inputs import explain_failure
 from vidcli.sampling import shuffled_order
 from vidcli.transforms import ClipTransform, build_sampler
+from vidcli.video import Frames
 
 
 @dataclass(frozen=True)
@@ -122,7 +125,8 @@ class Predictor:
             threshold: the probability below which it abstains; None always answers.
         """
         self.config, self.class_names, self.calibration = config, tuple(class_names), calibration
-        self._model, self._device = model, device
+        self.device = device
+        self._model = model
         self._source = source or FrameSource(config)
         self._shuffle_seed = shuffle_seed
         self.threshold = threshold
@@ -165,13 +169,32 @@ class Predictor:
         network, about = load_network(find_model(model))
         return cls.of(network, about, device, shuffle_seed)
 
+    def with_views(self, views: int | None, crops: int | None) -> Predictor:
+        """Return the same model with other numbers of clips a video and crops a clip; None keeps one.
+
+        Raises:
+            ConfigError: the frames leave no room for crops.
+        """
+        clip = self.config.clip
+        clip = clip.model_copy(update={"views": views or clip.views, "crops": crops or clip.crops})
+        has_room = clip.fit == "crop" or clip.crop_ratio < 1 or clip.resize is not None
+        if clip.crops > 1 and not has_room:
+            raise ConfigError(
+                "--crops: this model reads whole frames (clip.fit=stretch), of which there are no other "
+                "windows; leave it out"
+            )
+        other = copy.copy(self)
+        other.config = self.config.model_copy(update={"clip": clip})
+        other._sampler = build_sampler(clip)
+        return other
+
     def identity(self) -> str:
         """Return a digest of what determines the probabilities: weights, classes, frames.
 
         Where the model lies and how it was trained are no part of it.
         """
         digest = hashlib.sha256()
-        settings = self.config.clip.model_dump(exclude={"views"}), self.config.model.model_dump()
+        settings = self.config.clip.model_dump(exclude={"views", "crops"}), self.config.model.model_dump()
         about = settings, self.config.data.decode, self.class_names, self.calibration
         digest.update(repr(about).encode())
         for name, tensor in sorted(self._model.state_dict().items()):
@@ -184,25 +207,63 @@ class Predictor:
         return next(self.predict_many([video]))
 
     def predict_many(
-        self, videos: Iterable[str | os.PathLike[str] | VideoItem]
+        self,
+        videos: Iterable[str | os.PathLike[str] | VideoItem],
+        seen: Callable[[VideoItem, Tensor], None] | None = None,
     ) -> Generator[Prediction, None, None]:
-        """Classify videos in order; the next ones are decoded while the model computes."""
+        """Classify videos in order; the next ones are decoded while the model computes.
+
+        Args:
+            videos: paths, or spans of them.
+            seen: shown the clips (V, T, C, H, W) of each video that could be decoded.
+        """
         items = [
             video if isinstance(video, VideoItem) else VideoItem(Path(video), label="") for video in videos
         ]
-        workers = min(num_workers(self.config.data.workers), max(1, len(items)))
-        self._model.eval()
-        with closing(map_ahead(self._try_views, items, workers, ahead=2 * workers)) as loaded:
+        with closing(self.load_many(items)) as loaded:
             for item, views in zip(items, loaded, strict=True):
                 if isinstance(views, VideoError):
                     yield self._answer(item, None, explain_failure(item.path, views.reason))
                     continue
-                logits_VK = self._classify(views)
+                if seen is not None:
+                    seen(item, views)
+                logits_VK = self.classify(views)
                 if np.isfinite(logits_VK).all():
                     yield self._answer(item, logits_VK, None)
                 else:
                     reason = "the model's output is not a number; its weights are damaged or diverged"
                     yield self._answer(item, None, reason)
+
+    def load_many(self, items: Sequence[VideoItem]) -> Generator[Tensor | VideoError, None, None]:
+        """Yield the views of each video in order, or why there are none; the next are decoded ahead."""
+        workers = min(num_workers(self.config.data.workers), max(1, len(items)))
+        return map_ahead(self._try_views, items, workers, ahead=2 * workers)
+
+    @torch.inference_mode()
+    def classify(self, views_VTCHW: Tensor) -> npt.NDArray[np.float64]:
+        """Return logits (V, K) of clips as the model reads them."""
+        logits_VK = self._model.eval()(views_VTCHW.to(self.device))
+        return np.asarray(logits_VK.double().cpu().numpy())
+
+    def transform(self, frames_THWC: Frames) -> Tensor:
+        """Return frames of the size that `decode_size` gives as the model reads them (T, C, H, W)."""
+        return self._transform(frames_THWC)
+
+    def decode_size(self, height: int, width: int) -> tuple[int, int]:
+        """Return the size to decode an upright frame to."""
+        return self._transform.decode_size(height, width)
+
+    @property
+    def frame_network(self) -> VideoClassifier | None:
+        """The model, where what it makes of a frame is the same whichever clip holds that frame.
+
+        None where the backbone sees neighbours (a temporal shift, a video network), where the
+        window into the frame depends on the clip, and for exported models.
+        """
+        network = self._model
+        if not isinstance(network, VideoClassifier) or network.sees_neighbours or self.config.clip.focus < 1:
+            return None
+        return network
 
     def _answer(
         self, item: VideoItem, logits_VK: npt.NDArray[np.float64] | None, error: str | None
@@ -220,14 +281,17 @@ class Predictor:
         )
 
     def load_views(self, item: VideoItem) -> Tensor:
-        """Return all views of a video, float32 (V, T, C, H, W), as the model reads them.
+        """Return all views of a video and their crops, float32 (V, T, C, H, W), as the model reads them.
 
         Raises:
             VideoError: the video cannot be decoded.
         """
         frames = self._source.frames(item, self._sampler)
         views = frames.reshape(self.config.clip.views, self.config.clip.length, *frames.shape[1:])
-        views_VTCHW = torch.stack([self._transform(view_THWC) for view_THWC in views])
+        places = np.linspace(0, 1, self.config.clip.crops) if self.config.clip.crops > 1 else [0.5]
+        views_VTCHW = torch.stack(
+            [self._transform(view_THWC, place=float(place)) for view_THWC in views for place in places]
+        )
         if self._shuffle_seed is None:
             return views_VTCHW
         return views_VTCHW[:, shuffled_order(item.path.name, self.config.clip.length, self._shuffle_seed)]
@@ -237,8 +301,3 @@ class Predictor:
             return self.load_views(item)
         except VideoError as error:
             return error
-
-    @torch.inference_mode()
-    def _classify(self, views_VTCHW: Tensor) -> npt.NDArray[np.float64]:
-        logits_VK: npt.NDArray[np.float64] = self._model(views_VTCHW.to(self._device)).double().cpu().numpy()
-        return logits_VK

@@ -6,5 +6,6 @@ from vidcli.report.confusion import draw_confusion
 from vidcli.report.curves import draw_curves
 from vidcli.report.reliability import draw_reliability
 from vidcli.report.samples import draw_samples
+from vidcli.report.timeline import draw_timeline
 
-__all__ = ["draw_confusion", "draw_curves", "draw_reliability", "draw_samples"]
+__all__ = ["draw_confusion", "draw_curves", "draw_reliability", "draw_samples", "draw_timeline"]

@@ -98,12 +98,15 @@ class ClipTransform:
             max(self._width, round(width * scale_x * finer)),
         )
 
-    def __call__(self, frames_THWC: np.ndarray, rng: np.random.Generator | None = None) -> Tensor:
+    def __call__(
+        self, frames_THWC: np.ndarray, rng: np.random.Generator | None = None, place: float = 0.5
+    ) -> Tensor:
         """Return the clip, float32 (T, C, H, W), channels last in memory.
 
         Args:
             frames_THWC: uint8, of the size that `decode_size` gave.
-            rng: draws the random changes of training; None gives the centre window.
+            rng: draws the random changes of training; None gives a fixed window.
+            place: where that lies, from 0 to 1 along the side with more room; the other is centred.
         """
         if self._focus < 1:
             size = (self._height, self._width)
@@ -114,7 +117,7 @@ class ClipTransform:
                 frames_THWC.shape[1:3], (self._height, self._width), rng
             )
         else:
-            top, left, height, width = self._centre_window(*frames_THWC.shape[1:3])
+            top, left, height, width = self._fixed_window(frames_THWC.shape[1], frames_THWC.shape[2], place)
         window_THWC = np.ascontiguousarray(frames_THWC[:, top : top + height, left : left + width])
         pixels_TCHW = torch.from_numpy(window_THWC).permute(0, 3, 1, 2)
         if (height, width) != (self._height, self._width):
@@ -137,7 +140,7 @@ class ClipTransform:
         rows.sub_(self._mean_row).div_(self._std_row)
         return rows.view(-1, self._height, self._width, 3).permute(0, 3, 1, 2)
 
-    def _centre_window(self, frame_height: int, frame_width: int) -> tuple[int, int, int, int]:
+    def _fixed_window(self, frame_height: int, frame_width: int, place: float) -> tuple[int, int, int, int]:
         """Return top, left, height, width of the part of the frame that evaluation uses."""
         if self._focus == 1:  # decoded to where the clip's pixels are just right
             height, width = min(self._height, frame_height), min(self._width, frame_width)
@@ -145,4 +148,11 @@ class ClipTransform:
             scale = min(frame_height / self._height, frame_width / self._width) * self._crop_ratio
             height = min(frame_height, max(1, round(self._height * scale)))
             width = min(frame_width, max(1, round(self._width * scale)))
-        return (frame_height - height) // 2, (frame_width - width) // 2, height, width
+        return *_corner(frame_height - height, frame_width - width, place), height, width
+
+
+def _corner(room_y: int, room_x: int, place: float) -> tuple[int, int]:
+    """Return top and left of a window at a place along the side with more room."""
+    if room_y > room_x:
+        return int(room_y * place), room_x // 2
+    return room_y // 2, int(room_x * place)

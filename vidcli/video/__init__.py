@@ -10,18 +10,22 @@ Frames are uint8 (N, H, W, 3), RGB, upright. Times are seconds from the first fr
     sequential  decode from the first frame on
     decode      the wanted frames, exact either way
     hardware    on a device, where there is one
+    stream      a frame at each moment of a grid, one after the other, however long the file is
     convert     to RGB, scaled, upright, in place
     encode      frames to a file
+    rewrite     a video anew, each picture changed, its sound as it was
     limits      pixels, frames, seconds; a watch on calls that hang
 """
 
 from vidcli.video.container import VIDEO_SUFFIXES
 from vidcli.video.convert import CONVERSION, Frames, SizeRule
 from vidcli.video.decode import DecodedFrames, DecodeMode, Plan, decode_frames
-from vidcli.video.encode import encode_video, library_versions, repeat_video
+from vidcli.video.encode import encode_video, library_versions, repeat_video, write_png
 from vidcli.video.hardware import HardwareName
 from vidcli.video.limits import MAX_PIXELS, DecodeLimits
 from vidcli.video.probe import VideoInfo, probe
+from vidcli.video.rewrite import rewrite_video
+from vidcli.video.stream import stream_frames
 
 __all__ = [
     "CONVERSION",
@@ -40,4 +44,7 @@ __all__ = [
     "library_versions",
     "probe",
     "repeat_video",
+    "rewrite_video",
+    "stream_frames",
+    "write_png",
 ]

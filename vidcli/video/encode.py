@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from fractions import Fraction
+from pathlib import Path
 
 import av
 import av.error
@@ -42,6 +43,22 @@ def encode_video(
                 raise ValueError("encode_video needs at least one frame")
             container.mux(stream.encode(None))
     except (av.error.FFmpegError, OSError) as error:
+        raise VideoError(path, f"cannot be written ({reason(error)})") from error
+
+
+def write_png(path: str | os.PathLike[str], picture: Frames) -> None:
+    """Write a picture (H, W, 3) uint8 RGB as PNG, without loss.
+
+    Raises:
+        VideoError: the file cannot be written.
+    """
+    coder = av.VideoCodecContext.create("png", "w")
+    coder.height, coder.width = picture.shape[:2]
+    coder.pix_fmt, coder.time_base = "rgb24", Fraction(1)
+    packets = [*coder.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")), *coder.encode(None)]
+    try:
+        Path(path).write_bytes(b"".join(map(bytes, packets)))
+    except OSError as error:
         raise VideoError(path, f"cannot be written ({reason(error)})") from error
 
 

@@ -1,0 +1,346 @@
+"""A timeline says of each window what predict says of that span, and merges it as told."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from typer.testing import CliRunner
+
+from vidcli.cli import app
+from vidcli.data.manifest import VideoItem
+from vidcli.errors import VideoError
+from vidcli.models import build_model
+from vidcli.predict import Predictor
+from vidcli.predict.ahead import run_ahead
+from vidcli.predict.segments import (
+    Segment,
+    Timeline,
+    format_clock,
+    merge_cells,
+    smooth_labels,
+    timeline_to_srt,
+    timeline_to_vtt,
+)
+from vidcli.predict.timeline import WindowPlan, build_timeline, plan_windows
+from vidcli.train import start_run
+from vidcli.video import decode_frames, stream_frames
+
+CPU = torch.device("cpu")
+NAMES = ("a", "b", "c")
+
+
+@pytest.fixture(scope="module")
+def long_video(write_video, tmp_path_factory):
+    """5.75 s at 8 frames a second."""
+    return write_video(tmp_path_factory.mktemp("long") / "long.mp4", num_frames=46)
+
+
+@pytest.fixture
+def build(small_config):
+    def build(**settings):
+        torch.manual_seed(0)
+        config = small_config(**{"clip__length": 8, **settings})
+        return Predictor(build_model(config.model, len(NAMES)), config, NAMES, CPU)
+
+    return build
+
+
+def cells_by_predict(predictor, video, num_frames, plan):
+    """The plain way: predict every window as a span, then average."""
+    num_cells = -(-num_frames // plan.step)
+    total, count = np.zeros((num_cells + plan.cells, len(NAMES))), np.zeros(num_cells + plan.cells)
+    for first in range(max(1, num_cells - plan.cells + 1)):
+        start = first * plan.cell_seconds
+        item = VideoItem(
+            video, "", start_seconds=start, end_seconds=start + plan.length * plan.spacing_seconds
+        )
+        total[first : first + plan.cells] += predictor.predict(item).probabilities
+        count[first : first + plan.cells] += 1
+    return total[:num_cells] / count[:num_cells, None]
+
+
+# Frames of 1/8 s on a grid of 1/8 s: every moment lies in the middle of a frame. 40 frames are five
+# whole windows of 8, so that no window runs past the end, where a span holds less than a window.
+@pytest.mark.parametrize(
+    "settings", [{"model__shift": "on"}, {"clip__focus": 0.5}, {"clip__sampling": "dense"}]
+)
+def test_windows_are_answered_as_predict_answers_those_spans(build, write_video, tmp_path, settings):
+    video = write_video(tmp_path / "v.mp4", num_frames=40)
+    predictor = build(**settings, clip__stride_seconds=0.125)
+    assert (predictor.frame_network is None) == ("clip__sampling" not in settings)
+    plan = plan_windows(8, 1.0)
+    assert plan == WindowPlan(8, 2, 0.125)
+    timeline = build_timeline(predictor, video, plan, 0)
+    expected = cells_by_predict(predictor, video, 40, plan)
+    if predictor.frame_network is None:
+        np.testing.assert_array_equal(timeline.probabilities_NK, expected)
+    np.testing.assert_allclose(timeline.probabilities_NK, expected, rtol=1e-5)
+    assert len(np.unique(expected.round(6), axis=0)) > 5
+
+
+@pytest.mark.parametrize("differences", [False, True])
+@pytest.mark.parametrize("head", ["gru", "attention", "transformer"])
+@pytest.mark.parametrize("step", [1, 2, 4, 8])
+def test_frames_computed_once_give_what_whole_windows_give(
+    build, long_video, monkeypatch, differences, head, step
+):
+    predictor = build(model__frame_differences=differences, model__head=head)
+    network = predictor.frame_network
+    calls = []
+    features = network.features
+    monkeypatch.setattr(
+        network, "features", lambda clip: calls.append(clip.shape[:2].numel()) or features(clip)
+    )
+    plan = WindowPlan(8, step, 0.125)
+    once = build_timeline(predictor, long_video, plan, 0).probabilities_NK
+    # Each frame once, those before a new chunk again, and each start of a window without differences.
+    assert sum(calls) <= 46 + 8 + 6 + differences * (54 // step)
+    monkeypatch.setattr(Predictor, "frame_network", None)
+    whole = build_timeline(predictor, long_video, plan, 0).probabilities_NK
+    assert once.shape == (-(-46 // step), 3)
+    np.testing.assert_allclose(once, whole, rtol=1e-4)
+
+
+def test_a_video_shorter_than_a_window_is_one_window(build, write_video, tmp_path):
+    video = write_video(tmp_path / "v.mp4", num_frames=3)
+    predictor = build(model__shift="on", clip__sampling="dense", clip__stride_seconds=0.125)
+    timeline = build_timeline(predictor, video, WindowPlan(8, 2, 0.125), 0)
+    expected = predictor.predict(video).probabilities
+    np.testing.assert_array_equal(timeline.probabilities_NK, [expected, expected])
+    assert timeline.segments[-1].end_seconds == timeline.duration_seconds == pytest.approx(0.375)
+
+
+def test_progress_and_damage(build, long_video, tmp_path):
+    told = []
+    build_timeline(build(), long_video, plan_windows(8, 1.0), 0, lambda *done: told.append(done))
+    assert told[-1] == (5.75, 5.75)
+    assert told == sorted(told)
+    for name, content in (("gone.mp4", None), ("cut.mp4", long_video.read_bytes()[:900])):
+        if content:
+            (tmp_path / name).write_bytes(content)
+        with pytest.raises(VideoError):
+            build_timeline(build(), tmp_path / name, plan_windows(8, 1.0), 0)
+    assert not [thread for thread in threading.enumerate() if thread.name == "vidcli-ahead"]
+
+
+@pytest.mark.parametrize("spacing", [0.05, 0.125, 0.3, 4.0, 20.0])
+def test_streamed_frames_are_those_of_the_moments(long_video, spacing):
+    streamed = [frame.picture for frame in stream_frames(long_video, spacing)]
+    count = max(1, int(np.ceil(5.75 / spacing - 0.5)))
+    moments = (np.arange(count) + 0.5) * spacing
+    expected = decode_frames(long_video, lambda duration: moments, mode="sequential").frames
+    np.testing.assert_array_equal(np.stack(streamed), expected)
+
+
+def test_the_step_divides_the_window():
+    assert plan_windows(16, 3.2) == WindowPlan(16, 4, 0.2)
+    assert plan_windows(16, 3.2, 0.65).step == 4
+    assert plan_windows(16, 3.2, 99).step == 16
+    assert plan_windows(16, 3.2, 0.001).step == 1
+    assert plan_windows(7, 7.0, 3.0).step == 1
+
+
+# --- segments -------------------------------------------------------------------------------------
+
+
+def one_hot(labels, sure=0.8):
+    table = np.full((len(labels), 3), (1 - sure) / 2)
+    table[np.arange(len(labels)), labels] = sure
+    return table
+
+
+@pytest.mark.parametrize(
+    ("labels", "min_cells", "expected"),
+    [
+        ([0, 0, 1, 0, 0], 1, [0, 0, 1, 0, 0]),
+        ([0, 0, 1, 0, 0], 2, [0, 0, 0, 0, 0]),
+        ([2, 0, 0, 1], 2, [0, 0, 0, 0]),
+        ([0, 0, 0, 1, 1, 2, 2, 2], 3, [0, 0, 0, 0, 0, 2, 2, 2]),
+        ([1], 9, [1]),
+    ],
+)
+def test_short_stretches_join_a_neighbour(labels, min_cells, expected):
+    table = one_hot(labels)
+    table[:, 0] += 0.01  # where both neighbours are equal, a is the likelier
+    assert smooth_labels(table, min_cells).tolist() == expected
+
+
+@given(st.lists(st.integers(0, 2), min_size=1, max_size=60), st.integers(1, 10))
+def test_no_stretch_is_shorter_than_asked(labels, min_cells):
+    smoothed = smooth_labels(one_hot(labels), min_cells)
+    edges = np.flatnonzero(np.diff(smoothed)) + 1
+    lengths = np.diff([0, *edges, len(labels)])
+    assert len(lengths) == 1 or lengths.min() >= min_cells
+    assert set(smoothed) <= set(labels)
+
+
+def test_segments_have_no_gaps_and_their_mean_probability():
+    table = np.array([[0.6, 0.4, 0], [0.8, 0.2, 0], [0.1, 0.9, 0]])
+    assert merge_cells(table, NAMES, 0.5, 0, 1.4) == (
+        Segment(0.0, 1.0, "a", pytest.approx(0.7)),
+        Segment(1.0, 1.4, "b", pytest.approx(0.9)),
+    )
+
+
+def test_segments_below_the_threshold_are_unknown():
+    low = merge_cells(np.array([[0.5, 0.4, 0], [0.2, 0.4, 0.3], [0, 0, 0.9]]), NAMES, 1, 0, 3, threshold=0.6)
+    assert low == (Segment(0, 2, "unknown", pytest.approx(0.45)), Segment(2, 3, "c", pytest.approx(0.9)))
+
+
+SHOWN = Timeline(
+    "v.mp4",
+    NAMES,
+    0.5,
+    3725.5,
+    np.zeros((2, 3)),
+    (Segment(0, 61.0625, "a <b>\n\n& c", 0.934), Segment(61.0625, 3725.5, "b", 1.0)),
+)
+
+
+def test_subtitles():
+    assert timeline_to_srt(SHOWN) == (
+        "1\n00:00:00,000 --> 00:01:01,062\na <b> & c (93%)\n\n2\n00:01:01,062 --> 01:02:05,500\nb (100%)\n"
+    )
+    assert timeline_to_vtt(SHOWN) == (
+        "WEBVTT\n\n00:00:00.000 --> 00:01:01.062\na &lt;b&gt; &amp; c (93%)\n\n"
+        "00:01:01.062 --> 01:02:05.500\nb (100%)\n"
+    )
+    assert format_clock(59.9996) == "00:01:00.000"
+
+
+# --- ahead ----------------------------------------------------------------------------------------
+
+
+def test_values_come_in_order_and_no_more_than_the_depth_ahead():
+    taken = []
+
+    def values():
+        for number in range(20):
+            taken.append(number)
+            yield number
+
+    seen = []
+    for value in run_ahead(values(), 2):
+        seen.append(value)
+        assert len(taken) <= len(seen) + 4  # two wait, one is being made, one is being put
+    assert seen == list(range(20))
+
+
+def test_an_error_comes_where_its_value_would_have():
+    def values():
+        yield 1
+        raise VideoError("v.mp4", "is damaged")
+
+    ahead = run_ahead(values(), 5)
+    assert next(ahead) == 1
+    with pytest.raises(VideoError, match="is damaged"):
+        next(ahead)
+
+
+def test_leaving_early_closes_what_was_read():
+    closed = threading.Event()
+
+    def values():
+        try:
+            while True:
+                yield 1
+        finally:
+            closed.set()
+
+    ahead = run_ahead(values(), 2)
+    next(ahead)
+    time.sleep(0.05)
+    ahead.close()
+    assert closed.is_set()
+
+
+# --- the command ----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def run(motion_data, small_config, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("timeline") / "run"
+    start_run(small_config(), motion_data, folder, CPU, lambda event: None)
+    return folder
+
+
+@pytest.fixture
+def predict(run, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+
+    def call(*args):
+        command = ["predict", *(str(arg) for arg in args), "--model", str(run), "--device", "cpu"]
+        return CliRunner().invoke(app, command, env={"COLUMNS": "100"})
+
+    return call
+
+
+def test_every_form_tells_the_same_segments(predict, long_video):
+    told = {}
+    for form in ("json", "csv", "srt", "vtt", "table"):
+        result = predict(long_video, "--timeline", "--format", form, "--window", "1")
+        assert result.exit_code == 0, result.stderr
+        told[form] = result.stdout
+    answer = json.loads(told["json"])
+    segments = answer["segments"]
+    assert (answer["duration"], segments[0]["start"], segments[-1]["end"]) == (5.75, 0, 5.75)
+    assert [s["end"] for s in segments[:-1]] == [s["start"] for s in segments[1:]]
+    for segment in segments:
+        start, end = format_clock(segment["start"]), format_clock(segment["end"])
+        assert f"{start} --> {end}\n{segment['label']} (" in told["vtt"]
+        assert f"{start} --> {end}".replace(".", ",") in told["srt"]
+        assert (
+            f",{segment['start']},{segment['end']},{segment['label']},{segment['confidence']}," in told["csv"]
+        )
+        assert start[:-1] in told["table"]
+
+
+def test_the_window_is_that_of_the_training_clips(predict, long_video):
+    result = predict(long_video, "--timeline", "--picture", "t.png", "--output", "t.vtt")
+    assert result.exit_code == 0, result.stderr
+    # Motion videos of the tests have 8 frames at 12 a second.
+    assert "windows of 0.667 s, one every 0.167 s; each frame computed once" in result.stderr
+    assert Path("t.png").read_bytes().startswith(b"\x89PNG")
+    assert Path("t.vtt").read_text().startswith("WEBVTT\n")
+    again = predict(long_video, "--timeline", "--output", "t.vtt")
+    assert again.exit_code == 1
+    assert "t.vtt: exists, and a timeline cannot be continued" in again.stderr
+
+
+def test_without_the_training_clips_the_window_is_asked_for(run, long_video, tmp_path):
+    (tmp_path / "alone.safetensors").write_bytes((run / "model.safetensors").read_bytes())
+    command = ["predict", str(long_video), "--timeline", "--model", str(tmp_path / "alone.safetensors")]
+    result = CliRunner().invoke(app, command)
+    assert result.exit_code == 2
+    assert "give that as --window SECONDS" in result.stderr
+
+
+def test_a_bad_file_is_named_and_the_others_are_told(predict, long_video):
+    result = predict("gone.mp4", long_video, "--timeline", "--format", "csv")
+    assert result.exit_code == 1
+    assert "failed: gone.mp4: no such file" in result.stderr
+    assert "gone.mp4,,,,,no such file" in result.stdout
+    assert f"{long_video},0.0," in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["--window", "1"], "belong to --timeline"),
+        (["--format", "srt"], "subtitles are of a --timeline"),
+        (["--timeline", "--format", "parquet"], "--timeline writes table, json, csv, srt or vtt"),
+        (["b.mp4", "--timeline", "--format", "srt"], "is of one video, and 2 were named"),
+    ],
+)
+def test_what_does_not_go_together(predict, args, message):
+    result = predict("a.mp4", *args)
+    assert result.exit_code == 2
+    assert message in " ".join(result.stderr.replace("│", " ").split())

@@ -1,0 +1,59 @@
+"""What `vidcli predict --annotate` does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from vidcli.console import Terminal
+from vidcli.data.frames import decode_limits
+from vidcli.data.manifest import VideoItem
+from vidcli.errors import ConfigError, VideoError
+from vidcli.predict import Predictor
+from vidcli.predict.annotate import Annotator
+from vidcli.predict.segments import Timeline
+from vidcli.video import rewrite_video
+
+
+def check_annotation(target: Path, items: list[VideoItem]) -> None:
+    """Refuse what cannot be annotated, before anything is computed.
+
+    Raises:
+        ConfigError: not one whole video, or the file is there already.
+    """
+    if len(items) != 1 or items[0].start_seconds or items[0].end_seconds is not None:
+        raise ConfigError(f"--annotate {target}: is of one whole video, and {len(items)} were named")
+    if target.exists():
+        raise ConfigError(f"--annotate {target}: exists; choose another file")
+
+
+def annotate_with_prediction(terminal: Terminal, predictor: Predictor, item: VideoItem, target: Path) -> None:
+    """Write a video with what a model says of the whole of it.
+
+    Raises:
+        VideoError: it cannot be decoded, or the new one not be written.
+    """
+    prediction = predictor.predict(item)
+    if prediction.probabilities is None:
+        raise VideoError(item.path, prediction.error or "")
+    annotator = Annotator(predictor.class_names, prediction.probabilities[None], float("inf"))
+    _write(terminal, predictor, item, target, annotator)
+
+
+def annotate_with_timeline(
+    terminal: Terminal, predictor: Predictor, item: VideoItem, target: Path, timeline: Timeline
+) -> None:
+    """Write a video with what a model says of each moment of it."""
+    _write(terminal, predictor, item, target, Annotator.of_timeline(timeline))
+
+
+def _write(
+    terminal: Terminal, predictor: Predictor, item: VideoItem, target: Path, annotator: Annotator
+) -> None:
+    # Complete or not there; the suffix stays, for it names the container.
+    partial = target.with_name(f".partial-{target.name}")
+    try:
+        rewrite_video(item.path, partial, annotator.draw, decode_limits(predictor.config.data))
+        partial.replace(target)
+    finally:
+        partial.unlink(missing_ok=True)
+    terminal.say(f"wrote {target}")

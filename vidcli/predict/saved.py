@@ -1,0 +1,56 @@
+"""The frames that a model was shown, as pictures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from torch import Tensor
+
+from vidcli.config import ClipConfig
+from vidcli.data.manifest import VideoItem
+from vidcli.errors import VidcliError
+from vidcli.transforms import to_pixels
+from vidcli.video import write_png
+
+
+class FrameSaver:
+    """Write each frame of each clip as a PNG, exactly as the model reads it.
+
+    FOLDER/0001_name/view1_frame01.png
+    FOLDER/0002_other/view1_crop3_frame16.png
+    """
+
+    def __init__(self, folder: Path, clip: ClipConfig) -> None:
+        """Make the folder.
+
+        Raises:
+            VidcliError: it holds something already, or cannot be made.
+        """
+        self._folder, self._num_crops = folder, clip.crops
+        self._clip = clip
+        self._num_videos = 0
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            is_empty = not any(folder.iterdir())
+        except OSError as error:
+            raise VidcliError(f"--save-frames {folder}: cannot be made ({error.strerror})") from error
+        if not is_empty:
+            raise VidcliError(f"--save-frames {folder}: is not empty; choose another folder")
+
+    def save(self, item: VideoItem, views_VTCHW: Tensor) -> None:
+        """Write the frames of one video.
+
+        Raises:
+            VidcliError: the disk is full, or gone.
+        """
+        self._num_videos += 1
+        folder = self._folder / f"{self._num_videos:04}_{item.path.stem}"
+        try:
+            folder.mkdir()
+            for number, clip_TCHW in enumerate(views_VTCHW):
+                view, crop = divmod(number, self._num_crops)
+                crops = f"_crop{crop + 1}" if self._num_crops > 1 else ""
+                for index, picture_HWC in enumerate(to_pixels(clip_TCHW, self._clip), start=1):
+                    write_png(folder / f"view{view + 1}{crops}_frame{index:02}.png", picture_HWC)
+        except OSError as error:
+            raise VidcliError(f"--save-frames {folder}: cannot be written ({error.strerror})") from error

@@ -1,0 +1,57 @@
+"""What a video shows, from left to right in time."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+from matplotlib.ticker import FuncFormatter
+
+from vidcli.predict.segments import Timeline
+from vidcli.report.canvas import new_figure, save_png
+
+_MAX_ROWS = 20
+
+
+def draw_timeline(timeline: Timeline, path: Path) -> None:
+    """Write the segments as a PNG, a row a class, over the probability of the label at each moment.
+
+    The rows are the classes that take most of the time; what others take is in the last one.
+    """
+    taken: Counter[str] = Counter()
+    for segment in timeline.segments:
+        taken[segment.label] += segment.end_seconds - segment.start_seconds  # type: ignore[assignment]
+    names = [name for name, _ in taken.most_common(_MAX_ROWS)]
+    rest = len(taken) - len(names)
+    rows = [*names, *([f"{rest} others"] if rest else [])]
+    figure = new_figure(11, 1.9 + 0.34 * len(rows))
+    lanes, curve = figure.subplots(2, sharex=True, height_ratios=[0.6 + 0.34 * len(rows), 0.9])
+    for segment in timeline.segments:
+        row = names.index(segment.label) if segment.label in names else len(names)
+        length = segment.end_seconds - segment.start_seconds
+        # The surer, the darker; never so faint that a short one is lost.
+        shade = 0.35 + 0.65 * segment.confidence
+        lanes.barh(row, length, left=segment.start_seconds, height=0.8, color=f"C{row % 10}", alpha=shade)
+    lanes.set_yticks(range(len(rows)), rows, parse_math=False)
+    lanes.set_ylim(len(rows) - 0.4, -0.6)
+    lanes.set_title(Path(timeline.video).name, parse_math=False)
+    lanes.grid(axis="x", alpha=0.3)
+    best_N = timeline.probabilities_NK.max(axis=1)
+    edges = np.minimum(np.arange(len(best_N) + 1) * timeline.cell_seconds, timeline.duration_seconds)
+    curve.stairs(best_N, edges, fill=True, color="0.6")
+    curve.set_ylim(0, 1)
+    curve.set_xlim(0, timeline.duration_seconds)
+    curve.set_ylabel("probability")
+    curve.set_xlabel("time (h:min:s)" if timeline.duration_seconds >= 3600 else "time (min:s)")
+    with_hours = timeline.duration_seconds >= 3600
+    curve.xaxis.set_major_formatter(FuncFormatter(lambda seconds, _: _clock(seconds, with_hours)))
+    save_png(figure, path)
+
+
+def _clock(seconds: float, with_hours: bool) -> str:
+    whole = int(seconds)
+    tenths = f".{round(seconds % 1 * 10)}" if seconds % 1 >= 0.05 else ""
+    if with_hours:
+        return f"{whole // 3600}:{whole // 60 % 60:02}:{whole % 60:02}"
+    return f"{whole // 60}:{whole % 60:02}{tenths}"
