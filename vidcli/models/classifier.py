@@ -65,7 +65,7 @@ class VideoClassifier(nn.Module):
     @property
     def sees_neighbours(self) -> bool:
         """Whether the backbone sees the frames beside each frame: a temporal shift."""
-        return bool(self._shifts)
+        return bool(shifted_convolutions(self.backbone))
 
     def forward(self, clip_BTCHW: Tensor) -> Tensor:
         """Return logits_BK.
@@ -88,7 +88,7 @@ class VideoClassifier(nn.Module):
     @property
     def looks_aside(self) -> bool:
         """Whether the cells of a frame know of its neighbours."""
-        return bool(self._shifts) or self.config.frame_differences
+        return self.sees_neighbours or self.config.frame_differences
 
     def cells(self, clip_BTCHW: Tensor) -> Tensor:
         """Return cells_BTF, F = D * g * g: what the backbone says of every frame, before anything of ours.
