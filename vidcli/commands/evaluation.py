@@ -151,7 +151,7 @@ def _items_to_evaluate(data: Path | None, run: Path, split: str, predictor: Pred
         if not data.is_file():
             raise DataError(f"{run}: holds no {files.SPLITS_FILE}; name the DATA to evaluate on")
     # A test video that is gone since counts as wrong, like any other that cannot be decoded.
-    items = load_items(data, missing_ok=data.name == files.SPLITS_FILE)
+    items = load_items(data, data.name == files.SPLITS_FILE, predictor.config.data)
     splits = {item.split for item in items} - {None}
     # Data without splits, such as a folder of new videos, is evaluated whole.
     chosen = items if split == "all" or not splits else of_split(items, split)

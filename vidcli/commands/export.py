@@ -30,7 +30,7 @@ def export(
 
 def _labelled_videos(data: Path | None, run: Path, checkpoint: files.Checkpoint) -> list[VideoItem]:
     if data is not None:
-        return assign_splits(load_items(data), checkpoint.config.data)
+        return assign_splits(load_items(data, settings=checkpoint.config.data), checkpoint.config.data)
     splits = run / files.SPLITS_FILE
     if not splits.is_file():
         raise ExportError(

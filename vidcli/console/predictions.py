@@ -130,7 +130,7 @@ def _column_widths(
     """Share a console's width: names of videos and classes come before the runners-up."""
     ranked = sorted(map(len, class_names), reverse=True)
     wanted = {
-        "video": max([len("video"), *(len(shorten_path(video)) for video in videos)]),
+        "video": max([len("video"), *(plain(shorten_path(video)).cell_len for video in videos)]),
         "label": max(len("label"), ranked[0], min(_ERROR_WIDTH, total // 4)),
     }
     then = 0
