@@ -58,7 +58,7 @@ OPTIONS = {
     "check": ["--config", "--set", "--format", "--quarantine"],
     "explain": ["--model", "--label", "--maps", "--format", "--out", "--device"],
     "export": ["--model", "--format", "--int8", "--dynamic", "--max-drop", "--data", "--out"],
-    "models": [],
+    "models": ["show"],
     "settings": [],
     "bench": ["decode", "train", "infer", "predict"],
     "bench decode": ["--rounds", "--json"],

@@ -2,17 +2,35 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Annotated
+
 import typer
 
 from vidcli.cli.app import app, open_terminal
 
+_models = typer.Typer(invoke_without_command=True, help="List backbones, heads and published models.")
+app.add_typer(_models, name="models")
 
-@app.command()
+
+@_models.callback()
 def models(ctx: typer.Context) -> None:
     """List every backbone and head with its size and cost."""
+    if ctx.invoked_subcommand is None:
+        from vidcli.commands import listing
+
+        listing.list_models(open_terminal(ctx))
+
+
+@_models.command()
+def show(
+    ctx: typer.Context,
+    model: Annotated[Path, typer.Argument(help="Run directory, model file or exported model.")],
+) -> None:
+    """Print all that a model file holds, as JSON: weights by name and shape, and the rest whole."""
     from vidcli.commands import listing
 
-    listing.list_models(open_terminal(ctx))
+    listing.show_model(model)
 
 
 @app.command()

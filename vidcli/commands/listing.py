@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
+from vidcli import checkpoint as files
 from vidcli import config as settings
 from vidcli.console import Terminal
 from vidcli.console.tables import print_rows
+from vidcli.exported import read_export
 from vidcli.models import describe_backbones, describe_heads, describe_networks
 
 
@@ -51,3 +56,17 @@ def list_settings(terminal: Terminal) -> None:
     print_rows(terminal, "settings (--set KEY=VALUE)", settings.Setting._fields, settings.iter_settings())
     recipes = [(path.stem, settings.recipe_title(path)) for path in settings.builtin_recipes()]
     print_rows(terminal, "recipes (--config NAME)", ("name", "what it is for"), recipes)
+
+
+def show_model(model: Path) -> None:
+    """Run `vidcli models show`."""
+    path = files.find_model(model)
+    if path.is_dir():
+        print(json.dumps(read_export(path), indent=1))
+        return
+    checkpoint = files.load_checkpoint(path)
+    weights = {
+        name: {"shape": list(tensor.shape), "dtype": str(tensor.dtype).removeprefix("torch.")}
+        for name, tensor in checkpoint.weights.items()
+    }
+    print(json.dumps({**files.describe_checkpoint(checkpoint), "weights": weights}, indent=1))
