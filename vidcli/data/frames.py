@@ -77,7 +77,7 @@ class FrameSource:
 
 
 # How clips are drawn from the frames and what becomes of them; all else of `clip` may change them.
-_WITHOUT_EFFECT = {"length", "sampling", "stride_seconds", "views", "mean", "std"}
+_WITHOUT_EFFECT = {"length", "sampling", "stride_seconds", "views", "crops", "mean", "std"}
 
 
 def decoding_settings(config: Config) -> list[object]:
