@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias
 
-from torch import Tensor
-
 from vidcli import checkpoint as files
+from vidcli.commands.advice import watch_for_export
 from vidcli.commands.annotation import annotate_with_prediction, check_annotation
 from vidcli.commands.timeline import TimelineOptions, choose_form, predict_timelines
 from vidcli.console import Terminal
@@ -20,15 +19,15 @@ from vidcli.console.text import count_noun
 from vidcli.data.manifest import VideoItem
 from vidcli.devices import choose_device
 from vidcli.errors import ConfigError
-from vidcli.predict import Predictor
+from vidcli.predict import Prediction, Predictor
 from vidcli.predict.inputs import collect_items, parse_shard, read_list, shard_of_launcher
 from vidcli.predict.parquet import ParquetResults, import_pyarrow
 from vidcli.predict.results import FORMAT_OF_SUFFIX, CsvResults, JsonResults, ResultsFile, Source
 from vidcli.predict.saved import FrameSaver
 from vidcli.predict.segments import SUBTITLES
 
-Seen: TypeAlias = Callable[[VideoItem, Tensor], None]
-"""Is shown the clips of a video that the model sees."""
+Run: TypeAlias = Callable[[Sequence[VideoItem]], Generator[Prediction, None, None]]
+"""Predicts videos in order."""
 
 
 @dataclass(frozen=True)
@@ -85,12 +84,23 @@ def predict(terminal: Terminal, options: PredictOptions) -> int:
     predictor = predictor.with_views(options.views, options.crops)
     clip = predictor.config.clip
     saver = FrameSaver(options.save_frames, clip) if options.save_frames else None
-    seen = saver.save if saver else None
+    advised: list[str] = []
+
+    def run(some: Sequence[VideoItem]) -> Generator[Prediction, None, None]:
+        predictions = predictor.predict_many(some, saver.save if saver else None)
+        if output is None and form != "table" and not terminal.err.is_terminal:
+            return predictions  # nobody reads along
+        # A sentence in the middle of a table would tear it.
+        tell = advised.append if form == "table" else terminal.warn
+        return watch_for_export(predictions, predictor, model_file, len(some), tell)
+
     started = time.perf_counter()
     if output is None or form == "table":
-        code = _predict_streaming(terminal, predictor, items, form, options.top_k, output, seen)
+        code = _predict_streaming(terminal, predictor, items, form, options.top_k, output, run)
     else:
-        code = _predict_resuming(terminal, predictor, items, form, options.top_k, output, seen)
+        code = _predict_resuming(terminal, predictor, items, form, options.top_k, output, run)
+    for sentence in advised:
+        terminal.warn(sentence)
     if options.annotate is not None and code == 0:
         annotate_with_prediction(terminal, predictor, items[0], options.annotate)
     if (options.views, options.crops) != (None, None):
@@ -145,7 +155,7 @@ def _predict_streaming(
     form: str,
     top_k: int,
     output: Path | None,
-    seen: Seen | None,
+    run: Run,
 ) -> int:
     """Predict to stdout, or a table to a file, each video as it is ready."""
     names = [str(item.path) for item in items]
@@ -155,7 +165,7 @@ def _predict_streaming(
         # Results that scroll by in a terminal are their own progress.
         terminal.counting("predicting", len(items), hide=writer.is_on_terminal) as show,
     ):
-        for done, prediction in enumerate(predictor.predict_many(items, seen), start=1):
+        for done, prediction in enumerate(run(items), start=1):
             writer.write(prediction)
             if prediction.error is not None:
                 num_failed += 1
@@ -171,7 +181,7 @@ def _predict_resuming(
     form: str,
     top_k: int,
     output: Path,
-    seen: Seen | None,
+    run: Run,
 ) -> int:
     """Predict to a file what is not there yet."""
     results = _open_results(output, form, top_k, predictor)
@@ -183,7 +193,7 @@ def _predict_resuming(
             told = f", {count_noun(num_failed, 'failure')} among them" if num_failed else ""
             terminal.say(f"{output}: {num_there} of {len(items)} videos are there already{told}")
         with terminal.counting("predicting", len(items)) as show:
-            for done, prediction in enumerate(predictor.predict_many(remaining, seen), start=num_there + 1):
+            for done, prediction in enumerate(run(remaining), start=num_there + 1):
                 results.write(prediction)
                 if prediction.error is not None:
                     num_failed += 1

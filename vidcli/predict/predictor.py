@@ -12,6 +12,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import os
+import time
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -98,7 +99,11 @@ class Prediction:
 
 
 class Predictor:
-    """A model with its own sampling and preprocessing."""
+    """A model with its own sampling and preprocessing.
+
+    Attributes:
+        model_seconds: what the model has taken so far; on a GPU, until its work was handed back.
+    """
 
     def __init__(
         self,
@@ -130,6 +135,7 @@ class Predictor:
         self._source = source or FrameSource(config)
         self._shuffle_seed = shuffle_seed
         self.threshold = threshold
+        self.model_seconds = 0.0
         self._sampler = build_sampler(config.clip)
         self._transform = ClipTransform(config.clip)
 
@@ -242,8 +248,10 @@ class Predictor:
     @torch.inference_mode()
     def classify(self, views_VTCHW: Tensor) -> npt.NDArray[np.float64]:
         """Return logits (V, K) of clips as the model reads them."""
-        logits_VK = self._model.eval()(views_VTCHW.to(self.device))
-        return np.asarray(logits_VK.double().cpu().numpy())
+        started = time.perf_counter()
+        logits_VK = np.asarray(self._model.eval()(views_VTCHW.to(self.device)).double().cpu().numpy())
+        self.model_seconds += time.perf_counter() - started
+        return logits_VK
 
     def transform(self, frames_THWC: Frames) -> Tensor:
         """Return frames of the size that `decode_size` gives as the model reads them (T, C, H, W)."""
