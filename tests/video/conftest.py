@@ -35,3 +35,10 @@ def video(write_video: Callable[[Recipe], Path]) -> Callable[[str], Path]:
     """Write the file of one recipe, given its name and suffix."""
     recipes = {recipe.name + recipe.suffix: recipe for recipe in RECIPES}
     return lambda name: write_video(recipes[name])
+
+
+@pytest.fixture(params=["survey", "lookahead"])
+def planner(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Plan short files as they are planned, and again as long ones are."""
+    if request.param == "lookahead":
+        monkeypatch.setattr("vidcli.video.decode.is_short", lambda container, stream: False)

@@ -46,6 +46,7 @@ def decode_parts(path: Path, chosen: list[float], **kwargs: object) -> tuple[Dec
     return decoded, np.minimum(moments[0], decoded.duration_seconds)
 
 
+@pytest.mark.usefixtures("planner")
 @by_recipe
 @few_examples
 @given(chosen=parts)
@@ -60,6 +61,7 @@ def test_random_plans_equal_a_plain_decode(
     assert_same(decoded, refer(path), moments)
 
 
+@pytest.mark.usefixtures("planner")
 @by_recipe
 def test_sixteen_spread_frames_equal_a_plain_decode_when_scaled(
     recipe: Recipe, write_video: Callable[[Recipe], Path], refer: Callable[..., Reference]
@@ -81,6 +83,7 @@ def test_several_threads_equal_a_plain_decode(
     assert_same(decoded, refer(path), moments)
 
 
+@pytest.mark.usefixtures("planner")
 @by_recipe
 def test_every_frame_and_every_start_time(
     recipe: Recipe, write_video: Callable[[Recipe], Path], refer: Callable[..., Reference]
@@ -98,6 +101,7 @@ def test_every_frame_and_every_start_time(
     assert_same(again, reference, np.minimum(starts, again.duration_seconds))
 
 
+@pytest.mark.usefixtures("planner")
 @by_recipe
 @few_examples
 @given(chosen=parts, bounds=st.tuples(st.floats(0, 0.9, allow_subnormal=False), st.floats(0.05, 1)))
@@ -139,6 +143,7 @@ def odd_files() -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.is_file()) if folder.is_dir() else []
 
 
+@pytest.mark.usefixtures("planner")
 @pytest.mark.data
 @pytest.mark.skipif(not odd_files(), reason="no real videos in VIDCLI_TEST_DATA or ../shared/data")
 @pytest.mark.parametrize("path", odd_files(), ids=lambda path: path.name)

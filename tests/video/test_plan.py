@@ -10,7 +10,10 @@ import numpy as np
 import pytest
 
 from vidcli.errors import VideoError
-from vidcli.video import DecodeLimits, decode_frames, probe
+from vidcli.video import DecodeLimits, decode_frames, probe, repeat_video
+from vidcli.video.container import open_video
+from vidcli.video.limits import Budget
+from vidcli.video.survey import is_short
 
 Video = Callable[[str], Path]
 
@@ -26,6 +29,7 @@ def count_decoded(path: Path, *chosen: float) -> int:
     raise AssertionError("more than the whole file was decoded")
 
 
+@pytest.mark.usefixtures("planner")
 @pytest.mark.parametrize(
     ("name", "most"),
     [
@@ -51,6 +55,16 @@ def count_decoded(path: Path, *chosen: float) -> int:
 )
 def test_one_late_frame_needs_few_others(video: Video, name: str, most: int) -> None:
     assert count_decoded(video(name), 0.93) <= most
+
+
+def test_only_short_files_are_read_to_their_end_first(video: Video, tmp_path: Path) -> None:
+    short, long = video("h264_b_short.mp4"), tmp_path / "long.mp4"
+    repeat_video(short, long, 10)
+    answers = []
+    for path in (short, long):
+        with open_video(path, Budget(path, DecodeLimits()), lean=True) as (container, stream):
+            answers.append(is_short(container, stream))
+    assert answers == [True, False]
 
 
 def test_all_frames_of_a_file_are_decoded_once(video: Video) -> None:

@@ -13,20 +13,21 @@ from typing import Literal, TypeAlias, get_args
 import av
 import av.container
 import numpy as np
-import numpy.typing as npt
 from av.codec.hwaccel import HWAccel
 
 from vidcli.errors import VideoError
 from vidcli.sampling import TIMESTAMP_TOLERANCE_SECONDS, Seconds
 from vidcli.video.container import can_be_lean, open_video, set_threads
 from vidcli.video.convert import Converter, Frames, SizeRule
+from vidcli.video.feed import Deliver, NotPlannable
 from vidcli.video.hardware import HardwareName, find_hardware, warn_of_cpu
 from vidcli.video.limits import Budget, DecodeLimits, watched
-from vidcli.video.lookahead import Distrusted, NotPlannable
+from vidcli.video.lookahead import Distrusted
 from vidcli.video.marks import marks_for
-from vidcli.video.planned import Deliver, PlannedDecoder, can_plan
+from vidcli.video.planned import PlannedDecoder, can_plan
 from vidcli.video.probe import VideoInfo, describe, measure_duration
 from vidcli.video.sequential import collect_span, collect_wanted, decode_from_start, refuse_truncated
+from vidcli.video.survey import Survey, is_short
 
 Plan: TypeAlias = Callable[[float], Seconds]
 """Given the duration in seconds, the wanted moments in seconds from the first frame, any shape."""
@@ -222,18 +223,22 @@ def _decode_planned(request: _Request, num_threads: int, is_trusting: bool) -> D
             # Nothing was read yet, so that this file needs no second opening.
             set_threads(stream, num_threads)
             return _collect(request, container, stream)
-        decoder = PlannedDecoder(budget, container, stream, marks, seekable=is_trusting)
+        decoder: PlannedDecoder | Survey
+        if num_threads == 1 and is_short(container, stream):
+            decoder = Survey(budget, container, stream, marks)
+        else:
+            decoder = PlannedDecoder(budget, container, stream, marks, seekable=is_trusting)
         clock = _Clock(stream, decoder.find_origin())
         duration = measure_duration(budget, container, stream, clock.origin_seconds)
         end = request.span_end(duration)
         wanted = request.wanted(end)
         if wanted is None or not len(wanted):
             raise NotPlannable("no moments are wanted")
-        limits, number_of_moment = np.unique(
-            [clock.limit_at(float(moment)) for moment in wanted], return_inverse=True
-        )
-        output = _Output(request, clock, duration, limits.tolist(), number_of_moment)
-        groups = decoder.group(output.limits, num_threads * _GROUPS_PER_THREAD) if num_threads > 1 else []
+        limit_of_moment = [clock.limit_at(moment) for moment in wanted.tolist()]
+        output = _Output(request, clock, duration, limit_of_moment)
+        groups: list[range] = []
+        if num_threads > 1 and isinstance(decoder, PlannedDecoder):
+            groups = decoder.group(output.limits, num_threads * _GROUPS_PER_THREAD)
         if len(groups) > 1:
             last_pts = _decode_groups(request, output, groups, min(num_threads, len(groups)))
         else:
@@ -324,18 +329,18 @@ class _Output:
         request: _Request,
         clock: _Clock,
         duration_seconds: float,
-        limits: list[int],
-        number_of_moment: npt.NDArray[np.intp],
+        limit_of_moment: list[int],
     ) -> None:
         self.budget = request.budget
-        self.limits = limits
-        self.seconds = np.zeros(len(number_of_moment))
+        self.limits = sorted(set(limit_of_moment))
+        self.seconds = np.zeros(len(limit_of_moment))
         self._size = request.size
         self._clock = clock
         self._duration_seconds = duration_seconds
-        self._moments_of: list[list[int]] = [[] for _ in limits]
-        for moment, number in enumerate(number_of_moment.tolist()):
-            self._moments_of[number].append(moment)
+        numbers = {limit: number for number, limit in enumerate(self.limits)}
+        self._moments_of: list[list[int]] = [[] for _ in self.limits]
+        for moment, limit in enumerate(limit_of_moment):
+            self._moments_of[numbers[limit]].append(moment)
         self._lock = threading.Lock()
         self._is_made = False
 

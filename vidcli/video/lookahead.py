@@ -18,6 +18,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from vidcli.video.feed import NotPlannable
 from vidcli.video.flags import DISPOSABLE, ENTRY, FOREIGN, HIDDEN, VideoPacket
 from vidcli.video.limits import Budget
 from vidcli.video.marks import Marks
@@ -26,10 +27,6 @@ _MAX_WAITING_BYTES = 64 * 2**20
 """Packets that wait for a decision; beyond, they are decoded whether needed or not."""
 
 _PACKETS_AT_ONCE = 32
-
-
-class NotPlannable(Exception):
-    """The file does not keep to what planning relies on; decode it from end to end."""
 
 
 class Distrusted(NotPlannable):

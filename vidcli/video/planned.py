@@ -19,20 +19,16 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 import av
 import av.container
 
-from vidcli.video.container import FOREIGN_ERRORS
-from vidcli.video.flags import DISPOSABLE, ENTRY, VideoPacket
+from vidcli.video.feed import Deliver, Feed, NotPlannable, damage_unplannable
+from vidcli.video.flags import DISPOSABLE, ENTRY
 from vidcli.video.limits import Budget
-from vidcli.video.lookahead import Distrusted, Item, Lookahead, NotPlannable
+from vidcli.video.lookahead import Distrusted, Item, Lookahead
 from vidcli.video.marks import Marks
-
-Deliver = Callable[[int, av.VideoFrame], None]
-"""Takes the number of a limit and the frame that is shown then."""
 
 _MAX_STEPS_BACK = 3
 
@@ -42,16 +38,6 @@ def can_plan(container: av.container.InputContainer, stream: av.VideoStream, mar
     # AVI has no presentation times: with B-frames they are guesses.
     has_guesses = container.format.name == "avi" and marks.reorder > 0
     return bool(stream.time_base) and not (has_guesses and stream.codec_context.reorder_depth > 0)
-
-
-@contextmanager
-def _damage_unplannable(budget: Budget) -> Iterator[None]:
-    """Leave the verdict on a damaged file to the sequential decoder."""
-    try:
-        yield
-    except FOREIGN_ERRORS as error:
-        budget.check_time()
-        raise NotPlannable("the file is damaged") from error
 
 
 class PlannedDecoder:
@@ -73,7 +59,6 @@ class PlannedDecoder:
         self._budget = budget
         self._container = container
         self._stream = stream
-        self._codec = stream.codec_context
         name = container.format.name
         # MP4 lists the decode times of every frame; Matroska the presentation times of keyframes,
         # which it reads with the first jump. After a jump in AVI, times are rounded otherwise.
@@ -86,9 +71,8 @@ class PlannedDecoder:
             marks,
             has_decode_times=name.startswith(("mov,mp4", "flv")),
         )
-        self._start: int | None = None  # presentation time of the picture where decoding started
-        self._last_shown: float = -math.inf  # time of the last frame that came, or before the start
-        self._is_fresh = True  # the decoder holds nothing
+        self._feed = Feed(budget, stream, self._ahead.limits_of, self._hold)
+        self._deliver: Deliver
         self._held: tuple[int, av.VideoFrame] | None = None
         self._num_considered = 0  # limits for which the index was asked
         self._decode_on = False  # the index knows of no start ahead
@@ -109,21 +93,22 @@ class PlannedDecoder:
             VideoError: a limit of the budget is exceeded.
         """
         ahead = self._ahead
-        with _damage_unplannable(self._budget):
+        self._deliver = deliver
+        with damage_unplannable(self._budget):
             ahead.begin(limits)
             while ahead.unfed or not ahead.is_complete:
                 if ahead.unfed:
-                    self._decode_wanted(deliver)
+                    self._decode_wanted()
                 else:
-                    self._approach(deliver)
-            self._drain(deliver)
+                    self._approach()
+            self._feed.drain()
         if ahead.limits_of:
             raise NotPlannable("the decoder did not return every wanted frame")
         return ahead.last_pts
 
     def find_origin(self) -> int:
         """Return the presentation time of the file's first frame, without decoding it."""
-        with _damage_unplannable(self._budget):
+        with damage_unplannable(self._budget):
             return self._ahead.find_origin()
 
     def group(self, limits: Sequence[int], max_groups: int) -> list[range]:
@@ -134,7 +119,7 @@ class PlannedDecoder:
         if not self._seekable:
             return [range(len(limits))]
         if self._indexes_cues:
-            with _damage_unplannable(self._budget):
+            with damage_unplannable(self._budget):
                 self._container.seek(limits[-1], stream=self._stream)
         delay = self._ahead.delay if self._indexes_all else 0
         entries = self._stream.index_entries
@@ -144,40 +129,40 @@ class PlannedDecoder:
         edges = [0, *cuts[step - 1 :: step], len(limits)]
         return [range(first, stop) for first, stop in itertools.pairwise(edges) if stop > first]
 
-    def _approach(self, deliver: Deliver) -> None:
+    def _approach(self) -> None:
         """Read, jump, leave out or decode on the way to a frame that is not certain yet."""
         ahead = self._ahead
         if self._num_considered <= ahead.num_certain:
             self._num_considered = ahead.num_certain + 1
-            self._consider_jump(deliver)
+            self._consider_jump()
             if ahead.unfed:
                 return
         start = ahead.find_start()
-        if start is not None and (start.pts != self._start or ahead.waiting[0] is not start):
-            self._restart(deliver)
+        if start is not None and (start.pts != self._feed.start or ahead.waiting[0] is not start):
+            self._restart()
             self._begin_at(start)
         if ahead.waiting and not ahead.must_wait(ahead.waiting[0], self._decode_on):
             item = ahead.pop()
             if not item.flags & DISPOSABLE:
-                self._feed([item.packet], deliver)
+                self._feed.decode([item.packet])
             return
-        self._feed(ahead.pass_by(self._decode_on), deliver)
+        self._feed.decode(ahead.pass_by(self._decode_on))
         ahead.read()
-        self._deliver_held(deliver)
+        self._deliver_held()
 
-    def _decode_wanted(self, deliver: Deliver) -> None:
+    def _decode_wanted(self) -> None:
         """Leave out or decode what waits, up to the last frame that is certain to be wanted."""
         ahead = self._ahead
         while ahead.unfed:
             taken = ahead.take_certain()
             if taken:
-                self._feed(taken, deliver)
+                self._feed.decode(taken)
             elif ahead.read():
-                self._deliver_held(deliver)
+                self._deliver_held()
             elif not ahead.waiting:
                 raise NotPlannable("a wanted frame has no packet")
 
-    def _consider_jump(self, deliver: Deliver) -> None:
+    def _consider_jump(self) -> None:
         """Ask the index for a start between what was read and the next wanted frame; go there."""
         self._decode_on = False
         ahead = self._ahead
@@ -199,13 +184,13 @@ class PlannedDecoder:
                 and entries[len(entries) - 1].timestamp >= limit - delay
             )
         if is_ahead:
-            self._jump(limit, deliver)
+            self._jump(limit)
 
-    def _jump(self, limit: int, deliver: Deliver) -> None:
+    def _jump(self, limit: int) -> None:
         # Sought is the presentation time, although the index of MP4 holds decode times: mostly
         # the demuxer allows for that, and the time of a keyframe's decoding would land a whole
         # group of pictures too early. Where it does not (open groups, fragments), step back.
-        self._restart(deliver)
+        self._restart()
         target = limit
         for _ in range(_MAX_STEPS_BACK + 1):
             self._container.seek(target, stream=self._stream)
@@ -220,58 +205,26 @@ class PlannedDecoder:
             target = (dts if self._indexes_all and dts is not None else landed.pts) - 1
         raise Distrusted("the index points to where decoding cannot start")
 
-    def _restart(self, deliver: Deliver) -> None:
+    def _restart(self) -> None:
         """Take out what the decoder still holds, and make it forget the rest."""
-        self._drain(deliver)
-        self._start, self._last_shown = None, -math.inf
+        self._feed.drain()
+        if self._ahead.limits_of.keys() - self._ahead.unfed:
+            raise NotPlannable("the decoder did not return a wanted frame")
+        self._feed.begin(None)
 
     def _begin_at(self, start: Item) -> None:
         self._ahead.start_at(start)
-        self._start, self._last_shown = start.pts, start.pts - 1
+        self._feed.begin(start.pts)
 
-    def _drain(self, deliver: Deliver) -> None:
-        if self._is_fresh:
-            return
-        self._take(self._codec.decode(None), self._ahead.limits_of, deliver)
-        self._codec.flush_buffers()
-        self._is_fresh = True
-        if self._ahead.limits_of.keys() - self._ahead.unfed:
-            raise NotPlannable("the decoder did not return a wanted frame")
+    def _hold(self, pts: int, frame: av.VideoFrame) -> None:
+        self._held = (pts, frame)
+        self._deliver_held()
 
-    def _feed(self, packets: Sequence[VideoPacket], deliver: Deliver) -> None:
-        decode, limits_of = self._codec.decode, self._ahead.limits_of
-        for packet in packets:
-            self._is_fresh = False
-            try:
-                frames = decode(packet)
-            except av.error.InvalidDataError:
-                # What is shown before the start refers to pictures that were not decoded.
-                if self._start is None or packet.pts is None or packet.pts >= self._start:
-                    raise
-                continue
-            if frames:
-                self._take(frames, limits_of, deliver)
-
-    def _take(self, frames: list[av.VideoFrame], limits_of: dict[int, list[int]], deliver: Deliver) -> None:
-        self._budget.spend_frames(len(frames))
-        for frame in frames:
-            pts = frame.pts
-            if pts is None:
-                raise NotPlannable("a frame has no presentation time")
-            if pts <= self._last_shown:
-                if self._start is not None and pts < self._start:
-                    continue
-                raise NotPlannable("frames do not come in the order of their times")
-            self._last_shown = pts
-            if pts in limits_of:
-                self._held = (pts, frame)
-                self._deliver_held(deliver)
-
-    def _deliver_held(self, deliver: Deliver) -> None:
+    def _deliver_held(self) -> None:
         """Deliver the last wanted frame to the limits that it serves."""
         if self._held is not None:
             pts, frame = self._held
             for number in self._ahead.limits_of.pop(pts, ()):
-                deliver(number, frame)
+                self._deliver(number, frame)
             if not self._ahead.may_want_again(pts):
                 self._held = None  # so that the decoder can use its memory again

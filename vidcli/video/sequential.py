@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
+from fractions import Fraction
 from typing import NamedTuple
 
 import av
@@ -41,21 +43,26 @@ def decode_from_start(
         raise VideoError(budget.path, "holds a video stream without a single frame that can be decoded")
     budget.check_size(first.height, first.width)
     info = describe(budget, container, stream, first)
-    return info, _with_times(first, decoded, info)
+    return info, _with_times(first, decoded, info, stream)
 
 
-def _with_times(first: av.VideoFrame, rest: Iterator[av.VideoFrame], info: VideoInfo) -> Iterator[TimedFrame]:
+def _with_times(
+    first: av.VideoFrame, rest: Iterator[av.VideoFrame], info: VideoInfo, stream: av.VideoStream
+) -> Iterator[TimedFrame]:
     """Pair each frame with its start in seconds from the first frame.
 
     Where a timestamp is missing or does not grow, as in files with broken muxing, the frame is
     placed one frame period after its predecessor.
     """
+    # To the last bit what `seconds_of` gives; a fraction for each frame costs as much as a small frame.
+    base = stream.time_base or Fraction(0)
+    numerator, denominator = base.numerator, base.denominator
     origin = seconds_of(first) or 0.0
     previous = 0.0
     yield TimedFrame(previous, first)
     for frame in rest:
-        stamp = seconds_of(frame)
-        seconds = previous if stamp is None else stamp - origin
+        pts = frame.pts
+        seconds = previous if pts is None or not numerator else pts * numerator / denominator - origin
         previous = seconds if seconds > previous else previous + info.period_seconds
         yield TimedFrame(previous, frame)
 
@@ -104,6 +111,7 @@ def collect_wanted(
         VideoError: damage, or a file that ends before its header says, before the last moment.
     """
     order = np.argsort(wanted, kind="stable")
+    moments = [*wanted[order].tolist(), math.inf]
     pictures = np.empty((len(wanted), *converter.shape), np.uint8)
     seconds = np.zeros(len(wanted))
     held = next(timed)
@@ -111,24 +119,26 @@ def collect_wanted(
 
     def keep_until(end: float) -> None:
         nonlocal position
-        kept = None
-        while position < len(order) and wanted[order[position]] < end:
+        first = order[position]
+        converter.convert_into(pictures[first], held.frame)
+        while moments[position] < end:
             index = order[position]
-            if kept is None:
-                converter.convert_into(pictures[index], held.frame)
-            else:
-                pictures[index] = pictures[kept]
-            kept, seconds[index] = index, held.seconds
+            if index != first:
+                pictures[index] = pictures[first]
+            seconds[index] = held.seconds
             position += 1
 
     for following in timed:
         # `held` is shown until `following` starts.
-        keep_until(following.seconds - TIMESTAMP_TOLERANCE_SECONDS)
+        end = following.seconds - TIMESTAMP_TOLERANCE_SECONDS
+        if moments[position] < end:
+            keep_until(end)
         if position == len(order):
             return pictures, seconds
         held = following
     refuse_truncated(budget, info, held.seconds)
-    keep_until(np.inf)
+    if position < len(order):
+        keep_until(math.inf)
     return pictures, seconds
 
 

@@ -1,0 +1,105 @@
+"""Packets into a decoder, wanted frames out of it, with every assumption checked on the way."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TypeAlias
+
+import av
+
+from vidcli.video.container import FOREIGN_ERRORS
+from vidcli.video.flags import VideoPacket
+from vidcli.video.limits import Budget
+
+Deliver: TypeAlias = Callable[[int, av.VideoFrame], None]
+"""Takes the number of a limit and the frame that is shown then."""
+
+
+class NotPlannable(Exception):
+    """The file does not keep to what planning relies on; decode it from end to end."""
+
+
+@contextmanager
+def damage_unplannable(budget: Budget) -> Iterator[None]:
+    """Leave the verdict on a damaged file to the sequential decoder."""
+    try:
+        yield
+    except FOREIGN_ERRORS as error:
+        budget.check_time()
+        raise NotPlannable("the file is damaged") from error
+
+
+class Feed:
+    """The decoder of one open file.
+
+    Args:
+        budget: what the file may cost.
+        stream: whose packets are fed.
+        wanted: presentation times of the frames that are looked for; may change between calls.
+        take: called with the presentation time of each wanted frame and the frame.
+    """
+
+    def __init__(
+        self,
+        budget: Budget,
+        stream: av.VideoStream,
+        wanted: Collection[int],
+        take: Callable[[int, av.VideoFrame], None],
+    ) -> None:
+        self._budget = budget
+        self._codec = stream.codec_context
+        self._wanted = wanted
+        self._take_wanted = take
+        self._counts_frames = budget.limits.frames is not None
+        self.start: int | None = None
+        """Presentation time of the picture where decoding started; None is the file's first."""
+        self._last_shown: float = -math.inf  # time of the last frame that came, or before the start
+        self._is_fresh = True  # the decoder holds nothing
+
+    def begin(self, start: int | None) -> None:
+        """Go on with a packet that holds a picture where decoding may start."""
+        self.start = start
+        self._last_shown = -math.inf if start is None else start - 1
+
+    def decode(self, packets: Sequence[VideoPacket]) -> None:
+        """Decode packets.
+
+        Raises:
+            NotPlannable: frames come without a time or not in its order.
+        """
+        decode = self._codec.decode
+        for packet in packets:
+            self._is_fresh = False
+            try:
+                frames = decode(packet)
+            except av.error.InvalidDataError:
+                # What is shown before the start refers to pictures that were not decoded.
+                if self.start is None or packet.pts is None or packet.pts >= self.start:
+                    raise
+                continue
+            if frames:
+                self._take(frames)
+
+    def drain(self) -> None:
+        """Take out what the decoder still holds, and make it forget the rest."""
+        if not self._is_fresh:
+            self._take(self._codec.decode(None))
+            self._codec.flush_buffers()
+            self._is_fresh = True
+
+    def _take(self, frames: list[av.VideoFrame]) -> None:
+        if self._counts_frames:
+            self._budget.spend_frames(len(frames))
+        for frame in frames:
+            pts = frame.pts
+            if pts is None:
+                raise NotPlannable("a frame has no presentation time")
+            if pts <= self._last_shown:
+                if self.start is not None and pts < self.start:
+                    continue
+                raise NotPlannable("frames do not come in the order of their times")
+            self._last_shown = pts
+            if pts in self._wanted:
+                self._take_wanted(pts, frame)
