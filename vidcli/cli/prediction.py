@@ -85,16 +85,60 @@ def predict(
     picture: Annotated[
         Path | None, typer.Option(metavar="PNG", help="Timeline: draw it into this file.")
     ] = None,
+    camera: Annotated[
+        str | None,
+        typer.Option(
+            metavar="CAMERA",
+            help="Answer live: a camera's number, device or name, or - for a video piped in (MPEG-TS, "
+            "Matroska, Y4M).",
+        ),
+    ] = None,
+    raw: Annotated[
+        str | None,
+        typer.Option(
+            metavar="WxH@FPS[:PIXELS]",
+            help="Live: the pipe holds bare pictures of this size, such as 640x480@30:yuv420p; else rgb24.",
+        ),
+    ] = None,
+    keep_state: Annotated[
+        bool,
+        typer.Option("--keep-state", help="Live: answer of all seen so far, with a one-way recurrent head."),
+    ] = False,
 ) -> None:
-    """Classify videos."""
+    """Classify videos: files, hours of video in a timeline, or a camera live.
+
+    vidcli predict a.mp4 folder/      what each shows
+    vidcli predict --timeline a.mp4   what it shows when
+    vidcli predict --camera 0         what a camera shows now
+    ffmpeg ... -f mpegts - | vidcli predict --camera -
+    """
     from vidcli.commands.prediction import PredictOptions
     from vidcli.commands.prediction import predict as run
     from vidcli.commands.timeline import TimelineOptions
 
+    if Path("-") in (videos or []):
+        raise typer.BadParameter("-: a piped video is --camera -, piped names are --from-list -")
+    if camera is not None:
+        elsewhere = (videos or None, from_list, output, shard, views, crops, save_frames, annotate)
+        if timeline or (*elsewhere, step, min_seconds, picture) != (None,) * 11:
+            raise typer.BadParameter(
+                "--camera goes with --model, --device, --top-k, --threshold, --format, --window, --raw and "
+                "--keep-state alone; its results go to standard output"
+            )
+        from vidcli.commands.live import LiveOptions, predict_live
+
+        live = LiveOptions(
+            camera, raw, window, keep_state, model, device, form.value if form else None, top_k, threshold
+        )
+        raise typer.Exit(predict_live(open_terminal(ctx), live))
+    if raw is not None or keep_state:
+        raise typer.BadParameter("--raw and --keep-state belong to --camera")
     if not videos and from_list is None:
         raise typer.BadParameter("name videos, folders or manifests, or give --from-list FILE")
     if not timeline and (window, step, min_seconds, picture) != (None,) * 4:
-        raise typer.BadParameter("--window, --step, --min-seconds and --picture belong to --timeline")
+        raise typer.BadParameter(
+            "--window, --step, --min-seconds and --picture belong to --timeline, --window to --camera too"
+        )
     if timeline and (shard, views, crops, save_frames) != (None,) * 4:
         raise typer.BadParameter("--shard, --views, --crops and --save-frames do not go with --timeline")
     options = PredictOptions(

@@ -70,12 +70,7 @@ def predict(terminal: Terminal, options: PredictOptions) -> int:
     device = choose_device(options.device)
     model_file = files.find_model(options.model)
     predictor = Predictor.load(model_file, device)
-    if options.threshold is not None and predictor.calibration.thresholds is not None:
-        raise ConfigError(
-            "--threshold: this is a multi-label model, whose classes have thresholds of their own; a video "
-            "that reaches none of them has no label"
-        )
-    predictor.threshold = options.threshold
+    predictor.abstain_below(options.threshold)
     terminal.detail(f"model: {model_file}")
     if options.timeline is not None:
         timeline = replace(options.timeline, annotate=options.annotate)

@@ -67,7 +67,7 @@ def predict_timelines(
     if len(items) > 1 and (form in SUBTITLES or options.picture is not None):
         what = f"--format {form}" if form in SUBTITLES else "--picture"
         raise ConfigError(f"{what}: is of one video, and {len(items)} were named; name one at a time")
-    window = options.window_seconds or _window_of(predictor, model_file)
+    window = options.window_seconds or window_of(predictor, model_file)
     plan = plan_windows(predictor.config.clip.length, window, options.step_seconds)
     min_seconds = window if options.min_seconds is None else options.min_seconds
     terminal.say(_describe(predictor, plan, window))
@@ -105,8 +105,12 @@ def _describe(predictor: Predictor, plan: WindowPlan, window: float) -> str:
     return f"windows of {window:.3g} s, one every {plan.cell_seconds:.3g} s; {once}"
 
 
-def _window_of(predictor: Predictor, model_file: Path) -> float:
-    """Return how long the clips are that the model knows."""
+def window_of(predictor: Predictor, model_file: Path) -> float:
+    """Return how many seconds the clips span that the model knows.
+
+    Raises:
+        ConfigError: nothing tells.
+    """
     clip = predictor.config.clip
     if clip.sampling == "dense":
         return clip.length * clip.stride_seconds
@@ -124,7 +128,7 @@ def _window_of(predictor: Predictor, model_file: Path) -> float:
         lengths.append(end - item.start_seconds)
     if not lengths:
         raise ConfigError(
-            "--timeline: this model samples whole videos, and those it was trained on are not here to tell "
-            "how long they were; give that as --window SECONDS"
+            "this model samples whole videos, and those it was trained on are not here to tell how long they "
+            "were; give that as --window SECONDS"
         )
     return statistics.median(lengths)

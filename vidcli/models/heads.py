@@ -10,6 +10,7 @@ of the loss as they are; no activation follows the last linear layer.
 from __future__ import annotations
 
 import math
+from typing import TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +18,9 @@ from torch.nn import functional as F
 
 from vidcli.config import ModelConfig
 from vidcli.errors import ConfigError
+
+RecurrentState: TypeAlias = "Tensor | tuple[Tensor, Tensor]"
+"""What a recurrent network keeps from frame to frame (layers, B, U); an LSTM's has two parts."""
 
 
 def dot_product_attention(x_BTE: Tensor) -> tuple[Tensor, Tensor]:
@@ -82,10 +86,34 @@ class RecurrentHead(nn.Module):
         _initialise_recurrent(self.recurrent)
         self.output = _build_output(config.hidden * (2 if config.bidirectional else 1), num_classes)
 
+    @property
+    def is_one_way(self) -> bool:
+        """Whether the network reads forward only, so that it can go on as frames come."""
+        return not self.recurrent.bidirectional
+
     def forward(self, features_BTE: Tensor) -> Tensor:
         """Return logits_BK."""
         _, state = self.recurrent(features_BTE)
-        state_SBU = state[0] if isinstance(self.recurrent, nn.LSTM) else state
+        return self._classify(state)
+
+    def advance(self, features_BTE: Tensor, state: RecurrentState | None) -> tuple[Tensor, RecurrentState]:
+        """Read frames that follow; return logits_BK of all so far, and the state to go on from.
+
+        Args:
+            features_BTE: the next frames, one or more.
+            state: what the call before returned; None before frame 0.
+
+        Raises:
+            ValueError: the network reads backwards too, from an end that is not there yet.
+        """
+        if not self.is_one_way:
+            raise ValueError("a bidirectional network cannot go on: it reads from the end as well")
+        _, following = self.recurrent(features_BTE, state)
+        return self._classify(following), following
+
+    def _classify(self, state: RecurrentState) -> Tensor:
+        """Return logits_BK of the last layer's state."""
+        state_SBU = state[0] if isinstance(state, tuple) else state
         if self.recurrent.bidirectional:  # the last layer's two directions come last
             last_BU = torch.cat([state_SBU[-2], state_SBU[-1]], dim=1)
         else:

@@ -194,6 +194,19 @@ class Predictor:
         other._sampler = build_sampler(clip)
         return other
 
+    def abstain_below(self, threshold: float | None) -> None:
+        """Call a video unknown if no class is at least this probable; None always answers.
+
+        Raises:
+            ConfigError: a multi-label model, whose classes have thresholds of their own.
+        """
+        if threshold is not None and self.calibration.thresholds is not None:
+            raise ConfigError(
+                "--threshold: this is a multi-label model, whose classes have thresholds of their own; a "
+                "video that reaches none of them has no label"
+            )
+        self.threshold = threshold
+
     def identity(self) -> str:
         """Return a digest of what determines the probabilities: weights, classes, frames.
 
@@ -272,6 +285,13 @@ class Predictor:
         if not isinstance(network, VideoClassifier) or network.sees_neighbours or self.config.clip.focus < 1:
             return None
         return network
+
+    def answer_of(self, name: str, probabilities_K: npt.NDArray[np.float64]) -> Prediction:
+        """Return an answer whose probabilities are known, of what is no file."""
+        thresholds = self.calibration.thresholds
+        return Prediction(
+            name, self.class_names, probabilities_K, threshold=self.threshold, thresholds=thresholds
+        )
 
     def _answer(
         self, item: VideoItem, logits_VK: npt.NDArray[np.float64] | None, error: str | None

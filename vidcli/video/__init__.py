@@ -11,6 +11,7 @@ Frames are uint8 (N, H, W, 3), RGB, upright. Times are seconds from the first fr
     decode      the wanted frames, exact either way
     hardware    on a device, where there is one
     stream      a frame at each moment of a grid, one after the other, however long the file is
+    live        a camera or a pipe, whose pictures are still to come
     convert     to RGB, scaled, upright, in place
     encode      frames to a file
     rewrite     a video anew, each picture changed, its sound as it was
@@ -23,6 +24,7 @@ from vidcli.video.decode import DecodedFrames, DecodeMode, Plan, decode_frames
 from vidcli.video.encode import encode_video, library_versions, repeat_video, write_png
 from vidcli.video.hardware import HardwareName
 from vidcli.video.limits import MAX_PIXELS, DecodeLimits
+from vidcli.video.live import LiveFrame, LiveFrames, RawFormat, parse_raw
 from vidcli.video.probe import VideoInfo, probe
 from vidcli.video.rewrite import rewrite_video
 from vidcli.video.stream import stream_frames
@@ -36,12 +38,16 @@ __all__ = [
     "DecodedFrames",
     "Frames",
     "HardwareName",
+    "LiveFrame",
+    "LiveFrames",
     "Plan",
+    "RawFormat",
     "SizeRule",
     "VideoInfo",
     "decode_frames",
     "encode_video",
     "library_versions",
+    "parse_raw",
     "probe",
     "repeat_video",
     "rewrite_video",

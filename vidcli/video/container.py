@@ -29,13 +29,13 @@ VIDEO_SUFFIXES = frozenset(
 
 # Containers that hold their own pictures. Left out on purpose: hls, dash, concat, sdp, rtsp,
 # image2 and the like, which are lists of other addresses.
-_DEMUXERS = (
+DEMUXERS = (
     "mov,mp4,matroska,webm,avi,asf,flv,gif,mpegts,mpeg,mpegvideo,m4v,mxf,ogg,h264,hevc,obu,av1,ivf,"
     "mjpeg,dv,nut,rm,wtv,swf"
 )
 _OPEN_OPTIONS = {
     "protocol_whitelist": "file",
-    "format_whitelist": _DEMUXERS,
+    "format_whitelist": DEMUXERS,
     "enable_drefs": "0",
     "use_absolute_path": "0",
 }

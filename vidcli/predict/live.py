@@ -1,0 +1,203 @@
+"""Answers while the video is still being filmed: one picture in, what the model says now.
+
+    state     a one-way recurrence keeps its state from picture to picture, over all that it has seen
+    features  the last T pictures, each through the backbone once; the head reads them anew
+    whole     the last T pictures, all through the whole model: its frames see each other there
+
+A moment for which no picture came (a slow camera, a busy model) is held by the one before, as it is on
+a screen, so that a window is always as long as the clips that the model knows.
+
+Shape suffixes: T frames a window, C channels, H W pixels, E features, K classes.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections import deque
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vidcli.models import VideoClassifier
+from vidcli.models.heads import RecurrentHead, RecurrentState
+from vidcli.predict.predictor import Predictor
+from vidcli.predict.segments import Floats
+from vidcli.video import Frames, LiveFrame
+
+
+class LiveSession(ABC):
+    """What a model has seen of a live video.
+
+    Attributes:
+        capacity: pictures that may wait for the model; older ones are of no use to it.
+    """
+
+    capacity = 1
+
+    def __init__(self, predictor: Predictor) -> None:
+        """Begin with nothing seen."""
+        self._predictor = predictor
+        self._length = predictor.config.clip.length
+        self._next_moment = 0
+
+    @property
+    def is_full(self) -> bool:
+        """Whether as many moments were seen as a clip has."""
+        return self._next_moment >= self._length
+
+    def push(self, frames: list[LiveFrame]) -> None:
+        """See pictures, in order."""
+        for frame in frames:
+            # More than a window of one picture is no other than a window of it.
+            for _ in range(min(frame.moment - self._next_moment, self._length)):
+                self._hold()
+            self._see(frame.picture)
+            self._next_moment = frame.moment + 1
+
+    def fill(self) -> None:
+        """Hold the last picture until a clip is full, as `predict` does with a short video."""
+        while not self.is_full:
+            self._hold()
+            self._next_moment += 1
+
+    def answer(self) -> Floats:
+        """Return the probabilities (K,) of what was seen last; at least one picture was."""
+        return self._predictor.calibration.probabilities(self._logits())
+
+    @abstractmethod
+    def _see(self, picture_HWC: Frames) -> None:
+        """See a picture at the next moment."""
+
+    @abstractmethod
+    def _hold(self) -> None:
+        """See the last picture once more."""
+
+    @abstractmethod
+    def _logits(self) -> Floats:
+        """Return logits (1, K)."""
+
+
+class WholeSession(LiveSession):
+    """The whole model reads the last T pictures."""
+
+    def __init__(self, predictor: Predictor) -> None:
+        """Begin with nothing seen."""
+        super().__init__(predictor)
+        self.capacity = self._length
+        self._window: deque[Frames] = deque(maxlen=self._length)
+
+    def _see(self, picture_HWC: Frames) -> None:
+        self._window.append(picture_HWC)
+
+    def _hold(self) -> None:
+        self._window.append(self._window[-1])
+
+    def _logits(self) -> Floats:
+        return self._predictor.classify(self._predictor.transform(np.stack(self._window))[None])
+
+
+class _FeatureSession(LiveSession):
+    """Each picture goes through the backbone once.
+
+    With frame differences a picture has two features: as one that follows another, and as the first
+    of a clip, without a difference; a picture that is held has none either.
+    """
+
+    def __init__(self, predictor: Predictor, network: VideoClassifier) -> None:
+        """Begin with nothing seen."""
+        super().__init__(predictor)
+        self._network = network.eval()
+        self._has_differences = network.config.frame_differences
+        self._last_1CHW: Tensor | None = None
+
+    @torch.inference_mode()
+    def _see(self, picture_HWC: Frames) -> None:
+        clip_1CHW = self._predictor.transform(picture_HWC[None]).to(self._predictor.device)
+        before = [] if self._last_1CHW is None or not self._has_differences else [self._last_1CHW]
+        following_E = self._network.features(torch.cat([*before, clip_1CHW])[None])[0, -1]
+        is_first = self._last_1CHW is None
+        self._last_1CHW = clip_1CHW
+        self._add(following_E, following_E if is_first or not self._has_differences else None)
+
+    def _alone(self) -> Tensor:
+        """Return the last picture's features (E,) without a difference."""
+        assert self._last_1CHW is not None
+        return self._network.features(self._last_1CHW[None])[0, 0]
+
+    @abstractmethod
+    def _add(self, following_E: Tensor, alone_E: Tensor | None) -> None:
+        """Take the features of the next moment; None where those of the picture alone are not known."""
+
+
+class FeatureSession(_FeatureSession):
+    """The head reads the features of the last T pictures."""
+
+    def __init__(self, predictor: Predictor, network: VideoClassifier) -> None:
+        """Begin with nothing seen."""
+        super().__init__(predictor, network)
+        self._window: deque[tuple[Tensor, Tensor]] = deque(maxlen=self._length)
+
+    def _add(self, following_E: Tensor, alone_E: Tensor | None) -> None:
+        self._window.append((following_E, self._alone() if alone_E is None else alone_E))
+
+    def _hold(self) -> None:
+        alone_E = self._window[-1][1]
+        self._window.append((alone_E, alone_E))
+
+    @torch.inference_mode()
+    def _logits(self) -> Floats:
+        (_, first_E), *others = self._window
+        window_TE = torch.stack([first_E, *(following_E for following_E, _ in others)])
+        return np.asarray(self._network.head(window_TE[None]).double().cpu().numpy())
+
+
+class StateSession(_FeatureSession):
+    """A one-way recurrence goes on from its state: what it says is of all that it has seen."""
+
+    def __init__(self, predictor: Predictor, network: VideoClassifier) -> None:
+        """Begin with nothing seen."""
+        super().__init__(predictor, network)
+        assert isinstance(network.head, RecurrentHead)
+        self._head = network.head
+        self._state: RecurrentState | None = None
+        self._alone_E: Tensor | None = None
+        self._logits_1K: Tensor | None = None
+
+    @torch.inference_mode()
+    def _add(self, following_E: Tensor, alone_E: Tensor | None) -> None:
+        self._alone_E = alone_E
+        self._logits_1K, self._state = self._head.advance(following_E[None, None], self._state)
+
+    @torch.inference_mode()
+    def _hold(self) -> None:
+        alone_E = self._alone() if self._alone_E is None else self._alone_E
+        self._add(alone_E, alone_E)
+
+    def _logits(self) -> Floats:
+        assert self._logits_1K is not None
+        return np.asarray(self._logits_1K.double().cpu().numpy())
+
+
+def can_keep_state(predictor: Predictor) -> bool:
+    """Tell whether the model can go on from picture to picture: a one-way recurrence over single frames."""
+    network = predictor.frame_network
+    return network is not None and isinstance(network.head, RecurrentHead) and network.head.is_one_way
+
+
+def open_session(predictor: Predictor, keeps_state: bool) -> LiveSession:
+    """Return a session that has seen nothing.
+
+    Args:
+        predictor: the model.
+        keeps_state: go on from all that was seen; else each answer is of the last clip alone.
+
+    Raises:
+        ValueError: the model cannot keep a state.
+    """
+    network = predictor.frame_network
+    if keeps_state:
+        if network is None or not can_keep_state(predictor):
+            raise ValueError("this model has no one-way state")
+        return StateSession(predictor, network)
+    return WholeSession(predictor) if network is None else FeatureSession(predictor, network)

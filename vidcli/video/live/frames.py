@@ -1,0 +1,186 @@
+"""The thread that decodes live video, and what it hands over.
+
+Pictures are wanted at moments of a grid, as many as the model has in a clip of its length. Each moment
+gets the picture nearest to it; whatever comes between two moments is decoded, for others need it, and
+not converted.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from types import TracebackType
+
+import av
+import av.container
+import av.error
+import numpy as np
+
+from vidcli.errors import VideoError
+from vidcli.video.container import FOREIGN_ERRORS, reason, seconds_of
+from vidcli.video.convert import Converter, SizeRule
+from vidcli.video.limits import Budget, DecodeLimits
+from vidcli.video.live.mailbox import PATIENCE_SECONDS, LiveFrame, Mailbox, StreamClock
+from vidcli.video.live.source import STDIN, STDIN_NAME, PipeReader, RawFormat, open_camera, open_pipe
+from vidcli.video.probe import VideoInfo, describe
+
+_FAREWELL_SECONDS = 2.0
+
+
+class LiveFrames:
+    """The pictures of a camera or a pipe, from `__enter__` to `__exit__`.
+
+    Attributes:
+        name: what it is called in messages.
+        num_damaged: packets that could not be decoded so far.
+    """
+
+    def __init__(
+        self,
+        source: str,
+        spacing_seconds: float,
+        size: SizeRule,
+        capacity: int,
+        raw: RawFormat | None = None,
+        limits: DecodeLimits | None = None,
+    ) -> None:
+        """Describe what to read; nothing is opened yet.
+
+        Args:
+            source: a camera's number, device or name; `-` for standard input.
+            spacing_seconds: from one wanted moment to the next.
+            size: output height and width, given the upright ones.
+            capacity: pictures that may wait; of more, the oldest are dropped.
+            raw: the pictures of a pipe without a container.
+            limits: what a picture may cost; the limits of time and number are left out.
+
+        Raises:
+            ConfigError: standard input cannot be a pipe.
+        """
+        self.name = STDIN_NAME if source == STDIN else source
+        self.num_damaged = 0
+        self._source, self._spacing, self._size, self._raw = source, spacing_seconds, size, raw
+        self._budget = Budget(self.name, replace(limits or DecodeLimits(), seconds=None, frames=None))
+        self._reader = PipeReader() if source == STDIN else None
+        self._mailbox = Mailbox(capacity, PATIENCE_SECONDS if self._reader else 0.0)
+        self._clock = StreamClock()
+        self._thread = threading.Thread(target=self._run, name="vidcli-live", daemon=True)
+
+    def __enter__(self) -> LiveFrames:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._mailbox.leave()
+        if self._reader is not None:
+            self._reader.stop()
+        # A device that never comes back must not keep the process.
+        self._thread.join(_FAREWELL_SECONDS)
+        if self._reader is not None and not self._thread.is_alive():
+            self._reader.close()
+
+    @property
+    def num_dropped(self) -> int:
+        """Pictures that were wanted and left out, since the model was busy."""
+        return self._mailbox.num_dropped
+
+    def take(self, timeout_seconds: float) -> list[LiveFrame] | None:
+        """Return the pictures that are to be answered next; see `Mailbox.take`.
+
+        Raises:
+            VideoError: it cannot be opened, ended without a picture, or broke.
+        """
+        return self._mailbox.take(timeout_seconds)
+
+    def _run(self) -> None:
+        try:
+            with self._open() as container:
+                self._read(container)
+        except BaseException as error:  # raised again where pictures are taken
+            self._mailbox.end(error)
+        else:
+            self._mailbox.end(None)
+
+    def _open(self) -> av.container.InputContainer:
+        if self._reader is not None:
+            return open_pipe(self._reader, self._raw, self._budget)
+        return open_camera(self._source, self._budget)
+
+    def _read(self, container: av.container.InputContainer) -> None:
+        if not container.streams.video:
+            raise VideoError(self.name, "holds no video stream")
+        stream = container.streams.video[0]
+        self._budget.check_size(stream.height, stream.width)
+        # Frame threads would hold pictures back.
+        stream.codec_context.thread_count = 1
+        converter: Converter | None = None
+        info: VideoInfo | None = None
+        origin = last_seconds = 0.0
+        wanted = 0
+        for frame in self._decode(container, stream):
+            if info is None or converter is None:
+                self._budget.check_size(frame.height, frame.width)
+                info = describe(self._budget, container, stream, frame, duration_seconds=0.0)
+                converter = Converter(info, self._size)
+                origin = seconds_of(frame) or 0.0
+                seconds = 0.0
+            else:
+                stamp = seconds_of(frame)
+                # A clock that stands still or jumps back goes on by the frame rate.
+                seconds = last_seconds if stamp is None else stamp - origin
+                if seconds <= last_seconds:
+                    seconds = last_seconds + info.period_seconds
+                    origin = origin if stamp is None else stamp - seconds
+            last_seconds = seconds
+            if (frame.height, frame.width) != (info.height, info.width):
+                raise VideoError(
+                    self.name,
+                    f"changed from {info.width}x{info.height} to {frame.width}x{frame.height}; start again",
+                )
+            moment = int((seconds + min(info.period_seconds, self._spacing) / 2) / self._spacing)
+            is_new = self._reader is None or self._take_waited()
+            now = time.monotonic()
+            due = self._clock.due(seconds, now, is_new)
+            if moment < wanted:
+                continue
+            wanted = moment + 1
+            picture = np.empty(converter.shape, np.uint8)
+            converter.convert_into(picture, frame)
+            if not self._mailbox.put(LiveFrame(picture, seconds, moment, due, min(due, now))):
+                return
+        if info is None:
+            raise VideoError(self.name, "ended before its first picture")
+
+    def _take_waited(self) -> bool:
+        assert self._reader is not None
+        waited, self._reader.has_waited = self._reader.has_waited, False
+        return waited
+
+    def _decode(
+        self, container: av.container.InputContainer, stream: av.VideoStream
+    ) -> Iterator[av.VideoFrame]:
+        """Yield frames; what is damaged on the way is counted, for a live stream goes on."""
+        packets = container.demux(stream)
+        while True:
+            try:
+                packet = next(packets, None)
+                if packet is None:
+                    return
+                frames = packet.decode()
+            except av.error.InvalidDataError:
+                self.num_damaged += 1
+                continue
+            except av.error.EOFError:
+                return
+            except FOREIGN_ERRORS as error:
+                if self._reader is None:
+                    raise VideoError(self.name, f"is gone ({reason(error)}); is it plugged in?") from error
+                raise VideoError(self.name, f"broke off ({reason(error)})") from error
+            yield from frames
