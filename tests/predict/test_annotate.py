@@ -8,7 +8,7 @@ import torch
 from typer.testing import CliRunner
 
 from vidcli.cli import app
-from vidcli.predict.annotate import Annotator, render_panel
+from vidcli.predict.annotate import Annotator, choose_font, render_panel
 from vidcli.train import start_run
 from vidcli.video import decode_frames
 
@@ -47,9 +47,34 @@ def test_any_size_has_room(shape):
         assert (picture[3 * shape[0] // 4 :] == 100).all()
 
 
+def panel_end(picture):
+    return np.flatnonzero((picture != 100).any(axis=(0, 2)))[-1] + 1
+
+
+def test_the_panel_is_as_wide_as_the_longest_name_up_to_a_share():
+    table = [[0.6, 0.3, 0.1], [0.1, 0.3, 0.6]]
+    names = ("a", "b", "counter-clockwise")
+    ends = {panel_end(drawn(names, table, seconds)) for seconds in (0, 1)}
+    assert len(ends) == 1  # nothing jumps
+    assert panel_end(drawn("abc", table, 0)) < ends.pop() < 0.6 * 320
+    long = ("x" * 90, "b", "c")
+    assert panel_end(drawn(long, table, 0)) == 0.6 * 320
+    assert panel_end(drawn(long, table, 0, (320, 180))) == round(0.92 * 180)
+
+
+def test_a_font_that_has_the_letters_or_a_word_about_it():
+    ours, is_complete = choose_font("Händel αβγ")
+    assert is_complete
+    assert ours.endswith("DejaVuSans.ttf")
+    nowhere = chr(0x10FFFD)  # for private use: no font has it but those that box all
+    assert choose_font(nowhere) == (ours, False)
+    assert not Annotator((nowhere, "b"), np.array([[0.5, 0.5]]), 1.0).is_legible
+
+
 def test_panels_are_kept():
     rows = (("a", 0.5),)
-    assert render_panel(rows, 240, 320)[0] is render_panel(rows, 240, 320)[0]
+    font, _ = choose_font("a")
+    assert render_panel(rows, 240, 320, 99, font)[0] is render_panel(rows, 240, 320, 99, font)[0]
 
 
 @pytest.fixture(scope="module")

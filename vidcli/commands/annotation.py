@@ -49,6 +49,11 @@ def annotate_with_timeline(
 def _write(
     terminal: Terminal, predictor: Predictor, item: VideoItem, target: Path, annotator: Annotator
 ) -> None:
+    if not annotator.is_legible:
+        terminal.warn(
+            "no font of this machine has all letters of the class names; what is missing is drawn as boxes. "
+            "A font of the language, such as fonts-noto-cjk, mends that"
+        )
     # Complete or not there; the suffix stays, for it names the container.
     partial = target.with_name(f".partial-{target.name}")
     try:
