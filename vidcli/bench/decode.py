@@ -10,7 +10,6 @@ from __future__ import annotations
 import importlib
 import os
 import statistics
-import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from vidcli.bench.timing import seconds_a_call
 from vidcli.errors import VideoError
 from vidcli.sampling import Seconds
 from vidcli.video import Frames, decode_frames, probe
@@ -207,7 +207,9 @@ def _measure(
         try:
             # The first call warms the file cache; the second tells who is worth more turns.
             contender.decode(path, moments, numbers, size, threads)
-            first[contender.name] = _seconds_a_call(contender.decode, path, moments, numbers, size, threads)
+            first[contender.name] = seconds_a_call(
+                _TURN_SECONDS, contender.decode, path, moments, numbers, size, threads
+            )
         except VideoError:
             raise
         except Exception as error:  # a peer may fail in any way of its own
@@ -221,7 +223,7 @@ def _measure(
         # The order turns around, so that nobody always follows the same neighbour.
         for contender in running if turn % 2 == 0 else reversed(running):
             times[contender.name].append(
-                _seconds_a_call(contender.decode, path, moments, numbers, size, threads)
+                seconds_a_call(_TURN_SECONDS, contender.decode, path, moments, numbers, size, threads)
             )
     medians = {name: statistics.median(values) * 1000 for name, values in times.items()}
     rivals = {name: value for name, value in medians.items() if name != ours.name}
@@ -233,19 +235,6 @@ def _measure(
         "exact": is_exact(path, moments, size, threads),
         "failed": failed,
     }
-
-
-def _seconds_a_call(function: Callable[..., object], *args: object) -> float:
-    """Call a function until its turn is over, and return the mean time of a call.
-
-    The clock decides when to stop, not a number of calls reckoned beforehand: however coarse it is,
-    and whatever else the machine does, a turn has a length.
-    """
-    count, start = 0, time.perf_counter()
-    while (elapsed := time.perf_counter() - start) < _TURN_SECONDS:
-        function(*args)
-        count += 1
-    return elapsed / count
 
 
 def is_exact(path: Path, moments: Seconds, size: Size | None, threads: int = 1) -> bool:
@@ -298,6 +287,6 @@ def measure_cost_of_length(
 
     for _ in range(rounds):
         for key, path in (("short_ms", short), ("long_ms", long)):
-            times[key].append(_seconds_a_call(decode_frames, path, plan) * 1000)
+            times[key].append(seconds_a_call(_TURN_SECONDS, decode_frames, path, plan) * 1000)
     result = {key: round(statistics.median(values), 2) for key, values in times.items()}
     return {**result, "ratio": round(result["long_ms"] / result["short_ms"], 3)}

@@ -12,7 +12,6 @@ import resource
 import statistics
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor, nn
 
+from vidcli.bench.timing import seconds_a_call
 from vidcli.checkpoint import MODEL_FILE, Checkpoint, find_model, load_checkpoint, save_checkpoint
 from vidcli.config import Config, load_config
 from vidcli.data.builtin import MotionDataOptions, make_motion_data
@@ -117,7 +117,7 @@ def bench_infer(models: Sequence[Path], rounds: int = 5, with_compile: bool = Tr
         # The order turns around, so that nobody always follows the same neighbour.
         order = range(len(contenders)) if turn % 2 == 0 else reversed(range(len(contenders)))
         for index in order:
-            times[index].append(_seconds_a_call(contenders[index][1].run))
+            times[index].append(seconds_a_call(_TURN_SECONDS, contenders[index][1].run))
     medians = [statistics.median(values) for values in times]
     eager = {
         contender.network: median
@@ -208,14 +208,6 @@ def _random_clip(config: Config) -> Tensor:
 
 def _size(config: Config) -> str:
     return f"{config.clip.length}x{config.clip.size[0]}x{config.clip.size[1]}"
-
-
-def _seconds_a_call(function: Callable[[], object]) -> float:
-    count, start = 0, time.perf_counter()
-    while (elapsed := time.perf_counter() - start) < _TURN_SECONDS:
-        function()
-        count += 1
-    return elapsed / count
 
 
 def resident_mib() -> float:
