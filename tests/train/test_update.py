@@ -292,6 +292,12 @@ def advice_of(run):
         ({"train.momentum": 0.5, "train.optimizer": "sgd"}, []),
         ({"clip.stride_seconds": 0.5}, ["clip.stride_seconds has no effect with clip.sampling=segments"]),
         ({"clip.stride_seconds": 0.5, "clip.sampling": "dense"}, []),
+        (
+            {"clip.resize": "40", "clip.fit": "stretch", "clip.crop_ratio": 0.8},
+            [f"clip.{name} has no effect with clip.resize" for name in ("fit", "crop_ratio")],
+        ),
+        # The window around what moves is a share of the scaled frame again.
+        ({"clip.resize": "40", "clip.crop_ratio": 0.8, "clip.focus": 0.5}, []),
         ({"train.freeze_batchnorm": True}, ["train.freeze_batchnorm holds on to a backbone"]),
         (
             {"train.freeze_epochs": 9, "train.backbone_lr_ratio": 0.1},

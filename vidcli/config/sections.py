@@ -73,7 +73,7 @@ class ClipConfig(Section):
     resize: FrameSize | None = Field(
         None,
         description="Pixels every frame is scaled to before its middle is cut out, instead of clip.fit and "
-        "clip.crop_ratio; none follows those.",
+        "clip.crop_ratio, which then have no effect; none follows those.",
     )
     mean: ChannelMean | None = Field(
         None, description="Mean of red, green and blue; none takes what the backbone was trained with."
@@ -210,7 +210,11 @@ class ModelConfig(Section):
 
     backbone: str = Field("compact_cnn", description="Frame network; `vidcli models` lists them.")
     head: str = Field("gru", description="Sequence network; `vidcli models` lists them.")
-    pretrained: bool = Field(False, description="Start a torchvision backbone from its ImageNet weights.")
+    pretrained: bool = Field(
+        False,
+        description="Start a torchvision backbone from its published weights, of ImageNet or, for whole "
+        "video networks, of Kinetics-400.",
+    )
     weights: str | None = Field(
         None, description="Local file of backbone weights (.safetensors or .pth) to start from."
     )

@@ -29,6 +29,8 @@ def iter_advice(config: Config, model: VideoModel, freezing: Freezing, has_valid
         "augment.randaugment_magnitude": (not config.augment.randaugment, "with augment.randaugment=0"),
         "augment.mixup": (train.batch_size == 1, "with train.batch_size=1"),
         "augment.cutmix": (train.batch_size == 1, "with train.batch_size=1"),
+        "clip.fit": (config.clip.resize is not None, "with clip.resize"),
+        "clip.crop_ratio": (config.clip.resize is not None and config.clip.focus == 1, "with clip.resize"),
         "clip.stride_seconds": (config.clip.sampling == "segments", "with clip.sampling=segments"),
         "data.cache_gib": (config.data.cache == "off", "with data.cache=off"),
     }
