@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
+from vidcli.calibrate import UNCALIBRATED, Calibration
 from vidcli.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from vidcli.cli import app
 from vidcli.config import Config, config_to_yaml
@@ -19,7 +21,7 @@ from vidcli.data.splits import of_split
 from vidcli.errors import ExportError
 from vidcli.export import ExportOptions, export_model
 from vidcli.export import run as export_run
-from vidcli.export.quantize import LabelledViews, quantized_layers, top1
+from vidcli.export.quantize import LabelledViews, measure_accuracy, quantized_layers
 from vidcli.models import build_model
 from vidcli.predict import Predictor
 
@@ -106,7 +108,9 @@ def test_int8_leaves_the_worst_layers_in_float(
     def relabelled(*args: object) -> list[LabelledViews]:
         videos = load(*args)  # type: ignore[arg-type]
         guess = [int(model(torch.from_numpy(v.views_VTCHW)).mean(0).argmax()) for v in videos]
-        return [LabelledViews(v.views_VTCHW, label) for v, label in zip(videos, guess, strict=True)]
+        return [
+            LabelledViews(v.views_VTCHW, frozenset([label])) for v, label in zip(videos, guess, strict=True)
+        ]
 
     monkeypatch.setattr(export_run, "_load", relabelled)
     items = load_items(motion_data)
@@ -120,12 +124,25 @@ def test_int8_leaves_the_worst_layers_in_float(
     assert "quantising" in steps
 
 
-def test_top1_averages_the_views() -> None:
+def test_accuracy_averages_the_views() -> None:
     def doubting(clip: np.ndarray) -> np.ndarray:
         return np.array([[2.0, 0.0], [0.0, 1.0]], np.float32)
 
     views = np.zeros((2, 1, 3, 4, 4), np.float32)
-    assert top1(doubting, [LabelledViews(views, 0), LabelledViews(views, 1)]) == (0.5, [1.0, 0.0])
+    videos = [LabelledViews(views, frozenset([label])) for label in (0, 1)]
+    assert measure_accuracy(doubting, videos, UNCALIBRATED) == (0.5, [1.0, 0.0])
+
+
+def test_accuracy_of_several_classes_asks_for_all_of_them() -> None:
+    def two_of_three(clip: np.ndarray) -> np.ndarray:
+        return np.array([[2.0, -2.0, 0.5]], np.float32)
+
+    views = np.zeros((1, 1, 3, 4, 4), np.float32)
+    videos = [LabelledViews(views, frozenset(labels)) for labels in ([0, 2], [0], [])]
+    calibration = Calibration(thresholds=(0.5, 0.5, 0.6))  # sigmoid(0.5) is 0.62
+    assert measure_accuracy(two_of_three, videos, calibration)[1] == [1.0, 0.0, 0.0]
+    higher = Calibration(thresholds=(0.9, 0.5, 0.7))
+    assert measure_accuracy(two_of_three, videos, higher)[1] == [0.0, 0.0, 1.0]
 
 
 def test_an_export_that_differs_is_refused(
@@ -159,6 +176,12 @@ def test_bad_requests(trained: Path, motion_data: Path, tmp_path: Path) -> None:
     alone = run("export", "--model", lone, "--format", "torch-export")
     assert alone.exit_code == 1
     assert "--data" in alone.stderr
+    for label in ("left", "sideways"):
+        (tmp_path / "other" / "train" / label).mkdir(parents=True)
+        shutil.copy(next((motion_data / "val" / "left").iterdir()), tmp_path / "other" / "train" / label)
+    foreign = run("export", "--model", lone, "--int8", "--data", tmp_path / "other")
+    assert foreign.exit_code == 1
+    assert "sideways of these videos' classes are unknown to the model, whose 8 are such as" in foreign.stderr
     done = run(
         "export", "--model", lone, "--format", "torch-export", "--data", motion_data, "--out", tmp_path / "ok"
     )

@@ -19,7 +19,7 @@ def print_export(terminal: Terminal, report: ExportReport) -> None:
     if report.accuracy is not None and report.accuracy_before is not None:
         where = f"{count_noun(report.num_validated, 'video')} of {report.validated_on}"
         out.print(
-            f"top-1 accuracy     {report.accuracy:.3f}, before {report.accuracy_before:.3f}, on {where}"
+            f"accuracy           {report.accuracy:.3f}, before {report.accuracy_before:.3f}, on {where}"
         )
         if report.validated_on != "val":
             terminal.warn("there is no validation split: accuracy was compared on training videos")

@@ -20,6 +20,7 @@ from torch import nn
 
 from vidcli.errors import ExportError
 from vidcli.exported import INPUT_NAME, NETWORK_FILES, OUTPUT_NAME, import_runtime
+from vidcli.models.networks import exportable_masks
 from vidcli.models.recurrence import make_exportable
 
 _OPSET = 18
@@ -42,7 +43,7 @@ def trace(model: nn.Module, clip_length: int, height: int, width: int, any_lengt
     example_BTCHW = torch.zeros(2, max(2, clip_length), 3, height, width)
     shapes = {0: free, 1: free} if any_length else {0: free}
     try:
-        with torch.no_grad(), warnings.catch_warnings():
+        with torch.no_grad(), exportable_masks(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about torch's own future, not about this model
             program = torch.export.export(
                 make_exportable(model), (example_BTCHW,), dynamic_shapes=(shapes,), strict=False

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from vidcli.calibrate import Calibration
 from vidcli.errors import ExportError
 from vidcli.export.convert import write_onnx, write_openvino
 from vidcli.exported import INPUT_NAME, Floats, import_runtime, open_network, signal_stack_kept
@@ -32,10 +33,10 @@ _SEARCH_THROUGH = frozenset({"Reshape", "Convert", "Multiply", "Subtract", "Tran
 
 @dataclass(frozen=True)
 class LabelledViews:
-    """A video's views, float32 (V, T, C, H, W), and its label."""
+    """A video's views, float32 (V, T, C, H, W), and its labels: one, or any number where multi-label."""
 
     views_VTCHW: Floats
-    label: int
+    labels: frozenset[int]
 
 
 @dataclass(frozen=True)
@@ -44,9 +45,9 @@ class Quantized:
 
     Attributes:
         model: `onnx.ModelProto` or `openvino.Model`.
-        accuracy: top-1 on the validation views.
+        accuracy: on the validation views.
         float_layers: what was left in float so that accuracy holds, by name.
-        first_accuracy: top-1 with every layer in int8.
+        first_accuracy: with every layer in int8.
     """
 
     model: Any
@@ -58,8 +59,9 @@ class Quantized:
 def quantize(
     model: Any,
     form: str,
-    calibration: Sequence[Floats],
+    clips: Sequence[Floats],
     validation: Sequence[LabelledViews],
+    calibration: Calibration,
     accuracy: float,
     max_drop: float,
 ) -> Quantized:
@@ -68,9 +70,10 @@ def quantize(
     Args:
         model: `onnx.ModelProto` or `openvino.Model`, in float.
         form: onnx or openvino.
-        calibration: clips float32 (1, T, C, H, W) of training videos.
+        clips: float32 (1, T, C, H, W), of training videos, to calibrate on.
         validation: of videos that training did not see.
-        accuracy: top-1 of the float model on them.
+        calibration: how logits become probabilities.
+        accuracy: of the float model on them.
         max_drop: share of the videos, such as 0.005.
 
     Raises:
@@ -78,46 +81,51 @@ def quantize(
     """
     nncf = import_runtime("nncf")
     nncf.set_log_level(logging.ERROR)
-    clips = nncf.Dataset(list(calibration), lambda clip: {INPUT_NAME: clip})
+    seen = nncf.Dataset(list(clips), lambda clip: {INPUT_NAME: clip})
     with _quiet():
-        all_int8 = nncf.quantize(model, clips, subset_size=len(calibration))
-    first = top1(_runner(all_int8, form), validation)[0]
+        all_int8 = nncf.quantize(model, seen, subset_size=len(clips))
+    first = measure_accuracy(_runner(all_int8, form), validation, calibration)[0]
     if accuracy - first <= max_drop:
         return Quantized(all_int8, first, (), first)
 
     def validate(candidate: Any, _: object) -> tuple[float, list[float]]:
         is_compiled = not hasattr(candidate, "SerializeToString")
         run = _compiled_runner(candidate) if form == "openvino" and is_compiled else _runner(candidate, form)
-        return top1(run, validation)
+        return measure_accuracy(run, validation, calibration)
 
     with _quiet():
         kept = nncf.quantize_with_accuracy_control(
             model,
-            clips,
+            seen,
             nncf.Dataset([{INPUT_NAME: video.views_VTCHW} for video in validation]),
             validate,
             max_drop=max_drop,
-            subset_size=len(calibration),
+            subset_size=len(clips),
         )
-    reached = top1(_runner(kept, form), validation)[0]
+    reached = measure_accuracy(_runner(kept, form), validation, calibration)[0]
     in_float = tuple(sorted(quantized_layers(all_int8, form) - quantized_layers(kept, form)))
     if accuracy - reached > max_drop:
         raise ExportError(
-            f"int8 loses {accuracy - first:.4f} of top-1 {accuracy:.4f}, more than --max-drop {max_drop:g}, "
-            f"and still {accuracy - reached:.4f} with these layers left in float: "
+            f"int8 loses {accuracy - first:.4f} of accuracy {accuracy:.4f}, more than --max-drop "
+            f"{max_drop:g}, and still {accuracy - reached:.4f} with these layers left in float: "
             f"{', '.join(in_float) or 'none'}. Allow more, or export without --int8"
         )
     return Quantized(kept, reached, in_float, first)
 
 
-def top1(run: Callable[[Floats], Floats], videos: Sequence[LabelledViews]) -> tuple[float, list[float]]:
-    """Return the share of videos that are classified right, and 1.0 or 0.0 of each."""
+def measure_accuracy(
+    run: Callable[[Floats], Floats], videos: Sequence[LabelledViews], calibration: Calibration
+) -> tuple[float, list[float]]:
+    """Return the share of videos whose classes are all right, and 1.0 or 0.0 of each."""
     hits = []
     for video in videos:
-        logits_VK = run(video.views_VTCHW).astype(np.float64)
-        odds_VK = np.exp(logits_VK - logits_VK.max(axis=1, keepdims=True))
-        probabilities_K = (odds_VK / odds_VK.sum(axis=1, keepdims=True)).mean(axis=0)
-        hits.append(float(probabilities_K.argmax() == video.label))
+        probabilities_K = calibration.probabilities(run(video.views_VTCHW).astype(np.float64))
+        told = (
+            {int(probabilities_K.argmax())}
+            if calibration.thresholds is None
+            else set(np.flatnonzero(probabilities_K >= np.array(calibration.thresholds)).tolist())
+        )
+        hits.append(float(told == video.labels))
     return float(np.mean(hits)), hits
 
 

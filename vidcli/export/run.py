@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,14 @@ import torch
 
 from vidcli import checkpoint as files
 from vidcli.checkpoint import EXPORT_FILE, Checkpoint, describe_checkpoint
+from vidcli.data.items import class_names_of, labels_of
 from vidcli.data.manifest import VideoItem
 from vidcli.data.splits import of_split
 from vidcli.errors import CheckpointError, ExportError, VideoError
 from vidcli.export.convert import to_onnx, to_openvino, trace, write_onnx, write_openvino, write_program
-from vidcli.export.quantize import LabelledViews, quantize, top1
+from vidcli.export.quantize import LabelledViews, measure_accuracy, quantize
 from vidcli.exported import NETWORK_FILES, Floats, digest_file, open_network
+from vidcli.models.registry import NETWORKS, NetworkSpec, find_backbone
 from vidcli.predict import Predictor
 
 FORMATS = tuple(NETWORK_FILES)
@@ -39,7 +42,7 @@ class ExportOptions:
         form: onnx, openvino or torch-export.
         int8: quantise; not with torch-export.
         any_length: clips of any number of frames.
-        max_drop: top-1 that int8 may lose on the validation videos.
+        max_drop: accuracy that int8 may lose on the validation videos.
     """
 
     form: str
@@ -56,8 +59,8 @@ class ExportReport:
         num_videos: real videos on which logits were compared.
         max_difference: largest difference of a logit.
         agreement: share of those videos with the same best class.
-        accuracy, accuracy_before: top-1 on `num_validated` videos of `validated_on`, exported and
-            original; None where nothing was quantised.
+        accuracy, accuracy_before: share of `num_validated` videos of `validated_on` whose classes are
+            all right, exported and original; None where nothing was quantised.
         float_layers: layers left in float so that int8 keeps its accuracy.
         num_bytes: size of the network's files.
     """
@@ -95,11 +98,15 @@ def export_model(
 
     Raises:
         ExportError: a library is missing, the export differs from the model by more than
-            `MAX_DIFFERENCE`, or int8 loses more than `max_drop`.
+            `MAX_DIFFERENCE`, or int8 loses more than `max_drop` or cannot be measured.
         CheckpointError: the folder cannot be written, or holds something else.
     """
     if options.int8 and options.form == "torch-export":
         raise ExportError("--int8 goes with --format onnx or openvino: torch-export stays in float")
+    if options.any_length:
+        _refuse_any_length(checkpoint)
+    if options.int8:
+        _refuse_unknown_classes(checkpoint, items)
     _refuse_foreign(folder)
     model = checkpoint.build()
     partial = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
@@ -186,10 +193,12 @@ def _quantize(
     training = _load(of_split(items, "train"), checkpoint, _NUM_CALIBRATION_VIDEOS)
     if not validation or not training:
         raise ExportError("--int8 needs the run's training videos, and none can be decoded; see --data")
-    before = top1(_torch_runner(model), validation)[0]
+    before = measure_accuracy(_torch_runner(model), validation, checkpoint.calibration)[0]
     on_step("quantising")
-    calibration = [video.views_VTCHW[:1] for video in training]
-    quantized = quantize(network, options.form, calibration, validation, before, options.max_drop)
+    clips = [video.views_VTCHW[:1] for video in training]
+    quantized = quantize(
+        network, options.form, clips, validation, checkpoint.calibration, before, options.max_drop
+    )
     return quantized.model, {
         "accuracy": quantized.accuracy,
         "accuracy_before": before,
@@ -237,12 +246,13 @@ def _load(items: Sequence[VideoItem], checkpoint: Checkpoint, most: int | None) 
     reader = Predictor(torch.nn.Identity(), checkpoint.config, checkpoint.class_names, torch.device("cpu"))
     label_of = {name: label for label, name in enumerate(checkpoint.class_names)}
     loaded = []
-    for item in items:
-        try:
-            views_VTCHW = reader.load_views(item)
-        except VideoError:
-            continue  # eval counts and names it; a comparison of two networks can do without
-        loaded.append(LabelledViews(views_VTCHW.numpy(), label_of.get(item.label, -1)))
+    with closing(reader.load_many(items)) as many:
+        for item, views_VTCHW in zip(items, many, strict=True):
+            if isinstance(views_VTCHW, VideoError):
+                continue  # eval counts and names it; a comparison of two networks can do without
+            names = labels_of(item.label, checkpoint.config.data.multi_label)
+            labels = frozenset(label_of[name] for name in names if name in label_of)
+            loaded.append(LabelledViews(views_VTCHW.numpy(), labels))
     return loaded
 
 
@@ -253,6 +263,28 @@ def _torch_runner(model: torch.nn.Module) -> Callable[[Floats], Floats]:
         return logits_BK
 
     return run
+
+
+def _refuse_any_length(checkpoint: Checkpoint) -> None:
+    backbone = checkpoint.config.model.backbone
+    spec = find_backbone(backbone)
+    if isinstance(spec, NetworkSpec) and not spec.traces_any_length:
+        free = ", ".join(name for name, other in NETWORKS.items() if other.traces_any_length)
+        raise ExportError(
+            f"--dynamic: {backbone} can only be exported for clips of one length, since what it computes "
+            f"depends on it; leave --dynamic out to export it for {checkpoint.config.clip.length} frames. "
+            f"Of the whole video networks, {free} take any number"
+        )
+
+
+def _refuse_unknown_classes(checkpoint: Checkpoint, items: Sequence[VideoItem]) -> None:
+    classes = class_names_of(items, checkpoint.config.data.multi_label)
+    if unknown := sorted(set(classes) - set(checkpoint.class_names)):
+        raise ExportError(
+            f"--int8 is measured on labelled videos, and {', '.join(unknown[:5])} of these videos' classes "
+            f"are unknown to the model, whose {len(checkpoint.class_names)} are such as "
+            f"{checkpoint.class_names[0]}; name others with --data"
+        )
 
 
 def _refuse_foreign(folder: Path) -> None:

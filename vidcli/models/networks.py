@@ -1,6 +1,7 @@
 """Torchvision's video networks as whole models: the clip goes in at once, not a frame at a time.
 
-Shape suffixes: B batch, T frames, C channels, H W pixels, D features of a clip, K classes.
+Shape suffixes: B batch, T frames, C channels, H W pixels, D features of a clip, K classes; of
+attention masks d h w a map's sides, W windows, P places of one.
 
     clip_BTCHW → permute → clip_BCTHW → network without its last layer → features_BD
       → dropout → linear → logits_BK
@@ -11,11 +12,13 @@ layer is our own, so that it fits any number of classes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torchvision.models.video import swin_transformer
 
 from vidcli.config import ModelConfig
 
@@ -93,3 +96,42 @@ def weights_of_whole(weights: Mapping[str, Tensor], build: Callable[..., Any]) -
 def _last_layer(network: nn.Module) -> tuple[str, nn.Linear | nn.Conv3d]:
     layers = [(name, m) for name, m in network.named_modules() if isinstance(m, (nn.Linear, nn.Conv3d))]
     return layers[-1]
+
+
+@contextmanager
+def exportable_masks() -> Iterator[None]:
+    """Let Video Swin networks tell the regions of shifted windows apart by comparing places.
+
+    Torchvision writes numbers into slices, 27 a block and some of them empty, which OpenVINO does
+    not take and other runtimes do over again for every clip.
+    """
+    original = swin_transformer._compute_attention_mask_3d
+    swin_transformer._compute_attention_mask_3d = compare_regions
+    try:
+        yield
+    finally:
+        swin_transformer._compute_attention_mask_3d = original
+
+
+def compare_regions(
+    x: Tensor, size_dhw: Sequence[int], window_dhw: Sequence[int], shift_dhw: Sequence[int]
+) -> Tensor:
+    """Return the attention mask (windows, places, places): -100 between regions, 0 within one.
+
+    Args:
+        x: gives type and device.
+        size_dhw: of the map, a multiple of the window's.
+        window_dhw: places a side of a window.
+        shift_dhw: by how many places the map was rolled.
+    """
+    region_dhw = torch.zeros((), dtype=torch.long, device=x.device)
+    for axis, (size, window, shift) in enumerate(zip(size_dhw, window_dhw, shift_dhw, strict=True)):
+        place = torch.arange(size, device=x.device)
+        # Rolled, the last window of an axis holds what was at its two ends.
+        region = (place >= size - window).long() + (place >= size - shift).long()
+        region_dhw = 3 * region_dhw + region.view([-1 if other == axis else 1 for other in range(3)])
+    (d, h, w), (window_d, window_h, window_w) = size_dhw, window_dhw
+    by_window = region_dhw.view(d // window_d, window_d, h // window_h, window_h, w // window_w, window_w)
+    region_WP = by_window.permute(0, 2, 4, 1, 3, 5).reshape(-1, window_d * window_h * window_w)
+    differs_WPP = region_WP.unsqueeze(1) != region_WP.unsqueeze(2)
+    return torch.where(differs_WPP, x.new_tensor(-100.0), x.new_tensor(0.0))

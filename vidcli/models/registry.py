@@ -58,6 +58,7 @@ class NetworkSpec:
         stride_seconds: between them.
         views: clips a video, averaged, in the published accuracy.
         is_fixed: takes clips of exactly `length` and `size`, since it learnt their positions.
+        traces_any_length: torch can trace it for clips of any length at once.
         min_length, min_size: what it takes otherwise.
     """
 
@@ -72,6 +73,7 @@ class NetworkSpec:
     stride_seconds: float = 1 / 15
     views: int = 5
     is_fixed: bool = False
+    traces_any_length: bool = True
     min_length: int = 1
     min_size: int = 16
 
@@ -146,8 +148,20 @@ BACKBONES: dict[str, BackboneSpec] = {
 }
 
 _R3D: dict[str, Any] = {"size": 112, "resize": (128, 171)}
-_MVIT: dict[str, Any] = {"mean": HALF_MEAN, "std": HALF_STD, "stride_seconds": 1 / 7.5, "is_fixed": True}
-_SWIN: dict[str, Any] = {"mean": IMAGENET_MEAN, "std": IMAGENET_STD, "length": 32, "views": 12}
+_MVIT: dict[str, Any] = {
+    "mean": HALF_MEAN,
+    "std": HALF_STD,
+    "stride_seconds": 1 / 7.5,
+    "is_fixed": True,
+    "traces_any_length": False,
+}
+_SWIN: dict[str, Any] = {
+    "mean": IMAGENET_MEAN,
+    "std": IMAGENET_STD,
+    "length": 32,
+    "views": 12,
+    "traces_any_length": False,  # how it cuts a clip into windows depends on the length
+}
 
 NETWORKS: dict[str, NetworkSpec] = {
     "r3d_18": NetworkSpec(
