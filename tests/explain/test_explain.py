@@ -80,6 +80,31 @@ def test_every_backbone(backbone: str) -> None:
     assert map_frames(network, clip, 0, "gradients").shape == (3, 64, 64)
 
 
+@pytest.mark.parametrize(
+    ("backbone", "num_frames", "side"),
+    [
+        ("mc3_18", 4, 32),
+        *(
+            pytest.param(name, *shape, marks=pytest.mark.slow)
+            for name, shape in {
+                "r3d_18": (4, 32), "r2plus1d_18": (4, 32), "s3d": (14, 224), "swin3d_t": (4, 32),
+                "mvit_v1_b": (16, 224), "mvit_v2_s": (16, 224),
+            }.items()
+        ),
+    ],
+)  # fmt: skip
+def test_whole_video_networks(backbone: str, num_frames: int, side: int) -> None:
+    network = build(backbone, "gru")
+    clip = random_clip(num_frames, side)
+    method, weights = weigh_frames(network, clip, 2)
+    assert (method, weights.shape) == ("occlusion", (num_frames,))
+    maps = map_frames(network, clip, 2, "gradients")
+    assert maps.shape == (num_frames, side, side)
+    assert maps.max() == pytest.approx(1)
+    with pytest.raises(ConfigError, match="whole video network has no map of each frame; use gradients"):
+        map_frames(network, clip, 2, "grad-cam")
+
+
 def test_occlusion_finds_the_frame_and_the_place() -> None:
     clip = torch.zeros(6, 3, 56, 56)
     clip[3, :, 8:16, 40:48] = 4.0
@@ -118,6 +143,9 @@ def test_occlusion_is_the_fall_of_log_probability() -> None:
     odds = np.exp(logits - logits.max(axis=1, keepdims=True))
     logs = np.log(odds / odds.sum(axis=1, keepdims=True))[:, 1]
     assert weights[2] == pytest.approx(logs[0] - logs[1], abs=1e-5)
+    # Of a multi-label model, what becomes of the other classes is no part of it.
+    alone = -np.log1p(np.exp(-logits[:, 1]))
+    assert occlude_frames(network, clip, 1, True)[2] == pytest.approx(alone[0] - alone[1], abs=1e-5)
 
 
 def test_deleted_frames_are_held_over_by_their_nearest() -> None:

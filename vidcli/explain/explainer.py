@@ -113,7 +113,8 @@ def explain_video(
     probabilities_K = about.calibration.probabilities(logits_BK)
     predicted = int(probabilities_K.argmax())
     label = predicted if label is None else label
-    frame_method, weights_T = weigh_frames(network, clip_TCHW, label)
+    multi_label = about.calibration.thresholds is not None
+    frame_method, weights_T = weigh_frames(network, clip_TCHW, label, multi_label)
     maps_THW = map_frames(network, clip_TCHW, label, map_method)
     return Explanation(
         video=str(video),

@@ -17,13 +17,16 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 Floats = npt.NDArray[np.float64]
 
 _CLIPS_A_BATCH = 8
 
 
-def weigh_frames(network: nn.Module, clip_TCHW: Tensor, label: int) -> tuple[str, Floats]:
+def weigh_frames(
+    network: nn.Module, clip_TCHW: Tensor, label: int, multi_label: bool = False
+) -> tuple[str, Floats]:
     """Return how the frames were weighed, `attention` or `occlusion`, and the weights (T,).
 
     Weights of attention sum to one. Those of occlusion are falls of log probability: negative for
@@ -35,15 +38,17 @@ def weigh_frames(network: nn.Module, clip_TCHW: Tensor, label: int) -> tuple[str
         with torch.inference_mode():
             weights_BT: Tensor = attention(features(clip_TCHW[None]))
         return "attention", weights_BT[0].double().cpu().numpy()
-    return "occlusion", occlude_frames(network, clip_TCHW, label)
+    return "occlusion", occlude_frames(network, clip_TCHW, label, multi_label)
 
 
-def occlude_frames(network: Callable[[Tensor], Tensor], clip_TCHW: Tensor, label: int) -> Floats:
+def occlude_frames(
+    network: Callable[[Tensor], Tensor], clip_TCHW: Tensor, label: int, multi_label: bool = False
+) -> Floats:
     """Return the fall of the class's log probability without each frame (T,)."""
     num_frames = clip_TCHW.shape[0]
     without = [delete_frames(clip_TCHW, [frame]) for frame in range(num_frames)]
-    whole = log_probability(network, [clip_TCHW], label)
-    return np.asarray(whole[0] - log_probability(network, without, label))
+    whole = log_probability(network, [clip_TCHW], label, multi_label)
+    return np.asarray(whole[0] - log_probability(network, without, label, multi_label))
 
 
 def delete_frames(clip_TCHW: Tensor, frames: Collection[int]) -> Tensor:
@@ -65,10 +70,13 @@ def delete_frames(clip_TCHW: Tensor, frames: Collection[int]) -> Tensor:
 
 
 @torch.inference_mode()
-def log_probability(network: Callable[[Tensor], Tensor], clips: list[Tensor], label: int) -> Floats:
-    """Return the log probability of a class for each clip (B,)."""
+def log_probability(
+    network: Callable[[Tensor], Tensor], clips: list[Tensor], label: int, multi_label: bool = False
+) -> Floats:
+    """Return the log probability of a class for each clip (B,), with `multi_label` whatever the others."""
     values = []
     for start in range(0, len(clips), _CLIPS_A_BATCH):
         logits_BK = network(torch.stack(clips[start : start + _CLIPS_A_BATCH])).double()
-        values.append(logits_BK.log_softmax(dim=1)[:, label].cpu().numpy())
+        logs_BK = F.logsigmoid(logits_BK) if multi_label else logits_BK.log_softmax(dim=1)
+        values.append(logs_BK[:, label].cpu().numpy())
     return np.concatenate(values)
