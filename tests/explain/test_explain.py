@@ -15,8 +15,11 @@ from typer.testing import CliRunner
 from vidcli.checkpoint import Checkpoint, save_checkpoint
 from vidcli.cli import app
 from vidcli.config import Config, load_config
+from vidcli.console import Terminal
+from vidcli.console.explanation import print_explanation
+from vidcli.console.terminal import Verbosity
 from vidcli.errors import ConfigError
-from vidcli.explain import MapMethod, explain_video
+from vidcli.explain import Explanation, MapMethod, explain_video
 from vidcli.explain.frames import delete_frames, log_probability, occlude_frames, weigh_frames
 from vidcli.explain.maps import grad_cam, integrated_gradients, map_frames
 from vidcli.models import backbone_names, build_model, head_names
@@ -220,6 +223,19 @@ def test_the_command_writes_pictures_and_numbers(model: Path, motion_data: Path,
     table = run(video, "--model", model, "--out", out)
     assert table.exit_code == 0, table.output
     assert "frames by occlusion" in table.stdout
+
+
+def test_small_weights_and_those_against_can_be_told(capsys: pytest.CaptureFixture[str]) -> None:
+    shape = (3, 8, 8)
+    explanation = Explanation(
+        "a.mp4", "up", "up", 0.99, np.zeros((*shape, 3), np.uint8), np.arange(3.0),
+        np.array([0.00042, -0.00021, 0.0]), np.zeros(shape, np.float32), "occlusion", "gradients",
+    )  # fmt: skip
+    print_explanation(Terminal.open(Verbosity.NORMAL), explanation)
+    told = capsys.readouterr().out
+    for row in (f"+0.00042 │ {'█' * 30}", f"-0.00021 │ {'▒' * 15} ", "+0.00000 │  "):
+        assert row in told
+    assert "▒ against it" in told
 
 
 def test_bad_input(model: Path, motion_data: Path, tmp_path: Path) -> None:

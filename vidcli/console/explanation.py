@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from rich.table import Table
 from rich.text import Text
@@ -24,8 +26,13 @@ def print_explanation(terminal: Terminal, explanation: Explanation) -> None:
     for column in table.columns[:2]:
         column.justify = "right"
     largest = max(float(np.abs(explanation.weights_T).max()), 1e-12)
+    # Of an answer that no frame alone can shake, the weights are small, and still differ.
+    decimals = max(3, 1 - math.floor(math.log10(largest)))
     for seconds, weight in zip(explanation.seconds_T, explanation.weights_T, strict=True):
-        bar = "█" * round(_BAR_WIDTH * abs(float(weight)) / largest)
+        block = "█" if weight >= 0 else "▒"
+        bar = block * round(_BAR_WIDTH * abs(float(weight)) / largest)
         style = "green" if weight >= 0 else "red"
-        table.add_row(f"{seconds:.2f}", f"{weight:+.3f}", Text(bar, style=style))
+        table.add_row(f"{seconds:.2f}", f"{weight:+.{decimals}f}", Text(bar, style=style))
     out.print(table)
+    if (explanation.weights_T < 0).any():
+        out.print("█ speaks for the class, ▒ against it")

@@ -40,9 +40,10 @@ def draw_contact_sheet(explanation: Explanation, path: Path) -> None:
     rows = -(-num_frames // columns)
     cell_height = 1.35 * overlaid_THWC.shape[1] / overlaid_THWC.shape[2] + 0.55
     figure = new_figure(max(6.0, 1.4 * columns), rows * cell_height + 0.8)
+    legend = " (orange speaks for it, blue against)" if (explanation.weights_T < 0).any() else ""
     figure.suptitle(
         f"{Path(explanation.video).name}: why {explanation.class_name} ({explanation.probability:.2f})\n"
-        f"frames by {explanation.frame_method}, places by {explanation.map_method}",
+        f"frames by {explanation.frame_method}{legend}, places by {explanation.map_method}",
         fontsize=10,
         parse_math=False,
     )
@@ -56,6 +57,7 @@ def draw_contact_sheet(explanation: Explanation, path: Path) -> None:
         axes.set_title(f"{explanation.seconds_T[frame]:.2f} s", fontsize=8)
         bar = figure.add_subplot(grid[2 * row + 1, column])
         bar.barh([0], [weight / largest], color="tab:orange" if weight >= 0 else "tab:blue")
+        bar.axvline(0, color="0.5", linewidth=0.8)
         bar.set_xlim(min(0.0, float(explanation.weights_T.min()) / largest), 1)
         bar.set_axis_off()
     save_png(figure, path)
