@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -50,7 +52,7 @@ def broken(tmp_path: Path) -> VideoItem:
 
 def batches(dataset: ClipDataset, epoch: int = 0, workers: int = 2, first: int = 0) -> list[Batch]:
     order = epoch_order(len(dataset), seed=7, epoch=epoch)
-    return list(iter_batches(dataset, order, epoch, batch_size=4, workers=workers, first=first))
+    return list(iter_batches(dataset, [(epoch, order)], batch_size=4, workers=workers, first=first))
 
 
 def assert_equal(some: list[Batch], others: list[Batch]) -> None:
@@ -170,7 +172,7 @@ def test_batches_are_loaded_before_they_are_asked_for(
         return clip
 
     monkeypatch.setattr(ClipDataset, "load", counting)
-    loading = iter_batches(dataset, epoch_order(len(dataset), 7, 0), 0, batch_size=4, workers=1)
+    loading = iter_batches(dataset, [(0, epoch_order(len(dataset), 7, 0))], batch_size=4, workers=1)
     next(loading)
     assert all_loaded.wait(60)  # the other two batches, with nobody asking
     loading.close()
@@ -215,11 +217,11 @@ def test_a_balanced_order_draws_classes_and_their_videos_evenly() -> None:
 
 def test_a_video_drawn_again_gives_another_clip_wherever_the_epoch_is_entered(dataset: ClipDataset) -> None:
     order = [4, 4, 1, 4, 0, 1]
-    whole = list(iter_batches(dataset, order, 0, batch_size=2, workers=2))
+    whole = list(iter_batches(dataset, [(0, order)], batch_size=2, workers=2))
     assert [index for batch in whole for index in batch.indices] == order
     clips = torch.cat([batch.clips_BTCHW for batch in whole])
     assert len({clip.numpy().tobytes() for clip in clips}) == len(order)
-    assert_equal(list(iter_batches(dataset, order, 0, batch_size=2, workers=1, first=1)), whole[1:])
+    assert_equal(list(iter_batches(dataset, [(0, order)], batch_size=2, workers=1, first=1)), whole[1:])
     assert torch.equal(clips[0], dataset.load(4, 0).clip_TCHW)
 
 
@@ -227,7 +229,7 @@ def test_a_broken_video_is_named_in_its_batch(
     items: list[VideoItem], broken: VideoItem, small_config: Configure
 ) -> None:
     dataset = ClipDataset([*items[:5], broken], class_names_of(items), small_config(), flip=False)
-    first, second = iter_batches(dataset, [0, 5, 1, 5], 0, batch_size=3, workers=2)
+    first, second = iter_batches(dataset, [(0, [0, 5, 1, 5])], batch_size=3, workers=2)
     assert first.indices == [0, 1]
     assert first.labels_B.tolist() == [dataset.load(index, 0).label for index in (0, 1)]
     assert [failure.path for failure in first.failures] == [str(broken.path)]
@@ -360,7 +362,7 @@ def test_leaving_early_stops_the_threads() -> None:
 
 def test_leaving_an_epoch_early_stops_the_threads(dataset: ClipDataset) -> None:
     before = threading.active_count()
-    loading = iter_batches(dataset, epoch_order(len(dataset), 0, 0), 0, batch_size=2, workers=3)
+    loading = iter_batches(dataset, [(0, epoch_order(len(dataset), 0, 0))], batch_size=2, workers=3)
     next(loading)
     loading.close()
     assert threading.active_count() == before
@@ -382,3 +384,23 @@ def test_motion_data_is_kept_in_the_cache_folder_by_its_settings(private_cache: 
     assert folders[0] != folders[1]
     assert make_motion_data(options=options[0]) == folders[0]
     assert len(load_items(folders[0])) == 16
+
+
+def test_the_next_epoch_follows_at_once_and_only_the_first_is_entered_midway(dataset: ClipDataset) -> None:
+    orders = [(epoch, epoch_order(len(dataset), 0, epoch)) for epoch in range(3)]
+    alone = [list(iter_batches(dataset, [order], batch_size=4, workers=2)) for order in orders]
+    asked: list[int] = []
+
+    def ask() -> Iterator[tuple[int, list[int]]]:
+        for epoch, order in orders:
+            asked.append(epoch)
+            yield epoch, order
+
+    with closing(iter_batches(dataset, ask(), batch_size=4, workers=2, first=1)) as joined:
+        assert_equal(list(islice(joined, len(alone[0]) - 1)), alone[0][1:])
+        # The batches of the next are on their way before anybody asks for them.
+        deadline = time.monotonic() + 20
+        while 1 not in asked and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert 1 in asked
+        assert_equal(list(joined), [*alone[1], *alone[2]])

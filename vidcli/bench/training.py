@@ -46,6 +46,10 @@ from vidcli.video import decode_frames
 Row: TypeAlias = dict[str, Any]
 Turn: TypeAlias = Callable[[], None]
 
+_EPOCHS_A_TURN = 2
+"""Epochs of the whole run that are timed together. Before them goes one that is not: while the others had
+their turns, its first batches were loaded."""
+
 
 def pick_videos(items: Sequence[VideoItem], count: int) -> list[VideoItem]:
     """Return `count` of the videos, spread evenly over the classes; all where there are no more."""
@@ -56,9 +60,10 @@ def pick_videos(items: Sequence[VideoItem], count: int) -> list[VideoItem]:
 
 
 def bench_config(config: Config, rounds: int) -> Config:
-    """Return the settings of the measured run: one epoch to warm up, then one a round."""
+    """Return the settings of the measured run: one epoch to warm up, then a turn a round."""
     config = settle_clip(config)
-    train = config.train.model_copy(update={"epochs": rounds + 1, "patience": 0, "plots": False})
+    epochs = 1 + rounds * (1 + _EPOCHS_A_TURN)
+    train = config.train.model_copy(update={"epochs": epochs, "patience": 0, "plots": False})
     return config.model_copy(update={"train": train})
 
 
@@ -98,25 +103,25 @@ def bench_train(
         reference.choose_workers(lambda: tell(next(done), total))
         parts["reference"] = reference.turn
         turns: dict[str, list[float]] = {name: [] for name in (*parts, "whole")}
-        started = time.monotonic()
+        started = 0.0
 
         def watch(event: Event) -> None:
             nonlocal started
             if not isinstance(event, EpochDone):
                 return
-            seconds = time.monotonic() - started
-            if event.row.epoch > 1:
-                turns["whole"].append(count / seconds)
+            number, place = divmod(event.row.epoch - 1, 1 + _EPOCHS_A_TURN)
+            if number and not place:
+                turns["whole"].append(_EPOCHS_A_TURN * count / (time.monotonic() - started))
                 # The order turns around, so that nobody always follows the same neighbour.
-                for name in parts if event.row.epoch % 2 else reversed(parts):
+                for name in parts if number % 2 else reversed(parts):
                     turns[name].append(count / _seconds_of(parts[name]))
                     tell(next(done), total)
                 tell(next(done), total)
-            started = time.monotonic()
+            if place == 1:
+                started = time.monotonic()
 
         trainer = Trainer(config, items, checked.source, run, device, watch)
         trainer.describe(items)
-        started = time.monotonic()
         trainer.train()
     workers = {"decode": num_workers(config.data.workers), "load": num_workers(config.data.workers)}
     workers["reference"] = reference.workers
@@ -185,7 +190,8 @@ class _Loading:
         self._epoch += 1
         order = epoch_order(len(self._dataset), self._config.train.seed, self._epoch)
         workers = num_workers(self._config.data.workers)
-        loading = iter_batches(self._dataset, order, self._epoch, self._config.train.batch_size, workers)
+        batch_size = self._config.train.batch_size
+        loading = iter_batches(self._dataset, [(self._epoch, order)], batch_size, workers)
         with closing(loading):
             for batch in loading:
                 yield batch.clips_BTCHW, batch.labels_B

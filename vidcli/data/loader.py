@@ -10,11 +10,11 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, replace
-from itertools import chain
+from itertools import chain, tee
 from typing import TypeVar
 
 import numpy as np
@@ -112,8 +112,7 @@ def balanced_order(labels: Sequence[int], seed: int, epoch: int) -> list[int]:
 
 def iter_batches(
     dataset: ClipDataset,
-    order: Sequence[int],
-    epoch: int,
+    orders: Iterable[tuple[int, Sequence[int]]],
     batch_size: int,
     workers: int,
     first: int = 0,
@@ -121,38 +120,44 @@ def iter_batches(
     rank: int = 0,
     num_ranks: int = 1,
 ) -> Generator[Batch, None, None]:
-    """Yield the batches of an epoch from number `first` on.
+    """Yield the batches of epochs, one after the other, from number `first` of the first on.
 
-    The last one may be smaller. A video that cannot be decoded is left out of its batch and named
-    there; a batch of which nothing is left is still yielded, empty. A video that is drawn again in
-    the epoch gives another clip each time.
+    The last one of an epoch may be smaller. While it is in use, those of the next are loaded. A video
+    that cannot be decoded is left out of its batch and named there; a batch of which nothing is left
+    is still yielded, empty. A video that is drawn again in the epoch gives another clip each time.
 
     Args:
         dataset: the videos.
-        order: their indices, in the order of the epoch.
-        epoch: number of the epoch, from 0; random draws depend on it.
+        orders: of each epoch its number, from 0, on which random draws depend, and the indices of
+            its videos; asked for when the epoch's first batch is loaded.
         batch_size: clips a batch.
         workers: threads that load clips.
-        first: number of the first batch to yield.
+        first: number of the first batch to yield, in the first epoch.
         pin_memory: put clips into page-locked memory, for copies to a GPU beside its work.
         rank: of this process, where several train together.
         num_ranks: how many do; each gets its part of every batch, of `num_ranks` clips one.
     """
 
-    def load(draw: tuple[int, int]) -> LabelledClip | VideoError:
-        index, repeat = draw
+    def load(draw: tuple[int, int, int]) -> LabelledClip | VideoError:
+        epoch, index, repeat = draw
         try:
             return dataset.load(index, epoch, repeat)
         except VideoError as error:
             return error
 
+    def split() -> Iterator[list[tuple[int, int, int]]]:
+        start = first * batch_size
+        for epoch, order in orders:
+            draws = [(epoch, *draw) for draw in _number_repeats(order)]
+            for begin in range(start, len(draws), batch_size):
+                yield draws[begin : begin + batch_size][rank::num_ranks]
+            start = 0
+
     def collated() -> Generator[Batch, None, None]:
-        draws = _number_repeats(order)
-        starts = range(first * batch_size, len(draws), batch_size)
-        parts = [draws[start : start + batch_size][rank::num_ranks] for start in starts]
+        parts, counted = tee(split())
         ahead = 2 * -(-batch_size // num_ranks)
         with closing(map_ahead(load, chain.from_iterable(parts), workers, ahead)) as loaded:
-            for part in parts:
+            for part in counted:
                 yield _collate([next(loaded) for _ in part], dataset.take_notices(), pin_memory)
 
     with closing(collated()) as batches, ThreadPoolExecutor(1, thread_name_prefix="vidcli-collate") as thread:

@@ -12,7 +12,7 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from itertools import islice
@@ -187,9 +187,9 @@ class Trainer:
             ended = self._rows[-1] if self._rows and self._step == 0 else None
             self._record.open(self._position, ended)
         try:
-            with self._deferred_interrupt():
+            with self._deferred_interrupt(), closing(self._batches_left()) as batches:
                 while not self._is_over():
-                    self._train_epoch()
+                    self._train_epoch(batches)
                     self._finish_epoch()
         except CheckpointError as error:
             raise CheckpointError(f"{error}{self._way_on()}") from error
@@ -210,13 +210,11 @@ class Trainer:
             f"`vidcli train --resume {self._run}`"
         )
 
-    def _train_epoch(self) -> None:
-        self._update.start_epoch(self._epoch)
-        pace = Pace()
-        batches = iter_batches(
+    def _batches_left(self) -> Generator[Batch, None, None]:
+        """Yield the batches of the run from its position on; each epoch's follow the last's at once."""
+        return iter_batches(
             self._dataset,
-            self._order(),
-            self._epoch,
+            ((epoch, self._order(epoch)) for epoch in range(self._epoch, self._settings.epochs)),
             self._settings.batch_size,
             num_workers(self.config.data.workers),
             first=self._step,
@@ -224,36 +222,39 @@ class Trainer:
             rank=self._group.rank,
             num_ranks=self._group.size,
         )
-        with closing(batches):
-            for loaded in batches:
-                for text in loaded.notices:
-                    self._on_event(Notice(text))
-                batch, share = self._share_of_step(loaded)
-                if share.num_clips:
-                    self._train_step(batch, share)
-                self._step += 1
-                pace.add(share.num_clips, loaded.seconds_waited)
-                self._on_event(
-                    StepDone(
-                        self._epoch + 1,
-                        self._step,
-                        self._num_steps,
-                        self._totals.mean_loss,
-                        self._totals.accuracy,
-                        pace.clips_per_second,
-                        self._seconds_left(pace.clips_per_second),
-                        pace.waiting,
-                    )
+
+    def _train_epoch(self, batches: Iterator[Batch]) -> None:
+        self._update.start_epoch(self._epoch)
+        pace = Pace()
+        for loaded in islice(batches, self._num_steps - self._step):
+            for text in loaded.notices:
+                self._on_event(Notice(text))
+            batch, share = self._share_of_step(loaded)
+            if share.num_clips:
+                self._train_step(batch, share)
+            self._step += 1
+            pace.add(share.num_clips, loaded.seconds_waited)
+            self._on_event(
+                StepDone(
+                    self._epoch + 1,
+                    self._step,
+                    self._num_steps,
+                    self._totals.mean_loss,
+                    self._totals.accuracy,
+                    pace.clips_per_second,
+                    self._seconds_left(pace.clips_per_second),
+                    pace.waiting,
                 )
-                self._save_if_due()
+            )
+            self._save_if_due()
         if pace.is_held_up and not self._told_of_waiting:
             self._told_of_waiting = True
             self._on_event(Notice(waiting_notice(pace.waiting, self.config.data, self._source)))
 
-    def _order(self) -> list[int]:
+    def _order(self, epoch: int) -> list[int]:
         if self._settings.class_balance == "sampling":
-            return balanced_order(self._labels, self._settings.seed, self._epoch)
-        return epoch_order(len(self._dataset), self._settings.seed, self._epoch)
+            return balanced_order(self._labels, self._settings.seed, epoch)
+        return epoch_order(len(self._dataset), self._settings.seed, epoch)
 
     def _share_of_step(self, batch: Batch) -> tuple[Batch, Share]:
         """Return what of a step's batch this process computes, of which it has loaded `batch`."""
@@ -271,8 +272,7 @@ class Trainer:
         whole = next(
             iter_batches(
                 self._dataset,
-                self._order()[:end],
-                self._epoch,
+                [(self._epoch, self._order(self._epoch)[:end])],
                 self._settings.batch_size,
                 workers=1,
                 first=self._step,
