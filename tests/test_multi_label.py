@@ -187,6 +187,13 @@ def test_scores_by_hand():
     assert scores.micro_f1 == pytest.approx(2 * 3 / (4 + 3))
     assert scores.macro_f1 == pytest.approx((1 + 2 / 3) / 2)
     assert (scores.num_failed, scores.fitted_on) == (1, 7)
+    # Of six (video, class) pairs in five bins, of which 0.35 and 0.4 are one: half of it is there.
+    calibrated = scores.calibration
+    bins = [(row.confidence, row.num_videos, row.accuracy) for row in calibrated.bins if row.num_videos]
+    expected = [(0.1, 1, 0.0), (0.2, 1, 0.0), (0.375, 2, 0.5), (0.6, 1, 1.0), (0.9, 1, 1.0)]
+    np.testing.assert_allclose(bins, expected)
+    assert calibrated.ece == pytest.approx((0.1 + 0.2 + 2 * 0.125 + 0.4 + 0.1) / 6)
+    assert calibrated.ece_uncalibrated is None  # the logits are not known
     logs = np.log([0.9, 0.9, 0.6, 0.6, 0.8, 0.35])
     assert scores.loss == pytest.approx(-logs.mean())
 
@@ -214,6 +221,14 @@ def test_eval_on_val_tells_the_map_that_training_told(run, tmp_path):
     )
     assert [row["label"] for row in scores["per_class"]] == NAMES
     assert [row["support"] for row in scores["per_class"]] == [2, 2, 4, 2]
+    assert 0 < scores["calibration"]["ece"] < 1
+    assert 0 < scores["calibration"]["ece_uncalibrated"] < 1
+    assert sum(row["num_videos"] for row in scores["calibration"]["bins"]) == 8 * 4
+    assert scores["by_duration"][0]["exact_match"] == pytest.approx(scores["exact_match"])
+    assert len(scores["worst"]) == round(8 * (1 - scores["exact_match"]))
+    assert {"confusion.png", "reliability.png"} & {path.name for path in tmp_path.iterdir()} == {
+        "reliability.png"
+    }
     shown = run_command("eval", "--model", run, "--out", tmp_path / "b", "--against", run)
     assert "mAP" in shown.stdout
     assert "McNemar" in shown.stdout
@@ -267,6 +282,9 @@ def test_the_report_shows_what_several_classes_have(run, tmp_path):
     assert f"{scores['mean_average_precision']:.3f}" in page
     for text in ("all classes right", "average precision", "val mAP", "fitted on 8", "<td>sideways</td>"):
         assert text in page
+    for text in ("how often a class is there", "calibration error", "Wrong and sure", "Least decided"):
+        assert text in page
+    assert page.count("taken for") == len(scores["worst"]) + len(scores["most_confused"])
     assert "accuracy by probability" not in page
 
 

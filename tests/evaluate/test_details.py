@@ -39,7 +39,7 @@ def items(tmp_path_factory: pytest.TempPathFactory, write_video: Callable[..., P
 
 
 def summary(details: Details, by: str) -> dict[str, tuple[int, int, float]]:
-    return {row.name: (row.num_videos, row.num_failed, row.top1) for row in getattr(details, by)}
+    return {row.name: (row.num_videos, row.num_failed, row.accuracy) for row in getattr(details, by)}
 
 
 def test_slices(items: list[VideoItem]) -> None:
@@ -51,7 +51,7 @@ def test_slices(items: list[VideoItem]) -> None:
     }  # fmt: skip
     assert list(summary(details, "by_duration")) == ["under 1 s", "1 to 2 s", "2 to 5 s"]
     assert summary(details, "by_resolution") == {"48x32": (2, 0, 0.5), "32x48": (2, 1, 0.5)}
-    low, high = details.by_duration[0].top1_interval
+    low, high = details.by_duration[0].interval
     assert 0 < low < high == 1  # one video right proves little
 
 
@@ -90,3 +90,35 @@ def test_at_most_twenty_are_named(items: list[VideoItem]) -> None:
     many = [items[0]] * 30
     details = find_details(many, [says(item, "b") for item in many], 1)
     assert (len(details.worst), len(details.most_confused)) == (20, 20)
+
+
+def has(item: VideoItem, *probabilities: float) -> Prediction:
+    return Prediction(str(item.path), ABC, np.array(probabilities), thresholds=(0.5, 0.4, 0.5))
+
+
+def test_sets_of_classes(items: list[VideoItem]) -> None:
+    labelled = [
+        replace(item, label=label) for item, label in zip(items, ["a|b", "a", "|", "c|a"], strict=True)
+    ]
+    predictions = [
+        has(labelled[0], 0.9, 0.45, 0.2),  # right
+        has(labelled[1], 0.2, 0.7, 0.1),  # b for a
+        has(labelled[2], 0.1, 0.1, 0.55),  # c for nothing
+        Prediction("x", ABC, None, "is broken", thresholds=(0.5, 0.4, 0.5)),
+    ]
+    details = find_details(labelled, predictions, 1)
+    assert details.is_multi_label
+    assert [(row.video, row.label, row.predicted, row.missed, row.added) for row in details.worst] == [
+        (str(items[1].path), "a", "b", "a", "b"),
+        (str(items[2].path), "", "c", "", "c"),
+    ]
+    assert details.worst[0].loss == pytest.approx(-np.log([0.2, 0.3, 0.9]).mean())
+    # Nearest to a threshold: 0.45 to 0.4, 0.55 to 0.5, 0.7 to 0.4.
+    assert [row.margin for row in details.most_confused] == pytest.approx([0.05, 0.05, 0.3])
+    assert summary(details, "by_group") == {"day": (2, 1, 0.5), "night": (2, 0, 0.0)}
+    told = details.to_dict()
+    assert told["by_group"][0]["exact_match"] == 0.0
+    assert "top1" not in told["by_group"][0]
+    assert set(told["by_group"][0]) == {
+        "name", "num_videos", "num_failed", "exact_match", "exact_match_interval"
+    }  # fmt: skip

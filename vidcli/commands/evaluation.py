@@ -13,6 +13,7 @@ from vidcli import checkpoint as files
 from vidcli import report
 from vidcli.console import Terminal, print_json
 from vidcli.console.evaluation import (
+    print_abstention,
     print_comparison,
     print_details,
     print_evaluation,
@@ -59,12 +60,13 @@ def evaluate(
     terminal.say(f"{model_file}: {len(items)} videos")
     measured = _measure(terminal, predictor, items)
     told = _tell(measured, model_file, data, split)
-    if isinstance(measured.scores, MultiLabelEvaluation):
-        if not as_json:
+    if not as_json:
+        if isinstance(measured.scores, MultiLabelEvaluation):
             print_multi_label(terminal, measured.scores, split)
-    elif measured.details is not None and not as_json:
-        print_evaluation(terminal, measured.scores, split)
-        print_details(terminal, measured.scores, measured.details)
+        else:
+            print_evaluation(terminal, measured.scores, split)
+            print_abstention(terminal, measured.scores.risk_coverage)
+        print_details(terminal, measured.details)
     if rival is not None and rival_file is not None:
         _name_training_videos(terminal, rival_file.parent, items)
         of_rival = _predict_all(terminal, rival, items, f"evaluating {rival_file}")
@@ -106,26 +108,25 @@ class _Measured:
 
     predictions: list[Prediction]
     scores: Evaluation | MultiLabelEvaluation
-    details: Details | None
+    details: Details
 
 
 def _measure(terminal: Terminal, predictor: Predictor, items: list[VideoItem]) -> _Measured:
     predictions = _predict_all(terminal, predictor, items, "evaluating")
+    scores: Evaluation | MultiLabelEvaluation
     if predictor.config.data.multi_label:
         targets_NK = targets_of(items, predictor.class_names)
-        return _Measured(
-            predictions, evaluate_multi_label(predictions, targets_NK, predictor.calibration), None
-        )
-    labels = [item.label for item in items]
-    scores = score(predictions, labels, predictor.class_names, predictor.calibration)
+        scores = evaluate_multi_label(predictions, targets_NK, predictor.calibration)
+    else:
+        labels = [item.label for item in items]
+        scores = score(predictions, labels, predictor.class_names, predictor.calibration)
     details = find_details(items, predictions, num_workers(predictor.config.data.workers))
     return _Measured(predictions, scores, details)
 
 
 def _tell(measured: _Measured, model_file: Path, data: Path | None, split: str) -> dict[str, Any]:
     about = {"model": str(model_file), "data": None if data is None else str(data), "split": split}
-    details = {} if measured.details is None else measured.details.to_dict()
-    return measured.scores.to_dict() | details | about
+    return measured.scores.to_dict() | measured.details.to_dict() | about
 
 
 def _name_failures(terminal: Terminal, measured: _Measured) -> None:
@@ -228,12 +229,12 @@ def _write_evaluation(
         raise VidcliError(f"--out {folder}: cannot be written ({error.strerror})") from error
     files.write_text(folder / "predictions.csv", predictions_csv(items, predictions, scores.class_names))
     files.write_text(folder / "eval.json", json.dumps(told, indent=1) + "\n")
-    if isinstance(scores, MultiLabelEvaluation):
-        terminal.say(f"wrote predictions.csv and eval.json to {folder}")
-        return
-    files.write_atomically(folder / "confusion.png", lambda path: report.draw_confusion(scores, path))
+    is_multi_label = isinstance(scores, MultiLabelEvaluation)
+    if not isinstance(scores, MultiLabelEvaluation):
+        files.write_atomically(folder / "confusion.png", lambda path: report.draw_confusion(scores, path))
     if (calibration := scores.calibration) is not None:
         files.write_atomically(
-            folder / "reliability.png", lambda path: report.draw_reliability(calibration, path)
+            folder / "reliability.png",
+            lambda path: report.draw_reliability(calibration, path, is_multi_label),
         )
     terminal.say(f"wrote predictions.csv, eval.json and pictures to {folder}")

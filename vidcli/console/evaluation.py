@@ -11,7 +11,16 @@ from rich.text import Text
 from vidcli.console.tables import print_pairs
 from vidcli.console.terminal import Terminal, Verbosity
 from vidcli.console.text import count_noun, format_ratio, plain, shorten_path
-from vidcli.evaluate import CalibrationScores, Comparison, Details, Evaluation, Example, RiskCoverage, Slice
+from vidcli.evaluate import (
+    CalibrationScores,
+    Comparison,
+    Details,
+    Evaluation,
+    Example,
+    RiskCoverage,
+    SetExample,
+    Slice,
+)
 from vidcli.evaluate.multilabel import MultiLabelEvaluation
 from vidcli.evaluate.views import ViewsRow
 
@@ -52,12 +61,15 @@ def print_multi_label(terminal: Terminal, scores: MultiLabelEvaluation, split: s
     out.print(f"micro F1           {scores.micro_f1:.3f}")
     out.print(f"macro F1           {scores.macro_f1:.3f}")
     out.print(f"all classes right  {scores.exact_match:.3f}   {_interval(scores.exact_match_interval)}")
+    if scores.calibration is not None:
+        told = f"{scores.calibration.ece:.3f}   {_temperature(scores.calibration)}"
+        out.print(f"calibration error  {told}", soft_wrap=True)
     fitted = (
         f"fitted on {count_noun(scores.fitted_on, 'validation video')}"
         if scores.fitted_on
-        else "not fitted: the model had no validation split"
+        else "0.5: the model had no validation split to fit them on"
     )
-    out.print(f"temperature        {scores.temperature:.2f}    with the thresholds {fitted}")
+    out.print(f"thresholds         {fitted}")
     failed = f", {scores.num_failed} failed and counted as wrong" if scores.num_failed else ""
     out.print(f"videos ({split})".ljust(19) + f"{scores.num_videos}{failed}")
     table = _table("class", "AP", "threshold", "precision", "recall", "F1", "videos")
@@ -74,17 +86,17 @@ def print_multi_label(terminal: Terminal, scores: MultiLabelEvaluation, split: s
     out.print(table)
 
 
-def print_details(terminal: Terminal, scores: Evaluation, details: Details) -> None:
-    """Show what abstaining would bring, accuracy by slice, and videos by name."""
+def print_details(terminal: Terminal, details: Details) -> None:
+    """Show accuracy by slice, and videos by name."""
     out = terminal.out
-    _print_abstention(out, scores.risk_coverage)
+    measure = "all classes right" if details.is_multi_label else "top-1"
     for name, slices in (
         ("group", details.by_group),
         ("length", details.by_duration),
         ("size", details.by_resolution),
     ):
         if len(slices) > 1:
-            _print_slices(out, name, slices)
+            _print_slices(out, name, slices, measure)
     limit = None if terminal.verbosity >= Verbosity.VERBOSE else _NUM_EXAMPLES
     _print_examples(out, "wrong and sure", details.worst, limit)
     _print_examples(out, "least decided", details.most_confused, limit)
@@ -171,7 +183,9 @@ def _print_confusion(out: Console, scores: Evaluation) -> None:
         out.print(plain(f"{count:>5}  {true} taken for {guess}"), soft_wrap=True)
 
 
-def _print_abstention(out: Console, risk_coverage: RiskCoverage) -> None:
+def print_abstention(terminal: Terminal, risk_coverage: RiskCoverage) -> None:
+    """Show what is left when answers below a threshold are withheld."""
+    out = terminal.out
     table = _table("threshold", "answered", "share", "accuracy")
     table.columns[0].justify = "right"
     for row in risk_coverage.rows:
@@ -182,15 +196,15 @@ def _print_abstention(out: Console, risk_coverage: RiskCoverage) -> None:
     out.print(f"area under the risk-coverage curve (AURC, lower is better): {risk_coverage.aurc:.3f}")
 
 
-def _print_slices(out: Console, name: str, slices: Sequence[Slice]) -> None:
-    table = _table(name, "videos", "failed", "top-1", "95% interval")
+def _print_slices(out: Console, name: str, slices: Sequence[Slice], measure: str) -> None:
+    table = _table(name, "videos", "failed", measure, "95% interval")
     for row in slices[:_MAX_SLICES]:
-        low, high = row.top1_interval
+        low, high = row.interval
         table.add_row(
             plain(row.name),
             str(row.num_videos),
             str(row.num_failed) if row.num_failed else "·",
-            f"{row.top1:.3f}",
+            f"{row.accuracy:.3f}",
             f"{low:.3f} to {high:.3f}",
         )
     out.print(table)
@@ -198,22 +212,30 @@ def _print_slices(out: Console, name: str, slices: Sequence[Slice]) -> None:
         out.print(f"… and {len(slices) - _MAX_SLICES} more; eval.json tells all")
 
 
-def _print_examples(out: Console, title: str, examples: Sequence[Example], limit: int | None) -> None:
+def _print_examples(
+    out: Console, title: str, examples: Sequence[Example] | Sequence[SetExample], limit: int | None
+) -> None:
     if not examples:
         return
     table = Table(title, "is", "taken for")
     table.columns[0].overflow = "fold"
-    table.add_column("probability", justify="right")
-    table.add_column("of the true class", justify="right")
+    is_set = isinstance(examples[0], SetExample)
+    for name in ("loss",) if is_set else ("probability", "of the true class"):
+        table.add_column(name, justify="right")
     for example in examples[:limit]:
         span = "" if example.end_seconds is None else f" {example.start_seconds:g}–{example.end_seconds:g} s"
         table.add_row(
             plain(shorten_path(example.video) + span),
-            plain(example.label),
-            plain(example.predicted),
-            f"{example.probability:.3f}",
-            f"{example.true_probability:.3f}",
+            plain(example.label or "–"),
+            plain(example.predicted or "–"),
+            *_numbers(example),
         )
     out.print(table)
     if limit is not None and len(examples) > limit:
         out.print(f"… and {len(examples) - limit} more with --verbose, or in eval.json")
+
+
+def _numbers(example: Example | SetExample) -> list[str]:
+    if isinstance(example, SetExample):
+        return [f"{example.loss:.3f}"]
+    return [f"{example.probability:.3f}", f"{example.true_probability:.3f}"]

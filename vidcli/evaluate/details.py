@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
+from vidcli.data.items import LABEL_SEPARATOR, labels_of
 from vidcli.data.loader import map_ahead
 from vidcli.data.manifest import VideoItem
 from vidcli.errors import VideoError
 from vidcli.evaluate.scores import bootstrap_interval
+from vidcli.evaluate.table import is_right
 from vidcli.predict import Prediction
 from vidcli.video import VideoInfo, probe
+
+_Pair: TypeAlias = "tuple[VideoItem, Prediction]"
 
 NUM_EXAMPLES = 20
 _UNKNOWN = "unknown"
@@ -33,13 +37,22 @@ _DURATIONS = (
 
 @dataclass(frozen=True)
 class Slice:
-    """Accuracy of the videos that have something in common; the interval is a 95% bootstrap."""
+    """How often the videos that have something in common are right; the interval is a 95% bootstrap.
+
+    Right is the best class being the label; of a multi-label model, all classes and no others.
+    """
 
     name: str
     num_videos: int
     num_failed: int
-    top1: float
-    top1_interval: tuple[float, float]
+    accuracy: float
+    interval: tuple[float, float]
+
+    def to_dict(self, is_multi_label: bool) -> dict[str, Any]:
+        """Return plain values, under the names that the whole evaluation has for them."""
+        name = "exact_match" if is_multi_label else "top1"
+        about = {"name": self.name, "num_videos": self.num_videos, "num_failed": self.num_failed}
+        return about | {name: self.accuracy, f"{name}_interval": self.interval}
 
 
 @dataclass(frozen=True)
@@ -63,25 +76,55 @@ class Example:
 
 
 @dataclass(frozen=True)
+class SetExample:
+    """One video of any number of classes, and what a multi-label model said of it.
+
+    Attributes:
+        label, predicted: the classes, with `|` between them.
+        missed, added: those that it has and was not given, and the other way round.
+        loss: mean binary cross-entropy over the classes.
+        margin: from the threshold to the probability of the class that is nearest to its own.
+    """
+
+    video: str
+    start_seconds: float
+    end_seconds: float | None
+    label: str
+    predicted: str
+    missed: str
+    added: str
+    loss: float
+    margin: float
+
+
+@dataclass(frozen=True)
 class Details:
     """Accuracy by slice, the worst first, and videos by name.
 
     Attributes:
+        is_multi_label: the videos have any number of classes.
         by_group: empty where no video names a group.
         by_duration, by_resolution: of the spans and upright frames, the shortest and smallest first.
-        worst: wrong answers, the surest first.
-        most_confused: answers whose first two classes are nearest to each other, right or wrong.
+        worst: wrong answers, the surest first; of sets of classes, the largest loss first.
+        most_confused: answers whose first two classes are nearest to each other, right or wrong; of
+            sets of classes, those with a class next to its threshold.
     """
 
+    is_multi_label: bool
     by_group: tuple[Slice, ...]
     by_duration: tuple[Slice, ...]
     by_resolution: tuple[Slice, ...]
-    worst: tuple[Example, ...]
-    most_confused: tuple[Example, ...]
+    worst: tuple[Example, ...] | tuple[SetExample, ...]
+    most_confused: tuple[Example, ...] | tuple[SetExample, ...]
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, as `vidcli eval --json` prints them."""
-        return asdict(self)
+        told: dict[str, Any] = {
+            name: [row.to_dict(self.is_multi_label) for row in getattr(self, name)]
+            for name in ("by_group", "by_duration", "by_resolution")
+        }
+        told["worst"] = [asdict(row) for row in self.worst]
+        return told | {"most_confused": [asdict(row) for row in self.most_confused]}
 
 
 def find_details(items: Sequence[VideoItem], predictions: Sequence[Prediction], workers: int) -> Details:
@@ -99,15 +142,40 @@ def find_details(items: Sequence[VideoItem], predictions: Sequence[Prediction], 
     lengths = [_duration(item, info) for item, info in zip(items, infos, strict=True)]
     sizes = [None if info is None else info.upright_size for info in infos]
     by_group = _slices(pairs, groups, lambda group: str(group)) if has_groups else ()
-    examples = [_example(item, prediction) for item, prediction in pairs if prediction.error is None]
-    wrong = [example for example in examples if example.predicted != example.label]
+    is_multi_label = any(prediction.thresholds is not None for prediction in predictions)
+    known = [pair for pair in pairs if pair[1].error is None]
+    worst: tuple[Example, ...] | tuple[SetExample, ...]
+    most_confused: tuple[Example, ...] | tuple[SetExample, ...]
+    if is_multi_label:
+        worst, most_confused = _named_sets(known)
+    else:
+        worst, most_confused = _named(known)
     return Details(
-        by_group=tuple(sorted(by_group, key=lambda row: (row.top1, -row.num_videos, row.name))),
+        is_multi_label=is_multi_label,
+        by_group=tuple(sorted(by_group, key=lambda row: (row.accuracy, -row.num_videos, row.name))),
         by_duration=_slices(pairs, [_duration_bucket(seconds) for seconds in lengths], _duration_name),
         by_resolution=_slices(pairs, sizes, lambda size: f"{size[1]}x{size[0]}"),
-        worst=tuple(sorted(wrong, key=lambda row: (-row.probability, row.video))[:NUM_EXAMPLES]),
-        most_confused=tuple(sorted(examples, key=lambda row: (row.margin, row.video))[:NUM_EXAMPLES]),
+        worst=worst,
+        most_confused=most_confused,
     )
+
+
+def _named(pairs: Sequence[_Pair]) -> tuple[tuple[Example, ...], tuple[Example, ...]]:
+    """Return the wrong answers, the surest first, and all answers, the least decided first."""
+    examples = [_example(item, prediction) for item, prediction in pairs]
+    wrong = [row for row, pair in zip(examples, pairs, strict=True) if not is_right(*pair)]
+    worst = sorted(wrong, key=lambda row: (-row.probability, row.video))
+    most_confused = sorted(examples, key=lambda row: (row.margin, row.video))
+    return tuple(worst[:NUM_EXAMPLES]), tuple(most_confused[:NUM_EXAMPLES])
+
+
+def _named_sets(pairs: Sequence[_Pair]) -> tuple[tuple[SetExample, ...], tuple[SetExample, ...]]:
+    """Return the same of sets of classes, the wrong ones by their loss."""
+    examples = [_set_example(item, prediction) for item, prediction in pairs]
+    wrong = [row for row, pair in zip(examples, pairs, strict=True) if not is_right(*pair)]
+    worst = sorted(wrong, key=lambda row: (-row.loss, row.video))
+    most_confused = sorted(examples, key=lambda row: (row.margin, row.video))
+    return tuple(worst[:NUM_EXAMPLES]), tuple(most_confused[:NUM_EXAMPLES])
 
 
 def _probe_or_none(item: VideoItem) -> VideoInfo | None:
@@ -134,11 +202,9 @@ def _duration_name(bucket: int) -> str:
     return _DURATIONS[bucket][1]
 
 
-def _slices(
-    pairs: Sequence[tuple[VideoItem, Prediction]], keys: Sequence[Any], name: Callable[[Any], str]
-) -> tuple[Slice, ...]:
+def _slices(pairs: Sequence[_Pair], keys: Sequence[Any], name: Callable[[Any], str]) -> tuple[Slice, ...]:
     """Score the videos of each key, in order of the keys; those without one come last."""
-    correct_N = np.array([_is_right(item, prediction) for item, prediction in pairs])
+    correct_N = np.array([is_right(item, prediction) for item, prediction in pairs])
     failed_N = np.array([prediction.error is not None for _, prediction in pairs])
     slices = []
     for key in [*sorted({key for key in keys if key is not None}), None]:
@@ -156,10 +222,6 @@ def _slices(
     return tuple(slices)
 
 
-def _is_right(item: VideoItem, prediction: Prediction) -> bool:
-    return prediction.label == item.label
-
-
 def _example(item: VideoItem, prediction: Prediction) -> Example:
     (predicted, probability), *others = prediction.top(2)
     assert prediction.probabilities is not None
@@ -174,4 +236,24 @@ def _example(item: VideoItem, prediction: Prediction) -> Example:
         probability,
         true_probability,
         margin,
+    )
+
+
+def _set_example(item: VideoItem, prediction: Prediction) -> SetExample:
+    assert prediction.probabilities is not None
+    assert prediction.thresholds is not None
+    names = prediction.class_names
+    there, told = labels_of(item.label, multi_label=True), prediction.labels
+    there_K = np.array([name in there for name in names])
+    said_K = np.where(there_K, prediction.probabilities, 1 - prediction.probabilities)
+    return SetExample(
+        prediction.video,
+        item.start_seconds,
+        item.end_seconds,
+        LABEL_SEPARATOR.join(name for name in names if name in there),
+        LABEL_SEPARATOR.join(told),
+        LABEL_SEPARATOR.join(name for name in names if name in there and name not in told),
+        LABEL_SEPARATOR.join(name for name in told if name not in there),
+        float(-np.log(np.maximum(said_K, np.finfo(np.float64).tiny)).mean()),
+        float(np.abs(prediction.probabilities - np.asarray(prediction.thresholds)).min()),
     )

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from vidcli.calibrate import Calibration
 from vidcli.data.items import VideoItem, labels_of
+from vidcli.evaluate.reliability import CalibrationScores, measure_set_calibration
 from vidcli.evaluate.scores import bootstrap_interval
 from vidcli.predict import Prediction
 
@@ -49,6 +50,7 @@ class MultiLabelEvaluation:
         loss: mean binary cross-entropy of the videos that did not fail; None if all did.
         temperature, fitted_on: of the calibration, and the validation videos it and the thresholds
             were fitted on.
+        calibration: whether classes are there as often as their probabilities say; None if all failed.
     """
 
     mean_average_precision: float | None
@@ -63,6 +65,7 @@ class MultiLabelEvaluation:
     per_class: tuple[LabelScore, ...]
     temperature: float
     fitted_on: int
+    calibration: CalibrationScores | None
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, as `vidcli eval --json` prints them."""
@@ -111,6 +114,7 @@ def evaluate_multi_label(
         per_class=per_class,
         temperature=calibration.temperature,
         fitted_on=calibration.num_videos,
+        calibration=measure_set_calibration(predictions, targets_NK, calibration),
     )
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from vidcli.calibrate import UNCALIBRATED, Calibration
+from vidcli.calibrate import UNCALIBRATED, Calibration, uncalibrated
 from vidcli.predict import Prediction
 
 NUM_BINS = 15
@@ -24,7 +24,10 @@ Outcomes = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class ReliabilityBin:
-    """The videos whose highest probability lies in (low, high]: its mean, and how many are right."""
+    """The videos whose highest probability lies in (low, high]: its mean, and how many are right.
+
+    Of a multi-label model they are (video, class) pairs, and right is a class that is there.
+    """
 
     low: float
     high: float
@@ -92,6 +95,32 @@ def measure_calibration(
         calibration.num_videos,
         expected_calibration_error(bins),
         expected_calibration_error(reliability_bins(*_outcomes(bare))) if len(bare) == len(told) else None,
+        bins,
+    )
+
+
+def measure_set_calibration(
+    predictions: Sequence[Prediction], targets_NK: Outcomes, calibration: Calibration
+) -> CalibrationScores | None:
+    """Compare the probability of each class with how often it is there, of a multi-label model.
+
+    The error and the curve are of all (video, class) pairs of the videos that did not fail together,
+    where `measure_calibration` has a pair a video; None if all failed.
+    """
+    told = [(p, row) for p, row in zip(predictions, targets_NK, strict=True) if p.probabilities is not None]
+    if not told:
+        return None
+    there_M = np.concatenate([row for _, row in told])
+    bins = reliability_bins(np.concatenate([p.probabilities for p, _ in told]), there_M)
+    bare = uncalibrated(targets_NK.shape[1], multi_label=True)
+    before = [bare.probabilities(p.logits_VK) for p, _ in told if p.logits_VK is not None]
+    return CalibrationScores(
+        calibration.temperature,
+        calibration.num_videos,
+        expected_calibration_error(bins),
+        expected_calibration_error(reliability_bins(np.concatenate(before), there_M))
+        if len(before) == len(told)
+        else None,
         bins,
     )
 

@@ -63,7 +63,11 @@ def render_report(report: RunReport) -> str:
     curves = ("training", "Training", sections.training(report.epochs, report.best_epoch))
     if "mean_average_precision" in scores:  # videos of several classes each
         cards = sections.multi_label_cards(scores)
-        measured = [("results", "By class", sections.multi_label_classes(scores)), curves]
+        measured = [
+            ("results", "By class", sections.multi_label_classes(scores)),
+            curves,
+            ("calibration", "Calibration", sections.calibration(scores)),
+        ]
     else:
         cards = sections.cards(scores)
         measured = [
@@ -71,10 +75,12 @@ def render_report(report: RunReport) -> str:
             ("confusion", "Confusion", sections.confusion(scores)),
             curves,
             ("calibration", "Calibration and abstention", sections.calibration(scores)),
-            ("slices", "By group, length and size", sections.slices(scores)),
-            ("worst", "Wrong and sure", videos.examples(scores["worst"], report.frames)),
-            ("undecided", "Least decided", videos.examples(scores["most_confused"], report.frames)),
         ]
+    measured += [
+        ("slices", "By group, length and size", sections.slices(scores)),
+        ("worst", "Wrong and sure", videos.examples(scores["worst"], report.frames)),
+        ("undecided", "Least decided", videos.examples(scores["most_confused"], report.frames)),
+    ]
     parts = [
         *measured,
         (

@@ -8,8 +8,11 @@ from vidcli.evaluate import CalibrationScores
 from vidcli.report.canvas import new_figure, save_png
 
 
-def draw_reliability(calibration: CalibrationScores, path: Path) -> None:
-    """Write the reliability curve as a PNG: accuracy by probability above, how many videos below."""
+def draw_reliability(calibration: CalibrationScores, path: Path, is_multi_label: bool = False) -> None:
+    """Write the reliability curve as a PNG: accuracy by probability above, how many videos below.
+
+    Of a multi-label model it is of all videos and classes: how often a class is there.
+    """
     figure = new_figure(5.2, 6.0)
     curve, counts = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     curve.plot([0, 1], [0, 1], color="grey", linestyle=":", label="as often right as it says")
@@ -20,7 +23,7 @@ def draw_reliability(calibration: CalibrationScores, path: Path) -> None:
         marker="o",
         label=f"this model, error {calibration.ece:.3f}",
     )
-    curve.set_ylabel("accuracy")
+    curve.set_ylabel("share that is there" if is_multi_label else "accuracy")
     curve.set_ylim(-0.02, 1.02)
     curve.legend(loc="upper left", fontsize="small")
     curve.set_title("calibration, 15 bins of equal width")
@@ -32,7 +35,7 @@ def draw_reliability(calibration: CalibrationScores, path: Path) -> None:
         edgecolor="white",
     )
     counts.set_xlim(0, 1)
-    counts.set_xlabel("probability of the predicted class")
-    counts.set_ylabel("videos")
+    counts.set_xlabel("probability of a class" if is_multi_label else "probability of the predicted class")
+    counts.set_ylabel("videos x classes" if is_multi_label else "videos")
     counts.yaxis.get_major_locator().set_params(integer=True)
     save_png(figure, path)

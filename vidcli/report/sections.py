@@ -23,10 +23,7 @@ def cards(scores: Mapping[str, Any]) -> Html:
         ("balanced accuracy", ratio(scores["balanced_accuracy"]), ""),
         ("macro F1", ratio(scores["macro_f1"]), ""),
     ]
-    if calibrated := scores["calibration"]:
-        before = calibrated["ece_uncalibrated"]
-        note = f"{ratio(before)} before" if calibrated["fitted_on"] and before is not None else ""
-        shown.append(("calibration error", ratio(calibrated["ece"]), note))
+    shown += _calibration_card(scores)
     return _cards(shown, scores)
 
 
@@ -42,7 +39,16 @@ def multi_label_cards(scores: Mapping[str, Any]) -> Html:
             f"95%: {interval(scores['exact_match_interval'])}",
         ),
     ]
+    shown += _calibration_card(scores)
     return _cards(shown, scores)
+
+
+def _calibration_card(scores: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    if not (calibrated := scores["calibration"]):
+        return []
+    before = calibrated["ece_uncalibrated"]
+    note = f"{ratio(before)} before" if calibrated["fitted_on"] and before is not None else ""
+    return [("calibration error", ratio(calibrated["ece"]), note)]
 
 
 def _cards(shown: list[tuple[str, str, str]], scores: Mapping[str, Any]) -> Html:
@@ -168,16 +174,19 @@ def calibration(scores: Mapping[str, Any]) -> Html:
     parts = []
     if calibrated := scores["calibration"]:
         points = [(row["confidence"], row["accuracy"]) for row in calibrated["bins"] if row["num_videos"]]
+        is_set = "risk_coverage" not in scores
         chart = line_chart(
-            "accuracy by probability",
+            "how often a class is there, by its probability" if is_set else "accuracy by probability",
             [Series("this model", points)],
-            "probability of the predicted class",
+            "probability of a class" if is_set else "probability of the predicted class",
             x_range=(0.0, 1.0),
             y_range=(0.0, 1.0),
             diagonal=True,
         )
         parts.append(tag("div", chart, tag("p", _temperature(calibrated), class_="soft")))
-    risk = scores["risk_coverage"]
+    risk = scores.get("risk_coverage")
+    if risk is None:  # videos of several classes each have no single answer to withhold
+        return tag("div", *parts, class_="grid2") if parts else Html("")
     rows = [
         (f"{row['threshold']:g}", row["num_answered"], ratio(row["coverage"]), ratio(row["accuracy"]))
         for row in risk["rows"]
@@ -208,14 +217,16 @@ def _temperature(calibrated: Mapping[str, Any]) -> str:
 def slices(scores: Mapping[str, Any]) -> Html:
     """Return accuracy by group, length and size, where there is more than one."""
     parts = []
+    is_set = "mean_average_precision" in scores
+    measure, name = ("exact_match", "all classes right") if is_set else ("top1", "top-1")
     for title, key in (("group", "by_group"), ("length", "by_duration"), ("size", "by_resolution")):
         if len(scores[key]) > 1:
             rows = [
-                (row["name"], row["num_videos"], row["num_failed"] or "·", ratio(row["top1"]),
-                 interval(row["top1_interval"]))
+                (row["name"], row["num_videos"], row["num_failed"] or "·", ratio(row[measure]),
+                 interval(row[f"{measure}_interval"]))
                 for row in scores[key]
             ]  # fmt: skip
-            parts.append(table((title, "videos", "failed", "top-1", "95% interval"), rows))
+            parts.append(table((title, "videos", "failed", name, "95% interval"), rows))
     return tag("div", *parts, class_="grid2") if parts else Html("")
 
 

@@ -30,14 +30,7 @@ def _example(row: Mapping[str, Any], frames: Sequence[Frame]) -> Html:
     end = "its end" if row["end_seconds"] is None else f"{row['end_seconds']:g} s"
     has_span = row["end_seconds"] is not None or row["start_seconds"]
     span = f" {row['start_seconds']:g} s to {end}" if has_span else ""
-    is_right = row["predicted"] == row["label"]
-    said = [
-        "is ",
-        tag("b", row["label"]),
-        f" ({row['true_probability']:.3f}), taken for ",
-        tag("b", row["predicted"], class_="good" if is_right else "bad"),
-        f" ({row['probability']:.3f})",
-    ]
+    said = _said_of_set(row) if "loss" in row else _said(row)
     path = Path(row["video"])
     name = tag("span", str(Path(*path.parts[-3:])) if len(path.parts) > 3 else str(path), title=row["video"])
     return tag(
@@ -47,6 +40,28 @@ def _example(row: Mapping[str, Any], frames: Sequence[Frame]) -> Html:
         tag("div", *(thumbnail(frame) for frame in frames), class_="frames"),
         class_="video",
     )
+
+
+def _said(row: Mapping[str, Any]) -> list[Html | str]:
+    is_right = row["predicted"] == row["label"]
+    return [
+        "is ",
+        tag("b", row["label"]),
+        f" ({row['true_probability']:.3f}), taken for ",
+        tag("b", row["predicted"], class_="good" if is_right else "bad"),
+        f" ({row['probability']:.3f})",
+    ]
+
+
+def _said_of_set(row: Mapping[str, Any]) -> list[Html | str]:
+    is_right = not row["missed"] and not row["added"]
+    return [
+        "is ",
+        tag("b", row["label"] or "none"),
+        ", taken for ",
+        tag("b", row["predicted"] or "none", class_="good" if is_right else "bad"),
+        f" (loss {row['loss']:.3f})",
+    ]
 
 
 def thumbnail(frame: Frame) -> Html:
