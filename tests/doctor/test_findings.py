@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 
 import pytest
@@ -143,3 +144,57 @@ def test_quarantine_is_a_manifest_that_checks_clean(
     (tmp_path / "good.csv").write_text(manifest_text(report.usable))
     assert [item.path for item in load_items(tmp_path / "good.csv")] == clean_videos
     assert check(tmp_path / "good.csv").findings == []
+
+
+SETS = {"data.multi_label": True}
+
+
+def relabel(manifest, labels):
+    """Give the clean videos other labels: those of `left` the first, those of `up` the second."""
+    text = manifest.read_text(encoding="utf-8")
+    for name, label in zip(("left", "up"), labels, strict=True):
+        text = text.replace(f",{name},", f",{label},")
+    manifest.write_text(text, encoding="utf-8")
+    return manifest
+
+
+def test_joined_labels_are_several_classes_where_that_is_set(write_manifest, check):
+    manifest = relabel(write_manifest(), ("left|moves", "moves"))
+    report = check(manifest, **SETS)
+    assert report.findings == []
+    assert report.summary.classes == {
+        "left": {"train": 1, "val": 1, "test": 1},
+        "moves": {"train": 2, "val": 2, "test": 2},
+    }
+    assert report.summary.splits == {"train": 2, "val": 2, "test": 2}
+    joined = check(manifest)
+    assert [(found.kind, found.severity) for found in joined.findings] == [("joined-labels", "warning")]
+    assert "3 hold a '|', such as 'left|moves'" in joined.findings[0].detail
+    assert "data.multi_label=true" in joined.summary.advice["joined-labels"]
+    assert set(joined.summary.classes) == {"left|moves", "moves"}
+
+
+def test_a_class_that_train_lacks_is_told_though_the_set_is_known(
+    write_manifest, check, motion, write, tmp_path
+):
+    extra = write(tmp_path / "extra.mp4", motion("grow", seed=9))
+    manifest = relabel(write_manifest({"path": extra, "label": "left|rare", "split": "test"}), ("left", "|"))
+    report = check(manifest, **SETS)
+    assert [(found.kind, found.subject) for found in report.findings] == [("missing-class", "class rare")]
+    assert extra not in [item.path for item in report.usable]
+    assert len(report.usable) == 6  # those of no class stay
+
+
+def test_copies_conflict_only_where_their_sets_differ(write_manifest, check, clean_videos, tmp_path):
+    copies = [shutil.copy(clean_videos[0], tmp_path / f"copy{number}.mp4") for number in range(2)]
+
+    def kinds(label):
+        rows = [
+            {"path": path, "label": given, "split": "train"}
+            for path, given in zip(copies, ("a|left", label), strict=True)
+        ]
+        manifest = relabel(write_manifest(*rows), ("left|a", "a"))
+        return {found.kind for found in check(manifest, **SETS).findings}
+
+    assert kinds("left | a") == {"duplicate"}
+    assert kinds("a") == {"label-conflict"}

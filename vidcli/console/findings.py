@@ -61,7 +61,7 @@ def print_findings(terminal: Terminal, report: DataReport) -> None:
 
 
 def _print_data_summary(out: Console, summary: Summary) -> None:
-    splits = [s for s in (*SPLITS, "all") if any(s in c for c in summary.classes.values())]
+    splits = [split for split in (*SPLITS, "all") if split in summary.splits]
     table = Table("class", *splits)
     for column in table.columns[1:]:
         column.justify = "right"
@@ -69,8 +69,7 @@ def _print_data_summary(out: Console, summary: Summary) -> None:
         table.add_row(Text(name), *(str(counts.get(split, 0)) for split in splits))
     if len(summary.classes) > 1:
         table.add_section()
-        sums = [sum(counts.get(split, 0) for counts in summary.classes.values()) for split in splits]
-        table.add_row("all", *(str(total) for total in sums))
+        table.add_row("all", *(str(summary.splits[split]) for split in splits))
     out.print(table)
     if summary.splits_drawn:
         out.print("splits as `vidcli train` would draw them")

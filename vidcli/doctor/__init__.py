@@ -24,16 +24,21 @@ from vidcli.transforms import build_sampler
 
 @dataclass(frozen=True)
 class DataReport:
-    """Every item of a data set, every problem, the gravest first, and the numbers."""
+    """Every item of a data set, every problem, the gravest first, and the numbers.
+
+    Attributes:
+        multi_label: each video has any number of classes.
+    """
 
     items: list[VideoItem]
     findings: list[Finding]
     summary: Summary
+    multi_label: bool = False
 
     @property
     def usable(self) -> list[VideoItem]:
         """The items without errors, as a quarantine keeps them."""
-        return keep_usable(self.items, self.findings)
+        return keep_usable(self.items, self.findings, self.multi_label)
 
 
 def check_data(data: Path, config: Config, progress: Callable[[int, int], None] | None = None) -> DataReport:
@@ -55,7 +60,8 @@ def check_data(data: Path, config: Config, progress: Callable[[int, int], None] 
     # Sorted already by severity: warnings go before the first note.
     position = next((at for at, found in enumerate(findings) if found.severity == "note"), len(findings))
     findings[position:position] = unused
-    return DataReport(items, findings, summarize(inspected, findings, num_workers(config.data.workers)))
+    summary = summarize(inspected, findings, num_workers(config.data.workers))
+    return DataReport(items, findings, summary, config.data.multi_label)
 
 
 def _inspect(

@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from vidcli.config import Config
+from vidcli.data.items import LABEL_SEPARATOR, class_names_of, labels_of
 from vidcli.data.manifest import VideoItem
-from vidcli.data.splits import assign_splits
+from vidcli.data.splits import assign_splits, of_split
 from vidcli.doctor.duplicates import cluster_alike
 from vidcli.doctor.inspect import FileReport, SpanReport
 from vidcli.errors import DataError
@@ -33,6 +34,7 @@ ADVICE = {
     "leak": "Keep copies in one split, or give them one group where splits are drawn; --quarantine keeps "
     "those of one split (test before val before train).",
     "torn-group": "Give all videos of a group one split; --quarantine keeps the split that has most of them.",
+    "joined-labels": "If a video may have several classes, check and train with --set data.multi_label=true.",
     "missing-class": "Add training videos of the class, or leave it out; --quarantine leaves it out.",
     "splits": "Add videos or classes, or mend the split column, until `vidcli train --dry-run` accepts it.",
     "duplicate": "Delete all but one: each copy weighs like a video of its own.",
@@ -94,6 +96,10 @@ class Inspected:
     spans: Sequence[SpanReport | None]
     config: Config
 
+    def classes(self, item: VideoItem) -> tuple[str, ...]:
+        """Return the classes of an item: one, or with `data.multi_label` any number."""
+        return labels_of(item.label, self.config.data.multi_label)
+
     def name(self, index: int) -> str:
         """Return the short name of an item: its path below the root, and its span."""
         item = self.items[index]
@@ -146,15 +152,17 @@ def find_problems(data: Inspected) -> list[Finding]:
     return sorted(findings, key=lambda found: (SEVERITIES.index(found.severity), order[found.kind]))
 
 
-def keep_usable(items: Sequence[VideoItem], findings: Sequence[Finding]) -> list[VideoItem]:
+def keep_usable(
+    items: Sequence[VideoItem], findings: Sequence[Finding], multi_label: bool = False
+) -> list[VideoItem]:
     """Return the items without those that have errors.
 
     A class of val or test that thereby loses its last training video goes as well.
     """
     dropped = {index for found in findings if found.severity == "error" for index in found.items}
     kept = [item for index, item in enumerate(items) if index not in dropped]
-    learnt = {item.label for item in kept if item.split == "train"}
-    return [item for item in kept if not learnt or item.label in learnt]
+    learnt = set(class_names_of(of_split(kept, "train"), multi_label))
+    return [item for item in kept if not learnt or learnt.issuperset(labels_of(item.label, multi_label))]
 
 
 def _of_file(data: Inspected, report: FileReport, indices: Sequence[int]) -> Iterator[Finding]:
@@ -262,9 +270,10 @@ def _of_copy_group(data: Inspected, group: Sequence[int]) -> Iterator[Finding]:
         more = f" and {len(others) - 1} more" if len(others) > 1 else ""
         return f"{detail}{f' ({aside})' if aside else ''}{more}", list(others), bool(exact)
 
-    if len({items[index].label for index in group}) > 1:
+    classes = {index: set(data.classes(items[index])) for index in group}
+    if any(classes[index] != classes[group[0]] for index in group):
         for index in group:
-            others = [other for other in group if items[other].label != items[index].label]
+            others = [other for other in group if classes[other] != classes[index]]
             detail, others, _ = describe(index, others, "label")
             own = ", ".join(filter(None, (items[index].label, items[index].split)))
             yield data.finding("error", "label-conflict", index, f"is {own}; {detail}", others)
@@ -340,9 +349,15 @@ def _overlap(data: Inspected, index: int, other: int) -> bool:
 def _of_splits(data: Inspected) -> Iterator[Finding]:
     """Yield what makes training refuse the data set as a whole."""
     items = data.items
-    labels = sorted({item.label for item in items})
+    multi_label = data.config.data.multi_label
+    labels = class_names_of(items, multi_label)
     if len(labels) < 2:
-        yield Finding("error", "splits", "the data set", f"one class ({labels[0]}); a classifier needs two")
+        found = f"one class ({labels[0]})" if labels else "no class"
+        yield Finding("error", "splits", "the data set", f"{found}; a classifier needs two")
+    joined = [item.label for item in items if LABEL_SEPARATOR in item.label]
+    if joined and not multi_label:
+        detail = f"{len(joined)} hold a {LABEL_SEPARATOR!r}, such as {joined[0]!r}; each counts as one class"
+        yield Finding("warning", "joined-labels", "labels", detail)
     splits_of: dict[str, dict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
     for index, item in enumerate(items):
         if item.group is not None and item.split is not None:
@@ -353,11 +368,12 @@ def _of_splits(data: Inspected) -> Iterator[Finding]:
         moved = tuple(index for split, indices in splits.items() if split != kept for index in indices)
         counts = {split: len(indices) for split, indices in splits.items()}
         yield Finding("error", "torn-group", f"group {group}", f"has {_counted(counts)}", items=moved)
-    learnt = {item.label for item in items if item.split == "train"}
+    learnt = set(class_names_of(of_split(items, "train"), multi_label))
     strangers: dict[tuple[str, str], list[int]] = defaultdict(list)
     for index, item in enumerate(items):
-        if learnt and item.split is not None and item.label not in learnt:
-            strangers[item.label, item.split].append(index)
+        for name in data.classes(item):
+            if learnt and item.split is not None and name not in learnt:
+                strangers[name, item.split].append(index)
     for (label, split), indices in strangers.items():
         detail = f"{len(indices)} in {split}, none in train"
         yield Finding("error", "missing-class", f"class {label}", detail, items=tuple(indices))

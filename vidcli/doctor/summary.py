@@ -32,7 +32,9 @@ class Summary:
         num_found: errors, warnings and notes.
         num_unusable: items that have an error.
         splits_drawn: whether `train` would draw splits; the counts below are then those.
-        classes: videos by class and split; the split `all` where none can be made.
+        classes: videos by class and split; the split `all` where none can be made. Where videos have
+            several classes, each counts for all of its own.
+        splits: videos by split.
         sizes, rates, codecs: files by what their frames are, the most common first.
         seconds: lengths of what the items use.
         decode_seconds: to decode every file once, one after the other.
@@ -46,6 +48,7 @@ class Summary:
     num_found: dict[str, int]
     splits_drawn: bool
     classes: dict[str, dict[str, int]]
+    splits: dict[str, int]
     sizes: dict[str, int]
     rates: dict[str, int]
     codecs: dict[str, int]
@@ -67,9 +70,11 @@ def summarize(data: Inspected, findings: Sequence[Finding], workers: int) -> Sum
     spans = [span for span in data.spans if span is not None]
     lengths = [span.duration_seconds for span in spans]
     bad = {index for found in findings if found.severity == "error" for index in found.items}
-    classes: dict[str, dict[str, int]] = {name: Counter() for name in class_names_of(items)}
+    names = class_names_of(items, data.config.data.multi_label)
+    classes: dict[str, dict[str, int]] = {name: Counter() for name in names}
     for item in items:
-        classes[item.label][item.split or "all"] += 1
+        for name in data.classes(item):
+            classes[name][item.split or "all"] += 1
     kinds = {found.kind for found in findings}
     return Summary(
         num_videos=len(items),
@@ -80,6 +85,7 @@ def summarize(data: Inspected, findings: Sequence[Finding], workers: int) -> Sum
         },
         splits_drawn=drawn,
         classes={name: dict(counts) for name, counts in classes.items()},
+        splits=dict(Counter(item.split or "all" for item in items)),
         sizes=_common(data, lambda info: "{1}x{0}".format(*info.upright_size)),
         rates=_common(
             data, lambda info: "unknown" if info.fps is None else f"{info.fps:.2f}".rstrip("0").rstrip(".")
