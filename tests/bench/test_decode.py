@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from vidcli.bench import decode as bench
 from vidcli.bench import videos as bench_videos
@@ -62,6 +63,24 @@ def test_rows_and_summary(clip: Path, with_peers: Callable[..., None]) -> None:
     assert summary["worst_ratio"] == min(row["ratio"] for row in rows)
     assert summary["exact"] is True
     assert summary["absent"] == {"decord": "not installed"}
+
+
+def test_torch_keeps_to_the_threads_of_the_row(clip: Path, with_peers: Callable[..., None]) -> None:
+    seen: set[tuple[int, int]] = set()
+
+    def note(path: Path, moments: object, numbers: object, size: object, threads: int) -> None:
+        seen.add((threads, torch.get_num_threads()))
+        time.sleep(0.05)
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        with_peers(peer("noting", note))
+        list(bench.bench_decode([clip], rounds=1))
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+    assert seen == {(1, 1)}
 
 
 def test_frames_that_differ_are_told(

@@ -11,12 +11,14 @@ import importlib
 import os
 import statistics
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from vidcli.bench.timing import seconds_a_call
 from vidcli.errors import VideoError
@@ -179,7 +181,8 @@ def bench_decode(
             if info.duration_seconds * (info.fps or 25.0) >= _MANY_FRAMES and threads > 1:
                 cases.append((str(SHORT_SIDE), small, threads))
             for label, size, count in cases:
-                row = _measure(path, info.duration_seconds, info.fps or 25.0, size, count, peers, rounds)
+                with _torch_threads(count):
+                    row = _measure(path, info.duration_seconds, info.fps or 25.0, size, count, peers, rounds)
                 about = {"video": str(path), "codec": info.codec, "has_b_frames": info.has_b_frames}
                 rows.append({**about, "size": label, "threads": count, **row})
                 yield rows[-1]
@@ -187,6 +190,18 @@ def bench_decode(
             yield {"video": str(path), "error": error.reason}
     length = measure_cost_of_length(*short_and_long, rounds) if short_and_long else None
     yield {**summarize(rows, absent), "length": length}
+
+
+@contextmanager
+def _torch_threads(count: int) -> Iterator[None]:
+    """Keep torch to the threads of the row: torchcodec gathers frames with it, and on a busy machine its
+    threads wait for each other many times longer than a small file takes."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _measure(
