@@ -11,6 +11,7 @@ import torch
 
 from vidcli import checkpoint as files
 from vidcli import report
+from vidcli.commands.peers import join_peers
 from vidcli.console import Terminal, print_json
 from vidcli.console.evaluation import (
     print_abstention,
@@ -31,6 +32,7 @@ from vidcli.evaluate.multilabel import MultiLabelEvaluation, evaluate_multi_labe
 from vidcli.evaluate.table import is_right
 from vidcli.evaluate.views import ViewsRow, sweep_views
 from vidcli.predict import Prediction, Predictor
+from vidcli.train.distributed import ALONE, Group
 
 
 def evaluate(
@@ -47,59 +49,100 @@ def evaluate(
     """Run `vidcli eval`; return the exit code: 1 if a video failed."""
     if split not in (*SPLITS, "all"):
         raise ConfigError(f"--split {split}: expected train, val, test or all")
-    chosen = choose_device(device)
-    model_file = files.find_model(model)
-    predictor = Predictor.load(model_file, chosen)
-    items = _items_to_evaluate(data, model_file.parent, split, predictor)
-    if predictor.config.data.multi_label and views_sweep:
-        raise ConfigError("--views-sweep: measures accuracy, which a multi-label model has none of")
-    rival_file = None if against is None else files.find_model(against)
-    rival = None if rival_file is None else _load_rival(rival_file, chosen, items)
-    if data is not None:
-        _name_training_videos(terminal, model_file.parent, items)
-    terminal.say(f"{model_file}: {len(items)} videos")
-    measured = _measure(terminal, predictor, items)
-    told = _tell(measured, model_file, data, split)
-    if not as_json:
-        if isinstance(measured.scores, MultiLabelEvaluation):
-            print_multi_label(terminal, measured.scores, split)
-        else:
-            print_evaluation(terminal, measured.scores, split)
-            print_abstention(terminal, measured.scores.risk_coverage)
-        print_details(terminal, measured.details)
-    if rival is not None and rival_file is not None:
-        _name_training_videos(terminal, rival_file.parent, items)
-        of_rival = _predict_all(terminal, rival, items, f"evaluating {rival_file}")
-        comparison = compare(_right(items, measured.predictions), _right(items, of_rival))
-        told["against"] = {"model": str(rival_file), **comparison.to_dict()}
-        if not as_json:
-            print_comparison(terminal, comparison, str(model_file), str(rival_file))
-    if views_sweep:
-        rows = _sweep_views(terminal, model_file, items, split, chosen)
-        told["views_sweep"] = [row.to_dict() for row in rows]
-        if not as_json:
-            print_views(terminal, rows)
-    if as_json:
-        print_json(told)
-    _write_evaluation(terminal, out or evaluation_folder(model_file, split), told, items, measured)
-    _name_failures(terminal, measured)
-    return 1 if measured.scores.num_failed else 0
+    with join_peers(device, terminal, "evaluate") as (group, chosen, terminal):
+        model_file = group.from_main(lambda: files.find_model(model))
+        predictor = Predictor.load(model_file, chosen)
+        items = group.from_main(lambda: _items_to_evaluate(data, model_file, split, predictor))
+        if views_sweep:
+            check_sweep(predictor, group)
+        rival_file = None if against is None else group.from_main(lambda: files.find_model(against))
+        rival = None if rival_file is None else _load_rival(rival_file, chosen, items, group)
+        if data is not None:
+            _name_training_videos(terminal, model_file, items)
+        terminal.say(f"{model_file}: {len(items)} videos")
+        predictions = _predict_all(terminal, predictor, items, "evaluating", group)
+        of_rival = []
+        if rival is not None and rival_file is not None:
+            _name_training_videos(terminal, rival_file, items)
+            of_rival = _predict_all(terminal, rival, items, f"evaluating {rival_file}", group)
+
+        def finish() -> int:
+            measured = _measure(predictor, items, predictions)
+            told = _tell(measured, model_file, data, split)
+            if not as_json:
+                _print(terminal, measured, split)
+            if rival_file is not None:
+                comparison = compare(_right(items, predictions), _right(items, of_rival))
+                told["against"] = {"model": str(rival_file), **comparison.to_dict()}
+                if not as_json:
+                    print_comparison(terminal, comparison, str(model_file), str(rival_file))
+            if views_sweep:
+                rows = _sweep_views(terminal, model_file, items, split, chosen)
+                told["views_sweep"] = [row.to_dict() for row in rows]
+                if not as_json:
+                    print_views(terminal, rows)
+            if as_json:
+                print_json(told)
+            _write_evaluation(terminal, out or evaluation_folder(model_file, split), told, items, measured)
+            _name_failures(terminal, measured)
+            return 1 if measured.scores.num_failed else 0
+
+        # The others wait: torchrun stops all when one fails, and a failed video is told as failure.
+        return group.from_main(finish)
+
+
+def check_sweep(predictor: Predictor, group: Group) -> None:
+    """Refuse `--views-sweep` where it would measure nothing.
+
+    Raises:
+        ConfigError: a multi-label model, or several processes; in the main process.
+        PeerError: in the others then.
+    """
+    if predictor.config.data.multi_label:
+        raise group.of_all(
+            ConfigError("--views-sweep: measures accuracy, which a multi-label model has none of")
+        )
+    if group.size > 1:
+        raise group.of_all(
+            ConfigError("--views-sweep: times one video after the other; run it in one process")
+        )
+
+
+def _print(terminal: Terminal, measured: _Measured, split: str) -> None:
+    if isinstance(measured.scores, MultiLabelEvaluation):
+        print_multi_label(terminal, measured.scores, split)
+    else:
+        print_evaluation(terminal, measured.scores, split)
+        print_abstention(terminal, measured.scores.risk_coverage)
+    print_details(terminal, measured.details)
 
 
 def evaluate_own_split(terminal: Terminal, model_file: Path, split: str, device: str) -> dict[str, Any]:
     """Evaluate a run on videos of its own and write that beside it; return what --json would print."""
     predictor = Predictor.load(model_file, choose_device(device))
-    items = _items_to_evaluate(None, model_file.parent, split, predictor)
-    measured = _measure(terminal, predictor, items)
+    items = _items_to_evaluate(None, model_file, split, predictor)
+    measured = _measure(predictor, items, _predict_all(terminal, predictor, items, "evaluating", ALONE))
     told = _tell(measured, model_file, None, split)
     _write_evaluation(terminal, evaluation_folder(model_file, split), told, items, measured)
     _name_failures(terminal, measured)
     return told
 
 
-def evaluation_folder(model_file: Path, split: str) -> Path:
-    """Return where the evaluation of a run goes when nothing else is said."""
-    return model_file.parent / f"eval-{split}"
+def evaluation_folder(model_file: Path, split: str) -> Path | None:
+    """Return where the evaluation of a model goes when nothing else is said: into its run, or its export.
+
+    None where it has no folder of its own: a published model, that was asked for by its name.
+    """
+    run = _run_of(model_file)
+    if run is None:
+        return None
+    return (model_file if model_file.is_dir() else run) / f"eval-{split}"
+
+
+def _run_of(model_file: Path) -> Path | None:
+    """Return the folder that a model file or an exported model lies in; None for a published model."""
+    is_exported = (model_file / files.EXPORT_FILE).is_file()
+    return model_file.parent if is_exported or model_file.is_file() else None
 
 
 @dataclass(frozen=True)
@@ -111,8 +154,7 @@ class _Measured:
     details: Details
 
 
-def _measure(terminal: Terminal, predictor: Predictor, items: list[VideoItem]) -> _Measured:
-    predictions = _predict_all(terminal, predictor, items, "evaluating")
+def _measure(predictor: Predictor, items: list[VideoItem], predictions: list[Prediction]) -> _Measured:
     scores: Evaluation | MultiLabelEvaluation
     if predictor.config.data.multi_label:
         targets_NK = targets_of(items, predictor.class_names)
@@ -136,18 +178,27 @@ def _name_failures(terminal: Terminal, measured: _Measured) -> None:
 
 
 def _predict_all(
-    terminal: Terminal, predictor: Predictor, items: list[VideoItem], label: str
+    terminal: Terminal, predictor: Predictor, items: list[VideoItem], label: str, group: Group
 ) -> list[Prediction]:
-    predictions = []
-    with terminal.counting(label, len(items)) as show:
-        for prediction in predictor.predict_many(items):
+    """Predict this process's share of the videos, and return what all of them predicted, in order."""
+    own = group.share(items)
+    predictions: list[Prediction] = []
+    with terminal.counting(label, len(own)) as show:
+        for prediction in predictor.predict_many(own):
             predictions.append(prediction)
-            show(len(predictions), len(items))
-    return predictions
+            show(len(predictions), len(own))
+    return group.gather_shares(predictions)
 
 
-def _items_to_evaluate(data: Path | None, run: Path, split: str, predictor: Predictor) -> list[VideoItem]:
+def _items_to_evaluate(
+    data: Path | None, model_file: Path, split: str, predictor: Predictor
+) -> list[VideoItem]:
     if data is None:
+        if not model_file.exists():
+            raise DataError(
+                f"--model {model_file}: was published without videos; name the DATA to evaluate on"
+            )
+        run = model_file.parent
         data = run / files.SPLITS_FILE
         if not data.is_file():
             raise DataError(f"{run}: holds no {files.SPLITS_FILE}; name the DATA to evaluate on")
@@ -169,21 +220,26 @@ def _items_to_evaluate(data: Path | None, run: Path, split: str, predictor: Pred
     return chosen
 
 
-def _load_rival(model_file: Path, device: torch.device, items: list[VideoItem]) -> Predictor:
+def _load_rival(model_file: Path, device: torch.device, items: list[VideoItem], group: Group) -> Predictor:
     rival = Predictor.load(model_file, device)
     multi_label = rival.config.data.multi_label
     strangers = sorted(set(class_names_of(items, multi_label)) - set(rival.class_names))
     if strangers:
-        raise DataError(
-            f"--against {model_file}: was not trained on {', '.join(strangers)}, which occur in these "
-            f"videos; a comparison needs two models of the same classes. It knows "
-            f"{', '.join(rival.class_names)}"
+        raise group.of_all(
+            DataError(
+                f"--against {model_file}: was not trained on {', '.join(strangers)}, which occur in these "
+                f"videos; a comparison needs two models of the same classes. It knows "
+                f"{', '.join(rival.class_names)}"
+            )
         )
     return rival
 
 
-def _name_training_videos(terminal: Terminal, run: Path, items: list[VideoItem]) -> None:
+def _name_training_videos(terminal: Terminal, model_file: Path, items: list[VideoItem]) -> None:
     """Tell where a model is asked about videos that it learnt from, as far as its run says."""
+    run = _run_of(model_file)
+    if run is None:
+        return
     splits = run / files.SPLITS_FILE
     if not splits.is_file():
         return
@@ -217,12 +273,15 @@ def _sweep_views(
 
 def _write_evaluation(
     terminal: Terminal,
-    folder: Path,
+    folder: Path | None,
     told: dict[str, Any],
     items: list[VideoItem],
     measured: _Measured,
 ) -> None:
     scores, predictions = measured.scores, measured.predictions
+    if folder is None:
+        terminal.say("nothing written: a published model has no folder; --out DIR keeps all of this")
+        return
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -74,7 +74,10 @@ def report(terminal: Terminal, run: Path | None, split: str, out: Path | None, d
 
 def _read_evaluation(model_file: Path, split: str) -> dict[str, Any] | None:
     """Return what `vidcli eval` left of this split, unless it is of other data or an older model."""
-    path = evaluation_folder(model_file, split) / "eval.json"
+    folder = evaluation_folder(model_file, split)
+    if folder is None:
+        return None
+    path = folder / "eval.json"
     try:
         if path.stat().st_mtime < model_file.stat().st_mtime:
             return None

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import replace
+from collections.abc import Callable
 from pathlib import Path
-
-import torch
 
 from vidcli import checkpoint as files
 from vidcli import config as settings
 from vidcli import train as training
 from vidcli.commands.motion import prepare_motion_videos
-from vidcli.console import Terminal, Verbosity
+from vidcli.commands.peers import join_peers
+from vidcli.console import Terminal
 from vidcli.console.training import TrainingView, print_plan, print_run_summary
 from vidcli.demo import DEMO_RECIPE
-from vidcli.devices import choose_device, describe_device
-from vidcli.errors import PeerError
-from vidcli.train.distributed import Group, join_group
+from vidcli.devices import describe_device
+from vidcli.train.distributed import Group
 
 
 def train(
@@ -31,7 +27,7 @@ def train(
     dry_run: bool,
 ) -> None:
     """Run `vidcli train`."""
-    with _group(device, terminal) as (group, chosen, terminal):
+    with join_peers(device, terminal, "train") as (group, chosen, terminal):
         if data is None:
             recipe = recipe or DEMO_RECIPE
         config = group.from_main(lambda: settings.load_config(recipe, assignments))
@@ -55,31 +51,11 @@ def train(
 
 def resume(terminal: Terminal, run: Path | None, device: str) -> None:
     """Run `vidcli train --resume`."""
-    with _group(device, terminal) as (group, chosen, terminal):
+    with join_peers(device, terminal, "train") as (group, chosen, terminal):
         run = group.from_main(lambda: run or files.newest_run(files.RESUME_FILE))
         terminal.say(f"going on with {run}")
         epochs = group.from_main(lambda: training.epochs_of_run(run))
         _show(terminal, group, epochs, lambda view: training.resume_run(run, chosen, view, group))
-
-
-@contextmanager
-def _group(device: str, terminal: Terminal) -> Iterator[tuple[Group, torch.device, Terminal]]:
-    """Join the other processes of this run, if any; only the main one speaks.
-
-    Yields:
-        The processes, the device of this one, and a terminal that is quiet in all but the main one.
-    """
-    chosen = choose_device(device)
-    with join_group(chosen) as group:
-        if group.is_main:
-            if group.size > 1:
-                terminal.say(f"{group.size} processes train together")
-            yield group, chosen, terminal
-            return
-        try:
-            yield group, chosen, replace(terminal, verbosity=Verbosity.QUIET)
-        except PeerError as error:
-            raise SystemExit(error.exit_code) from None  # whoever failed has said so
 
 
 def _show(

@@ -1,0 +1,119 @@
+"""`vidcli eval` in several processes, and where it leaves what it found."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+import vidcli
+from vidcli.checkpoint import EXPORT_FILE
+from vidcli.cli import app
+from vidcli.commands.evaluation import check_sweep, evaluation_folder
+from vidcli.errors import ConfigError, PeerError
+from vidcli.predict import Predictor
+from vidcli.train import start_run
+from vidcli.train.distributed import Group
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def run(motion_data, small_config, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("evaluated") / "run"
+    start_run(small_config(), motion_data, folder, CPU, lambda event: None)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def data(motion_data, tmp_path_factory):
+    """Seven test videos, of which one is broken and one comes twice as a span."""
+    folder = tmp_path_factory.mktemp("some")
+    videos = sorted((motion_data / "test").rglob("*.mp4"))[:6]
+    (folder / "broken.mp4").write_bytes(b"no video")
+    rows = ["path,label,split,start,end", *(f"{v},{v.parent.name},test,," for v in videos)]
+    rows += [
+        f"{videos[0]},{videos[0].parent.name},test,0.1,0.5",
+        f"broken.mp4,{videos[0].parent.name},test,,",
+    ]
+    (folder / "some.csv").write_text("\n".join(rows))
+    return folder / "some.csv"
+
+
+def evaluate(*args):
+    return CliRunner().invoke(app, ["eval", *map(str, args), "--device", "cpu"])
+
+
+def torchrun(*args, folder, processes=3):
+    command = [
+        sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(processes),
+        "--rdzv-backend", "c10d", "--rdzv-endpoint", "localhost:0", "-m", "vidcli", "eval", *map(str, args),
+        "--device", "cpu",
+    ]  # fmt: skip
+    environment = os.environ | {"PYTHONPATH": str(Path(vidcli.__file__).parents[1]), "OMP_NUM_THREADS": "1"}
+    return subprocess.run(
+        command, cwd=folder, env=environment, text=True, capture_output=True, timeout=300, check=False
+    )
+
+
+def test_three_processes_tell_what_one_tells(run, data, tmp_path):
+    alone = evaluate(data, "--model", run, "--json", "--out", tmp_path / "alone", "--against", run)
+    assert alone.exit_code == 1, alone.stderr  # of the broken video
+    together = torchrun(
+        data, "--model", run, "--json", "--out", tmp_path / "together", "--against", run, folder=tmp_path
+    )
+    assert together.returncode == 1
+    assert together.stdout == alone.stdout  # once, and by the main process alone
+    assert json.loads(together.stdout)["num_videos"] == 8
+    for name in ("predictions.csv", "eval.json"):
+        assert (tmp_path / "together" / name).read_bytes() == (tmp_path / "alone" / name).read_bytes()
+    assert together.stderr.count("3 processes evaluate together") == 1
+    assert together.stderr.count("counted as wrong") == 1
+
+
+def test_fewer_videos_than_processes(run, data, tmp_path):
+    one = tmp_path / "one.csv"
+    one.write_text("\n".join(data.read_text().splitlines()[:2]))
+    done = torchrun(one, "--model", run, "--json", "--out", tmp_path / "out", folder=tmp_path, processes=2)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["num_videos"] == 1
+
+
+def test_a_sweep_is_of_one_process(run):
+    with pytest.raises(ConfigError, match="times one video after the other; run it in one process"):
+        check_sweep(Predictor.load(run, CPU), Group(rank=0, size=2))
+    with pytest.raises(PeerError):  # the main process has said so
+        check_sweep(Predictor.load(run, CPU), Group(rank=1, size=2))
+
+
+def test_a_published_model_writes_nothing_but_where_it_is_told(monkeypatch, run, data, in_tmp_path):
+    # The name stands for a model with the classes of these videos: what it knows is not the point here.
+    predictor = Predictor.load(run, CPU)
+    monkeypatch.setattr(Predictor, "load", lambda *args: predictor)
+    (in_tmp_path / "splits.csv").write_text("path,label,split\na.mp4,left,test\n")  # of something else
+    result = evaluate(data, "--model", "kinetics400")
+    assert result.exit_code == 1  # of the broken video
+    assert "nothing written: a published model has no folder; --out DIR keeps all of this" in result.stderr
+    assert sorted(path.name for path in in_tmp_path.iterdir()) == ["splits.csv"]
+    assert evaluate(data, "--model", "kinetics400", "--out", "there").exit_code == 1
+    assert (in_tmp_path / "there/eval.json").is_file()
+    without = evaluate("--model", "kinetics400")
+    assert without.exit_code == 1
+    assert "--model kinetics400: was published without videos; name the DATA" in without.stderr
+
+
+def test_what_a_model_is_decides_where_its_evaluation_goes(run, in_tmp_path):
+    assert evaluation_folder(run / "model.safetensors", "val") == run / "eval-val"
+    exported = in_tmp_path / "run" / "export-onnx"
+    exported.mkdir(parents=True)
+    (exported / EXPORT_FILE).write_text("{}")
+    # Not the run's own place, where `report` looks for what the run's own model said.
+    assert evaluation_folder(exported, "test") == exported / "eval-test"
+    (in_tmp_path / "kinetics400").mkdir()  # a data set that is called as the model is
+    assert evaluation_folder(Path("kinetics400"), "test") is None
