@@ -243,9 +243,10 @@ def test_bad_input(model: Path, motion_data: Path, tmp_path: Path) -> None:
     unknown = run(video, "--model", model, "--label", "rihgt")
     assert unknown.exit_code == 2
     assert "Did you mean 'right'?" in unknown.stderr
-    missing = run(tmp_path / "none.mp4", "--model", model)
+    missing = run(tmp_path / "none.mp4", "--model", model, "--out", tmp_path / "why")
     assert missing.exit_code == 1
     assert "none.mp4" in missing.stderr
+    assert not (tmp_path / "why").exists()
     (tmp_path / "file").write_text("")
     taken = run(video, "--model", model, "--out", tmp_path / "file")
     assert taken.exit_code == 2

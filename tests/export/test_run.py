@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,7 +22,8 @@ from vidcli.data.splits import of_split
 from vidcli.errors import ExportError
 from vidcli.export import ExportOptions, export_model
 from vidcli.export import run as export_run
-from vidcli.export.quantize import LabelledViews, measure_accuracy, quantized_layers
+from vidcli.export.quantize import measure_accuracy, quantized_layers
+from vidcli.export.videos import LabelledViews
 from vidcli.models import build_model
 from vidcli.predict import Predictor
 
@@ -103,7 +105,7 @@ def test_int8_leaves_the_worst_layers_in_float(
 ) -> None:
     # What the float model says is taken for the truth, so that every change of mind is a loss.
     model = fragile.build()
-    load = export_run._load
+    load = export_run.load_views
 
     def relabelled(*args: object) -> list[LabelledViews]:
         videos = load(*args)  # type: ignore[arg-type]
@@ -112,7 +114,7 @@ def test_int8_leaves_the_worst_layers_in_float(
             LabelledViews(v.views_VTCHW, frozenset([label])) for v, label in zip(videos, guess, strict=True)
         ]
 
-    monkeypatch.setattr(export_run, "_load", relabelled)
+    monkeypatch.setattr(export_run, "load_views", relabelled)
     items = load_items(motion_data)
     steps: list[str] = []
     report = export_model(
@@ -189,6 +191,43 @@ def test_bad_requests(trained: Path, motion_data: Path, tmp_path: Path) -> None:
     again = run("export", "--model", tmp_path / "ok")
     assert again.exit_code == 1
     assert "exported model already" in again.stderr
+
+
+def test_videos_that_are_gone_are_counted_and_named(trained: Path, motion_data: Path, tmp_path: Path) -> None:
+    def export(data: Path) -> object:
+        return run(
+            "export", "--model", trained, "--format", "torch-export", "--data", data, "--out", tmp_path / "e"
+        )
+
+    data = tmp_path / "data"
+    shutil.copytree(motion_data, data)
+    for path in sorted((data / "val").rglob("*.mp4"))[1:]:
+        path.write_bytes(b"no video")
+    some = export(data)
+    assert some.exit_code == 0, some.output
+    assert "15 of 16 videos cannot be decoded and are left out: " in some.stderr
+    next((data / "val" / "clockwise").iterdir()).write_bytes(b"no video")
+    none = export(data)
+    assert none.exit_code == 1
+    assert "of 16 none can be decoded: " in none.stderr
+    assert "is not a video that can be opened" in none.stderr
+
+
+def test_what_is_missing_is_said_before_any_work(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "nncf", None)  # as if it were not installed
+    result = run("export", "--model", trained, "--int8", "--out", tmp_path / "e")
+    assert result.exit_code == 1
+    assert result.stderr.startswith("error: nncf is not installed")
+    assert "pip install 'vidcli[export]'" in result.stderr
+    shutil.copytree(trained, tmp_path / "run")
+    splits = tmp_path / "run" / "splits.csv"
+    header, *rows = splits.read_text().splitlines()
+    splits.write_text("\n".join([header, *(row for row in rows if ",train," not in row)]))
+    untrained = run("export", "--model", tmp_path / "run", "--int8")
+    assert untrained.exit_code == 1
+    assert "calibrated on training videos, of which there are none" in untrained.stderr
 
 
 def test_a_damaged_export_is_named(trained: Path, tmp_path: Path) -> None:

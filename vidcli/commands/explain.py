@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from vidcli import checkpoint as files
@@ -31,9 +33,10 @@ def explain(
     """Run `vidcli explain`."""
     chosen = choose_device(device)
     network, about = load_network(files.find_model(model))
-    explanation = explain_video(network.to(chosen), about, chosen, video, class_name, maps)
     folder = out or Path(f"explain-{video.stem}")
-    _write(explanation, folder)
+    with _folder_to_fill(folder):
+        explanation = explain_video(network.to(chosen), about, chosen, video, class_name, maps)
+        _write(explanation, folder)
     if form == "json":
         print_json(explanation.to_dict())
     else:
@@ -41,13 +44,26 @@ def explain(
     terminal.say(f"wrote sheet.png, overlay.mp4 and explanation.json to {folder}")
 
 
-def _write(explanation: Explanation, folder: Path) -> None:
+@contextmanager
+def _folder_to_fill(folder: Path) -> Iterator[None]:
+    """Make a folder before the work that it is for, and take it away again if nothing comes of that."""
+    is_new = not folder.exists()
     if folder.exists() and not folder.is_dir():
         raise ConfigError(f"--out {folder}: is a file, where a folder was expected")
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise VidcliError(f"--out {folder}: cannot be written ({error.strerror})") from error
+    try:
+        yield
+    except BaseException:
+        if is_new:
+            with suppress(OSError):  # holds what was written before it failed
+                folder.rmdir()
+        raise
+
+
+def _write(explanation: Explanation, folder: Path) -> None:
     text = json.dumps(explanation.to_dict(), indent=1) + "\n"
     files.write_text(folder / "explanation.json", text)
     files.write_atomically(folder / "sheet.png", lambda path: draw_contact_sheet(explanation, path))

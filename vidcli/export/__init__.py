@@ -1,6 +1,7 @@
 """Exported models: written, checked against the model they came from, and quantised.
 
 convert     a network to ONNX, OpenVINO or an exported torch program
+videos      what it is compared, calibrated and measured on
 quantize    static int8 that keeps its accuracy
 run         a model file to a folder that every command takes as a model
 """

@@ -24,19 +24,12 @@ import numpy.typing as npt
 from vidcli.calibrate import Calibration
 from vidcli.errors import ExportError
 from vidcli.export.convert import write_onnx, write_openvino
+from vidcli.export.videos import LabelledViews
 from vidcli.exported import INPUT_NAME, Floats, import_runtime, open_network, signal_stack_kept
 
 LAYER_TYPES = frozenset({"Convolution", "GroupConvolution", "MatMul", "Conv", "Gemm"})
 _QUANTIZERS = frozenset({"FakeQuantize", "QuantizeLinear", "DequantizeLinear"})
 _SEARCH_THROUGH = frozenset({"Reshape", "Convert", "Multiply", "Subtract", "Transpose", "Add"})
-
-
-@dataclass(frozen=True)
-class LabelledViews:
-    """A video's views, float32 (V, T, C, H, W), and its labels: one, or any number where multi-label."""
-
-    views_VTCHW: Floats
-    labels: frozenset[int]
 
 
 @dataclass(frozen=True)

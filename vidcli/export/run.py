@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Sequence
-from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,20 +15,25 @@ import torch
 
 from vidcli import checkpoint as files
 from vidcli.checkpoint import EXPORT_FILE, Checkpoint, describe_checkpoint
-from vidcli.data.items import class_names_of, labels_of
+from vidcli.data.items import class_names_of
 from vidcli.data.manifest import VideoItem
 from vidcli.data.splits import of_split
-from vidcli.errors import CheckpointError, ExportError, VideoError
+from vidcli.errors import CheckpointError, ExportError
 from vidcli.export.convert import to_onnx, to_openvino, trace, write_onnx, write_openvino, write_program
-from vidcli.export.quantize import LabelledViews, measure_accuracy, quantize
-from vidcli.exported import NETWORK_FILES, Floats, digest_file, open_network
+from vidcli.export.quantize import measure_accuracy, quantize
+from vidcli.export.videos import LabelledViews, load_views
+from vidcli.exported import NETWORK_FILES, Floats, digest_file, import_runtime, open_network
 from vidcli.models.registry import NETWORKS, NetworkSpec, find_backbone
-from vidcli.predict import Predictor
 
 FORMATS = tuple(NETWORK_FILES)
 MAX_DIFFERENCE = 1e-3
 """Largest difference of a logit that a float export may show."""
 
+_LIBRARIES = {
+    "onnx": ("onnx", "onnxscript", "onnxruntime"),
+    "openvino": ("onnx", "onnxscript", "openvino"),
+    "torch-export": (),
+}
 _NUM_PARITY_VIDEOS = 16
 _NUM_CALIBRATION_VIDEOS = 200
 
@@ -107,6 +111,10 @@ def export_model(
         _refuse_any_length(checkpoint)
     if options.int8:
         _refuse_unknown_classes(checkpoint, items)
+        if not of_split(items, "train"):
+            raise ExportError("--int8 is calibrated on training videos, of which there are none; see --data")
+    for name in (*_LIBRARIES[options.form], *(["nncf"] if options.int8 else [])):
+        import_runtime(name)  # rather now than after minutes of work
     _refuse_foreign(folder)
     model = checkpoint.build()
     partial = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
@@ -136,9 +144,7 @@ def _write(
     on_step: Callable[[str], None],
 ) -> ExportReport:
     split = next((name for name in ("val", "test", "train") if of_split(items, name)), "")
-    compared = _load(of_split(items, split), checkpoint, _NUM_PARITY_VIDEOS)
-    if not compared:
-        raise ExportError("no video to compare the export on can be decoded; name videos with --data")
+    compared = load_views(of_split(items, split), checkpoint, _NUM_PARITY_VIDEOS, on_step)
     on_step(f"converting to {options.form}")
     network = _convert(checkpoint, model, partial, options)
     measured: dict[str, Any] = {}
@@ -189,10 +195,8 @@ def _quantize(
     # Training videos are a poor judge, but the only one where there are no others.
     validated = "val" if of_split(items, "val") else "train"
     on_step("reading videos for calibration")
-    validation = _load(of_split(items, validated), checkpoint, None)
-    training = _load(of_split(items, "train"), checkpoint, _NUM_CALIBRATION_VIDEOS)
-    if not validation or not training:
-        raise ExportError("--int8 needs the run's training videos, and none can be decoded; see --data")
+    validation = load_views(of_split(items, validated), checkpoint, None, on_step)
+    training = load_views(of_split(items, "train"), checkpoint, _NUM_CALIBRATION_VIDEOS, on_step)
     before = measure_accuracy(_torch_runner(model), validation, checkpoint.calibration)[0]
     on_step("quantising")
     clips = [video.views_VTCHW[:1] for video in training]
@@ -237,23 +241,6 @@ def _describe(checkpoint: Checkpoint, report: ExportReport, options: ExportOptio
         "measured": measured,
     }
     files.write_text(folder / EXPORT_FILE, json.dumps(about, indent=1) + "\n")
-
-
-def _load(items: Sequence[VideoItem], checkpoint: Checkpoint, most: int | None) -> list[LabelledViews]:
-    """Return the views of up to `most` videos, spread evenly over the items; damaged ones are passed."""
-    if most is not None and len(items) > most:
-        items = [items[index] for index in np.linspace(0, len(items) - 1, most).astype(int)]
-    reader = Predictor(torch.nn.Identity(), checkpoint.config, checkpoint.class_names, torch.device("cpu"))
-    label_of = {name: label for label, name in enumerate(checkpoint.class_names)}
-    loaded = []
-    with closing(reader.load_many(items)) as many:
-        for item, views_VTCHW in zip(items, many, strict=True):
-            if isinstance(views_VTCHW, VideoError):
-                continue  # eval counts and names it; a comparison of two networks can do without
-            names = labels_of(item.label, checkpoint.config.data.multi_label)
-            labels = frozenset(label_of[name] for name in names if name in label_of)
-            loaded.append(LabelledViews(views_VTCHW.numpy(), labels))
-    return loaded
 
 
 def _torch_runner(model: torch.nn.Module) -> Callable[[Floats], Floats]:

@@ -1,0 +1,66 @@
+"""The videos that an export is compared, calibrated and measured on.
+
+Shape suffixes: V views, T frames, C channels, H W pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from vidcli.checkpoint import Checkpoint
+from vidcli.data.items import labels_of
+from vidcli.data.manifest import VideoItem
+from vidcli.errors import ExportError, VideoError
+from vidcli.exported import Floats
+from vidcli.predict import Predictor
+
+
+@dataclass(frozen=True)
+class LabelledViews:
+    """A video's views, float32 (V, T, C, H, W), and its labels: one, or any number where multi-label."""
+
+    views_VTCHW: Floats
+    labels: frozenset[int]
+
+
+def load_views(
+    items: Sequence[VideoItem], checkpoint: Checkpoint, most: int | None, tell: Callable[[str], None]
+) -> list[LabelledViews]:
+    """Return videos as a model reads them.
+
+    Args:
+        items: what to read.
+        checkpoint: says how.
+        most: how many to take, spread evenly over the items; None takes all.
+        tell: told what cannot be decoded.
+
+    Raises:
+        ExportError: none can be decoded.
+    """
+    if most is not None and len(items) > most:
+        items = [items[index] for index in np.linspace(0, len(items) - 1, most).astype(int)]
+    reader = Predictor(torch.nn.Identity(), checkpoint.config, checkpoint.class_names, torch.device("cpu"))
+    label_of = {name: label for label, name in enumerate(checkpoint.class_names)}
+    loaded, failures = [], []
+    with closing(reader.load_many(items)) as many:
+        for item, views_VTCHW in zip(items, many, strict=True):
+            if isinstance(views_VTCHW, VideoError):
+                failures.append(views_VTCHW)
+                continue
+            names = labels_of(item.label, checkpoint.config.data.multi_label)
+            labels = frozenset(label_of[name] for name in names if name in label_of)
+            loaded.append(LabelledViews(views_VTCHW.numpy(), labels))
+    if not loaded:
+        why = f": {failures[0]}" if failures else ""
+        raise ExportError(
+            f"an export is compared with its model on real videos, and of {len(items)} none can be "
+            f"decoded{why}. Name others with --data"
+        )
+    if failures:
+        tell(f"{len(failures)} of {len(items)} videos cannot be decoded and are left out: {failures[0]}")
+    return loaded
