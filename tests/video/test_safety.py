@@ -204,10 +204,12 @@ def try_mutations(videos: dict[str, Path], folder: Path, count: int, seed: int) 
     return num_usable
 
 
+@pytest.mark.usefixtures("planner")
 def test_damaged_files_give_frames_or_a_reason(videos: dict[str, Path], tmp_path: Path) -> None:
     assert try_mutations(videos, tmp_path, count=len(videos), seed=1) > 10
 
 
+@pytest.mark.usefixtures("planner")
 @pytest.mark.fuzz
 @pytest.mark.parametrize("seed", range(10, 20))
 def test_many_damaged_files_give_frames_or_a_reason(
@@ -232,12 +234,14 @@ def open_often(path: Path, times: int) -> float:
     return resident_mib() - before
 
 
+@pytest.mark.usefixtures("planner")
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads memory from /proc")
 @pytest.mark.parametrize("name", ["h264_b_short.mp4", "vp9.webm", "av1.mkv", "mpeg4_b.avi"])
 def test_memory_stays_flat(video: Video, name: str) -> None:
     assert open_often(video(name), 120) < 6
 
 
+@pytest.mark.usefixtures("planner")
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads memory from /proc")
 def test_memory_stays_flat_over_thousands(video: Video) -> None:
