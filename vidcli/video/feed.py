@@ -16,6 +16,9 @@ from vidcli.video.limits import Budget
 Deliver: TypeAlias = Callable[[int, av.VideoFrame], None]
 """Takes the number of a limit and the frame that is shown then."""
 
+Take: TypeAlias = Callable[[int, av.VideoFrame], None]
+"""Takes the presentation time of a wanted frame and the frame."""
+
 
 class NotPlannable(Exception):
     """The file does not keep to what planning relies on; decode it from end to end."""
@@ -38,20 +41,12 @@ class Feed:
         budget: what the file may cost.
         stream: whose packets are fed.
         wanted: presentation times of the frames that are looked for; may change between calls.
-        take: called with the presentation time of each wanted frame and the frame.
     """
 
-    def __init__(
-        self,
-        budget: Budget,
-        stream: av.VideoStream,
-        wanted: Collection[int],
-        take: Callable[[int, av.VideoFrame], None],
-    ) -> None:
+    def __init__(self, budget: Budget, stream: av.VideoStream, wanted: Collection[int]) -> None:
         self._budget = budget
         self._codec = stream.codec_context
         self._wanted = wanted
-        self._take_wanted = take
         self._counts_frames = budget.limits.frames is not None
         self.start: int | None = None
         """Presentation time of the picture where decoding started; None is the file's first."""
@@ -63,8 +58,8 @@ class Feed:
         self.start = start
         self._last_shown = -math.inf if start is None else start - 1
 
-    def decode(self, packets: Sequence[VideoPacket]) -> None:
-        """Decode packets.
+    def decode(self, packets: Sequence[VideoPacket], take: Take) -> None:
+        """Decode packets, and give the wanted frames that come to `take`.
 
         Raises:
             NotPlannable: frames come without a time or not in its order.
@@ -80,16 +75,16 @@ class Feed:
                     raise
                 continue
             if frames:
-                self._take(frames)
+                self._pass_on(frames, take)
 
-    def drain(self) -> None:
+    def drain(self, take: Take) -> None:
         """Take out what the decoder still holds, and make it forget the rest."""
         if not self._is_fresh:
-            self._take(self._codec.decode(None))
+            self._pass_on(self._codec.decode(None), take)
             self._codec.flush_buffers()
             self._is_fresh = True
 
-    def _take(self, frames: list[av.VideoFrame]) -> None:
+    def _pass_on(self, frames: list[av.VideoFrame], take: Take) -> None:
         if self._counts_frames:
             self._budget.spend_frames(len(frames))
         for frame in frames:
@@ -102,4 +97,4 @@ class Feed:
                 raise NotPlannable("frames do not come in the order of their times")
             self._last_shown = pts
             if pts in self._wanted:
-                self._take_wanted(pts, frame)
+                take(pts, frame)

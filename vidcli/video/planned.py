@@ -71,7 +71,7 @@ class PlannedDecoder:
             marks,
             has_decode_times=name.startswith(("mov,mp4", "flv")),
         )
-        self._feed = Feed(budget, stream, self._ahead.limits_of, self._hold)
+        self._feed = Feed(budget, stream, self._ahead.limits_of)
         self._deliver: Deliver
         self._held: tuple[int, av.VideoFrame] | None = None
         self._num_considered = 0  # limits for which the index was asked
@@ -101,7 +101,7 @@ class PlannedDecoder:
                     self._decode_wanted()
                 else:
                     self._approach()
-            self._feed.drain()
+            self._feed.drain(self._hold)
         if ahead.limits_of:
             raise NotPlannable("the decoder did not return every wanted frame")
         return ahead.last_pts
@@ -144,9 +144,9 @@ class PlannedDecoder:
         if ahead.waiting and not ahead.must_wait(ahead.waiting[0], self._decode_on):
             item = ahead.pop()
             if not item.flags & DISPOSABLE:
-                self._feed.decode([item.packet])
+                self._feed.decode([item.packet], self._hold)
             return
-        self._feed.decode(ahead.pass_by(self._decode_on))
+        self._feed.decode(ahead.pass_by(self._decode_on), self._hold)
         ahead.read()
         self._deliver_held()
 
@@ -156,7 +156,7 @@ class PlannedDecoder:
         while ahead.unfed:
             taken = ahead.take_certain()
             if taken:
-                self._feed.decode(taken)
+                self._feed.decode(taken, self._hold)
             elif ahead.read():
                 self._deliver_held()
             elif not ahead.waiting:
@@ -207,7 +207,7 @@ class PlannedDecoder:
 
     def _restart(self) -> None:
         """Take out what the decoder still holds, and make it forget the rest."""
-        self._feed.drain()
+        self._feed.drain(self._hold)
         if self._ahead.limits_of.keys() - self._ahead.unfed:
             raise NotPlannable("the decoder did not return a wanted frame")
         self._feed.begin(None)

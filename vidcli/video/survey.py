@@ -104,19 +104,19 @@ class Survey:
             for number in numbers.pop(pts):
                 deliver(number, frame)
 
-        feed = Feed(self._budget, self._stream, numbers, take)
+        feed = Feed(self._budget, self._stream, numbers)
         with damage_unplannable(self._budget):
             position = 0
             for target in targets:
                 start = self._find_start(target)
                 if start > position:
-                    feed.drain()
+                    feed.drain(take)
                     position = start
                     feed.begin(self._packets[start].pts)
-                feed.decode(self._choose(position, target))
+                feed.decode(self._choose(position, target), take)
                 position = target + 1
                 self._budget.check_time()
-            feed.drain()
+            feed.drain(take)
         if numbers:
             raise NotPlannable("the decoder did not return every wanted frame")
         return self._newest if limits[-1] >= shown[-1] else None
