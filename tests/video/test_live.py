@@ -262,7 +262,13 @@ def frame(number, due):
 
 
 def test_a_mailbox_gives_a_recording_one_by_one_and_what_is_late_at_once():
-    for patience, due, expected in ((0.5, time.monotonic(), [1, 1]), (0.5, 0.0, [2]), (0.0, 0.0, [2])):
+    now = time.monotonic()
+    for patience, due, expected in (
+        (5.0, now, [1, 1]),
+        (5.0, now - 3, [2]),
+        (5.0, 0.0, [2]),
+        (0.0, now, [2]),  # a camera
+    ):
         mailbox = Mailbox(2, patience)
         for number in range(2):
             assert mailbox.put(frame(number, due))

@@ -21,6 +21,9 @@ PATIENCE_SECONDS = 0.5
 _CAUGHT_UP = 0.1
 """What share of that delay is left when nothing more is left out."""
 
+_STALE = 0.4
+"""After what share of it all that waits is answered at once, instead of picture by picture."""
+
 _POLL_SECONDS = 0.05
 
 
@@ -103,7 +106,7 @@ class Mailbox:
             self._changed.notify_all()
 
     def take(self, timeout_seconds: float) -> list[LiveFrame] | None:
-        """Return the pictures that are to be answered next, all that wait where they are late.
+        """Return the pictures that are to be answered next: one, or all that wait once they are late.
 
         None comes at the end, an empty list where nothing came in time.
 
@@ -116,7 +119,9 @@ class Mailbox:
                 if self._error is not None:
                     raise self._error
                 return None if self._is_over else []
-            count = len(self._waiting) if self._is_late(self._waiting[-1]) else 1
+            stale_seconds = time.monotonic() - self._waiting[0].due
+            is_behind = self._is_late(self._waiting[-1]) or stale_seconds > self._patience * _STALE
+            count = len(self._waiting) if is_behind else 1
             taken = [self._waiting.popleft() for _ in range(count)]
             self._changed.notify_all()
             return taken
