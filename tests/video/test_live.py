@@ -14,6 +14,7 @@ import pytest
 
 from vidcli.errors import ConfigError, VideoError
 from vidcli.video import LiveFrame, LiveFrames, RawFormat, decode_frames, encode_video, parse_raw
+from vidcli.video.live import frames as frames_module
 from vidcli.video.live import source as source_module
 from vidcli.video.live.mailbox import Mailbox, StreamClock
 
@@ -247,6 +248,68 @@ def test_what_a_system_says_of_a_camera(monkeypatch, code, message):
     monkeypatch.setattr(source_module.av, "open", refuse)
     with pytest.raises(VideoError, match=message):
         read("/dev/null")
+
+
+class Device:
+    """A video file that behaves as a camera: it hesitates, stumbles, and is pulled out at the end."""
+
+    def __init__(self, path, faults):
+        self._container, self._faults = av.open(str(path)), dict(faults)
+        self._packets, self._number = None, 0
+        self.streams, self.format = self._container.streams, self._container.format
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self._container.close()
+
+    def demux(self, stream):
+        self._packets = self._packets or self._container.demux(stream)
+        while True:
+            fault = self._faults.pop(self._number, None)
+            if fault is not None:
+                raise fault
+            packet = next(self._packets, None)
+            if packet is None:
+                return
+            self._number += 1
+            yield packet
+
+
+def film(monkeypatch, path, faults, capacity=100):
+    monkeypatch.setattr(frames_module, "open_camera", lambda name, budget: Device(path, faults))
+    frames = LiveFrames("0", SPACING, same_size, capacity)
+    taken = []
+    with frames:
+        while (some := frames.take(10)) is not None:
+            taken += some
+            time.sleep(0.02)
+    return taken, frames
+
+
+def test_a_camera_that_has_no_picture_yet_or_a_bad_one_goes_on(monkeypatch, write_video, tmp_path):
+    path = write_video(tmp_path / "v.mkv", num_frames=20)
+    again = av.error.BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+    bad = av.error.InvalidDataError(1, "Invalid data found")
+    taken, frames = film(monkeypatch, path, {0: again, 7: bad, 9: again})
+    assert len(taken) == 20
+    assert (frames.num_damaged, frames.num_dropped) == (1, 0)
+
+
+def test_a_camera_does_not_wait(monkeypatch, write_video, tmp_path):
+    path = write_video(tmp_path / "v.mkv", num_frames=60)
+    taken, frames = film(monkeypatch, path, {}, capacity=1)
+    assert taken[-1].moment == 59
+    assert frames.num_dropped > 0
+    assert len(taken) + frames.num_dropped == 60
+
+
+def test_a_camera_that_is_unplugged(monkeypatch, write_video, tmp_path):
+    path = write_video(tmp_path / "v.mkv", num_frames=20)
+    gone = av.error.OSError(errno.ENODEV, "No such device")
+    with pytest.raises(VideoError, match=r"^0: is gone \(No such device\); is it plugged in\?"):
+        film(monkeypatch, path, {9: gone})
 
 
 def test_raw_formats():

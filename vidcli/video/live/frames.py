@@ -27,6 +27,9 @@ from vidcli.video.live.source import STDIN, STDIN_NAME, PipeReader, RawFormat, o
 from vidcli.video.probe import VideoInfo, describe
 
 _FAREWELL_SECONDS = 2.0
+_PAUSE_SECONDS = 0.005
+_MAX_FAULTS = 100
+"""Faults of the container one after the other, with nothing between them that can be read."""
 
 
 class LiveFrames:
@@ -167,12 +170,8 @@ class LiveFrames:
         self, container: av.container.InputContainer, stream: av.VideoStream
     ) -> Iterator[av.VideoFrame]:
         """Yield frames; what is damaged on the way is counted, for a live stream goes on."""
-        packets = container.demux(stream)
-        while True:
+        for packet in self._packets(container, stream):
             try:
-                packet = next(packets, None)
-                if packet is None:
-                    return
                 frames = packet.decode()
             except av.error.InvalidDataError:
                 self.num_damaged += 1
@@ -180,7 +179,36 @@ class LiveFrames:
             except av.error.EOFError:
                 return
             except FOREIGN_ERRORS as error:
-                if self._reader is None:
-                    raise VideoError(self.name, f"is gone ({reason(error)}); is it plugged in?") from error
-                raise VideoError(self.name, f"broke off ({reason(error)})") from error
+                raise self._broken(error) from error
             yield from frames
+
+    def _packets(
+        self, container: av.container.InputContainer, stream: av.VideoStream
+    ) -> Iterator[av.Packet[av.VideoStream]]:
+        num_faults = 0
+        packets = container.demux(stream)
+        while not self._mailbox.is_left:
+            try:
+                packet = next(packets, None)
+            except BlockingIOError:  # AVFoundation, where no picture is there yet
+                time.sleep(_PAUSE_SECONDS)
+                packets = container.demux(stream)
+                continue
+            except av.error.InvalidDataError as error:
+                self.num_damaged += 1
+                num_faults += 1
+                if num_faults > _MAX_FAULTS:
+                    raise self._broken(error) from error
+                packets = container.demux(stream)
+                continue
+            except FOREIGN_ERRORS as error:
+                raise self._broken(error) from error
+            if packet is None:
+                return
+            num_faults = 0
+            yield packet
+
+    def _broken(self, error: BaseException) -> VideoError:
+        if self._reader is None:
+            return VideoError(self.name, f"is gone ({reason(error)}); is it plugged in?")
+        return VideoError(self.name, f"broke off ({reason(error)})")

@@ -80,6 +80,11 @@ class Mailbox:
         self._is_over = self._is_left = self._is_hurried = False
         self.num_dropped = 0
 
+    @property
+    def is_left(self) -> bool:
+        """Whether nobody takes any more."""
+        return self._is_left
+
     def put(self, frame: LiveFrame) -> bool:
         """Leave a picture; return whether anybody still takes them."""
         with self._changed:
