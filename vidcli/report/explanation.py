@@ -42,7 +42,7 @@ def draw_contact_sheet(explanation: Explanation, path: Path) -> None:
     figure = new_figure(max(6.0, 1.4 * columns), rows * cell_height + 0.8)
     legend = " (orange speaks for it, blue against)" if (explanation.weights_T < 0).any() else ""
     figure.suptitle(
-        f"{Path(explanation.video).name}: why {explanation.class_name} ({explanation.probability:.2f})\n"
+        f"{Path(explanation.video).name}: why {explanation.class_name} ({explanation.probability:.3f})\n"
         f"frames by {explanation.frame_method}{legend}, places by {explanation.map_method}",
         fontsize=10,
         parse_math=False,
