@@ -186,7 +186,7 @@ def calibration(scores: Mapping[str, Any]) -> Html:
         parts.append(tag("div", chart, tag("p", _temperature(calibrated), class_="soft")))
     risk = scores.get("risk_coverage")
     if risk is None:  # videos of several classes each have no single answer to withhold
-        return tag("div", *parts, class_="grid2") if parts else Html("")
+        return tag("div", *parts, _bins(calibrated), class_="grid2") if calibrated else Html("")
     rows = [
         (f"{row['threshold']:g}", row["num_answered"], ratio(row["coverage"]), ratio(row["accuracy"]))
         for row in risk["rows"]
@@ -200,6 +200,16 @@ def calibration(scores: Mapping[str, Any]) -> Html:
         )
     )
     return tag("div", *parts, class_="grid2")
+
+
+def _bins(calibrated: Mapping[str, Any]) -> Html:
+    rows = [
+        (f"{row['low']:.2f} to {row['high']:.2f}", row["num_videos"], ratio(row["confidence"]),
+         ratio(row["accuracy"]))
+        for row in calibrated["bins"]
+        if row["num_videos"]
+    ]  # fmt: skip
+    return table(("probability", "videos x classes", "mean", "there"), rows)
 
 
 def _temperature(calibrated: Mapping[str, Any]) -> str:
