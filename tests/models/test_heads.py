@@ -152,3 +152,21 @@ def test_a_setting_is_unused_exactly_when_it_changes_nothing(name, change):
     same = same and torch.equal(before(features_BTE), after(features_BTE))
     config = ModelConfig(head=name, **change)
     assert unused_settings(config) == ([f"model.{next(iter(change))}"] if same else [])
+
+
+@pytest.mark.parametrize("name", ["rnn", "lstm", "gru"])
+@pytest.mark.parametrize("parts", [(1,) * 7, (3, 4), (7,)])
+def test_a_one_way_head_goes_on_from_its_state(name, parts):
+    head = build_head(name, layers=2)
+    features_BTE = torch.randn(2, 7, 16)
+    state, end = None, 0
+    for part_BTE in features_BTE.split(list(parts), dim=1):
+        logits_BK, state = head.advance(part_BTE, state)
+        end += part_BTE.shape[1]
+        torch.testing.assert_close(logits_BK, head(features_BTE[:, :end]))
+    assert end == 7
+    both_ways = build_head(name, bidirectional=True)
+    assert head.is_one_way
+    assert not both_ways.is_one_way
+    with pytest.raises(ValueError, match="reads from the end as well"):
+        both_ways.advance(features_BTE, None)
