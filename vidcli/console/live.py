@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from rich.live import Live
 from rich.text import Text
 
-from vidcli.console.predictions import UNKNOWN
+from vidcli.console.predictions import UNKNOWN, headline
 from vidcli.console.terminal import Terminal
 from vidcli.console.text import json_line, plain
 from vidcli.errors import VidcliError
@@ -89,13 +89,7 @@ class LineView(LiveView):
 
     def _line(self, answer: LiveAnswer) -> Text:
         prediction = answer.prediction
-        (label, probability), *others = prediction.top(self._top_k)
-        if prediction.thresholds is not None:
-            others.insert(0, (label, probability))
-            label = ", ".join(prediction.labels) or "–"
-        elif prediction.is_unknown:
-            others.insert(0, (label, probability))
-            label = UNKNOWN
+        label, probability, others = headline(prediction, self._top_k)
         full = round(_BAR_WIDTH * probability)
         name = plain(label, "yellow" if prediction.is_unknown else "bold")
         name.truncate(self._width, overflow="ellipsis", pad=True)

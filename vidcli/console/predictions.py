@@ -148,19 +148,26 @@ def _column_widths(
     return ordered | ({"then": max(_MIN_WIDTH // 2, min(then, left))} if then else {})
 
 
+def headline(prediction: Prediction, top_k: int) -> tuple[str, float, list[tuple[str, float]]]:
+    """Return what a prediction is called, the highest probability, and the classes that stand beside it.
+
+    The best class stands there too where it is not the name itself.
+    """
+    (label, probability), *others = prediction.top(top_k)
+    if prediction.thresholds is not None:
+        # All that the video has; how probable each class is stands beside it.
+        return ", ".join(prediction.labels) or "–", probability, [(label, probability), *others]
+    if prediction.is_unknown:
+        return UNKNOWN, probability, [(label, probability), *others]
+    return label, probability, others
+
+
 def _cells(prediction: Prediction, top_k: int) -> list[Text]:
     """Return a row: the best class, its probability, and the runners-up."""
     video = plain(shorten_path(prediction.video))
     if prediction.error is not None:
         return [video, plain(prediction.error, "red"), Text("–")]
-    (label, probability), *others = prediction.top(top_k)
-    if prediction.thresholds is not None:
-        # All that the video has; how probable each class is stands beside it.
-        others.insert(0, (label, probability))
-        label = ", ".join(prediction.labels) or "–"
-    if prediction.is_unknown:
-        others.insert(0, (label, probability))
-        label = UNKNOWN
+    label, probability, others = headline(prediction, top_k)
     cells = [video, plain(label, "yellow" if prediction.is_unknown else "bold"), Text(f"{probability:.3f}")]
     if top_k > 1:
         cells.append(plain(", ".join(f"{name} {p:.2f}" for name, p in others), "dim"))

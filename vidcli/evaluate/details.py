@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from vidcli.predict import Prediction
 from vidcli.video import VideoInfo, probe
 
 _Pair: TypeAlias = "tuple[VideoItem, Prediction]"
+_Row = TypeVar("_Row", "Example", "SetExample")
 
 NUM_EXAMPLES = 20
 _UNKNOWN = "unknown"
@@ -147,9 +148,9 @@ def find_details(items: Sequence[VideoItem], predictions: Sequence[Prediction], 
     worst: tuple[Example, ...] | tuple[SetExample, ...]
     most_confused: tuple[Example, ...] | tuple[SetExample, ...]
     if is_multi_label:
-        worst, most_confused = _named_sets(known)
+        worst, most_confused = _named(known, _set_example, lambda row: row.loss)
     else:
-        worst, most_confused = _named(known)
+        worst, most_confused = _named(known, _example, lambda row: row.probability)
     return Details(
         is_multi_label=is_multi_label,
         by_group=tuple(sorted(by_group, key=lambda row: (row.accuracy, -row.num_videos, row.name))),
@@ -160,20 +161,15 @@ def find_details(items: Sequence[VideoItem], predictions: Sequence[Prediction], 
     )
 
 
-def _named(pairs: Sequence[_Pair]) -> tuple[tuple[Example, ...], tuple[Example, ...]]:
-    """Return the wrong answers, the surest first, and all answers, the least decided first."""
-    examples = [_example(item, prediction) for item, prediction in pairs]
+def _named(
+    pairs: Sequence[_Pair],
+    describe: Callable[[VideoItem, Prediction], _Row],
+    badness: Callable[[_Row], float],
+) -> tuple[tuple[_Row, ...], tuple[_Row, ...]]:
+    """Return the wrong answers, the worst first, and all answers, the least decided first."""
+    examples = [describe(item, prediction) for item, prediction in pairs]
     wrong = [row for row, pair in zip(examples, pairs, strict=True) if not is_right(*pair)]
-    worst = sorted(wrong, key=lambda row: (-row.probability, row.video))
-    most_confused = sorted(examples, key=lambda row: (row.margin, row.video))
-    return tuple(worst[:NUM_EXAMPLES]), tuple(most_confused[:NUM_EXAMPLES])
-
-
-def _named_sets(pairs: Sequence[_Pair]) -> tuple[tuple[SetExample, ...], tuple[SetExample, ...]]:
-    """Return the same of sets of classes, the wrong ones by their loss."""
-    examples = [_set_example(item, prediction) for item, prediction in pairs]
-    wrong = [row for row, pair in zip(examples, pairs, strict=True) if not is_right(*pair)]
-    worst = sorted(wrong, key=lambda row: (-row.loss, row.video))
+    worst = sorted(wrong, key=lambda row: (-badness(row), row.video))
     most_confused = sorted(examples, key=lambda row: (row.margin, row.video))
     return tuple(worst[:NUM_EXAMPLES]), tuple(most_confused[:NUM_EXAMPLES])
 

@@ -10,7 +10,7 @@ from typing import TypeAlias
 import av
 
 from vidcli.video.container import FOREIGN_ERRORS
-from vidcli.video.flags import VideoPacket
+from vidcli.video.flags import FOREIGN, VideoPacket
 from vidcli.video.limits import Budget
 
 Deliver: TypeAlias = Callable[[int, av.VideoFrame], None]
@@ -22,6 +22,20 @@ Take: TypeAlias = Callable[[int, av.VideoFrame], None]
 
 class NotPlannable(Exception):
     """The file does not keep to what planning relies on; decode it from end to end."""
+
+
+def plannable_time(packet: VideoPacket, flags: int) -> int:
+    """Return the presentation time of a packet, given what its marks say.
+
+    Raises:
+        NotPlannable: it has none, is damaged, or is not what marks are made for.
+    """
+    pts = packet.pts
+    if pts is None or packet.is_corrupt:
+        raise NotPlannable("a packet has no presentation time or is marked as damaged")
+    if flags & FOREIGN:
+        raise NotPlannable("a packet is not what marks are made for")
+    return pts
 
 
 @contextmanager

@@ -18,8 +18,8 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from vidcli.video.feed import NotPlannable
-from vidcli.video.flags import DISPOSABLE, ENTRY, FOREIGN, HIDDEN, VideoPacket
+from vidcli.video.feed import NotPlannable, plannable_time
+from vidcli.video.flags import DISPOSABLE, ENTRY, HIDDEN, VideoPacket
 from vidcli.video.limits import Budget
 from vidcli.video.marks import Marks
 
@@ -264,12 +264,9 @@ class Lookahead:
                 self._ended = True
                 return None
             packet, flags = following, self._marks.inspect(following)
-        if packet.pts is None or packet.is_corrupt:
-            raise NotPlannable("a packet has no presentation time or is marked as damaged")
-        if flags & FOREIGN:
-            raise NotPlannable("a packet is not what marks are made for")
+        pts = plannable_time(packet, flags)
         is_shown = not flags & HIDDEN and not packet.is_discard
-        item = Item(packet, self._num_read, packet.pts, flags, is_shown)
+        item = Item(packet, self._num_read, pts, flags, is_shown)
         self._num_read += 1
         self._num_bytes += packet.size
         self._last_dts = packet.dts

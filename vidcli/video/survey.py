@@ -17,8 +17,8 @@ from collections.abc import Sequence
 import av
 import av.container
 
-from vidcli.video.feed import Deliver, Feed, NotPlannable, damage_unplannable
-from vidcli.video.flags import DISPOSABLE, ENTRY, FOREIGN, HIDDEN, VideoPacket
+from vidcli.video.feed import Deliver, Feed, NotPlannable, damage_unplannable, plannable_time
+from vidcli.video.flags import DISPOSABLE, ENTRY, HIDDEN, VideoPacket
 from vidcli.video.limits import Budget
 from vidcli.video.marks import Marks
 
@@ -52,7 +52,6 @@ class Survey:
         self._flags: list[int] = []
         self._places: dict[int, int] = {}  # of shown pictures, by their presentation time
         self._entries: list[int] = []  # places of pictures where decoding may start
-        self._newest = 0
         with damage_unplannable(budget):
             self._read(container, marks)
 
@@ -63,11 +62,8 @@ class Survey:
         for place, packet in enumerate(container.demux(self._stream)):
             if packet.size == 0:
                 break
-            pts, flags = packet.pts, inspect(packet)
-            if pts is None or packet.is_corrupt:
-                raise NotPlannable("a packet has no presentation time or is marked as damaged")
-            if flags & FOREIGN:
-                raise NotPlannable("a packet is not what marks are made for")
+            flags = inspect(packet)
+            pts = plannable_time(packet, flags)
             packets.append(packet)
             all_flags.append(flags)
             times.append(pts)
