@@ -131,6 +131,16 @@ def test_progress_and_damage(build, long_video, tmp_path):
     assert not [thread for thread in threading.enumerate() if thread.name == "vidcli-ahead"]
 
 
+def test_a_call_that_hangs_is_named(build, long_video, tmp_path, monkeypatch):
+    stuck = tmp_path / "hangs.mp4"
+    stuck.write_bytes(long_video.read_bytes())
+    released = threading.Event()
+    monkeypatch.setattr("vidcli.video.container.av.open", lambda *args, **options: released.wait())
+    with pytest.raises(VideoError, match=r"hangs: no frame came for 0\.2 s"):
+        build_timeline(build(data__max_seconds=0.2), stuck, plan_windows(8, 1.0), 0)
+    released.set()
+
+
 @pytest.mark.parametrize("spacing", [0.05, 0.125, 0.3, 4.0, 20.0])
 def test_streamed_frames_are_those_of_the_moments(long_video, spacing):
     streamed = [frame.picture for frame in stream_frames(long_video, spacing)]
@@ -260,6 +270,20 @@ def test_leaving_early_closes_what_was_read():
     time.sleep(0.05)
     ahead.close()
     assert closed.is_set()
+
+
+def test_a_value_that_does_not_come_is_not_waited_for_for_ever():
+    released = threading.Event()
+
+    def values():
+        yield 1
+        released.wait()
+
+    ahead = run_ahead(values(), 2, patience_seconds=0.2)
+    assert next(ahead) == 1
+    with pytest.raises(TimeoutError):
+        next(ahead)
+    released.set()
 
 
 # --- the command ----------------------------------------------------------------------------------

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import gc
-import logging
 import os
 import resource
+import signal
 import struct
+import subprocess
+import sys
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import av
@@ -18,7 +21,8 @@ import pytest
 from tests.video.make import RECIPES, Recipe
 from vidcli.errors import VideoError
 from vidcli.video import DecodeLimits, decode_frames, probe
-from vidcli.video.limits import Budget, _Watch, watched
+from vidcli.video.container import decode_stream, open_video
+from vidcli.video.limits import Budget
 
 Video = Callable[[str], Path]
 
@@ -248,17 +252,85 @@ def test_memory_stays_flat_over_thousands(video: Video) -> None:
     assert open_often(video("h264_b_short.mp4"), 5000) < 12
 
 
-def test_a_call_that_does_not_come_back_is_named(
-    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+@pytest.fixture
+def hanging(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
+    """FFmpeg does not come back from opening files called `hangs*`, until the event is set."""
+    monkeypatch.setattr("vidcli.video.limits._GRACE_SECONDS", 0.1)
+    released, opened = threading.Event(), av.open
+
+    def open_or_hang(file: str, *arguments: object, **options: object) -> object:
+        if Path(file).name.startswith("hangs"):
+            released.wait()
+        return opened(file, *arguments, **options)
+
+    monkeypatch.setattr("vidcli.video.container.av.open", open_or_hang)
+    yield released
+    released.set()
+
+
+def test_a_call_that_hangs_is_named_and_left_behind(
+    video: Video, hanging: threading.Event, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("vidcli.video.limits._watch", _Watch())
-    monkeypatch.setattr("vidcli.video.limits._GRACE_SECONDS", 0.0)
-    with caplog.at_level(logging.ERROR, "vidcli.video"):
-        with watched(Budget("stuck.mp4", DecodeLimits(seconds=0.01))):
-            time.sleep(2.5)
-        with watched(Budget("fine.mp4", DecodeLimits(seconds=60))):
-            pass
-    assert [record.args for record in caplog.records] == [("stuck.mp4",)]
+    good = video("h264_b_short.mp4")
+    bad = tmp_path / "hangs.mp4"
+    bad.write_bytes(good.read_bytes())
+    limits = DecodeLimits(seconds=0.2)
+    for attempt in (lambda: decode_frames(bad, three, limits=limits), lambda: probe(bad, limits)):
+        with pytest.raises(VideoError, match=r"hangs: FFmpeg .* 0\.1 s after the limit of 0\.2 s"):
+            attempt()
+    expected = decode_frames(good, three, mode="sequential").frames
+    assert np.array_equal(decode_frames(good, three).frames, expected)
+    hanging.set()  # what comes back too late hurts nobody
+    assert np.array_equal(decode_frames(bad, three).frames, expected)
+
+
+def test_ctrl_c_does_not_wait_for_a_call_that_hangs(
+    video: Video, hanging: threading.Event, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vidcli.video.expendable._LEAVE_SECONDS", 0.1)
+    path = tmp_path / "hangs.mp4"
+    path.write_bytes(video("h264_b_short.mp4").read_bytes())
+    timer = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT))
+    timer.start()
+    with pytest.raises(KeyboardInterrupt):
+        decode_frames(path, three)
+    timer.join()
+    assert not hanging.is_set()
+
+
+def test_what_nobody_waits_for_ends_at_the_next_packet(video: Video) -> None:
+    budget = Budget(video("h264_b_short.mp4"), DecodeLimits())
+    budget.give_up()
+    with pytest.raises(VideoError, match="given up"), open_video(budget.path, budget) as (container, stream):
+        next(decode_stream(budget, container, stream))
+
+
+def test_the_rest_goes_on_and_the_process_ends(video: Video, tmp_path: Path) -> None:
+    """Held in C, where no signal and no exception of Python reaches the thread."""
+    folder = tmp_path / "videos"
+    folder.mkdir()
+    for name in ("a.mp4", "hangs.mp4", "z.mp4"):
+        (folder / name).write_bytes(video("h264_b_short.mp4").read_bytes())
+    script = (
+        "import ctypes, sys, av, vidcli.video.limits\n"
+        "from pathlib import Path\n"
+        "from vidcli.data.loader import map_ahead\n"
+        "from vidcli.errors import VideoError\n"
+        "from vidcli.video import DecodeLimits, probe\n"
+        "vidcli.video.limits._GRACE_SECONDS, opened = 0.1, av.open\n"
+        "def open_or_hang(file, **options):\n"
+        "    if 'hangs' in file: ctypes.CDLL(None).sleep(60)\n"
+        "    return opened(file, **options)\n"
+        "av.open = open_or_hang\n"
+        "def look(path):\n"
+        "    try: return probe(path, DecodeLimits(seconds=0.5)).codec\n"
+        "    except VideoError as error: return error.reason[:5]\n"
+        "print(*map_ahead(look, sorted(Path(sys.argv[1]).iterdir()), workers=2, ahead=2))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, folder], capture_output=True, text=True, timeout=30, check=True
+    )
+    assert done.stdout.split() == ["h264", "hangs", "h264"]
 
 
 def test_recipes_have_names_of_their_own() -> None:

@@ -10,13 +10,24 @@ from typing import TypeVar
 Value = TypeVar("Value")
 
 _POLL_SECONDS = 0.1
+_LEAVE_SECONDS = 10.0
 
 
-def run_ahead(values: Iterable[Value], depth: int) -> Generator[Value, None, None]:
+def run_ahead(
+    values: Iterable[Value], depth: int, patience_seconds: float | None = None
+) -> Generator[Value, None, None]:
     """Yield the values of an iterable that a thread advances, at most `depth` of them waiting.
 
     An error of the iterable is raised where its value would have come. Leaving early stops the
-    thread before the next value, and waits for it.
+    thread before the next value, and waits for it as long as may be expected of one that does not hang.
+
+    Args:
+        values: what to advance.
+        depth: values that may wait to be taken.
+        patience_seconds: how long a value may be waited for; None is no bound.
+
+    Raises:
+        TimeoutError: no value came in time; the thread is left behind.
     """
     waiting: queue.Queue[tuple[str, object]] = queue.Queue(depth)
     is_left = threading.Event()
@@ -46,9 +57,15 @@ def run_ahead(values: Iterable[Value], depth: int) -> Generator[Value, None, Non
 
     thread = threading.Thread(target=serve, name="vidcli-ahead", daemon=True)
     thread.start()
+    leave_seconds = _LEAVE_SECONDS
+    timeout = None if patience_seconds is None else min(patience_seconds, threading.TIMEOUT_MAX)
     try:
         while True:
-            kind, value = waiting.get()
+            try:
+                kind, value = waiting.get(timeout=timeout)
+            except queue.Empty:
+                leave_seconds = 0.0
+                raise TimeoutError from None
             if kind == "end":
                 return
             if kind == "error":
@@ -57,4 +74,4 @@ def run_ahead(values: Iterable[Value], depth: int) -> Generator[Value, None, Non
             yield value  # type: ignore[misc]
     finally:
         is_left.set()
-        thread.join()
+        thread.join(leave_seconds)

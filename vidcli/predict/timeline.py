@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Generator, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,6 +25,7 @@ import torch
 from torch import Tensor
 
 from vidcli.data.frames import decode_limits
+from vidcli.errors import VideoError
 from vidcli.models import VideoClassifier
 from vidcli.predict.ahead import run_ahead
 from vidcli.predict.predictor import Predictor
@@ -100,7 +101,10 @@ def build_timeline(
     counts: list[int] = []
     info: VideoInfo | None = None
     num_frames = 0
-    with closing(run_ahead(_chunks(predictor, video, plan), _CHUNKS_AHEAD)) as chunks:
+    # There is no limit to what a whole video takes, only to the wait for the next frames of it.
+    patience = predictor.config.data.max_seconds
+    chunks = run_ahead(_chunks(predictor, video, plan), _CHUNKS_AHEAD, patience)
+    with closing(chunks), _naming(video, patience):
         for frames_NHWC, count, info in chunks:
             for probabilities_K in scorer.push(frames_NHWC):
                 _add_window(sums, counts, probabilities_K, plan.cells)
@@ -115,6 +119,16 @@ def build_timeline(
         cells_NK, predictor.class_names, plan.cell_seconds, min_seconds, duration, predictor.threshold
     )
     return Timeline(os.fspath(video), predictor.class_names, plan.cell_seconds, duration, cells_NK, segments)
+
+
+@contextmanager
+def _naming(video: str | os.PathLike[str], patience_seconds: float) -> Iterator[None]:
+    try:
+        yield
+    except TimeoutError:
+        raise VideoError(
+            video, f"hangs: no frame came for {patience_seconds:g} s (data.max_seconds), and it was abandoned"
+        ) from None
 
 
 def _add_window(sums: list[Floats], counts: list[int], probabilities_K: Floats, num_cells: int) -> None:

@@ -21,7 +21,7 @@ from vidcli.video.container import can_be_lean, open_video, set_threads
 from vidcli.video.convert import Converter, Frames, SizeRule
 from vidcli.video.feed import Deliver, NotPlannable
 from vidcli.video.hardware import HardwareName, find_hardware, warn_of_cpu
-from vidcli.video.limits import Budget, DecodeLimits, watched
+from vidcli.video.limits import Budget, DecodeLimits, call_in_time
 from vidcli.video.lookahead import Distrusted
 from vidcli.video.marks import marks_for
 from vidcli.video.planned import PlannedDecoder, can_plan
@@ -109,19 +109,23 @@ def decode_frames(
 
 
 def _decode(request: _Request, num_threads: int) -> DecodedFrames:
-    with watched(request.budget):
-        if not request.is_plannable:
-            return _decode_sequential(request, num_threads)
-        try:
-            return _decode_planned(request, num_threads, is_trusting=True)
-        except Distrusted:
-            pass
-        except NotPlannable:
-            return _decode_sequential(request, num_threads)
-        try:
-            return _decode_planned(request, num_threads, is_trusting=False)
-        except NotPlannable:
-            return _decode_sequential(request, num_threads)
+    return call_in_time(request.budget, lambda: _decode_as_planned(request, num_threads))
+
+
+def _decode_as_planned(request: _Request, num_threads: int) -> DecodedFrames:
+    """Decode what is needed, where that can be told; else from the first frame on."""
+    if not request.is_plannable:
+        return _decode_sequential(request, num_threads)
+    try:
+        return _decode_planned(request, num_threads, is_trusting=True)
+    except Distrusted:
+        pass
+    except NotPlannable:
+        return _decode_sequential(request, num_threads)
+    try:
+        return _decode_planned(request, num_threads, is_trusting=False)
+    except NotPlannable:
+        return _decode_sequential(request, num_threads)
 
 
 class _Request:

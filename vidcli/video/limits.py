@@ -1,28 +1,28 @@
-"""What a file may cost: pixels, frames, seconds; and a watch on calls that do not come back.
+"""What a file may cost: pixels, frames, seconds.
 
 Limits are checked between packets and frames, so a file that is merely endless is abandoned on
 time. A call of FFmpeg that does not come back (a disk that hangs, a decoder that spins inside one
-packet) cannot be stopped from within its process: the watch can only name the file, in the log,
-so that whoever runs the process knows which one to take out.
+packet) is left behind a little later, with its thread.
 """
 
 from __future__ import annotations
 
-import logging
 import os
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 from vidcli.errors import VideoError
+from vidcli.video.expendable import StillRunning, call_expendably
+
+Result = TypeVar("Result")
 
 MAX_PIXELS = 8192 * 8192
 """Frames with more pixels are refused before memory is taken for them."""
 
 _GRACE_SECONDS = 5.0
-_log = logging.getLogger("vidcli.video")
 
 
 @dataclass(frozen=True)
@@ -55,14 +55,21 @@ class Budget:
         self._num_frames = 0
         self._lock = threading.Lock()
         self._ends = None if limits.seconds is None else time.monotonic() + limits.seconds
+        self._is_given_up = False
 
     @property
     def seconds_left(self) -> float | None:
         """Seconds until the request is abandoned; None where there is no bound."""
         return None if self._ends is None else max(0.001, self._ends - time.monotonic())
 
+    def give_up(self) -> None:
+        """Make the next check end the request: nobody waits for it any more."""
+        self._is_given_up = True
+
     def check_time(self) -> None:
-        """Raise a `VideoError` once the time is up."""
+        """Raise a `VideoError` once the time is up, or the request was given up."""
+        if self._is_given_up:
+            raise VideoError(self.path, "was given up")
         if self._ends is not None and time.monotonic() > self._ends:
             raise VideoError(
                 self.path, f"took longer than the limit of {self.limits.seconds:g} s and was abandoned"
@@ -89,61 +96,20 @@ class Budget:
             )
 
 
-@contextmanager
-def watched(budget: Budget) -> Iterator[None]:
-    """Name the file in the log if the block is still running after its time and a grace."""
+def call_in_time(budget: Budget, function: Callable[[], Result]) -> Result:
+    """Return what `function` returns, as long as it does so in the time of the budget and a grace.
+
+    Raises:
+        VideoError: it has not come back; its thread is left behind.
+    """
     seconds = budget.seconds_left
-    if seconds is None:
-        yield
-        return
-    key = _watch.add(os.fspath(budget.path), seconds + _GRACE_SECONDS)
     try:
-        yield
-    finally:
-        _watch.remove(key)
-
-
-class _Watch:
-    """One daemon thread for all requests of the process, started with the first."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._due: dict[int, tuple[float, str]] = {}
-        self._next_key = 0
-        self._thread: threading.Thread | None = None
-
-    def add(self, path: str, seconds: float) -> int:
-        with self._lock:
-            self._next_key += 1
-            self._due[self._next_key] = (time.monotonic() + seconds, path)
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="vidcli-watch", daemon=True)
-                self._thread.start()
-            return self._next_key
-
-    def remove(self, key: int) -> None:
-        with self._lock:
-            self._due.pop(key, None)
-
-    def _run(self) -> None:
-        while True:
-            time.sleep(1.0)
-            now = time.monotonic()
-            with self._lock:
-                late = [(key, path) for key, (due, path) in self._due.items() if due < now]
-                for key, _ in late:
-                    del self._due[key]
-            for _, path in late:
-                _log.error("%s: FFmpeg has not come back in time and cannot be stopped from here", path)
-
-
-_watch = _Watch()
-
-
-def _renew_watch() -> None:
-    # A forked child inherits the lock and the entries, but not the thread.
-    global _watch
-    _watch = _Watch()
-
-
-os.register_at_fork(after_in_child=_renew_watch)
+        return call_expendably(
+            function, None if seconds is None else seconds + _GRACE_SECONDS, budget.give_up
+        )
+    except StillRunning:
+        raise VideoError(
+            budget.path,
+            f"hangs: FFmpeg has not come back {_GRACE_SECONDS:g} s after the limit of "
+            f"{budget.limits.seconds:g} s, and the file was abandoned",
+        ) from None

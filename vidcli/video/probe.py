@@ -12,7 +12,7 @@ import av.container
 
 from vidcli.errors import VideoError
 from vidcli.video.container import FOREIGN_ERRORS, decode_stream, open_video, reason, seconds_of
-from vidcli.video.limits import Budget, DecodeLimits, watched
+from vidcli.video.limits import Budget, DecodeLimits, call_in_time
 
 
 @dataclass(frozen=True)
@@ -60,10 +60,14 @@ def probe(path: str | os.PathLike[str], limits: DecodeLimits | None = None) -> V
         VideoError: no such file, not a video, beyond a limit, or no frame of it can be decoded.
     """
     budget = Budget(path, limits or DecodeLimits())
-    with watched(budget), open_video(path, budget) as (container, stream):
+    return call_in_time(budget, lambda: _probe(budget))
+
+
+def _probe(budget: Budget) -> VideoInfo:
+    with open_video(budget.path, budget) as (container, stream):
         frame = next(decode_stream(budget, container, stream), None)
         if frame is None:
-            raise VideoError(path, "holds a video stream without a single frame that can be decoded")
+            raise VideoError(budget.path, "holds a video stream without a single frame that can be decoded")
         return describe(budget, container, stream, frame)
 
 
