@@ -131,6 +131,15 @@ def test_the_command_line_is_light(statement: str) -> None:
     assert set(heavy_imports_of(statement)) <= {"rich"}
 
 
+def test_predicting_with_a_model_of_ours_needs_no_torchvision() -> None:
+    statement = (
+        "import vidcli.commands.prediction; from vidcli.config import load_config; "
+        "from vidcli.models import build_model; "
+        "build_model(load_config(None, ['model.backbone=compact_cnn', 'model.shift=on']).model, 3)"
+    )
+    assert set(heavy_imports_of(statement)) == {"torch", "av", "pydantic", "rich"}
+
+
 def test_no_module_is_called_utils() -> None:
     assert [file for file in FILES if "util" in file.stem or "helper" in file.stem] == []
 

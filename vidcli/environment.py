@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import platform
 from contextlib import suppress
+from importlib.metadata import version
 from pathlib import Path
 
 import torch
-import torchvision
 
 import vidcli
 from vidcli.devices import describe_device
@@ -25,7 +25,7 @@ def describe_environment(device: str) -> dict[str, str]:
         "vidcli": vidcli.__version__,
         "Python": platform.python_version(),
         "torch": torch.__version__,
-        "torchvision": torchvision.__version__,
+        "torchvision": version("torchvision"),
         **library_versions(),
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
         "processor": _processor(),

@@ -92,7 +92,7 @@ def test_a_network_gives_what_torchvisions_gives(name):
 @pytest.mark.parametrize("name", network_names())
 def test_every_network_takes_the_weights_of_the_whole(name):
     with torch.device("meta"):
-        original = NETWORKS[name].build(weights=None)
+        original = NETWORKS[name].build()
         model = build(name, 400)
     model.load_state_dict(weights_of_whole(original.state_dict(), NETWORKS[name].build), assign=True)
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vidcli import checkpoint as files
-from vidcli import report
 from vidcli.commands.annotation import annotate_with_timeline
 from vidcli.console import Terminal
 from vidcli.console.timelines import open_writer
@@ -92,6 +91,8 @@ def predict_timelines(
                 continue
             writer.write(timeline)
             if options.picture is not None:
+                from vidcli import report  # brings matplotlib
+
                 picture = options.picture
                 files.write_atomically(picture, lambda temporary: report.draw_timeline(timeline, temporary))  # noqa: B023 (called at once)
                 terminal.say(f"wrote {picture}")

@@ -3,15 +3,13 @@
 Shape suffixes: N frames of a batch (B * T), C channels, H W pixels, D features, h w feature map.
 
 Every backbone is a plain sequence of layers without classifier and global pool. Those of
-torchvision keep torchvision's parameter names, so that its weight files load unchanged; those of
-ours are made for training from scratch on a CPU.
+torchvision (`families`) keep torchvision's parameter names, so that its weight files load unchanged;
+those of ours, here, are made for training from scratch on a CPU.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -112,43 +110,6 @@ def build_compact_cnn(in_channels: int) -> Backbone:
     return Backbone(layers, num_features=128)
 
 
-def build_from_torchvision(build: Callable[..., Any], in_channels: int) -> Backbone:
-    """Build one of torchvision's image classifiers, random, without its pool and classifier.
-
-    Args:
-        build: torchvision's function for the network, such as `torchvision.models.resnet18`.
-        in_channels: C; the first convolution is widened when it is not 3.
-    """
-    network: nn.Module = build(weights=None)
-    children = OrderedDict(network.named_children())
-    children.pop("avgpool")
-    classifier = children.pop("fc" if "fc" in children else "classifier")
-    num_features = next(m.in_features for m in classifier.modules() if isinstance(m, nn.Linear))
-    backbone = Backbone(children, num_features)
-    if in_channels != 3:
-        _widen(backbone, in_channels)
-    return backbone
-
-
 def first_convolution(backbone: nn.Module) -> tuple[str, nn.Conv2d]:
     """Return name and layer of the convolution that reads the frames."""
     return next((name, m) for name, m in backbone.named_modules() if isinstance(m, nn.Conv2d))
-
-
-def _widen(backbone: Backbone, in_channels: int) -> None:
-    """Give the first convolution `in_channels`, the new ones' weights as spread as the old ones'."""
-    name, narrow = first_convolution(backbone)
-    wide = nn.Conv2d(
-        in_channels,
-        narrow.out_channels,
-        narrow.kernel_size,  # type: ignore[arg-type]
-        narrow.stride,  # type: ignore[arg-type]
-        narrow.padding,  # type: ignore[arg-type]
-        bias=narrow.bias is not None,
-    )
-    with torch.no_grad():
-        nn.init.normal_(wide.weight, std=float(narrow.weight.std()))
-        wide.weight[:, : narrow.in_channels] = narrow.weight
-    wide.bias = narrow.bias
-    parent, _, attribute = name.rpartition(".")
-    setattr(backbone.get_submodule(parent), attribute, wide)

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from vidcli.config import ModelConfig
 from vidcli.models.published import published_accuracy
@@ -111,6 +110,8 @@ def _count_parameters(module: nn.Module) -> int:
 
 
 def _count_gmacs(module: nn.Module, example: torch.Tensor) -> float:
+    from torch.utils.flop_counter import FlopCounterMode  # brings Triton, where that is installed
+
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         module(example)
     return float(counter.get_total_flops()) / _FLOPS_A_MAC / 1e9

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torchvision.ops import StochasticDepth
 
 from vidcli.models.backbones import ResidualBlock
 
@@ -49,7 +48,10 @@ def insert_stochastic_depth(backbone: nn.Module, highest_rate: float) -> int:
     for module in list(backbone.modules()):
         if isinstance(module, ResidualBlock):
             places.append((module, "depth"))
-        places += [(module, name) for name, m in module.named_children() if isinstance(m, StochasticDepth)]
+        # By name, as only a network of torchvision has torchvision imported.
+        places += [
+            (module, name) for name, m in module.named_children() if type(m).__name__ == "StochasticDepth"
+        ]
     for number, (parent, attribute) in enumerate(places):
         setattr(parent, attribute, ClipDepth(highest_rate * number / max(1, len(places) - 1)))
     return len(places)

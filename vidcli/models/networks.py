@@ -14,11 +14,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torchvision.models.video import swin_transformer
 
 from vidcli.config import ModelConfig
 
@@ -69,13 +67,13 @@ class VideoNetwork(nn.Module):
         return features_BD
 
 
-def build_without_last_layer(build: Callable[..., Any]) -> tuple[nn.Module, int]:
+def build_without_last_layer(build: Callable[[], nn.Module]) -> tuple[nn.Module, int]:
     """Build one of torchvision's video networks, random, without its last layer.
 
     Returns:
         The network, which maps clip_BCTHW to features_BD, and D.
     """
-    network: nn.Module = build(weights=None)
+    network = build()
     name, last = _last_layer(network)
     num_features = last.in_features if isinstance(last, nn.Linear) else last.in_channels
     # With the dropout before it, if there is one: ours comes from the settings.
@@ -83,10 +81,10 @@ def build_without_last_layer(build: Callable[..., Any]) -> tuple[nn.Module, int]
     return network, num_features
 
 
-def weights_of_whole(weights: Mapping[str, Tensor], build: Callable[..., Any]) -> dict[str, Tensor]:
+def weights_of_whole(weights: Mapping[str, Tensor], build: Callable[[], nn.Module]) -> dict[str, Tensor]:
     """Return torchvision's weights of a whole network under the names of `VideoNetwork`."""
     with torch.device("meta"):
-        name, _ = _last_layer(build(weights=None))
+        name, _ = _last_layer(build())
     kept = {f"backbone.{key}": value for key, value in weights.items() if not key.startswith(f"{name}.")}
     # S3D's last layer is a convolution of one position: the same numbers as a linear layer.
     head = weights[f"{name}.weight"].flatten(1)
@@ -105,6 +103,8 @@ def exportable_masks() -> Iterator[None]:
     Torchvision writes numbers into slices, 27 a block and some of them empty, which OpenVINO does
     not take and other runtimes do over again for every clip.
     """
+    from torchvision.models.video import swin_transformer
+
     original = swin_transformer._compute_attention_mask_3d
     swin_transformer._compute_attention_mask_3d = compare_regions
     try:

@@ -64,7 +64,7 @@ def load_published(name: str) -> PublishedModel:
     spec = NETWORKS[network]
     weights, file = fetch_published(spec.pretrained, network, f"--model {name}")
     with torch.device("meta"):
-        whole = spec.build(weights=None).state_dict()
+        whole = spec.build().state_dict()
     refuse_other_weights(
         weights, whole, str(file), network, f"Delete the file and fetch {spec.pretrained.url} again."
     )

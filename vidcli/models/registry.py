@@ -8,13 +8,11 @@ from functools import partial
 from typing import Any
 
 from torch import nn
-from torchvision import models as tv
-from torchvision.models import video
 
 from vidcli.config import ModelConfig
 from vidcli.errors import ConfigError, did_you_mean
-from vidcli.models import heads
-from vidcli.models.backbones import Backbone, build_compact_cnn, build_from_torchvision, build_simple_cnn
+from vidcli.models import families, heads
+from vidcli.models.backbones import Backbone, build_compact_cnn, build_simple_cnn
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 KINETICS_MEAN, KINETICS_STD = (0.43216, 0.394666, 0.37645), (0.22803, 0.22145, 0.216989)
@@ -29,17 +27,22 @@ class BackboneSpec:
     Attributes:
         build: from the number of input channels to a random backbone.
         description: one sentence.
-        pretrained: torchvision's weights (url, get_state_dict), or None where none are published.
+        published_as: torchvision's name of it, or None where no weights are published.
         mean, std: channel statistics that those were trained with.
         takes_depth: whether `model.stochastic_depth` finds blocks to skip.
     """
 
     build: Callable[[int], Backbone]
     description: str
-    pretrained: Any = None
+    published_as: str | None = None
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
     takes_depth: bool = False
+
+    @property
+    def pretrained(self) -> Any:
+        """Torchvision's weights (url, get_state_dict), or None where none are published."""
+        return None if self.published_as is None else families.published_weights(self.published_as)
 
 
 @dataclass(frozen=True)
@@ -47,10 +50,9 @@ class NetworkSpec:
     """One of torchvision's video networks, used whole, and how its published weights were measured.
 
     Attributes:
-        build: torchvision's function.
+        name: torchvision's, and ours.
         description: one sentence.
-        pretrained: torchvision's weights (url, get_state_dict, meta).
-        mean, std: channel statistics of their training.
+        mean, std: channel statistics that the published weights were trained with.
         size: pixels a side of a clip.
         resize: pixels (height, width) a frame is scaled to before its middle is cut out; None keeps
             the proportions, the short side at 256.
@@ -62,9 +64,8 @@ class NetworkSpec:
         min_length, min_size: what it takes otherwise.
     """
 
-    build: Callable[..., Any]
+    name: str
     description: str
-    pretrained: Any
     mean: tuple[float, float, float] = KINETICS_MEAN
     std: tuple[float, float, float] = KINETICS_STD
     size: int = 224
@@ -76,6 +77,15 @@ class NetworkSpec:
     traces_any_length: bool = True
     min_length: int = 1
     min_size: int = 16
+
+    @property
+    def pretrained(self) -> Any:
+        """Torchvision's weights (url, get_state_dict, meta)."""
+        return families.published_weights(self.name)
+
+    def build(self) -> nn.Module:
+        """Build it whole, random."""
+        return families.build_network(self.name)
 
 
 @dataclass(frozen=True)
@@ -95,10 +105,12 @@ class HeadSpec:
     sees_order: bool = True
 
 
-def _torchvision(build: Callable[..., Any], weights: Any, description: str) -> BackboneSpec:
-    takes_depth = build.__name__.startswith(("efficientnet", "convnext"))
+def _torchvision(name: str, description: str) -> BackboneSpec:
     return BackboneSpec(
-        partial(build_from_torchvision, build), description, weights.DEFAULT, takes_depth=takes_depth
+        partial(families.build_backbone, name),
+        description,
+        published_as=name,
+        takes_depth=name.startswith(("efficientnet", "convnext")),
     )
 
 
@@ -109,42 +121,22 @@ BACKBONES: dict[str, BackboneSpec] = {
     "compact_cnn": BackboneSpec(
         build_compact_cnn, "Small residual CNN, made for training from scratch on a CPU.", takes_depth=True
     ),
-    "resnet18": _torchvision(tv.resnet18, tv.ResNet18_Weights, "ResNet of 18 layers: the usual start."),
-    "resnet34": _torchvision(tv.resnet34, tv.ResNet34_Weights, "ResNet of 34 layers."),
-    "resnet50": _torchvision(
-        tv.resnet50, tv.ResNet50_Weights, "ResNet of 50 layers: what most video papers compare on."
-    ),
-    "resnet101": _torchvision(tv.resnet101, tv.ResNet101_Weights, "ResNet of 101 layers."),
-    "mobilenet_v3_small": _torchvision(
-        tv.mobilenet_v3_small, tv.MobileNet_V3_Small_Weights, "Fewest multiplications: phones and CPUs."
-    ),
-    "mobilenet_v3_large": _torchvision(
-        tv.mobilenet_v3_large,
-        tv.MobileNet_V3_Large_Weights,
-        "Few multiplications, near ResNet-50's accuracy.",
-    ),
-    "efficientnet_b0": _torchvision(
-        tv.efficientnet_b0, tv.EfficientNet_B0_Weights, "Few parameters; slow for its size on a GPU."
-    ),
-    "efficientnet_v2_s": _torchvision(
-        tv.efficientnet_v2_s,
-        tv.EfficientNet_V2_S_Weights,
-        "EfficientNet reshaped for fast training on a GPU.",
-    ),
-    "regnet_y_400mf": _torchvision(
-        tv.regnet_y_400mf, tv.RegNet_Y_400MF_Weights, "RegNet of 0.4 GMACs, with squeeze and excitation."
-    ),
-    "regnet_y_1_6gf": _torchvision(
-        tv.regnet_y_1_6gf, tv.RegNet_Y_1_6GF_Weights, "RegNet of 1.6 GMACs, with squeeze and excitation."
-    ),
-    "convnext_tiny": _torchvision(
-        tv.convnext_tiny, tv.ConvNeXt_Tiny_Weights, "Modern CNN of ResNet-50's cost; start it pretrained."
-    ),
-    "convnext_small": _torchvision(
-        tv.convnext_small,
-        tv.ConvNeXt_Small_Weights,
-        "Modern CNN of twice ResNet-50's cost; start it pretrained.",
-    ),
+} | {
+    name: _torchvision(name, description)
+    for name, description in (
+        ("resnet18", "ResNet of 18 layers: the usual start."),
+        ("resnet34", "ResNet of 34 layers."),
+        ("resnet50", "ResNet of 50 layers: what most video papers compare on."),
+        ("resnet101", "ResNet of 101 layers."),
+        ("mobilenet_v3_small", "Fewest multiplications: phones and CPUs."),
+        ("mobilenet_v3_large", "Few multiplications, near ResNet-50's accuracy."),
+        ("efficientnet_b0", "Few parameters; slow for its size on a GPU."),
+        ("efficientnet_v2_s", "EfficientNet reshaped for fast training on a GPU."),
+        ("regnet_y_400mf", "RegNet of 0.4 GMACs, with squeeze and excitation."),
+        ("regnet_y_1_6gf", "RegNet of 1.6 GMACs, with squeeze and excitation."),
+        ("convnext_tiny", "Modern CNN of ResNet-50's cost; start it pretrained."),
+        ("convnext_small", "Modern CNN of twice ResNet-50's cost; start it pretrained."),
+    )
 }
 
 _R3D: dict[str, Any] = {"size": 112, "resize": (128, 171)}
@@ -164,49 +156,28 @@ _SWIN: dict[str, Any] = {
 }
 
 NETWORKS: dict[str, NetworkSpec] = {
-    "r3d_18": NetworkSpec(
-        video.r3d_18, "ResNet-18 with 3-D convolutions.", video.R3D_18_Weights.DEFAULT, **_R3D
-    ),
-    "mc3_18": NetworkSpec(
-        video.mc3_18,
-        "ResNet-18, 3-D in its first stage and 2-D after it: few parameters.",
-        video.MC3_18_Weights.DEFAULT,
-        **_R3D,
-    ),
-    "r2plus1d_18": NetworkSpec(
-        video.r2plus1d_18,
-        "ResNet-18, space and time convolved in turns.",
-        video.R2Plus1D_18_Weights.DEFAULT,
-        **_R3D,
-    ),
-    "s3d": NetworkSpec(
-        video.s3d,
-        "Inception with space and time apart: fewest parameters and multiplications.",
-        video.S3D_Weights.DEFAULT,
-        resize=(256, 256),
-        length=128,
-        views=1,
-        min_length=14,
-        min_size=224,
-    ),
-    "mvit_v1_b": NetworkSpec(
-        video.mvit_v1_b, "Multiscale vision transformer.", video.MViT_V1_B_Weights.DEFAULT, **_MVIT
-    ),
-    "mvit_v2_s": NetworkSpec(
-        video.mvit_v2_s,
-        "Multiscale vision transformer, improved: the most accurate of them.",
-        video.MViT_V2_S_Weights.DEFAULT,
-        **_MVIT,
-    ),
-    "swin3d_t": NetworkSpec(
-        video.swin3d_t, "Video Swin transformer, tiny.", video.Swin3D_T_Weights.DEFAULT, **_SWIN
-    ),
-    "swin3d_s": NetworkSpec(
-        video.swin3d_s, "Video Swin transformer, small.", video.Swin3D_S_Weights.DEFAULT, **_SWIN
-    ),
-    "swin3d_b": NetworkSpec(
-        video.swin3d_b, "Video Swin transformer, base.", video.Swin3D_B_Weights.DEFAULT, **_SWIN
-    ),
+    spec.name: spec
+    for spec in (
+        NetworkSpec("r3d_18", "ResNet-18 with 3-D convolutions.", **_R3D),
+        NetworkSpec("mc3_18", "ResNet-18, 3-D in its first stage and 2-D after it: few parameters.", **_R3D),
+        NetworkSpec("r2plus1d_18", "ResNet-18, space and time convolved in turns.", **_R3D),
+        NetworkSpec(
+            "s3d",
+            "Inception with space and time apart: fewest parameters and multiplications.",
+            resize=(256, 256),
+            length=128,
+            views=1,
+            min_length=14,
+            min_size=224,
+        ),
+        NetworkSpec("mvit_v1_b", "Multiscale vision transformer.", **_MVIT),
+        NetworkSpec(
+            "mvit_v2_s", "Multiscale vision transformer, improved: the most accurate of them.", **_MVIT
+        ),
+        NetworkSpec("swin3d_t", "Video Swin transformer, tiny.", **_SWIN),
+        NetworkSpec("swin3d_s", "Video Swin transformer, small.", **_SWIN),
+        NetworkSpec("swin3d_b", "Video Swin transformer, base.", **_SWIN),
+    )
 }
 
 _RECURRENT = frozenset({"hidden", "layers", "bidirectional"})

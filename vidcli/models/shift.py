@@ -19,29 +19,24 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchvision.models.convnext import CNBlock
-from torchvision.models.efficientnet import FusedMBConv, MBConv
-from torchvision.models.mobilenetv3 import InvertedResidual
-from torchvision.models.regnet import ResBottleneckBlock
-from torchvision.models.resnet import BasicBlock, Bottleneck
 
 from vidcli.errors import ConfigError
-from vidcli.models.backbones import ResidualBlock
 
 SHIFT_DIVISOR = 8
 """One part in eight of the channels comes from each side: the paper's best on Kinetics."""
 
-_BRANCH_ENTRIES: dict[type[nn.Module], str] = {
-    ResidualBlock: "conv1",
-    BasicBlock: "conv1",
-    Bottleneck: "conv1",
-    InvertedResidual: "block.0.0",
-    MBConv: "block.0.0",
-    FusedMBConv: "block.0.0",
-    ResBottleneckBlock: "f.a.0",
-    CNBlock: "block.0",
+_BRANCH_ENTRIES = {
+    "ResidualBlock": "conv1",
+    "BasicBlock": "conv1",
+    "Bottleneck": "conv1",
+    "InvertedResidual": "block.0.0",
+    "MBConv": "block.0.0",
+    "FusedMBConv": "block.0.0",
+    "ResBottleneckBlock": "f.a.0",
+    "CNBlock": "block.0",
 }
-"""Where the first convolution of the residual branch is, in every kind of block."""
+"""Where the first convolution of the residual branch is, in every kind of block: ours, then torchvision's,
+by the name of its class, for only a network of torchvision has torchvision imported."""
 
 
 def temporal_shift(x_NCHW: Tensor, num_frames: int) -> Tensor:
@@ -112,10 +107,10 @@ def has_residual_blocks(backbone: nn.Module) -> bool:
 def _find_branch_entries(backbone: nn.Module) -> list[str]:
     """Return the names of the first convolutions of all residual branches."""
     return [
-        f"{name}.{_BRANCH_ENTRIES[type(block)]}"
+        f"{name}.{_BRANCH_ENTRIES[type(block).__name__]}"
         for name, block in backbone.named_modules()
         # Inverted residuals that change shape have no skip path to keep what a shift displaces.
-        if type(block) in _BRANCH_ENTRIES and getattr(block, "use_res_connect", True)
+        if type(block).__name__ in _BRANCH_ENTRIES and getattr(block, "use_res_connect", True)
     ]
 
 

@@ -6,9 +6,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
-import matplotlib
 import numpy as np
-from matplotlib.ft2font import FT2Font
 from PIL import Image, ImageDraw, ImageFont
 
 from vidcli.predict.segments import Floats, Timeline
@@ -67,6 +65,10 @@ class Annotator:
 
 def choose_font(letters: str) -> tuple[str, bool]:
     """Return the file of a font, and whether it has all letters: ours, or one of the system's."""
+    # Not before: every prediction would wait for it.
+    import matplotlib
+    from matplotlib.ft2font import FT2Font
+
     ours = str(Path(matplotlib.get_data_path(), "fonts/ttf/DejaVuSans.ttf"))
     wanted = {ord(letter) for letter in letters + _ALWAYS}
     if wanted <= FT2Font(ours).get_charmap().keys():

@@ -18,7 +18,6 @@ from torch import Tensor
 from torch.nn import functional
 
 from vidcli.config import AugmentConfig
-from vidcli.transforms.randaugment import rand_augment
 
 _YIQ = np.array([[0.299, 0.587, 0.114], [0.5959, -0.2746, -0.3213], [0.2115, -0.5227, 0.3112]])
 """From RGB to luma and two axes of colour (NTSC 1953)."""
@@ -83,6 +82,8 @@ class Augmentation:
             clip_TCHW = change_colour(clip_TCHW, gain, turn)
         clip_TCHW = clip_TCHW.clamp_(0, 1)
         if settings.randaugment:
+            from vidcli.transforms.randaugment import rand_augment  # brings torchvision
+
             clip_TCHW = rand_augment(
                 clip_TCHW, settings.randaugment, settings.randaugment_magnitude, self._fill, rng
             )
