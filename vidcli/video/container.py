@@ -88,21 +88,27 @@ def open_video(
         raise VideoError(path, f"cannot be read ({reason(error)})") from error
     if not head:
         raise VideoError(path, "is empty (0 bytes)")
-    options = _OPEN_OPTIONS | {"max_pixels": str(budget.limits.pixels)}
+    options = _OPEN_OPTIONS
     if lean and (head[4:] in _MOV_BOXES or head[:4] == _EBML_MAGIC):
-        options |= _LEAN_OPTIONS
+        options = _OPEN_OPTIONS | _LEAN_OPTIONS
+    decoder_options = {"max_pixels": str(budget.limits.pixels)}
     try:
         # PyAV's own timeouts are not used: they take the interpreter lock at every read, and
         # raise when the clocks of two processor cores disagree.
         # The explicit protocol keeps names such as "concat:a|b.mp4" what they are: names.
-        container = av.open(f"file:{os.path.abspath(path)}", mode="r", options=options, hwaccel=hardware)
+        container = av.open(
+            f"file:{os.path.abspath(path)}",
+            mode="r",
+            options=decoder_options,
+            container_options=options,
+            hwaccel=hardware,
+        )
     except (*FOREIGN_ERRORS, RuntimeError) as error:  # RuntimeError: the device cannot decode this
         budget.check_time()
         raise VideoError(path, f"is not a video that can be opened ({reason(error)})") from error
     with container:
         stream = _choose_stream(path, container)
         budget.check_size(stream.height, stream.width)
-        decoder_options = {"max_pixels": str(budget.limits.pixels)}
         if is_fast:
             decoder_options["skip_loop_filter"] = "all"
         stream.codec_context.options = decoder_options
