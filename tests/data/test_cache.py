@@ -532,7 +532,7 @@ def test_what_is_chosen_and_said(
     small_config: Configure,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(choice, "_free_memory", lambda: free_memory)
+    monkeypatch.setattr(choice, "free_memory", lambda: free_memory)
     monkeypatch.setattr(choice, "_free_disk", lambda folder: free_disk)
     checked = check_videos(videos, small_config(data__cache=wanted, data__cache_gib=gib))
     assert kind(checked.source.cache) == expected
@@ -570,10 +570,10 @@ def test_keyframes_are_not_kept_and_that_is_said(
         assert checked.notices == told
 
 
-def test_free_memory_and_disk_are_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def testfree_memory_and_disk_are_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "1")
-    whole = choice._free_memory()
+    whole = choice.free_memory()
     assert 10**7 < whole <= os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
-    assert choice._free_memory() == pytest.approx(whole / 4, rel=0.3)
+    assert choice.free_memory() == pytest.approx(whole / 4, rel=0.3)
     assert choice._free_disk(tmp_path / "not" / "made") > 0

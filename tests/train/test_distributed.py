@@ -71,15 +71,21 @@ def assert_same_curves(run, other):
         {"train.batch_size": 3, "augment.crop_scale": 0.6},
         # 7 and 1: the last batch has fewer clips than there are processes. Passed in uneven parts.
         {"train.batch_size": 7, "train.accumulate": 2, "train.ema": 0.5, "train.freeze_epochs": 1},
+        # Each process computes features of a part of the clips; both train on all of them.
+        {"train.batch_size": 3, "train.freeze_epochs": 3, "train.frozen_clips": 2},
     ],
-    ids=["uneven", "tail"],
+    ids=["uneven", "tail", "frozen"],
 )
-def test_two_processes_learn_what_one_learns(changes, small_config, pair_data, train_run, tmp_path):
+def test_two_processes_learn_what_one_learns(
+    changes, small_config, pair_data, train_run, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("VIDCLI_CACHE", str(tmp_path / "cache"))
     config = small_config(EXACT | changes)
     run = tmp_path / "together"
     child = torchrun(pair_data, "--config", write_recipe(config, tmp_path), "--out", run, folder=tmp_path)
     code, out, err = finish(child)
     assert code == 0, err
+    monkeypatch.setenv("VIDCLI_CACHE", str(tmp_path / "another"))
     plain = train_run(config, pair_data, "plain")
     assert_same_curves(run, plain.folder)
     one, two = (files.load_checkpoint(folder / files.LAST_FILE) for folder in (plain.folder, run))

@@ -300,7 +300,7 @@ def advice_of(run):
         ({"clip.resize": "40", "clip.crop_ratio": 0.8, "clip.focus": 0.5}, []),
         ({"train.freeze_batchnorm": True}, ["train.freeze_batchnorm holds on to a backbone"]),
         (
-            {"train.freeze_epochs": 9, "train.backbone_lr_ratio": 0.1},
+            {"train.freeze_epochs": 9, "train.backbone_lr_ratio": 0.1, "train.frozen_clips": 0},
             [
                 "train.backbone_lr_ratio has no effect when the backbone stays frozen",
                 "train.freeze_epochs holds on to a backbone that starts random",

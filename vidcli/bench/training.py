@@ -60,10 +60,15 @@ def pick_videos(items: Sequence[VideoItem], count: int) -> list[VideoItem]:
 
 
 def bench_config(config: Config, rounds: int) -> Config:
-    """Return the settings of the measured run: one epoch to warm up, then a turn a round."""
+    """Return the settings of the measured run: one epoch to warm up, then a turn a round.
+
+    A frozen backbone works in every epoch of it, as it does in the parts beside it.
+    """
     config = settle_clip(config)
     epochs = 1 + rounds * (1 + _EPOCHS_A_TURN)
-    train = config.train.model_copy(update={"epochs": epochs, "patience": 0, "plots": False})
+    train = config.train.model_copy(
+        update={"epochs": epochs, "patience": 0, "plots": False, "frozen_clips": 0}
+    )
     return config.model_copy(update={"train": train})
 
 

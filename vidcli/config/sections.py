@@ -267,6 +267,13 @@ class TrainConfig(Section):
         1.0, gt=0, le=10, description="Learning rate of the backbone as a share of train.lr."
     )
     freeze_epochs: int = Field(0, ge=0, description="First epochs in which the backbone stays as it started.")
+    frozen_clips: int = Field(
+        4,
+        ge=0,
+        le=1000,
+        description="Clips of each video that a backbone frozen to the end looks at, once; epochs take turns "
+        "with them; 0 draws anew.",
+    )
     unfreeze_every: int = Field(
         0,
         ge=0,

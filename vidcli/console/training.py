@@ -14,7 +14,16 @@ from rich.text import Text
 from vidcli.console.terminal import Terminal, Verbosity
 from vidcli.console.text import format_seconds
 from vidcli.data.manifest import SPLITS
-from vidcli.train import CheckProgress, EpochDone, EpochRow, Event, Notice, RunPlan, StepDone
+from vidcli.train import (
+    CheckProgress,
+    EpochDone,
+    EpochRow,
+    Event,
+    FeatureProgress,
+    Notice,
+    RunPlan,
+    StepDone,
+)
 
 
 class TrainingView:
@@ -58,10 +67,10 @@ class TrainingView:
         elif self._progress is not None and self._task is not None:
             self._progress.update(self._task, **self._live(event))
 
-    def _live(self, event: CheckProgress | StepDone) -> dict[str, Any]:
-        if isinstance(event, CheckProgress):
+    def _live(self, event: CheckProgress | FeatureProgress | StepDone) -> dict[str, Any]:
+        if isinstance(event, CheckProgress | FeatureProgress):
             return {
-                "description": "reading videos",
+                "description": "reading videos" if isinstance(event, CheckProgress) else "computing features",
                 "completed": event.done,
                 "total": event.total,
                 "numbers": f"{event.done}/{event.total}",

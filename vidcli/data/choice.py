@@ -18,7 +18,7 @@ from vidcli.video import probe
 
 _GIB = 2**30
 # Of the memory that is free now: the rest is the model's, and that of whoever else is here.
-_MEMORY_SHARE = 0.5
+MEMORY_SHARE = 0.5
 # Left free on the disk: one that is full to the brim breaks more than a cache.
 _DISK_RESERVE = _GIB
 
@@ -53,7 +53,7 @@ def choose_source(items: Sequence[VideoItem], config: Config, workers: int) -> t
             raise ConfigError(f"data.cache={wanted}: {text}; raise it, or set data.cache=auto")
         return FrameSource(config), [f"frames are decoded anew in every epoch: {text}"]
     is_all_packed = packed > 0 and not missing
-    fits_memory = needed <= _MEMORY_SHARE * _free_memory()
+    fits_memory = needed <= MEMORY_SHARE * free_memory()
     if wanted == "memory" or (wanted == "auto" and fits_memory and not is_all_packed):
         return FrameSource(config, MemoryCache()), [f"frames are kept in memory: {_gib(needed)}"]
     return _on_disk(config, disk, packed, missing)
@@ -89,7 +89,7 @@ def _measure(
     return sum(size[0] for size in sizes), sum(size[1] for size in sizes)
 
 
-def _free_memory() -> int:
+def free_memory() -> int:
     """Return the bytes of memory that this process may expect to get."""
     pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     free = pages // 2

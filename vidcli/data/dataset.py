@@ -56,7 +56,7 @@ class ClipDataset:
         self.items = list(items)
         self._label_of = {name: label for label, name in enumerate(class_names)}
         self._sampler = build_sampler(config.clip.model_copy(update={"views": 1}), config.augment)
-        self._transform = ClipTransform(config.clip, config.augment, flip)
+        self._transform, self.flip = ClipTransform(config.clip, config.augment, flip), flip
         self._seed, self._multi_label = config.train.seed, config.data.multi_label
         self._source = source or FrameSource(config)
 
@@ -88,9 +88,10 @@ class ClipDataset:
         item = self.items[index]
         rng = np.random.default_rng([self._seed, epoch, index, *([repeat] if repeat else [])])
         frames_THWC = self._frames(item, rng)
-        return LabelledClip(self._transform(frames_THWC, rng), self._target(index), index)
+        return LabelledClip(self._transform(frames_THWC, rng), self.target(index), index)
 
-    def _target(self, index: int) -> int | Tensor:
+    def target(self, index: int) -> int | Tensor:
+        """Return what is learnt of video `index`: its label, or of a multi-label data set its classes."""
         return self.targets(index) if self._multi_label else self.label(index)
 
     def take_notices(self) -> list[str]:

@@ -1,23 +1,13 @@
-"""What a frozen backbone says of every frame, computed once and kept on disk.
+"""What a frozen backbone says of every frame of videos, in order and shuffled, computed once.
 
-Shape suffixes: V views of a video, T frames a view, F features a frame, O orders of the frames.
-
-    CACHE/features/KEY/NAME.npy    float32 (O, V, T, F); O is 2 (in order, shuffled) for a backbone
-                                   whose frames know of their neighbours, otherwise 1
-
-KEY is a digest of the backbone's weights and settings, and of sampling and decoding; NAME of the
-video file, its span and the order drawn for it. Nothing in a file says what it is but its name, so
-that a change of any of these is a new file, and an old one is never read by mistake.
+Shape suffixes: V views of a video, T frames a view, F features a frame, O orders of the frames: 2
+(in order, shuffled) for a backbone whose frames know of their neighbours, otherwise 1.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
-import shutil
 from collections.abc import Callable, Generator, Sequence
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,7 +17,7 @@ import torch
 from torch import Tensor
 
 from vidcli.config import Config
-from vidcli.data.builtin import cache_folder
+from vidcli.data.feature_files import FeatureFiles, Features, digest_of_weights
 from vidcli.data.frames import FrameSource, decoding_settings
 from vidcli.data.loader import map_ahead, num_workers
 from vidcli.data.manifest import VideoItem
@@ -36,10 +26,7 @@ from vidcli.models import VideoClassifier
 from vidcli.sampling import shuffled_order
 from vidcli.transforms import ClipTransform, build_sampler
 
-_CACHE_VERSION = 1
 _NUM_NAMED = 10
-
-Features = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -75,9 +62,13 @@ class FrozenBackbone:
         self._sampler = build_sampler(config.clip)
         self._transform = ClipTransform(config.clip)
         self._source = FrameSource(config)
-        self.key = self._digest_of_settings()
-        self.folder = cache_folder() / "features" / self.key
         self._num_orders = 2 if model.looks_aside else 1
+        self._files = FeatureFiles(self._settings())
+
+    @property
+    def folder(self) -> Path:
+        """Where features are kept."""
+        return self._files.folder
 
     def features_of(
         self, items: Sequence[VideoItem], progress: Callable[[int, int], None] | None = None
@@ -138,7 +129,7 @@ class FrozenBackbone:
     @torch.inference_mode()
     def _compute(self, item: VideoItem, views_VTCHW: Tensor) -> Features:
         orders = [views_VTCHW, views_VTCHW[:, self._order_of(item)]][: self._num_orders]
-        cells = [self._model.cells(views.to(self._device)).float().cpu() for views in orders]
+        cells = [self._model.encode(views.to(self._device)).float().cpu() for views in orders]
         features_OVTF: Features = torch.stack(cells).numpy()
         return features_OVTF
 
@@ -158,84 +149,31 @@ class FrozenBackbone:
                 f"{self._config.data.cache_gib:g}; raise it, or lower model.grid, clip.length or clip.views"
             )
 
-    # --- the cache ---------------------------------------------------------------------------------
-
-    def _file_of(self, item: VideoItem) -> Path | None:
-        """Return where a video's features are kept; None where nothing is."""
-        if self._config.data.cache == "off":
-            return None
-        try:
-            status = item.path.stat()
-        except OSError:
-            return None  # decoding tells why
-        about = [
-            str(item.path.absolute()),
-            status.st_size,
-            status.st_mtime_ns,
-            item.start_seconds,
-            item.end_seconds,
-            self._order_of(item).tolist() if self._num_orders == 2 else None,
-        ]
-        return self.folder / f"{_digest(about)}.npy"
-
-    def _read(self, item: VideoItem) -> Features | None:
-        file = self._file_of(item)
-        if file is None:
-            return None
-        try:
-            features: Features = np.load(file, allow_pickle=False)
-        except (OSError, ValueError, EOFError):
-            return None  # not there, or cut short: it is computed, and written, again
-        clip = self._config.clip
-        fits = features.ndim == 4 and features.shape[:3] == (self._num_orders, clip.views, clip.length)
-        return features if fits and features.dtype == np.float32 else None
-
-    def _write(self, item: VideoItem, features_OVTF: Features) -> None:
-        """Keep features; a cache that cannot be written only costs the time to compute them again."""
-        file = self._file_of(item)
-        if file is None:
-            return
-        temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            with open(temporary, "wb") as stream:
-                np.save(stream, features_OVTF, allow_pickle=False)
-            os.replace(temporary, file)
-        except OSError:
-            with suppress(OSError):
-                temporary.unlink(missing_ok=True)
-
     def prune(self) -> None:
         """Delete the features of other backbones and settings, oldest first, beyond `data.cache_gib`."""
-        limit = self._config.data.cache_gib * 2**30
-        try:
-            folders = [path for path in self.folder.parent.iterdir() if path.is_dir()]
-            folders.sort(key=lambda path: (path == self.folder, path.stat().st_mtime), reverse=True)
-            total = 0
-            for folder in folders:
-                total += sum(file.stat().st_size for file in folder.iterdir())
-                if total > limit and folder != self.folder:
-                    shutil.rmtree(folder, ignore_errors=True)
-        except OSError:
-            return  # another process prunes at the same time, or there is no cache at all
+        self._files.prune(self._config.data.cache_gib * 2**30)
 
-    def _digest_of_settings(self) -> str:
-        weights = hashlib.sha256()
-        for name, value in sorted(self._model.backbone.state_dict().items()):
-            weights.update(f"{name}{value.dtype}{tuple(value.shape)}".encode())
-            weights.update(value.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
+    def _on_what(self, item: VideoItem) -> list[object]:
+        """Return what a video's features depend on beside the video and the settings: the order drawn."""
+        return [self._order_of(item).tolist() if self._num_orders == 2 else None]
+
+    def _read(self, item: VideoItem) -> Features | None:
+        if self._config.data.cache == "off":
+            return None
+        shape = (self._num_orders, self._config.clip.views, self._config.clip.length, None)
+        return self._files.read(item, self._on_what(item), shape)
+
+    def _write(self, item: VideoItem, features_OVTF: Features) -> None:
+        if self._config.data.cache != "off":
+            self._files.write(item, self._on_what(item), features_OVTF)
+
+    def _settings(self) -> list[object]:
         config = self._config
-        shape = (config.model.frame_differences, config.model.grid, self._model.looks_aside)
-        about = [
-            _CACHE_VERSION,
-            weights.hexdigest(),
-            [config.model.backbone, *shape],
+        return [
+            digest_of_weights(self._model.backbone),
+            [config.model.backbone, config.model.frame_differences, config.model.grid],
+            self._model.looks_aside,
             config.clip.model_dump(mode="json"),
             decoding_settings(config),
             str(self._device.type),
         ]
-        return _digest(about)
-
-
-def _digest(about: object) -> str:
-    return hashlib.sha256(json.dumps(about).encode()).hexdigest()[:24]

@@ -15,7 +15,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, replace
 from itertools import chain, tee
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 import numpy as np
 import torch
@@ -26,6 +26,9 @@ from vidcli.errors import VideoError
 
 Input = TypeVar("Input")
 Output = TypeVar("Output")
+
+Draw: TypeAlias = tuple[int, int, int]
+"""Of a clip: the epoch, the index of its video, and how often that was drawn before in the epoch."""
 
 
 @dataclass(frozen=True)
@@ -138,23 +141,15 @@ def iter_batches(
         num_ranks: how many do; each gets its part of every batch, of `num_ranks` clips one.
     """
 
-    def load(draw: tuple[int, int, int]) -> LabelledClip | VideoError:
+    def load(draw: Draw) -> LabelledClip | VideoError:
         epoch, index, repeat = draw
         try:
             return dataset.load(index, epoch, repeat)
         except VideoError as error:
             return error
 
-    def split() -> Iterator[list[tuple[int, int, int]]]:
-        start = first * batch_size
-        for epoch, order in orders:
-            draws = [(epoch, *draw) for draw in _number_repeats(order)]
-            for begin in range(start, len(draws), batch_size):
-                yield draws[begin : begin + batch_size][rank::num_ranks]
-            start = 0
-
     def collated() -> Generator[Batch, None, None]:
-        parts, counted = tee(split())
+        parts, counted = tee(iter_draws(orders, batch_size, first, rank, num_ranks))
         ahead = 2 * -(-batch_size // num_ranks)
         with closing(map_ahead(load, chain.from_iterable(parts), workers, ahead)) as loaded:
             for part in counted:
@@ -170,6 +165,22 @@ def iter_batches(
             waited = time.monotonic() - asked
             ready = thread.submit(next, batches, None)
             yield replace(batch, seconds_waited=waited)
+
+
+def iter_draws(
+    orders: Iterable[tuple[int, Sequence[int]]],
+    batch_size: int,
+    first: int = 0,
+    rank: int = 0,
+    num_ranks: int = 1,
+) -> Iterator[list[Draw]]:
+    """Yield which clips make each batch, or this process's part of it; see `iter_batches`."""
+    start = first * batch_size
+    for epoch, order in orders:
+        draws = [(epoch, *draw) for draw in _number_repeats(order)]
+        for begin in range(start, len(draws), batch_size):
+            yield draws[begin : begin + batch_size][rank::num_ranks]
+        start = 0
 
 
 def _number_repeats(order: Sequence[int]) -> list[tuple[int, int]]:

@@ -82,7 +82,7 @@ class VideoClassifier(nn.Module):
         Raises:
             ValueError: not a float tensor (B, T, 3, H, W) with at least one frame.
         """
-        features_BTE: Tensor = self.projection(self.cells(clip_BTCHW))
+        features_BTE: Tensor = self.projection(self.encode(clip_BTCHW))
         return features_BTE
 
     @property
@@ -90,7 +90,12 @@ class VideoClassifier(nn.Module):
         """Whether the cells of a frame know of its neighbours."""
         return self.sees_neighbours or self.config.frame_differences
 
-    def cells(self, clip_BTCHW: Tensor) -> Tensor:
+    @property
+    def after_backbone(self) -> nn.Sequential:
+        """What makes logits_BK of what `encode` returns: its layers are the model's own."""
+        return nn.Sequential(self.projection, self.head)
+
+    def encode(self, clip_BTCHW: Tensor) -> Tensor:
         """Return cells_BTF, F = D * g * g: what the backbone says of every frame, before anything of ours.
 
         Raises:

@@ -48,11 +48,16 @@ class VideoNetwork(nn.Module):
         Raises:
             ValueError: not a float tensor (B, T, 3, H, W) with at least one frame.
         """
-        logits_BK: Tensor = self.head(self.dropout(self.features(clip_BTCHW)))
+        logits_BK: Tensor = self.head(self.dropout(self.encode(clip_BTCHW)))
         return logits_BK
 
-    def features(self, clip_BTCHW: Tensor) -> Tensor:
-        """Return features_BD, one vector a clip.
+    @property
+    def after_backbone(self) -> nn.Sequential:
+        """What makes logits_BK of what `encode` returns: its layers are the model's own."""
+        return nn.Sequential(self.dropout, self.head)
+
+    def encode(self, clip_BTCHW: Tensor) -> Tensor:
+        """Return features_BD: what the backbone says of every clip.
 
         Raises:
             ValueError: not a float tensor (B, T, 3, H, W) with at least one frame.

@@ -265,8 +265,12 @@ class Predictor:
         # Asked first, for `eval` visits every module: a tenth of a small model's time.
         if self._model.training:
             self._model.eval()
-        logits_VK = np.asarray(self._model(views_VTCHW.to(self.device)).double().cpu().numpy())
+        logits_VK = np.asarray(self._compute(views_VTCHW.to(self.device)).double().cpu().numpy())
         self.model_seconds += time.perf_counter() - started
+        return logits_VK
+
+    def _compute(self, views_VTCHW: Tensor) -> Tensor:
+        logits_VK: Tensor = self._model(views_VTCHW)
         return logits_VK
 
     def transform(self, frames_THWC: Frames) -> Tensor:

@@ -1,7 +1,15 @@
 """Training: events, schedule, loop, and runs from their data to their directory."""
 
 from vidcli.train.compare import CompareProgress, Comparison, HeadScore, compare_heads
-from vidcli.train.events import CheckProgress, EpochDone, EpochRow, Event, Notice, StepDone
+from vidcli.train.events import (
+    CheckProgress,
+    EpochDone,
+    EpochRow,
+    Event,
+    FeatureProgress,
+    Notice,
+    StepDone,
+)
 from vidcli.train.loop import Trainer
 from vidcli.train.run import RunPlan, epochs_of_run, plan_items, plan_run, resume_run, start_run
 
@@ -12,6 +20,7 @@ __all__ = [
     "EpochDone",
     "EpochRow",
     "Event",
+    "FeatureProgress",
     "HeadScore",
     "Notice",
     "RunPlan",

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from vidcli.config import Config
 from vidcli.models import VideoModel, unused_settings
 from vidcli.train.freezing import Freezing, has_batchnorm
+from vidcli.train.frozen import is_frozen, obstacle_to_features
 
 
 def iter_advice(config: Config, model: VideoModel, freezing: Freezing, has_validation: bool) -> Iterator[str]:
@@ -15,7 +16,7 @@ def iter_advice(config: Config, model: VideoModel, freezing: Freezing, has_valid
     for name in unused_settings(config.model):
         yield f"{name} has no effect with {parts}"
     train = config.train
-    frozen = train.freeze_epochs >= train.epochs
+    frozen = is_frozen(config)
     idle = {
         "train.momentum": (train.optimizer == "adamw", "with train.optimizer=adamw"),
         "train.patience": (not has_validation, "without validation videos"),
@@ -25,6 +26,7 @@ def iter_advice(config: Config, model: VideoModel, freezing: Freezing, has_valid
         ),
         "train.backbone_lr_ratio": (frozen, "when the backbone stays frozen to the end"),
         "train.unfreeze_every": (frozen, "when the backbone stays frozen to the end"),
+        "train.frozen_clips": (not frozen, "unless the backbone stays frozen to the end"),
         "augment.jitter": (config.clip.sampling == "segments", "with clip.sampling=segments"),
         "augment.randaugment_magnitude": (not config.augment.randaugment, "with augment.randaugment=0"),
         "augment.mixup": (train.batch_size == 1, "with train.batch_size=1"),
@@ -44,6 +46,8 @@ def iter_advice(config: Config, model: VideoModel, freezing: Freezing, has_valid
                 f"{name} holds on to a backbone that starts random; it is meant for model.pretrained=true "
                 "or model.weights=FILE"
             )
+    if frozen and train.frozen_clips and (obstacle := obstacle_to_features(config)) is not None:
+        yield f"the backbone stays frozen, and yet works in every epoch: {obstacle}"
     if train.unfreeze_every and not frozen:
         yield (
             f"the last of the backbone's {freezing.num_stages} stages learns from epoch "

@@ -70,4 +70,12 @@ class CheckProgress:
     total: int
 
 
-Event: TypeAlias = CheckProgress | StepDone | EpochDone | Notice
+@dataclass(frozen=True)
+class FeatureProgress:
+    """Of how many videos a frozen backbone has made features before training starts."""
+
+    done: int
+    total: int
+
+
+Event: TypeAlias = CheckProgress | FeatureProgress | StepDone | EpochDone | Notice

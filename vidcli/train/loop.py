@@ -12,7 +12,7 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from itertools import islice
@@ -38,7 +38,8 @@ from vidcli.models import build_model
 from vidcli.predict import Prediction, Predictor
 from vidcli.train.advice import iter_advice
 from vidcli.train.distributed import ALONE, Group, is_peer_failure, synchronise_norms
-from vidcli.train.events import EpochDone, EpochRow, Event, Notice, StepDone
+from vidcli.train.events import EpochDone, EpochRow, Event, FeatureProgress, Notice, StepDone
+from vidcli.train.frozen import FeaturePredictor, FrozenFeatures, is_frozen, obstacle_to_features
 from vidcli.train.memory import BatchParts
 from vidcli.train.pace import Pace, waiting_notice
 from vidcli.train.record import RunRecord
@@ -106,7 +107,9 @@ class Trainer:
             [] if self._multi_label else [self._dataset.label(i) for i in range(len(self._dataset))]
         )
         class_counts = [self._labels.count(label) for label in range(len(self.class_names))]
-        self._update = Updater(self.model, config, class_counts, self._num_steps, device, group)
+        self._keeps_features = is_frozen(config) and obstacle_to_features(config) is None
+        part = self.model.after_backbone if self._keeps_features else None
+        self._update = Updater(self.model, config, class_counts, self._num_steps, device, group, part)
         self._calibration = uncalibrated(len(self.class_names), self._multi_label)
         self._predictor = Predictor(
             self._update.evaluated_model,
@@ -116,6 +119,7 @@ class Trainer:
             source,
             calibration=self._calibration,
         )
+        self._features: FrozenFeatures | None = None
         self._fingerprint = self._agree_on_data(items)
         self._epoch, self._step, self._totals = 0, 0, _Totals()
         self._rows: list[EpochRow] = []
@@ -187,6 +191,8 @@ class Trainer:
             ended = self._rows[-1] if self._rows and self._step == 0 else None
             self._record.open(self._position, ended)
         try:
+            if self._keeps_features:
+                self._compute_features()
             with self._deferred_interrupt(), closing(self._batches_left()) as batches:
                 while not self._is_over():
                     self._train_epoch(batches)
@@ -210,17 +216,38 @@ class Trainer:
             f"`vidcli train --resume {self._run}`"
         )
 
+    def _compute_features(self) -> None:
+        """Let a backbone that never learns look at everything once, its weights being what they stay."""
+        model = self._update.evaluated_model
+        self._features = FrozenFeatures(
+            model, self.config, self._dataset, self._val_items, self._predictor, self._device, self._group
+        )
+        self._features.fill(
+            lambda done, total: self._on_event(FeatureProgress(done, total)),
+            lambda text: self._on_event(Notice(text)),
+        )
+        self._predictor = FeaturePredictor(self._predictor, model, self._features)
+
     def _batches_left(self) -> Generator[Batch, None, None]:
         """Yield the batches of the run from its position on; each epoch's follow the last's at once."""
+        orders = ((epoch, self._order(epoch)) for epoch in range(self._epoch, self._settings.epochs))
+        return self._iter_batches(orders, self._group)
+
+    def _iter_batches(
+        self, orders: Iterable[tuple[int, Sequence[int]]], group: Group
+    ) -> Generator[Batch, None, None]:
+        """Yield a process's part of the batches of epochs, from this step of the first on."""
+        if self._features is not None:
+            return self._features.batches(orders, self._step, group.rank, group.size)
         return iter_batches(
             self._dataset,
-            ((epoch, self._order(epoch)) for epoch in range(self._epoch, self._settings.epochs)),
+            orders,
             self._settings.batch_size,
             num_workers(self.config.data.workers),
             first=self._step,
             pin_memory=self._device.type == "cuda",
-            rank=self._group.rank,
-            num_ranks=self._group.size,
+            rank=group.rank,
+            num_ranks=group.size,
         )
 
     def _train_epoch(self, batches: Iterator[Batch]) -> None:
@@ -269,21 +296,13 @@ class Trainer:
             return batch, Share(num_clips, max(1, min(self._parts.number, fewest)))
         # Fewer clips than processes: all compute all of them, so that none is without.
         end = (self._step + 1) * self._settings.batch_size
-        whole = next(
-            iter_batches(
-                self._dataset,
-                [(self._epoch, self._order(self._epoch)[:end])],
-                self._settings.batch_size,
-                workers=1,
-                first=self._step,
-            )
-        )
+        with closing(self._iter_batches([(self._epoch, self._order(self._epoch)[:end])], ALONE)) as batches:
+            whole = next(batches)
         return whole, Share(num_clips, min(self._parts.number, num_clips), self._group.size)
 
     def _train_step(self, batch: Batch, share: Share) -> None:
         if self._position == 0 and self._group.is_main:
-            shown = [self._dataset.items[index].label for index in batch.indices]
-            self._record.draw_samples(batch.clips_BTCHW, shown, self.config.clip)
+            self._draw_samples(batch)
         result = self._update_weights(batch, share)
         if not math.isfinite(result.loss):
             indices = dict.fromkeys(index for part in self._group.gather(batch.indices) for index in part)
@@ -299,6 +318,13 @@ class Trainer:
         self._totals.loss += result.loss * share.num_clips
         self._totals.num_correct += result.num_correct
         self._totals.num_clips += share.num_clips
+
+    def _draw_samples(self, batch: Batch) -> None:
+        clips_BTCHW, indices = batch.clips_BTCHW, batch.indices
+        if self._features is not None:
+            clips_BTCHW, indices = self._features.first_clips(self._order(0))
+        shown = [self._dataset.items[index].label for index in indices]
+        self._record.draw_samples(clips_BTCHW, shown, self.config.clip)
 
     def _update_weights(self, batch: Batch, share: Share) -> StepResult:
         share = self._parts.agree(batch, share)

@@ -79,8 +79,11 @@ class BatchParts:
         )
 
     def _too_large(self, batch: Batch, num_tried: int, fitting: int | None) -> TrainError:
-        num_clips, num_frames, _, height, width = batch.clips_BTCHW.shape
-        found = f"out of memory with {num_tried} clips of {num_frames} frames of {height}x{width} at once"
+        num_clips = len(batch.indices)
+        found = f"out of memory with {num_tried} clips at once"
+        if batch.clips_BTCHW.dim() == 5:  # features otherwise
+            num_frames, _, height, width = batch.clips_BTCHW.shape[1:]
+            found = f"out of memory with {num_tried} clips of {num_frames} frames of {height}x{width} at once"
         if fitting is None:
             return TrainError(
                 f"{found}, and fewer do not fit either: lower clip.size or clip.length, or take a smaller "

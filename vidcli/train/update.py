@@ -70,6 +70,7 @@ class Updater:
         steps_per_epoch: int,
         device: torch.device,
         group: Group = ALONE,
+        part: nn.Module | None = None,
     ) -> None:
         """Build the optimizer.
 
@@ -80,6 +81,8 @@ class Updater:
             steps_per_epoch: batches an epoch; the rate depends on it.
             device: where to compute.
             group: the processes that compute a batch together.
+            part: what batches go through, of features then, where the backbone never learns; None
+                is the whole model.
         """
         settings = config.train
         self.model = model
@@ -99,8 +102,9 @@ class Updater:
         self.freezing = Freezing(model.backbone, settings)
         self._average = WeightAverage(model, settings.ema) if settings.ema else None
         self._group, self._learning = group, -1
-        self._parallel: nn.Module = model
-        self._forward: Callable[[Tensor], Tensor] = model
+        self._part = model if part is None else part
+        self._parallel: nn.Module = self._part
+        self._forward: Callable[[Tensor], Tensor] = self._part
 
     @property
     def evaluated_model(self) -> VideoModel:
@@ -114,7 +118,7 @@ class Updater:
         learning = sum(parameter.requires_grad for parameter in self.model.parameters())
         if learning != self._learning:  # stages only ever begin to learn, so the number tells which
             self._learning = learning
-            self._parallel = self._group.parallel(self.model)
+            self._parallel = self._group.parallel(self._part)
             self._forward = compiled(self._parallel) if self._settings.compile == "on" else self._parallel
 
     def end_epoch(self) -> None:
@@ -181,7 +185,7 @@ class Updater:
         for norm in norms:
             norm.eval()
         try:
-            loss, _ = self._compute(clips_BTCHW, labels_B, self.model)
+            loss, _ = self._compute(clips_BTCHW, labels_B, self._part)
             self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         except RuntimeError as error:
             if not _is_out_of_memory(error):
