@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,19 @@ def private_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         patch.delenv("VIDCLI_MODEL", raising=False)
         patch.setenv("OMP_NUM_THREADS", "1")  # of the commands that tests start
         yield folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def commands_hear_ctrl_c() -> Iterator[None]:
+    """Let the commands that tests start be interrupted, also where a shell runs the tests in the background.
+
+    It has those ignore SIGINT, and what is ignored is inherited; a handler is not.
+    """
+    previous = signal.getsignal(signal.SIGINT)
+    if previous is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, previous)
 
 
 @pytest.fixture(scope="session")
