@@ -1,7 +1,7 @@
 """The built-in videos are told apart by time alone: a trained model falls to chance on shuffled frames.
 
 Four of the classes, two pairs of partners under the reversal of time, without shapes that stand
-still in the background, so that half a minute of training is enough.
+still in the background, so that a quarter of a minute of training is enough.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def run(data, small_config, tmp_path_factory):
     config = small_config(
         data__val_fraction=0, data__workers=1, model__shift=True, model__frame_differences=True,
         model__grid=4, model__width=32, model__hidden=32,
-        train__epochs=10, train__batch_size=16, train__lr=2e-3,
+        train__epochs=6, train__batch_size=16, train__lr=2e-3,
     )  # fmt: skip
     folder = tmp_path_factory.mktemp("time") / "run"
     start_run(config, data, folder, CPU, lambda event: None)

@@ -20,10 +20,10 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 def test_rows_and_summary(models: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(infer, "_TURN_SECONDS", 0.02)
-    *rows, summary = infer.bench_infer(models, rounds=2, with_compile=False)
-    assert [row["runtime"] for row in rows] == [
-        "torch eager", "onnx float32", "onnx int8", "openvino float32", "openvino int8",
-    ]  # fmt: skip
+    run, _, onnx_int8, openvino, _ = models
+    # A process each, to see what memory it takes: two of the four exports are enough.
+    *rows, summary = infer.bench_infer([run, onnx_int8, openvino], rounds=2, with_compile=False)
+    assert [row["runtime"] for row in rows] == ["torch eager", "onnx int8", "openvino float32"]
     eager = rows[0]["milliseconds"]
     assert rows[0]["speedup"] == 1
     for row in rows:

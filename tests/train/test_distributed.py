@@ -83,10 +83,11 @@ def test_two_processes_learn_what_one_learns(
     config = small_config(EXACT | changes)
     run = tmp_path / "together"
     child = torchrun(pair_data, "--config", write_recipe(config, tmp_path), "--out", run, folder=tmp_path)
-    code, out, err = finish(child)
-    assert code == 0, err
+    # The child has its environment already.
     monkeypatch.setenv("VIDCLI_CACHE", str(tmp_path / "another"))
     plain = train_run(config, pair_data, "plain")
+    code, out, err = finish(child)
+    assert code == 0, err
     assert_same_curves(run, plain.folder)
     one, two = (files.load_checkpoint(folder / files.LAST_FILE) for folder in (plain.folder, run))
     assert one.fingerprint == two.fingerprint
@@ -139,10 +140,11 @@ def test_ctrl_c_ends_all_and_the_run_goes_on(small_config, pair_data, tmp_path):
     assert code != 0
     assert err.count(f"interrupted; go on with `vidcli train --resume {run}`") == 1, err
     assert 2 <= len(rows_of(run)) < 20
-    code, _, err = finish(torchrun(run, "--resume", folder=tmp_path))
-    assert code == 0, err
-    code, _, err = finish(torchrun(pair_data, "--config", recipe, "--out", plain, folder=tmp_path))
-    assert code == 0, err
+    resumed = torchrun(run, "--resume", folder=tmp_path)
+    uninterrupted = torchrun(pair_data, "--config", recipe, "--out", plain, folder=tmp_path)
+    for child in (resumed, uninterrupted):
+        code, _, err = finish(child)
+        assert code == 0, err
     for name in ("model.safetensors", "last.safetensors", "metrics.jsonl"):
         assert (run / name).read_bytes() == (plain / name).read_bytes(), name
 

@@ -230,8 +230,11 @@ def position_of(run):
     return state["epoch"], state["step"]
 
 
-def test_killed_by_the_system_at_random_moments(small_config, pair_data, train_run, tmp_path):
-    epochs, steps = 15, 3
+@pytest.mark.parametrize(("num_kills", "epochs"), [(1, 5), pytest.param(3, 15, marks=pytest.mark.slow)])
+def test_killed_by_the_system_at_random_moments(
+    num_kills, epochs, small_config, pair_data, train_run, tmp_path
+):
+    steps = 3
     # Some seconds of steps, and a state after each, so that the kill may come at any line.
     config = small_config(CHANGES | TINY, train__epochs=epochs, train__checkpoint_minutes=1e-9)
     recipe, run, log = tmp_path / "recipe.yaml", tmp_path / "run", tmp_path / "log.txt"
@@ -240,7 +243,7 @@ def test_killed_by_the_system_at_random_moments(small_config, pair_data, train_r
     rng = np.random.default_rng(0)
     arguments = [str(pair_data), "--config", str(recipe), "--out", str(run)]
     stopped_at = []
-    for target in np.sort(rng.integers(1, epochs * steps * 3 // 4, 3)):
+    for target in np.sort(rng.integers(1, epochs * steps * 3 // 4, num_kills)):
         child = start_training(arguments, tmp_path, log)
         try:
             while child.poll() is None:
@@ -435,7 +438,7 @@ def test_too_much_data_that_is_gone_is_an_error(finished, pair_data):
 
 
 def test_ctrl_c_saves_and_exits_130(small_config, pair_data, train_run, same_weights, tmp_path):
-    changes = CHANGES | {"train.epochs": 20}
+    changes = CHANGES | TINY | {"train.epochs": 20}
     command = [sys.executable, "-m", "vidcli", "train", str(pair_data), "--device", "cpu", "--out", "run"]
     config = small_config(changes)
     recipe = tmp_path / "recipe.yaml"
