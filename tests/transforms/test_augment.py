@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -154,6 +155,46 @@ def test_operations_on_the_distribution_look_at_the_whole_clip(number: int) -> N
     changed = _OPERATIONS[number](clip, 0.5, MEAN)
     torch.testing.assert_close(changed[:, :, 0, 0], changed[:1, :, 0, 0].expand(3, 3))
     assert not torch.allclose(changed[0, :, 0, 0], clip[0, :, 0, 0], atol=1e-3)
+
+
+def by_torchvision(number: int, clip: torch.Tensor, strength: float) -> torch.Tensor:
+    """Do what torchvision does, to frames one below the other where values are looked at."""
+    if number > 10:
+        image = clip.transpose(0, 1).flatten(1, 2)
+        changed = (TF.autocontrast if number == 12 else TF.equalize)(image)
+        return torch.unflatten(changed, 1, (-1, clip.shape[-2])).transpose(0, 1)
+    slope, offset = math.degrees(math.atan(0.3 * strength)), 150 / 331 * strength
+    angle, translate, shear = {
+        1: (0, [0, 0], [slope, 0]),
+        2: (0, [0, 0], [0, slope]),
+        3: (0, [round(offset * clip.shape[-1]), 0], [0, 0]),
+        4: (0, [0, round(offset * clip.shape[-2])], [0, 0]),
+        5: (30 * strength, [0, 0], [0, 0]),
+    }[number]
+    fill = torch.tensor(MEAN).view(3, 1, 1)
+    # Its own filling darkens the border, where it weighs a pixel twice; around zero nothing is filled.
+    moved: torch.Tensor = TF.affine(
+        clip - fill, angle, translate, 1.0, shear, interpolation=TF.InterpolationMode.BILINEAR
+    )
+    return moved + fill
+
+
+@pytest.mark.parametrize("number", [1, 2, 3, 4, 5, 12, 13])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_what_is_faster_than_torchvision_does_the_same(number: int, layout: torch.memory_format) -> None:
+    clip = torch.rand(3, 3, 25, 18, generator=torch.Generator().manual_seed(0)).square() * 0.8 + 0.1
+    for strength in (-0.7, 0.2, 1.0):
+        changed = _OPERATIONS[number](clip.contiguous(memory_format=layout), strength, MEAN)
+        torch.testing.assert_close(changed, by_torchvision(number, clip, strength), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("number", [12, 13])
+def test_a_channel_of_one_value_stays(number: int) -> None:
+    clip = random_clip()
+    clip[:, 1] = 0.4
+    changed = _OPERATIONS[number](clip, 0.5, MEAN)
+    torch.testing.assert_close(changed[:, 1], clip[:, 1], rtol=0, atol=1e-6)
+    assert not torch.allclose(changed[:, 0], clip[:, 0])
 
 
 def test_no_magnitude_moves_and_recolours_nothing() -> None:
