@@ -68,14 +68,17 @@ def assert_same_curves(run, other):
     "changes",
     [
         # Eight videos: 3, 3 and 2, of which one process has 2, 2 and 1 and the other 1, 1 and 1.
-        {"train.batch_size": 3, "augment.crop_scale": 0.6},
+        {"train.batch_size": 3, "augment.crop_scale": 0.6, "augment.mixup": 0.4, "augment.cutmix": 1.0},
         # 7 and 1: the last batch has fewer clips than there are processes. Passed in uneven parts.
-        {"train.batch_size": 7, "train.accumulate": 2, "train.ema": 0.5, "train.freeze_epochs": 1},
+        {
+            "train.batch_size": 7, "train.accumulate": 2, "train.ema": 0.5, "train.freeze_epochs": 1,
+            "augment.mixup": 1.0,
+        },
         # Each process computes features of a part of the clips; both train on all of them.
         {"train.batch_size": 3, "train.freeze_epochs": 3, "train.frozen_clips": 2},
     ],
     ids=["uneven", "tail", "frozen"],
-)
+)  # fmt: skip
 def test_two_processes_learn_what_one_learns(
     changes, small_config, pair_data, train_run, tmp_path, monkeypatch
 ):

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import torch
-from torch import distributed, nn
+from torch import Tensor, distributed, nn
 from torch.distributed.distributed_c10d import PrefixStore
 from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
@@ -69,6 +69,36 @@ class Group:
         merged = [share[row] for row in range(len(shares[0])) for share in shares if row < len(share)]
         assert len(merged) == sum(len(share) for share in shares)
         return merged
+
+    def trade(self, values_B: Tensor, partners: Sequence[int], sizes: Sequence[int]) -> Tensor:
+        """Return for each row of this process's part of a batch that of its partner, whoever has it.
+
+        Each process is sent the rows that it asks for, and no others.
+
+        Args:
+            values_B: this process's rows.
+            partners: a permutation of the rows of the whole batch, the same in all processes; the
+                parts lie in it as `share` takes them.
+            sizes: rows of each process, by rank.
+        """
+        if self.size == 1:
+            return values_B[list(partners)]
+        homes = sorted((row, rank) for rank, size in enumerate(sizes) for row in range(size))
+        wanted: list[list[tuple[int, int]]] = [[] for _ in sizes]  # by each process, for each of its rows
+        for (_, rank), partner in zip(homes, partners, strict=True):
+            wanted[rank].append(homes[partner])
+        sent = [[row for row, home in rows if home == self.rank] for rows in wanted]
+        sources = [home for _, home in wanted[self.rank]]
+        arrives = sorted(range(len(sources)), key=sources.__getitem__)  # ordered by who sends
+        outgoing = values_B[[row for rows in sent for row in rows]].contiguous()
+        incoming = outgoing.new_empty((len(sources), *values_B.shape[1:]))
+        with _peers_ended():
+            distributed.all_to_all_single(
+                incoming, outgoing, [sources.count(rank) for rank in range(self.size)], list(map(len, sent))
+            )
+        traded_B = torch.empty_like(values_B)
+        traded_B[arrives] = incoming
+        return traded_B
 
     def gather_numbers(self, *numbers: float) -> list[list[float]]:
         """Return a few numbers of all processes, by rank; faster than `gather`."""

@@ -293,7 +293,8 @@ class Trainer:
             )
         num_clips, fewest = sum(counts), min(counts)
         if fewest or not num_clips:
-            return batch, Share(num_clips, max(1, min(self._parts.number, fewest)))
+            num_parts = max(1, min(self._parts.number, fewest))
+            return batch, Share(num_clips, num_parts, sizes=tuple(counts))
         # Fewer clips than processes: all compute all of them, so that none is without.
         end = (self._step + 1) * self._settings.batch_size
         with closing(self._iter_batches([(self._epoch, self._order(self._epoch)[:end])], ALONE)) as batches:

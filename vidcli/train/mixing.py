@@ -3,7 +3,9 @@
     mixup     every pixel is a weighted mean of the two          (Zhang et al. 2017, arXiv:1710.09412)
     cutmix    a box, the same in all frames, comes from another  (Yun et al. 2019, arXiv:1905.04899)
 
-One draw serves a batch, from the run's seed and the position of the step alone.
+One draw serves a batch, from the run's seed and the position of the step alone. Where several
+processes share a batch, partners are drawn over the whole of it, and clips, or their boxes, are handed
+to the processes that mix them in: the mixed batch is the one that a single process would have.
 
 Shape suffixes: B clips, T frames, C channels, H W pixels, K classes.
 """
@@ -11,25 +13,28 @@ Shape suffixes: B clips, T frames, C channels, H W pixels, K classes.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
-import torch
 from torch import Tensor
 from torch.nn import functional
 
 from vidcli.config import AugmentConfig
+from vidcli.train.distributed import ALONE, Group
 
 
 class ClipMixer:
     """Mix the clips of a batch as the settings say."""
 
-    def __init__(self, settings: AugmentConfig, num_classes: int, seed: int) -> None:
-        """Keep the settings, the number of classes and the seed of the run."""
+    def __init__(self, settings: AugmentConfig, num_classes: int, seed: int, group: Group = ALONE) -> None:
+        """Keep the settings, the number of classes, the seed of the run and who shares batches."""
         self._alphas = {"mixup": settings.mixup, "cutmix": settings.cutmix}
         self._kinds = [kind for kind, alpha in self._alphas.items() if alpha]
-        self._num_classes, self._seed = num_classes, seed
+        self._num_classes, self._seed, self._group = num_classes, seed, group
 
-    def __call__(self, clips_BTCHW: Tensor, labels_B: Tensor, position: int) -> tuple[Tensor, Tensor]:
+    def __call__(
+        self, clips_BTCHW: Tensor, labels_B: Tensor, position: int, sizes: Sequence[int] = ()
+    ) -> tuple[Tensor, Tensor]:
         """Return the mixed clips and their targets.
 
         Where both kinds are on, each has every other batch in the mean. Without either, the batch
@@ -39,6 +44,7 @@ class ClipMixer:
             clips_BTCHW: normalised clips; left as they are.
             labels_B: int64 labels, or float 0 and 1 of each class (B, K) where clips have several.
             position: number of the step, counted over the whole run.
+            sizes: clips of each process, of which these are one's; empty where they are all there are.
 
         Returns:
             clips of the same shape, and probabilities (B, K) or the labels given.
@@ -49,14 +55,18 @@ class ClipMixer:
         rng = np.random.default_rng([self._seed, position, 0, 0, 1])
         kind = self._kinds[int(rng.integers(len(self._kinds)))]
         share = float(rng.beta(self._alphas[kind], self._alphas[kind]))
-        partner_B = torch.from_numpy(rng.permutation(len(labels_B))).to(labels_B.device)
+        partners = rng.permutation(sum(sizes) or len(labels_B)).tolist()
+
+        def of_partner(values_B: Tensor) -> Tensor:
+            return self._group.trade(values_B, partners, sizes) if sizes else values_B[partners]
+
         if kind == "mixup":
-            mixed_BTCHW = clips_BTCHW[partner_B].lerp(clips_BTCHW, share)
+            mixed_BTCHW = of_partner(clips_BTCHW).lerp(clips_BTCHW, share)
         else:
             top, bottom, left, right = _draw_box(clips_BTCHW.shape[-2], clips_BTCHW.shape[-1], share, rng)
             mixed_BTCHW = clips_BTCHW.clone()
             box = (..., slice(top, bottom), slice(left, right))
-            mixed_BTCHW[box] = clips_BTCHW[box][partner_B]
+            mixed_BTCHW[box] = of_partner(clips_BTCHW[box])
             # What the box really covers, once cut to whole pixels and to the frame.
             share = 1 - (bottom - top) * (right - left) / (clips_BTCHW.shape[-2] * clips_BTCHW.shape[-1])
         own_BK = (
@@ -64,7 +74,7 @@ class ClipMixer:
             if labels_B.dim() == 2
             else functional.one_hot(labels_B, self._num_classes).float()
         )
-        return mixed_BTCHW, own_BK[partner_B].lerp(own_BK, share)
+        return mixed_BTCHW, of_partner(own_BK).lerp(own_BK, share)
 
 
 def _draw_box(height: int, width: int, share: float, rng: np.random.Generator) -> tuple[int, int, int, int]:

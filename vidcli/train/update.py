@@ -41,11 +41,13 @@ class Share:
         num_clips: of the whole batch, over all processes.
         num_parts: passes through the model, the same in all processes; each has one clip or more.
         num_copies: how many processes compute these very clips.
+        sizes: clips of each process, by rank; empty where each has all of them.
     """
 
     num_clips: int
     num_parts: int
     num_copies: int = 1
+    sizes: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,7 @@ class Updater:
             counts = class_counts if settings.class_balance == "loss" else None
             self._loss = ClipLoss(settings.label_smoothing, counts, device)
         self._is_multi_label = config.data.multi_label
-        self._mix = ClipMixer(config.augment, len(class_counts), settings.seed)
+        self._mix = ClipMixer(config.augment, len(class_counts), settings.seed, group)
         self.freezing = Freezing(model.backbone, settings)
         self._average = WeightAverage(model, settings.ema) if settings.ema else None
         self._group, self._learning = group, -1
@@ -156,7 +158,8 @@ class Updater:
         try:
             # Mixed before it is split, so that parts are those of the batch that would go through at once.
             clips_BTCHW = clips_BTCHW.to(self._device, non_blocking=True)  # from pinned memory
-            clips_BTCHW, targets = self._mix(clips_BTCHW, labels_B.to(self._device), position)
+            labels_B = labels_B.to(self._device)
+            clips_BTCHW, targets = self._mix(clips_BTCHW, labels_B, position, share.sizes)
             result = self._find_gradients(clips_BTCHW, targets, share)
         except RuntimeError as error:
             if not _is_out_of_memory(error):
