@@ -13,6 +13,8 @@ from typer.testing import CliRunner
 
 from vidcli.checkpoint import load_checkpoint
 from vidcli.cli import app
+from vidcli.console.compare import print_comparison
+from vidcli.console.terminal import Terminal, Verbosity
 from vidcli.data.features import VideoFeatures
 from vidcli.data.manifest import VideoItem
 from vidcli.errors import ConfigError, DataError
@@ -180,6 +182,22 @@ def test_the_best_head_is_kept_as_a_model(two_classes, tmp_path):
 )  # fmt: skip
 def test_options_that_do_not_go_together(options, two_classes):
     assert run("train", two_classes, *options).exit_code == 2
+
+
+def test_a_narrow_table_holds_every_number(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "60")
+    heads = tuple(
+        compare.HeadScore(head, True, 0.362, (0.281, 0.452), 0.15, (0.072, 0.241), 5.0)
+        for head in head_names()
+    )
+    about = ("compact_cnn", "random", "the val split", 0.125, 80, 560, 0, 0, 12.0)
+    print_comparison(
+        Terminal.open(Verbosity.QUIET), compare.Comparison(*about, heads, 0.29, 0.18, (0.05, 0.17), "rnn")
+    )
+    out = capsys.readouterr().out
+    assert max(map(len, out.splitlines()[:-1])) <= 60
+    for text in (*head_names(), "0.362", "0.28–0.45", "0.150", "0.07–0.24", "+0.212"):
+        assert text in out
 
 
 QUICK = {

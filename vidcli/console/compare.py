@@ -12,6 +12,8 @@ from vidcli.console.terminal import Terminal, Verbosity
 from vidcli.console.text import format_seconds
 from vidcli.train import CompareProgress, Comparison, Notice
 
+_STAYS = "\N{NO-BREAK SPACE}"
+
 
 class CompareView:
     """A bar for the features and then the heads, where there is a terminal to show it on."""
@@ -68,20 +70,22 @@ def print_comparison(terminal: Terminal, comparison: Comparison) -> None:
     if comparison.num_failed:
         terminal.say(f"{comparison.num_failed} videos cannot be decoded and are in no number below")
     terminal.say(f"scored on {comparison.scored_on}")
-    table = Table("head", "in order, 95%", "shuffled, 95%", "difference", "time")
+    table = Table("head", "in order, 95%", "shuffled, 95%", "gain", "time")
     for column in table.columns:
         column.justify = "left" if column is table.columns[0] else "right"
-        column.no_wrap = True  # a narrow terminal must not cut numbers
+        column.overflow = "fold"  # a narrow terminal must not cut numbers
+    table.columns[0].no_wrap = True
     for score in comparison.heads:
         table.add_row(
             Text(score.head),
             _with_interval(score.ordered, score.ordered_interval),
             _with_interval(score.shuffled, score.shuffled_interval),
             f"{score.ordered - score.shuffled:+.3f}",
-            format_seconds(score.seconds),
+            format_seconds(score.seconds).replace(" ", _STAYS),
         )
     terminal.out.print(table)
-    terminal.out.print(Text(describe_answer(comparison)), soft_wrap=True)
+    # On a terminal broken between words, in a pipe one line.
+    terminal.out.print(Text(describe_answer(comparison)), soft_wrap=not terminal.out.is_terminal)
 
 
 def describe_answer(comparison: Comparison) -> str:
