@@ -81,13 +81,20 @@ def test_rows_and_summary(
     assert shown
 
 
-def test_ratios_are_medians_of_the_turns_own(small_config: Configure) -> None:
+def test_ratios_are_medians_of_the_turns_own(
+    small_config: Configure, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bench, "num_workers", lambda configured: 2)
+
     class Source:
         cache = None
 
     turns = {"load": [100.0, 40.0, 90.0], "model": [20.0, 50.0, 30.0]}
     turns |= {"whole": [19.0, 40.0, 15.0], "reference": [19.0, 10.0, 5.0], "decode": [1.0, 1.0, 1.0]}
-    summary = bench._summarize(turns, Source(), small_config(), 10)  # type: ignore[arg-type]
+    # Ten clips need 1.25 s of two cores in the first turn: 16 a second. In the others the parts bound.
+    cpu = {"load": [0.25, 0.01, 0.01], "model": [1.0, 0.01, 0.01]}
+    summary = bench._summarize(turns, cpu, Source(), small_config(), 10)  # type: ignore[arg-type]
+    assert summary["share_of_cores"] == 1.0  # of 19 / 16, 1.0 and 0.5
     assert summary["share_of_bound"] == 0.95  # of 0.95, 1.0 and 0.5
     assert summary["times_reference"] == 3.0  # of 1, 4 and 3
     assert summary["clips_per_second"] == 19.0

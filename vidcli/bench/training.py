@@ -10,6 +10,9 @@
 All take turns, an epoch each, so that a busy machine slows all of them alike; ratios are medians of
 the turns' own. The reference has our scaling inside the decoder and our fast transform, and the
 number of workers that serves it best here: what is left is how the work is laid out.
+
+Loading and a model on the CPU share the cores, so that the whole cannot reach the slower of them where
+each keeps all cores busy: what the cores allow is told beside it, from the CPU time that each took.
 """
 
 from __future__ import annotations
@@ -93,7 +96,8 @@ def bench_train(
     Returns:
         Rows with `part`, `clips_per_second` (the median), `turns` (all of them) and, where there are
         any, `workers`; then the summary: `clips_per_second` of the whole, `bound` (the slower of load
-        and model), `share_of_bound`, `times_reference`, `num_clips`, `batch_size`, `cache`.
+        and model), `share_of_bound`, `share_of_cores` (the whole, over what that and the cores allow),
+        `times_reference`, `num_clips`, `batch_size`, `cache`.
     """
     items, count = checked.usable, len(checked.usable)
     parts: dict[str, Turn] = {
@@ -108,6 +112,7 @@ def bench_train(
         reference.choose_workers(lambda: tell(next(done), total))
         parts["reference"] = reference.turn
         turns: dict[str, list[float]] = {name: [] for name in (*parts, "whole")}
+        cpu: dict[str, list[float]] = {name: [] for name in parts}
         started = 0.0
 
         def watch(event: Event) -> None:
@@ -119,7 +124,9 @@ def bench_train(
                 turns["whole"].append(_EPOCHS_A_TURN * count / (time.monotonic() - started))
                 # The order turns around, so that nobody always follows the same neighbour.
                 for name in parts if number % 2 else reversed(parts):
+                    cpu_started = time.process_time()
                     turns[name].append(count / _seconds_of(parts[name]))
+                    cpu[name].append(time.process_time() - cpu_started)
                     tell(next(done), total)
                 tell(next(done), total)
             if place == 1:
@@ -130,7 +137,7 @@ def bench_train(
         trainer.train()
     workers = {"decode": num_workers(config.data.workers), "load": num_workers(config.data.workers)}
     workers["reference"] = reference.workers
-    return [*_rows(turns, workers), _summarize(turns, checked.source, config, count)]
+    return [*_rows(turns, workers), _summarize(turns, cpu, checked.source, config, count)]
 
 
 def _rows(turns: dict[str, list[float]], workers: dict[str, int]) -> Iterator[Row]:
@@ -140,15 +147,25 @@ def _rows(turns: dict[str, list[float]], workers: dict[str, int]) -> Iterator[Ro
         yield row | ({"workers": workers[part]} if part in workers else {})
 
 
-def _summarize(turns: dict[str, list[float]], source: FrameSource, config: Config, count: int) -> Row:
+def _summarize(
+    turns: dict[str, list[float]],
+    cpu: dict[str, list[float]],
+    source: FrameSource,
+    config: Config,
+    count: int,
+) -> Row:
     bound = min(("load", "model"), key=lambda part: statistics.median(turns[part]))
-    pairs = zip(turns["whole"], turns["load"], turns["model"], turns["reference"], strict=True)
-    shares, ratios = zip(
-        *((whole / min(load, model), whole / ref) for whole, load, model, ref in pairs), strict=True
-    )
+    shares, of_cores, ratios = [], [], []
+    for number, whole in enumerate(turns["whole"]):
+        slower = min(turns[part][number] for part in ("load", "model"))
+        by_cores = num_workers(0) * count / (cpu["load"][number] + cpu["model"][number])
+        shares.append(whole / slower)
+        of_cores.append(whole / min(slower, by_cores))
+        ratios.append(whole / turns["reference"][number])
     return {
         "clips_per_second": round(statistics.median(turns["whole"]), 2),
         "share_of_bound": round(statistics.median(shares), 3),
+        "share_of_cores": round(statistics.median(of_cores), 3),
         "bound": bound,
         "times_reference": round(statistics.median(ratios), 2),
         "num_clips": count,

@@ -86,6 +86,7 @@ def print_train_bench(
         f"{summary['num_clips']} clips an epoch, {summary['batch_size']} a batch, cache: {summary['cache']}"
     )
     out.print(f"whole, of the slower part ({summary['bound']})   {summary['share_of_bound']:.1%}")
+    out.print(f"whole, of what the cores allow     {summary['share_of_cores']:.1%}")
     out.print(f"whole, beside the plain loop       {format_times(summary['times_reference'])}")
 
 
