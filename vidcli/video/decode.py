@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 import os
 import threading
-from collections.abc import Callable
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias, get_args
 
 import av
@@ -26,6 +26,7 @@ from vidcli.video.lookahead import Distrusted
 from vidcli.video.marks import marks_for
 from vidcli.video.planned import PlannedDecoder, can_plan
 from vidcli.video.probe import VideoInfo, describe, measure_duration
+from vidcli.video.reduced import reduce_resolution, reduced_size
 from vidcli.video.sequential import collect_span, collect_wanted, decode_from_start, refuse_truncated
 from vidcli.video.survey import Survey, is_short
 
@@ -72,8 +73,9 @@ def decode_frames(
             them, to the same effect. `keyframes` gives for each moment the last keyframe that
             starts by then (with its own time), for videos of hours; a file whose keyframes cannot
             be told is decoded exactly. `fast` leaves out the loop filter of H.264, HEVC and VP8
-            (FFmpeg's VP9 keeps it): the right frames, but blockier, the more so the further from a
-            keyframe.
+            (FFmpeg's VP9 keeps it), and decodes MJPEG, and MPEG-4 with a keyframe every 16 frames,
+            at a quarter or an eighth of their resolution where `size` is no larger: the right
+            frames, but not to the bit, the less so the further from a keyframe.
         num_threads: cores to use for this one file. Its groups of pictures are decoded side by
             side; a file that is one group is decoded with FFmpeg's frame threads.
         limits: what the file may cost; None is `DecodeLimits()`.
@@ -144,6 +146,7 @@ class _Request:
         self.hardware: HWAccel | None = None
         self.is_plannable = plan is not None and mode != "sequential"
         self.is_fast = mode == "fast"
+        self.halvings = 0  # of height and width, by the decoder
         self.only_keyframes = mode == "keyframes"
         self.size = size
         self.start_seconds = start_seconds
@@ -152,13 +155,29 @@ class _Request:
         self.has_end = end_seconds is not None
         self._wanted: Seconds | None = None
 
+    @contextmanager
     def open(
         self, num_threads: int = 1, lean: bool = False
-    ) -> AbstractContextManager[tuple[av.container.InputContainer, av.VideoStream]]:
+    ) -> Iterator[tuple[av.container.InputContainer, av.VideoStream]]:
         """Open the file as this request wants it decoded."""
-        return open_video(
-            self.budget.path, self.budget, num_threads, lean, is_fast=self.is_fast, hardware=self.hardware
-        )
+
+        def opened(lean: bool) -> AbstractContextManager[tuple[av.container.InputContainer, av.VideoStream]]:
+            return open_video(budget.path, budget, num_threads, lean, self.is_fast, self.hardware)
+
+        budget = self.budget
+        with ExitStack() as stack:
+            container, stream = stack.enter_context(opened(lean))
+            if self.is_fast and self.hardware is None:
+                if lean and not stream.width:  # a header of MPEG-4 may leave it to the stream
+                    stack.close()
+                    container, stream = stack.enter_context(opened(lean=False))
+                self.halvings = reduce_resolution(container, stream, self.size)
+            yield container, stream
+
+    def whole(self, info: VideoInfo, stream: av.VideoStream) -> VideoInfo:
+        """Return what a video is whose pictures may be reduced, from what its frames show it to be."""
+        codec = stream.codec_context
+        return replace(info, height=codec.coded_height, width=codec.coded_width) if self.halvings else info
 
     def span_end(self, duration_seconds: float) -> float:
         """Return the end of the span in seconds from the first frame."""
@@ -197,7 +216,7 @@ def _collect(
     budget, start = request.budget, request.start_seconds
     info, timed = decode_from_start(budget, container, stream)
     end = request.span_end(info.duration_seconds)
-    converter = Converter(info, request.size)
+    converter = Converter(request.whole(info, stream), request.size)
     wanted = request.wanted(end)
     if wanted is None:
         # Headers may end a little before the last frame; without an end, every frame is meant.
@@ -335,10 +354,9 @@ class _Output:
         duration_seconds: float,
         limit_of_moment: list[int],
     ) -> None:
-        self.budget = request.budget
+        self._request = request
         self.limits = sorted(set(limit_of_moment))
         self.seconds = np.zeros(len(limit_of_moment))
-        self._size = request.size
         self._clock = clock
         self._duration_seconds = duration_seconds
         numbers = {limit: number for number, limit in enumerate(self.limits)}
@@ -353,7 +371,7 @@ class _Output:
     ) -> Deliver:
         """Return what takes the frames of one open file, whose limits start at `first_number`."""
         converter: Converter | None = None
-        coded_size = stream.height, stream.width
+        coded_size = reduced_size(stream.height, stream.width, self._request.halvings)
         last: tuple[int, int] | None = None  # presentation time and place of the last frame
 
         def deliver(number: int, frame: av.VideoFrame) -> None:
@@ -363,8 +381,9 @@ class _Output:
             if (frame.height, frame.width) != coded_size:
                 raise Distrusted("frames differ in size from what the header says")
             if converter is None:
-                info = describe(self.budget, container, stream, frame, self._duration_seconds)
-                converter = Converter(info, self._size)
+                request = self._request
+                info = describe(request.budget, container, stream, frame, self._duration_seconds)
+                converter = Converter(request.whole(info, stream), request.size)
                 self._make(info, converter)
             assert frame.pts is not None
             for moment in self._moments_of[first_number + number]:
