@@ -65,6 +65,37 @@ def test_rows_and_summary(clip: Path, with_peers: Callable[..., None]) -> None:
     assert summary["absent"] == {"decord": "not installed"}
 
 
+def test_a_peer_with_other_frames_is_told_and_left_out_of_the_second_ratio(
+    clip: Path, with_peers: Callable[..., None]
+) -> None:
+    def right(
+        path: Path, moments: np.ndarray, numbers: object, size: bench.Size | None, threads: int
+    ) -> object:
+        time.sleep(0.1)
+        return bench._ours(path, moments, [], size, threads)
+
+    def early(
+        path: Path, moments: np.ndarray, numbers: object, size: bench.Size | None, threads: int
+    ) -> object:
+        time.sleep(0.03)
+        return bench._ours(path, moments - 0.2, [], size, threads)
+
+    with_peers(peer("right", right), peer("early", early))
+    *rows, summary = bench.bench_decode([clip], rounds=1)
+    for row in rows:
+        assert row["wrong"].keys() == {"early"}
+        assert row["wrong"]["early"].endswith("of 16 frames are others")
+        assert (row["fastest_peer"], row["fastest_right_peer"]) == ("early", "right")
+        assert row["ratio_right"] == pytest.approx(
+            row["milliseconds"]["right"] / row["milliseconds"]["vidcli"], rel=0.02
+        )
+        assert row["ratio_right"] > 1.5 * row["ratio"]
+    assert summary["geomean_ratio"] == rows[0]["ratio"]
+    assert summary["right"]["geomean_ratio"] == rows[0]["ratio_right"]
+    assert summary["right"]["geomean_full"] == rows[1]["ratio_right"]
+    assert summary["right"]["worst_ratio"] == min(row["ratio_right"] for row in rows)
+
+
 def test_torch_keeps_to_the_threads_of_the_row(clip: Path, with_peers: Callable[..., None]) -> None:
     seen: set[tuple[int, int]] = set()
 

@@ -2,7 +2,9 @@
 
 All contenders run in one process and take turns, so that a busy machine slows all of them alike.
 A measurement is repeated until it lasts long enough for coarse clocks; medians of the rounds are
-compared. Each peer runs in every setting it has, and only its fastest on a file counts.
+compared. Each peer runs in every setting it has, and only its fastest on a file counts. Whether a peer
+gave the frames that were asked for is looked at once: a `ratio` is to the fastest of all, whatever it
+gave, a `ratio_right` to the fastest of those whose frames are right.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from vidcli.bench.frames import find_fault, find_references
 from vidcli.bench.timing import seconds_a_call
 from vidcli.errors import VideoError
 from vidcli.sampling import Seconds
@@ -161,12 +164,14 @@ def bench_decode(
 
     Yields:
         Rows with `video`, `codec`, `has_b_frames`, `size` (`full` or the short side), `threads`,
-        `milliseconds` by contender, `fastest_peer`, `ratio` (how many times faster than it vidcli is)
-        and `exact` (whether vidcli's frames equal those of a sequential decode); or `video` and
-        `error`.
+        `milliseconds` by contender, `fastest_peer`, `ratio` (how many times faster than it vidcli is),
+        `exact` (whether vidcli's frames equal those of a sequential decode), `wrong` (what is wrong
+        with the frames of which peers), `fastest_right_peer` and `ratio_right` (the same without
+        those); or `video` and `error`.
         The summary holds `geomean_ratio` (short side, one thread), `geomean_h264_b` (those of H.264
-        with B-frames), `geomean_full`, `geomean_parallel`, `worst_ratio` (of all with one thread),
-        `exact`, `length` (of `short_and_long`), `absent`; None where nothing was measured.
+        with B-frames), `geomean_full`, `geomean_parallel`, `worst_ratio` (of all with one thread), in
+        `right` the same five to peers whose frames are right, `exact`, `length` (of
+        `short_and_long`), `absent`; None where nothing was measured.
     """
     peers, absent = find_contenders()
     threads = num_threads or os.cpu_count() or 1
@@ -218,10 +223,13 @@ def _measure(
     ours = Contender("vidcli", "", _ours)
     first: dict[str, float] = {}
     failed: dict[str, str] = {}
+    wrong: dict[str, str] = {}
+    shape = _ours(path, moments, numbers, size, threads).shape[1:3]
+    references = find_references(path, moments, shape, fps)
     for contender in (ours, *peers):
         try:
             # The first call warms the file cache; the second tells who is worth more turns.
-            contender.decode(path, moments, numbers, size, threads)
+            frames = contender.decode(path, moments, numbers, size, threads)
             first[contender.name] = seconds_a_call(
                 _TURN_SECONDS, contender.decode, path, moments, numbers, size, threads
             )
@@ -229,6 +237,10 @@ def _measure(
             raise
         except Exception as error:  # a peer may fail in any way of its own
             failed[contender.name] = f"{type(error).__name__}: {error}".splitlines()[0]
+            continue
+        fault = find_fault(frames, references, shape)
+        if fault:
+            wrong[contender.name] = fault
     # Who is several times slower than the fastest will not be it: one time of theirs is enough.
     slowest = _HOPELESS * max(min(first.values()), _TURN_SECONDS)
     contenders = [contender for contender in (ours, *peers) if contender.name in first]
@@ -242,14 +254,25 @@ def _measure(
             )
     medians = {name: statistics.median(values) * 1000 for name, values in times.items()}
     rivals = {name: value for name, value in medians.items() if name != ours.name}
-    fastest = min(rivals, key=rivals.__getitem__, default=None)
+    fastest, ratio = _compare(rivals, medians[ours.name])
+    right = {name: value for name, value in rivals.items() if name not in wrong}
+    fastest_right, ratio_right = _compare(right, medians[ours.name])
     return {
         "milliseconds": {name: round(value, 2) for name, value in medians.items()},
         "fastest_peer": fastest,
-        "ratio": round(rivals[fastest] / medians[ours.name], 3) if fastest else None,
+        "ratio": ratio,
+        "fastest_right_peer": fastest_right,
+        "ratio_right": ratio_right,
         "exact": is_exact(path, moments, size, threads),
+        "wrong": wrong,
         "failed": failed,
     }
+
+
+def _compare(rivals: dict[str, float], own: float) -> tuple[str | None, float | None]:
+    """Return the fastest of some times and how many times longer it took; None where there is none."""
+    fastest = min(rivals, key=rivals.__getitem__, default=None)
+    return (fastest, round(rivals[fastest] / own, 3)) if fastest else (None, None)
 
 
 def is_exact(path: Path, moments: Seconds, size: Size | None, threads: int = 1) -> bool:
@@ -264,11 +287,20 @@ def is_exact(path: Path, moments: Seconds, size: Size | None, threads: int = 1) 
 
 def summarize(rows: list[Row], absent: dict[str, str]) -> Row:
     """Return the summary row of all others."""
+    return {
+        **_summarize_ratios(rows, "ratio"),
+        "right": _summarize_ratios(rows, "ratio_right"),
+        "exact": all(row["exact"] for row in rows) if rows else None,
+        "absent": absent,
+    }
+
+
+def _summarize_ratios(rows: list[Row], key: str) -> Row:
     small_rows = [row for row in rows if row["threads"] == 1 and row["size"] != "full"]
-    small = [row["ratio"] for row in small_rows]
-    h264_b = [row["ratio"] for row in small_rows if row["codec"] == "h264" and row["has_b_frames"]]
-    full = [row["ratio"] for row in rows if row["threads"] == 1 and row["size"] == "full"]
-    parallel = [row["ratio"] for row in rows if row["threads"] > 1]
+    small = [row[key] for row in small_rows]
+    h264_b = [row[key] for row in small_rows if row["codec"] == "h264" and row["has_b_frames"]]
+    full = [row[key] for row in rows if row["threads"] == 1 and row["size"] == "full"]
+    parallel = [row[key] for row in rows if row["threads"] > 1]
     single = [ratio for ratio in (*small, *full) if ratio is not None]
     return {
         "geomean_ratio": _geomean(small),
@@ -276,8 +308,6 @@ def summarize(rows: list[Row], absent: dict[str, str]) -> Row:
         "geomean_full": _geomean(full),
         "geomean_parallel": _geomean(parallel),
         "worst_ratio": min(single, default=None),
-        "exact": all(row["exact"] for row in rows) if rows else None,
-        "absent": absent,
     }
 
 
