@@ -130,7 +130,7 @@ class DataConfig(Section):
     decode: Literal["exact", "keyframes", "fast"] = Field(
         "exact",
         description="keyframes takes the nearest earlier keyframe, for hours of video; fast leaves out "
-        "deblocking, and decodes large MPEG-4 and MJPEG at a lower resolution; both give up exact frames.",
+        "deblocking, and detail of MPEG-4 and MJPEG; both give up exact frames.",
     )
     hwaccel: Annotated[Literal["off", "cuda"], BeforeValidator(_parse_word)] = Field(
         "off", description="cuda decodes on an NVIDIA GPU; where none can, on the CPU, with a warning."
