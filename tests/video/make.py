@@ -63,6 +63,44 @@ class Recipe:
         return path
 
 
+class PackedRecipe(Recipe):
+    """MPEG-4 in AVI as DivX 5 writes it: the first B-frame in the packet of the P-frame before it."""
+
+    def write(self, folder: Path) -> Path:
+        plain = super().write(folder)
+        packed = plain.with_name(f"{self.name}_packed{self.suffix}")
+        with av.open(str(plain)) as given, av.open(str(packed), "w") as made:
+            stream = given.streams.video[0]
+            copied = made.add_stream_from_template(stream)
+            coded = [bytes(packet) for packet in given.demux(stream) if packet.size]
+            for number, data in enumerate(_pack(coded)):
+                packet = av.Packet(data)
+                packet.stream, packet.time_base = copied, stream.time_base
+                packet.pts = packet.dts = number
+                packet.is_keyframe = _kind_of(data) == 0
+                made.mux(packet)
+        return packed.rename(plain)
+
+
+def _kind_of(data: bytes) -> int:
+    return data[data.index(b"\0\0\1\xb6") + 4] >> 6
+
+
+def _pack(coded: list[bytes]) -> Iterator[bytes]:
+    start = coded[0].index(b"\0\0\1\xb6")
+    first = coded[0][:start] + b"\0\0\1\xb2DivX503b1393p" + coded[0][start:]
+    waiting = [first, *coded[1:]]
+    while waiting:
+        reference = waiting.pop(0)
+        between = []
+        while waiting and _kind_of(waiting[0]) == 2:
+            between.append(waiting.pop(0))
+        yield reference + (between[0] if between else b"")
+        yield from between[1:]
+        if between:
+            yield b"\0\0\1\xb6\x50\x4f"  # a picture that is not coded: as the one before
+
+
 def moving_pictures(count: int, height: int, width: int) -> Iterator[np.ndarray]:
     """Yield RGB pictures of which every one differs from every other, all over."""
     rng = np.random.default_rng(height * 1000 + width)
@@ -165,6 +203,9 @@ RECIPES = (
     ),
     Recipe("mpeg4", ".avi", "mpeg4", {"g": "12", "bf": "0"}),
     Recipe("mpeg4_b", ".avi", "mpeg4", {"g": "12", "bf": "2"}),
+    Recipe("mpeg4_b_long", ".avi", "mpeg4", {"g": "100", "bf": "3"}),
+    PackedRecipe("mpeg4_packed", ".avi", "mpeg4", {"g": "12", "bf": "2"}),
+    PackedRecipe("mpeg4_packed_one", ".avi", "mpeg4", {"g": "15", "bf": "1"}),
     Recipe("mpeg4_b", ".mp4", "mpeg4", {"g": "12", "bf": "2"}),
     Recipe("mpeg4_b", ".mkv", "mpeg4", {"g": "12", "bf": "2"}),
     Recipe("mpeg2_b", ".ts", "mpeg2video", {"g": "12", "bf": "2"}),

@@ -57,6 +57,20 @@ def test_one_late_frame_needs_few_others(video: Video, name: str, most: int) -> 
     assert count_decoded(video(name), 0.93) <= most
 
 
+@pytest.mark.parametrize(
+    ("name", "most"), [("mpeg4_b.avi", 8), ("mpeg4_b_long.avi", 22), ("mpeg4_packed.avi", 8)]
+)
+def test_short_files_without_presentation_times_are_planned(video: Video, name: str, most: int) -> None:
+    assert count_decoded(video(name), 0.93) <= most
+
+
+@pytest.mark.parametrize("name", ["mpeg4_b.mp4", "mpeg4_b.avi", "mpeg4_packed.avi", "hevc_open_gop.mp4"])
+def test_neighbours_across_a_keyframe_are_planned(video: Video, name: str) -> None:
+    """What is shown before a keyframe and comes after it in the file needs the group before."""
+    for start in range(10, 34):
+        assert count_decoded(video(name), *((start + np.arange(3)) / 60)) < 40
+
+
 def test_only_short_files_are_read_to_their_end_first(video: Video, tmp_path: Path) -> None:
     short, long = video("h264_b_short.mp4"), tmp_path / "long.mp4"
     repeat_video(short, long, 10)

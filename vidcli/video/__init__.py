@@ -8,6 +8,7 @@ Frames are uint8 (N, H, W, 3), RGB, upright. Times are seconds from the first fr
     marks       what the bytes of a packet say about who depends on it
     lookahead   which packets hold the wanted frames
     planned     jump, leave out, decode, stop
+    reordered   the same of MPEG-4 in AVI, whose packets have no times
     sequential  decode from the first frame on
     decode      the wanted frames, exact either way
     hardware    on a device, where there is one

@@ -25,8 +25,9 @@ from vidcli.video.limits import Budget, DecodeLimits, call_in_time
 from vidcli.video.lookahead import Distrusted
 from vidcli.video.marks import marks_for
 from vidcli.video.planned import PlannedDecoder, can_plan
-from vidcli.video.probe import VideoInfo, describe, measure_duration
+from vidcli.video.probe import UNKNOWN_PERIOD_SECONDS, VideoInfo, describe, measure_duration
 from vidcli.video.reduced import reduce_resolution, reduced_size
+from vidcli.video.reordered import Reordered, can_reorder
 from vidcli.video.sequential import collect_span, collect_wanted, decode_from_start, refuse_truncated
 from vidcli.video.survey import Survey, is_short
 
@@ -239,6 +240,9 @@ def _decode_planned(request: _Request, num_threads: int, is_trusting: bool) -> D
     """
     budget, start = request.budget, request.start_seconds
     with request.open(lean=is_trusting) as (container, stream):
+        is_simple = num_threads == 1 and is_short(container, stream)
+        if is_simple and not request.only_keyframes and can_reorder(container, stream):
+            return _decode_reordered(request, container, stream)
         marks = marks_for(stream, request.only_keyframes)
         if marks is None or not can_plan(container, stream, marks):
             if is_trusting and can_be_lean(container):
@@ -247,7 +251,7 @@ def _decode_planned(request: _Request, num_threads: int, is_trusting: bool) -> D
             set_threads(stream, num_threads)
             return _collect(request, container, stream)
         decoder: PlannedDecoder | Survey
-        if num_threads == 1 and is_short(container, stream):
+        if is_simple:
             decoder = Survey(budget, container, stream, marks)
         else:
             decoder = PlannedDecoder(budget, container, stream, marks, seekable=is_trusting)
@@ -258,7 +262,7 @@ def _decode_planned(request: _Request, num_threads: int, is_trusting: bool) -> D
         if wanted is None or not len(wanted):
             raise NotPlannable("no moments are wanted")
         limit_of_moment = [clock.limit_at(moment) for moment in wanted.tolist()]
-        output = _Output(request, clock, duration, limit_of_moment)
+        output = _Output(request, clock.seconds_at, duration, limit_of_moment)
         groups: list[range] = []
         if num_threads > 1 and isinstance(decoder, PlannedDecoder):
             groups = decoder.group(output.limits, num_threads * _GROUPS_PER_THREAD)
@@ -270,6 +274,26 @@ def _decode_planned(request: _Request, num_threads: int, is_trusting: bool) -> D
         if last_pts is not None:
             refuse_truncated(budget, output.info, clock.seconds_at(last_pts))
         return DecodedFrames(output.frames, output.seconds - start, end - start)
+
+
+def _decode_reordered(
+    request: _Request, container: av.container.InputContainer, stream: av.VideoStream
+) -> DecodedFrames:
+    """Decode only what the wanted frames need of a file without presentation times."""
+    budget = request.budget
+    rate = stream.average_rate or stream.guessed_rate
+    decoder = Reordered(budget, container, stream, 1 / float(rate) if rate else UNKNOWN_PERIOD_SECONDS)
+    duration = measure_duration(budget, container, stream, decoder.origin_seconds)
+    end = request.span_end(duration)
+    wanted = request.wanted(end)
+    if wanted is None or not len(wanted):
+        raise NotPlannable("no moments are wanted")
+    number_of_moment = decoder.find_frames(wanted)
+    output = _Output(request, decoder.seconds.__getitem__, duration, number_of_moment)
+    decoder.run(output.limits, output.sink(container, stream))
+    if output.limits[-1] == len(decoder.seconds) - 1:
+        refuse_truncated(budget, output.info, decoder.seconds[-1])
+    return DecodedFrames(output.frames, output.seconds - request.start_seconds, end - request.start_seconds)
 
 
 def _decode_groups(request: _Request, output: _Output, groups: list[range], num_threads: int) -> int | None:
@@ -337,6 +361,9 @@ class _Clock:
 class _Output:
     """The array that frames are converted into, made when the first one comes.
 
+    Args:
+        seconds_at: start of a frame from the first one's, given its presentation time.
+
     Attributes:
         limits: ascending presentation times, each different; one frame is wanted for each.
         info: what the video is.
@@ -350,14 +377,14 @@ class _Output:
     def __init__(
         self,
         request: _Request,
-        clock: _Clock,
+        seconds_at: Callable[[int], float],
         duration_seconds: float,
         limit_of_moment: list[int],
     ) -> None:
         self._request = request
         self.limits = sorted(set(limit_of_moment))
         self.seconds = np.zeros(len(limit_of_moment))
-        self._clock = clock
+        self._seconds_at = seconds_at
         self._duration_seconds = duration_seconds
         numbers = {limit: number for number, limit in enumerate(self.limits)}
         self._moments_of: list[list[int]] = [[] for _ in self.limits]
@@ -392,7 +419,7 @@ class _Output:
                     last = frame.pts, moment
                 else:
                     self.frames[moment] = self.frames[last[1]]
-                self.seconds[moment] = self._clock.seconds_at(frame.pts)
+                self.seconds[moment] = self._seconds_at(frame.pts)
 
         return deliver
 

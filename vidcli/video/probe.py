@@ -14,6 +14,9 @@ from vidcli.errors import VideoError
 from vidcli.video.container import FOREIGN_ERRORS, decode_stream, open_video, reason, seconds_of
 from vidcli.video.limits import Budget, DecodeLimits, call_in_time
 
+UNKNOWN_PERIOD_SECONDS = 0.04
+"""From one frame to the next where nothing tells the rate."""
+
 
 @dataclass(frozen=True)
 class VideoInfo:
@@ -49,8 +52,8 @@ class VideoInfo:
 
     @property
     def period_seconds(self) -> float:
-        """Time from one frame to the next at the average rate; 1/25 s where it is unknown."""
-        return 1 / self.fps if self.fps else 0.04
+        """Time from one frame to the next at the average rate."""
+        return 1 / self.fps if self.fps else UNKNOWN_PERIOD_SECONDS
 
 
 def probe(path: str | os.PathLike[str], limits: DecodeLimits | None = None) -> VideoInfo:

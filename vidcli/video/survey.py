@@ -12,7 +12,7 @@ on would not reach as soon. For long files see `planned`.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import av
 import av.container
@@ -34,6 +34,22 @@ def is_short(container: av.container.InputContainer, stream: av.VideoStream) -> 
     # Matroska does not tell the number of its frames.
     count = stream.frames or (container.duration or 0) / av.time_base * (stream.average_rate or _USUAL_RATE)
     return 0 < count <= _MAX_PACKETS
+
+
+def join_starts(targets: Sequence[int], find_start: Callable[[int], int]) -> list[int]:
+    """Return where decoding starts for each of ascending targets.
+
+    What is shown before a picture at which decoding may start, but comes after it in the file, needs
+    an earlier start; so does the picture then, if it is wanted as well.
+
+        file    I0  P3  B1  B2  I6  B4  B5
+        wanted                  ^   ^           I6 alone may start at itself, B4 must start at I0
+    """
+    starts = [find_start(target) for target in targets]
+    for number in range(len(targets) - 2, -1, -1):
+        if starts[number + 1] <= targets[number]:
+            starts[number] = min(starts[number], starts[number + 1])
+    return starts
 
 
 class Survey:
@@ -103,8 +119,7 @@ class Survey:
         feed = Feed(self._budget, self._stream, numbers)
         with damage_unplannable(self._budget):
             position = 0
-            for target in targets:
-                start = self._find_start(target)
+            for target, start in zip(targets, join_starts(targets, self._find_start), strict=True):
                 if start > position:
                     feed.drain(take)
                     position = start

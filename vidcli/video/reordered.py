@@ -1,0 +1,264 @@
+"""Decode only what the wanted frames need of MPEG-4 with B-frames in AVI, which has no presentation times.
+
+What a decoder would show, when, is worked out from the kinds of the pictures alone. Some encoders
+pack two pictures into a packet, and put one that is empty where AVI wants another packet; the second
+picture is decoded when the next packet comes, and has that one's time (as DivX 5 does, and FFmpeg):
+
+    packets    I     P+B   B     -     P+B   B     -
+    decoded    I     P     B     B     P     B     B
+    shown            I     B     B     P     B     B    ... P
+
+Sources: ISO 14496-2 6.2.3 and 6.2.5. A file that does not keep to this is decoded from end to end.
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from fractions import Fraction
+from typing import NamedTuple, cast
+
+import av
+import av.container
+
+from vidcli.sampling import TIMESTAMP_TOLERANCE_SECONDS, Seconds
+from vidcli.video.feed import Deliver, Feed, NotPlannable, damage_unplannable, plannable_time
+from vidcli.video.flags import VideoPacket
+from vidcli.video.limits import Budget
+from vidcli.video.survey import join_starts
+
+_I, _P, _B = 0, 1, 2
+_LEAST_BYTES = 8  # what is shorter is not kept for the next packet
+_VOP, _LAYER = b"\0\0\1\xb6", b"\0\0\1\x20"
+_ENCODER = re.compile(rb"\x00\x00\x01\xb2DivX\d+(?:Build|b)\d+(p?)")  # p: it packs pictures
+
+
+def can_reorder(container: av.container.InputContainer, stream: av.VideoStream) -> bool:
+    """Tell whether an open file is of the kind that this module is made for."""
+    codec = stream.codec_context
+    return (
+        container.format.name == "avi"
+        and codec.codec.canonical_name == "mpeg4"
+        and codec.reorder_depth > 0
+        and bool(stream.time_base)
+    )
+
+
+class _Picture(NamedTuple):
+    """A coded picture: its kind, its packet (maybe made of a part of one), and the time it gets."""
+
+    kind: int
+    packet: VideoPacket
+    pts: int
+
+
+class Reordered:
+    """Decode the frames that are shown at given moments, in one open file, of which all is read first.
+
+    Attributes:
+        origin_seconds: time of the first frame on the file's own clock.
+        seconds: start of every frame from the first one's, ascending.
+    """
+
+    def __init__(
+        self, budget: Budget, container: av.container.InputContainer, stream: av.VideoStream, period: float
+    ) -> None:
+        self._budget = budget
+        self._stream = stream
+        with damage_unplannable(budget):
+            self._pictures = list(_read_pictures(container, stream))
+        budget.check_time()
+        self._shown = _order_of_showing(self._pictures)
+        base = stream.time_base or Fraction(0)
+        self.origin_seconds = float(self._pictures[self._shown[0]].pts * base)
+        self.seconds = [0.0]
+        for place in self._shown[1:]:
+            # As `sequential` does, to the last bit.
+            seconds = self._pictures[place].pts * base.numerator / base.denominator - self.origin_seconds
+            previous = self.seconds[-1]
+            self.seconds.append(seconds if seconds > previous else previous + period)
+
+    def find_frames(self, moments: Seconds) -> list[int]:
+        """Return the number of the frame that is shown at each moment."""
+        ends = [seconds - TIMESTAMP_TOLERANCE_SECONDS for seconds in self.seconds[1:]]
+        return [bisect_right(ends, moment) for moment in moments.tolist()]
+
+    def run(self, numbers: Sequence[int], deliver: Deliver) -> None:
+        """Decode frames, given their ascending and different numbers, as `PlannedDecoder.run` does.
+
+        Raises:
+            NotPlannable: decode the file from end to end instead.
+            VideoError: a limit of the budget is exceeded.
+        """
+        pictures = self._pictures
+        for number, place in enumerate(self._shown):
+            pictures[place].packet.pts = number
+        unseen = {number: index for index, number in enumerate(numbers)}
+
+        def take(number: int, frame: av.VideoFrame) -> None:
+            deliver(unseen.pop(number), frame)
+
+        feed = Feed(self._budget, self._stream, unseen)
+        position = 0
+        targets = sorted(self._shown[number] for number in numbers)
+        with damage_unplannable(self._budget):
+            for target, start in zip(targets, join_starts(targets, self._find_start), strict=True):
+                if start > position:
+                    feed.drain(take)
+                    position = start
+                    feed.begin(pictures[start].packet.pts)
+                between = (picture for picture in pictures[position:target] if picture.kind != _B)
+                feed.decode([*(picture.packet for picture in between), pictures[target].packet], take)
+                position = target + 1
+                self._budget.check_time()
+            feed.drain(take)
+        if unseen:
+            raise NotPlannable("the decoder did not return every wanted frame")
+
+    def _find_start(self, target: int) -> int:
+        """Return the place of the last picture where decoding may start for the one at `target`."""
+        has_reference = self._pictures[target].kind != _B  # a B-frame lies between two others
+        for place in range(target, -1, -1):
+            picture = self._pictures[place]
+            if picture.kind == _I and has_reference and picture.packet.is_keyframe:
+                return place
+            has_reference = has_reference or (place < target and picture.kind != _B)
+        return 0
+
+
+def _read_pictures(container: av.container.InputContainer, stream: av.VideoStream) -> Iterator[_Picture]:
+    """Yield what is decoded, in this order."""
+    header = stream.codec_context.extradata or b""
+    layer = _Layer(header)
+    is_packed = _packs(header, False)
+    kept: tuple[int, bytes] | None = None  # a picture that waits for the next packet
+    for packet in container.demux(stream):
+        if packet.size == 0:
+            break
+        pts, data = plannable_time(packet, 0), bytes(packet)
+        if packet.is_discard:
+            raise NotPlannable("a packet is to be decoded and not shown")
+        layer.check(data)
+        starts = [found.start() for found in re.finditer(re.escape(_VOP), data)]
+        if not starts or len(starts) > 2:
+            raise NotPlannable("a packet holds no picture, or more than two")
+        if kept is not None:
+            kind, coded = kept
+            yield _Picture(kind, _make_packet(packet, coded), pts)
+            kept = None
+            if len(starts) > 1 or starts[0] != 0:
+                raise NotPlannable("a packet that closes another one is not a picture alone")
+            kind = data[4] >> 6
+            if kind == _B and len(data) > _LEAST_BYTES:
+                kept = kind, data
+            elif kind != _P or layer.is_coded(data):
+                raise NotPlannable("a picture would be lost")
+            continue
+        first = starts[0]
+        is_packed = _packs(data[:first], is_packed)
+        if not layer.is_coded(data[first:]):
+            continue  # nothing is shown for it
+        if len(starts) == 1:
+            yield _Picture(data[first + 4] >> 6, packet, pts)
+            continue
+        second = data[starts[1] :]
+        if not is_packed or second[4] >> 6 != _B or len(second) <= _LEAST_BYTES or not layer.is_coded(second):
+            raise NotPlannable("two pictures are packed in an unknown way")
+        yield _Picture(data[first + 4] >> 6, _make_packet(packet, data[: starts[1]]), pts)
+        kept = _B, second
+    # One that is still kept at the end of the file is never shown.
+
+
+def _packs(header: bytes, is_packed: bool) -> bool:
+    """Return whether pictures are packed from here on, given whether they were until here."""
+    found = _ENCODER.search(header)
+    return is_packed if found is None else found[1] == b"p"
+
+
+def _make_packet(origin: VideoPacket, data: bytes) -> VideoPacket:
+    packet = cast(VideoPacket, av.Packet(len(data)))
+    packet.update(data)
+    packet.time_base = origin.time_base
+    packet.is_keyframe = origin.is_keyframe
+    return packet
+
+
+def _order_of_showing(pictures: Sequence[_Picture]) -> list[int]:
+    """Return the places of the pictures as they are shown: B-frames at once, others after those."""
+    shown: list[int] = []
+    num_references = 0
+    waiting: int | None = None
+    for place, picture in enumerate(pictures):
+        if picture.kind == _B:
+            if num_references < 2:
+                raise NotPlannable("a B-frame has nothing to refer to")
+            shown.append(place)
+            continue
+        if waiting is not None:
+            shown.append(waiting)
+        waiting = place
+        num_references += 1
+    if waiting is None or pictures[0].kind != _I:
+        raise NotPlannable("the file does not start with a picture that stands alone")
+    return [*shown, waiting]
+
+
+class _Layer:
+    """What the header of a video object layer says; files that need more of it are refused."""
+
+    def __init__(self, header: bytes) -> None:
+        start = header.find(_LAYER)
+        if start < 0:
+            raise NotPlannable("the header does not describe the pictures")
+        bits = _Bits(header[start + 4 : start + 40])
+        bits.read(1 + 8)
+        if bits.read(1):
+            bits.read(4 + 3)
+        if bits.read(4) == 15:
+            bits.read(8 + 8)
+        if not bits.read(1):
+            raise NotPlannable("the header does not tell whether there are B-frames")
+        bits.read(2)
+        if bits.read(1):
+            raise NotPlannable("the header says that there are no B-frames")
+        if bits.read(1):
+            bits.read(79)  # of the buffer
+        if bits.read(2) or not bits.read(1):
+            raise NotPlannable("pictures are not rectangles")
+        self._time_bits = max(1, (bits.read(16) - 1).bit_length())
+        following = header.find(b"\0\0\1", start + 4)
+        self._header = header[start : following if following >= 0 else len(header)]
+
+    def check(self, data: bytes) -> None:
+        """Refuse a packet that brings another header along."""
+        start = data.find(_LAYER)
+        if start >= 0 and not data.startswith(self._header, start):
+            raise NotPlannable("the description of the pictures changes")
+
+    def is_coded(self, data: bytes) -> bool:
+        """Tell whether a picture, given from its start code on, is more than a repetition."""
+        bits = _Bits(data[4:24])
+        bits.read(2)
+        while bits.read(1):  # seconds that passed
+            pass
+        if not bits.read(1):
+            raise NotPlannable("the header of a picture is not what it should be")
+        bits.read(self._time_bits)
+        if not bits.read(1):
+            raise NotPlannable("the header of a picture is not what it should be")
+        return bool(bits.read(1))
+
+
+class _Bits:
+    """Read numbers of some bits, most significant first."""
+
+    def __init__(self, data: bytes) -> None:
+        self._value = int.from_bytes(data, "big")
+        self._left = len(data) * 8
+
+    def read(self, count: int) -> int:
+        self._left -= count
+        if self._left < 0:
+            raise NotPlannable("a header ends too early")
+        return self._value >> self._left & ((1 << count) - 1)
