@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -80,9 +81,18 @@ def test_deep_bidirectional_recurrence_behind_a_temporal_shift(tmp_path: Path) -
         assert_equal(model, tmp_path, form, [(2, 5), (1, 3)])
 
 
-def test_a_fixed_length_leaves_the_batch_free(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def of_fixed_length() -> tuple[VideoClassifier, Any]:
+    """A model, and the same in ONNX for clips of 4 frames."""
     model = build("compact_cnn", "gru")
-    write_all(model, tmp_path, False, ("onnx",))
+    return model, to_onnx(trace(model, 4, SIDE, SIDE, False))
+
+
+def test_a_fixed_length_leaves_the_batch_free(
+    of_fixed_length: tuple[VideoClassifier, Any], tmp_path: Path
+) -> None:
+    model, proto = of_fixed_length
+    write_onnx(proto, tmp_path)
     assert_equal(model, tmp_path, "onnx", [(1, 4), (3, 4)])
     with pytest.raises(Exception, match="dimension"):
         open_network(tmp_path, "onnx")(np.zeros((1, 5, 3, SIDE, SIDE), np.float32))
@@ -111,7 +121,7 @@ def test_recurrent_layers_equal_those_of_torch(kind: type[nn.RNN], bidirectional
 
 
 def test_exports_do_not_tell_where_they_were_made(tmp_path: Path) -> None:
-    write_all(build("compact_cnn", "gru"), tmp_path, True, ("onnx", "openvino", "torch-export"))
+    write_all(build("simple_cnn", "gru"), tmp_path, True, ("onnx", "openvino", "torch-export"))
     home = str(Path(__file__).parents[2]).encode()
     for path in tmp_path.iterdir():
         content = path.read_bytes()
@@ -120,10 +130,8 @@ def test_exports_do_not_tell_where_they_were_made(tmp_path: Path) -> None:
         assert b"site-packages" not in content
 
 
-def test_layers_keep_their_names(tmp_path: Path) -> None:
-    names = [
-        node.name for node in to_onnx(trace(build("compact_cnn", "gru"), 4, SIDE, SIDE, False)).graph.node
-    ]
+def test_layers_keep_their_names(of_fixed_length: tuple[VideoClassifier, Any]) -> None:
+    names = [node.name for node in of_fixed_length[1].graph.node]
     assert len(set(names)) == len(names)
     assert any(name.startswith("backbone.stage2") and name.endswith("/Conv") for name in names)
 

@@ -10,11 +10,14 @@ import torch
 from torch import Tensor, nn
 from torchvision.models.video import swin_transformer
 
+from vidcli.calibrate import UNCALIBRATED
 from vidcli.checkpoint import Checkpoint
 from vidcli.config import load_config
 from vidcli.errors import ExportError
 from vidcli.export import ExportOptions, export_model
 from vidcli.export.convert import to_onnx, to_openvino, trace, write_onnx, write_openvino, write_program
+from vidcli.export.quantize import quantize, quantized_layers
+from vidcli.export.videos import LabelledViews
 from vidcli.exported import open_network
 from vidcli.models import VideoModel, build_model, network_names
 from vidcli.models.networks import compare_regions, exportable_masks
@@ -66,13 +69,50 @@ def check(backbone: str, folder: Path, any_length: bool) -> None:
             np.testing.assert_allclose(found, expected, atol=1e-3, rtol=1e-4, err_msg=form)
 
 
-@pytest.mark.parametrize("any_length", [False, True], ids=["fixed", "dynamic"])
-def test_a_network_in_every_format(any_length: bool, tmp_path: Path) -> None:
-    check(QUICK, tmp_path, any_length)
+def test_a_network_in_every_format(tmp_path: Path) -> None:
+    check(QUICK, tmp_path, any_length=True)
+
+
+def check_int8(backbone: str, folder: Path, form: str) -> None:
+    """Hold a network in int8 against itself in float."""
+    num_frames, side = SMALLEST.get(backbone, (4, 32))
+    generator = torch.Generator().manual_seed(0)
+    clips = [torch.randn(1, num_frames, 3, side, side, generator=generator) for _ in range(8)]
+    model = build(backbone, torch.cat(clips[:2]))
+    proto = to_onnx(trace(model, num_frames, side, side, False))
+    network = to_openvino(proto, folder) if form == "openvino" else proto
+    arrays = [clip.numpy() for clip in clips]
+    views = [LabelledViews(array, frozenset([0])) for array in arrays]
+    quantized = quantize(network, form, arrays, views, UNCALIBRATED, 0.0, 1.0)
+    layers = sum(isinstance(module, nn.Conv3d | nn.Linear) for module in model.modules())
+    # In ONNX the last layer or two stay in float.
+    assert layers - 2 <= len(quantized_layers(quantized.model, form))
+    (write_openvino if form == "openvino" else write_onnx)(quantized.model, folder)
+    size = sum(path.stat().st_size for path in folder.iterdir())
+    assert size < 0.3 * sum(4 * parameter.numel() for parameter in model.parameters())
+    run = open_network(folder, form)
+    with torch.inference_mode():
+        expected = np.concatenate([model(clip).numpy() for clip in clips])
+    found = np.concatenate([run(array) for array in arrays])
+    assert np.abs(found - expected).max() > 1e-3  # rounded it is
+    # What differs from clip to clip, not only what random weights say of all of them.
+    deviations = [(logits - logits.mean(axis=0)).ravel() for logits in (found, expected)]
+    assert np.corrcoef(*deviations)[0, 1] > 0.9
+
+
+def test_a_network_in_int8(tmp_path: Path) -> None:
+    check_int8(QUICK, tmp_path, "openvino")
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("backbone", [name for name in network_names() if name != QUICK])
+@pytest.mark.parametrize("form", ["onnx", "openvino"])
+@pytest.mark.parametrize("backbone", network_names())
+def test_every_network_in_int8(backbone: str, form: str, tmp_path: Path) -> None:
+    check_int8(backbone, tmp_path, form)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backbone", network_names())
 def test_every_network_in_every_format(backbone: str, tmp_path: Path) -> None:
     check(backbone, tmp_path, False)
 
