@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 from typer.testing import CliRunner
 
-import vidcli
+from tests.together import start_together
 from vidcli.checkpoint import EXPORT_FILE
 from vidcli.cli import app
 from vidcli.commands.evaluation import check_sweep, evaluation_folder
@@ -50,25 +47,14 @@ def evaluate(*args):
     return CliRunner().invoke(app, ["eval", *map(str, args), "--device", "cpu"])
 
 
-def torchrun(*args, folder, processes=3):
-    command = [
-        sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(processes),
-        "--rdzv-backend", "c10d", "--rdzv-endpoint", "localhost:0", "-m", "vidcli", "eval", *map(str, args),
-        "--device", "cpu",
-    ]  # fmt: skip
-    environment = os.environ | {"PYTHONPATH": str(Path(vidcli.__file__).parents[1]), "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(
-        command, cwd=folder, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
-
-
 def test_three_processes_tell_what_one_tells(run, data, tmp_path):
     arguments = (data, "--model", run, "--json", "--against", run)
-    together = torchrun(*arguments, "--out", tmp_path / "together", folder=tmp_path)
+    command = ("eval", *arguments, "--out", tmp_path / "together", "--device", "cpu")
+    together = start_together(command, tmp_path, 3)
     alone = evaluate(*arguments, "--out", tmp_path / "alone")
     assert alone.exit_code == 1, alone.stderr  # of the broken video
-    out, err = together.communicate(timeout=300)
-    assert together.returncode == 1
+    codes, out, err = together.finish()
+    assert codes == [1, 1, 1], err
     assert out == alone.stdout  # once, and by the main process alone
     assert json.loads(out)["num_videos"] == 8
     for name in ("predictions.csv", "eval.json"):
@@ -80,9 +66,9 @@ def test_three_processes_tell_what_one_tells(run, data, tmp_path):
 def test_fewer_videos_than_processes(run, data, tmp_path):
     one = tmp_path / "one.csv"
     one.write_text("\n".join(data.read_text().splitlines()[:2]))
-    done = torchrun(one, "--model", run, "--json", "--out", tmp_path / "out", folder=tmp_path, processes=2)
-    out, err = done.communicate(timeout=300)
-    assert done.returncode == 0, err
+    command = ("eval", one, "--model", run, "--json", "--out", tmp_path / "out", "--device", "cpu")
+    codes, out, err = start_together(command, tmp_path, 2).finish()
+    assert codes == [0, 0], err
     assert json.loads(out)["num_videos"] == 1
 
 

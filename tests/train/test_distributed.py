@@ -15,6 +15,7 @@ import pytest
 import torch
 
 import vidcli
+from tests.together import start_together
 from vidcli import checkpoint as files
 from vidcli.config import config_to_yaml
 from vidcli.errors import ConfigError
@@ -85,12 +86,14 @@ def test_two_processes_learn_what_one_learns(
     monkeypatch.setenv("VIDCLI_CACHE", str(tmp_path / "cache"))
     config = small_config(EXACT | changes)
     run = tmp_path / "together"
-    child = torchrun(pair_data, "--config", write_recipe(config, tmp_path), "--out", run, folder=tmp_path)
-    # The child has its environment already.
+    recipe = write_recipe(config, tmp_path)
+    command = ("train", pair_data, "--config", recipe, "--out", run, "--device", "cpu")
+    together = start_together(command, tmp_path, 2)
+    # They have their environment already.
     monkeypatch.setenv("VIDCLI_CACHE", str(tmp_path / "another"))
     plain = train_run(config, pair_data, "plain")
-    code, out, err = finish(child)
-    assert code == 0, err
+    codes, out, err = together.finish()
+    assert codes == [0, 0], err
     assert_same_curves(run, plain.folder)
     one, two = (files.load_checkpoint(folder / files.LAST_FILE) for folder in (plain.folder, run))
     assert one.fingerprint == two.fingerprint
