@@ -5,7 +5,7 @@ import numpy.typing as npt
 import pytest
 
 from vidcli.config import AugmentConfig, ClipConfig
-from vidcli.focus import motion_window
+from vidcli.focus import _cell_sums, motion_window
 from vidcli.transforms import ClipTransform
 
 
@@ -107,3 +107,16 @@ def test_the_same_frames_give_the_same_clip_in_training_and_in_eval() -> None:
     clip = ClipConfig(size=(54, 96), focus=0.6)
     plain = ClipTransform(clip, AugmentConfig())(frames, np.random.default_rng(0))
     assert (plain == ClipTransform(clip)(frames)).all()
+
+
+@pytest.mark.parametrize("shape", [(1, 20, 30), (3, 17, 9), (2, 128, 224), (2, 480, 854)])
+def test_cells_hold_the_sum_of_what_is_green(shape: tuple[int, int, int]) -> None:
+    frames = np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
+    side = max(1.0, max(shape[1:]) / 48)
+    edges = [np.unique(np.arange(0, length, side).astype(int)) for length in shape[1:]]
+    expected = np.add.reduceat(
+        np.add.reduceat(frames[..., 1].astype(float), edges[0], axis=1), edges[1], axis=2
+    )
+    assert np.array_equal(_cell_sums(frames, *edges), expected)
+    turned = frames[:, ::-1, :, :]  # not in the order of memory
+    assert np.array_equal(_cell_sums(turned, *edges).sum(), expected.sum())

@@ -71,13 +71,9 @@ def _motion_energy(frames_THWC: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64
     """Return how much each cell of a coarse grid changes between neighbouring frames, less noise."""
     _, height, width, _ = frames_THWC.shape
     side = max(1.0, max(height, width) / _CELLS)
-    # Green carries most of the luma; one channel costs a third of three.
-    green_THW = frames_THWC[..., 1]
     row_edges = np.unique((np.arange(0, height, side)).astype(int))
     column_edges = np.unique((np.arange(0, width, side)).astype(int))
-    sums_Thw = np.add.reduceat(
-        np.add.reduceat(green_THW, row_edges, axis=1, dtype=np.float64), column_edges, axis=2
-    )
+    sums_Thw = _cell_sums(frames_THWC, row_edges, column_edges)
     areas_hw = np.outer(np.diff([*row_edges, height]), np.diff([*column_edges, width]))
     cells_Thw = sums_Thw / areas_hw
     if len(cells_Thw) < 2:
@@ -85,6 +81,28 @@ def _motion_energy(frames_THWC: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64
     change_hw = np.abs(np.diff(cells_Thw, axis=0)).mean(axis=0)
     energy_hw: npt.NDArray[np.float64] = np.maximum(change_hw - _NOISE_MEDIANS * np.median(change_hw), 0)
     return energy_hw
+
+
+def _cell_sums(
+    frames_THWC: npt.NDArray[np.uint8], row_edges: npt.NDArray[np.int64], column_edges: npt.NDArray[np.int64]
+) -> npt.NDArray[np.float64]:
+    """Return the sum over each cell of what is green: most of the luma, for a third of the work.
+
+    Row by row and then by a product with ones, which is twice as fast as `np.add.reduceat`; the sums are
+    small whole numbers, so that they are exact either way.
+    """
+    length, height, width, _ = frames_THWC.shape
+    rows_THX = frames_THWC.reshape(length, height, -1)  # all channels: neighbours in memory add fast
+    ends = np.append(row_edges[1:], height)
+    bands_ThX = rows_THX[:, row_edges].astype(np.uint16)
+    for offset in range(1, int((ends - row_edges).max())):
+        rows = row_edges + offset
+        inside = rows < ends
+        bands_ThX[:, inside] += rows_THX[:, rows[inside]]
+    of_cell = np.searchsorted(column_edges, np.arange(width), side="right") - 1
+    ones_Ww = (of_cell[:, None] == np.arange(len(column_edges))).astype(np.float32)
+    sums_Thw: npt.NDArray[np.float64] = (bands_ThX[..., 1::3].astype(np.float32) @ ones_Ww).astype(np.float64)
+    return sums_Thw
 
 
 def _sums(integral: npt.NDArray[np.float64], height: int, width: int) -> npt.NDArray[np.float64]:
