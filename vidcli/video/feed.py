@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TypeAlias
 
@@ -72,7 +72,7 @@ class Feed:
         self.start = start
         self._last_shown = -math.inf if start is None else start - 1
 
-    def decode(self, packets: Sequence[VideoPacket], take: Take) -> None:
+    def decode(self, packets: Iterable[VideoPacket], take: Take) -> None:
         """Decode packets, and give the wanted frames that come to `take`.
 
         Raises:

@@ -46,11 +46,12 @@ def can_reorder(container: av.container.InputContainer, stream: av.VideoStream) 
 
 
 class _Picture(NamedTuple):
-    """A coded picture: its kind, its packet (maybe made of a part of one), and the time it gets."""
+    """A coded picture: its kind, its packet or a part of one, its time, and whether all may start here."""
 
     kind: int
-    packet: VideoPacket
+    coded: VideoPacket | bytes
     pts: int
+    is_entry: bool
 
 
 class Reordered:
@@ -92,8 +93,7 @@ class Reordered:
             VideoError: a limit of the budget is exceeded.
         """
         pictures = self._pictures
-        for number, place in enumerate(self._shown):
-            pictures[place].packet.pts = number
+        number_of_place = {place: number for number, place in enumerate(self._shown)}
         unseen = {number: index for index, number in enumerate(numbers)}
 
         def take(number: int, frame: av.VideoFrame) -> None:
@@ -107,9 +107,13 @@ class Reordered:
                 if start > position:
                     feed.drain(take)
                     position = start
-                    feed.begin(pictures[start].packet.pts)
-                between = (picture for picture in pictures[position:target] if picture.kind != _B)
-                feed.decode([*(picture.packet for picture in between), pictures[target].packet], take)
+                    feed.begin(number_of_place[start])
+                between = (place for place in range(position, target) if pictures[place].kind != _B)
+                chosen = (
+                    _make_packet(pictures[place].coded, number_of_place[place])
+                    for place in (*between, target)
+                )
+                feed.decode(chosen, take)
                 position = target + 1
                 self._budget.check_time()
             feed.drain(take)
@@ -121,7 +125,7 @@ class Reordered:
         has_reference = self._pictures[target].kind != _B  # a B-frame lies between two others
         for place in range(target, -1, -1):
             picture = self._pictures[place]
-            if picture.kind == _I and has_reference and picture.packet.is_keyframe:
+            if picture.is_entry and has_reference:
                 return place
             has_reference = has_reference or (place < target and picture.kind != _B)
         return 0
@@ -132,41 +136,40 @@ def _read_pictures(container: av.container.InputContainer, stream: av.VideoStrea
     header = stream.codec_context.extradata or b""
     layer = _Layer(header)
     is_packed = _packs(header, False)
-    kept: tuple[int, bytes] | None = None  # a picture that waits for the next packet
+    kept: bytes | None = None  # a B-frame that waits for the next packet
     for packet in container.demux(stream):
         if packet.size == 0:
             break
-        pts, data = plannable_time(packet, 0), bytes(packet)
+        pts, data, is_key = plannable_time(packet, 0), bytes(packet), packet.is_keyframe
         if packet.is_discard:
             raise NotPlannable("a packet is to be decoded and not shown")
         layer.check(data)
-        starts = [found.start() for found in re.finditer(re.escape(_VOP), data)]
-        if not starts or len(starts) > 2:
+        first = data.find(_VOP)
+        second = data.find(_VOP, first + 4)
+        if first < 0 or (second >= 0 and data.find(_VOP, second + 4) >= 0):
             raise NotPlannable("a packet holds no picture, or more than two")
         if kept is not None:
-            kind, coded = kept
-            yield _Picture(kind, _make_packet(packet, coded), pts)
+            yield _Picture(_B, kept, pts, False)
             kept = None
-            if len(starts) > 1 or starts[0] != 0:
+            if first != 0 or second >= 0:
                 raise NotPlannable("a packet that closes another one is not a picture alone")
             kind = data[4] >> 6
             if kind == _B and len(data) > _LEAST_BYTES:
-                kept = kind, data
-            elif kind != _P or layer.is_coded(data):
+                kept = data
+            elif kind != _P or layer.is_coded(data, 0):
                 raise NotPlannable("a picture would be lost")
             continue
-        first = starts[0]
         is_packed = _packs(data[:first], is_packed)
-        if not layer.is_coded(data[first:]):
+        if not layer.is_coded(data, first):
             continue  # nothing is shown for it
-        if len(starts) == 1:
-            yield _Picture(data[first + 4] >> 6, packet, pts)
+        kind = data[first + 4] >> 6
+        if second < 0:
+            yield _Picture(kind, packet, pts, kind == _I and is_key)
             continue
-        second = data[starts[1] :]
-        if not is_packed or second[4] >> 6 != _B or len(second) <= _LEAST_BYTES or not layer.is_coded(second):
+        kept = data[second:]
+        if not is_packed or len(kept) <= _LEAST_BYTES or kept[4] >> 6 != _B or not layer.is_coded(kept, 0):
             raise NotPlannable("two pictures are packed in an unknown way")
-        yield _Picture(data[first + 4] >> 6, _make_packet(packet, data[: starts[1]]), pts)
-        kept = _B, second
+        yield _Picture(kind, data[:second], pts, kind == _I and is_key)
     # One that is still kept at the end of the file is never shown.
 
 
@@ -176,11 +179,14 @@ def _packs(header: bytes, is_packed: bool) -> bool:
     return is_packed if found is None else found[1] == b"p"
 
 
-def _make_packet(origin: VideoPacket, data: bytes) -> VideoPacket:
-    packet = cast(VideoPacket, av.Packet(len(data)))
-    packet.update(data)
-    packet.time_base = origin.time_base
-    packet.is_keyframe = origin.is_keyframe
+def _make_packet(coded: VideoPacket | bytes, number: int) -> VideoPacket:
+    """Return a picture as a packet that has the number of its frame for a time."""
+    if isinstance(coded, bytes):
+        packet = cast(VideoPacket, av.Packet(len(coded)))
+        packet.update(coded)
+    else:
+        packet = coded
+    packet.pts = number
     return packet
 
 
@@ -236,18 +242,18 @@ class _Layer:
         if start >= 0 and not data.startswith(self._header, start):
             raise NotPlannable("the description of the pictures changes")
 
-    def is_coded(self, data: bytes) -> bool:
-        """Tell whether a picture, given from its start code on, is more than a repetition."""
-        bits = _Bits(data[4:24])
-        bits.read(2)
-        while bits.read(1):  # seconds that passed
-            pass
-        if not bits.read(1):
+    def is_coded(self, data: bytes, start: int) -> bool:
+        """Tell whether the picture with a start code at `start` is more than a repetition."""
+        left = 16 * 8
+        value = int.from_bytes(data[start + 4 : start + 20].ljust(16, b"\0"), "big")
+        left -= 2  # its kind
+        while value >> (left - 1) & 1:  # seconds that passed
+            left -= 1
+        left -= 2 + self._time_bits
+        # A one, the time, a one, and the answer.
+        if left < 2 or not value >> (left + self._time_bits) & value >> (left - 1) & 1:
             raise NotPlannable("the header of a picture is not what it should be")
-        bits.read(self._time_bits)
-        if not bits.read(1):
-            raise NotPlannable("the header of a picture is not what it should be")
-        return bool(bits.read(1))
+        return bool(value >> (left - 2) & 1)
 
 
 class _Bits:
