@@ -98,6 +98,18 @@ def test_other_heads_find_the_features_on_disk(small_config, pair_data, train_ru
         assert sum(looked_at) >= 8
 
 
+def test_more_clips_go_on_from_those_that_are_there(small_config, pair_data, train_run, looked_at):
+    changes = FROZEN | {"train.epochs": 7, "train.freeze_epochs": 7}
+    first = train_run(small_config(changes, train__frozen_clips=4), pair_data, "four")
+    looked_at.clear()
+    plain = train_run(small_config(changes, train__frozen_clips=0), pair_data, "plain")
+    looked_at.clear()
+    more = train_run(small_config(changes, train__frozen_clips=6), pair_data, "six")
+    assert sum(looked_at) == 8 * 2
+    assert more.rows[:4] == first.rows[:4]
+    assert_same_rows(more.rows[:6], plain.rows[:6])
+
+
 def test_epochs_take_turns_and_repeats_take_the_next(small_config, pair_data, tmp_path):
     config = small_config(FROZEN, train__frozen_clips=2)
     items = [item for item in load_items(pair_data) if item.split == "train"]

@@ -72,7 +72,7 @@ class CheckProgress:
 
 @dataclass(frozen=True)
 class FeatureProgress:
-    """Of how many videos a frozen backbone has made features before training starts."""
+    """How far a frozen backbone is with the features of all videos, before training starts."""
 
     done: int
     total: int

@@ -11,7 +11,7 @@ Clip v is the one that epoch v of a run without features would have: sampled, cr
 mirrored as the settings say. So there are as many different ones, and no more. A video that is drawn
 again in one epoch (`train.class_balance=sampling`) shows its next clip.
 
-The clips of a video pass through the backbone together and without those of others, so that their
+Four clips of a video pass through the backbone together, and without those of others, so that their
 features are the same bits in whichever order videos are computed. They are also kept on disk, for
 going on and for other heads, unless `data.cache=memory`.
 
@@ -20,7 +20,7 @@ Shape suffixes: N videos, C clips a video; what a backbone says of a clip is (T,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from typing import TypeAlias
 
@@ -44,8 +44,9 @@ _GIB = 2**30
 
 _CLIPS_AT_ONCE = 4
 
-_Job: TypeAlias = tuple[bool, int, VideoItem]
-"""Whether a video is one to train on, else to validate on; its row among those; the video."""
+_Job: TypeAlias = tuple[VideoItem, int, range]
+"""A video, its row among those to train or to validate on, and which of its clips to train on; none of
+them stands for its views to validate on."""
 
 
 def is_frozen(config: Config) -> bool:
@@ -103,7 +104,7 @@ class FrozenFeatures:
         Processes of one machine that share a disk share the work.
 
         Args:
-            progress: called with the number of videos done and of all.
+            progress: called with how much is done and of how much.
             tell: told what is kept where.
 
         Raises:
@@ -118,20 +119,21 @@ class FrozenFeatures:
             f"the backbone stays frozen: features of {self.num_clips} clips a video are computed once, and "
             f"epochs take turns with the clips (train.frozen_clips); kept {where}: {num_bytes / _GIB:.2g} GiB"
         )
-        jobs: list[_Job] = [(True, *row) for row in enumerate(self._dataset.items)]
-        jobs += [(False, *row) for row in enumerate(self._val_items)]
+        jobs = list(self._jobs())
         if files is not None and self._group.size > 1:
             own = jobs[self._group.local_rank :: self._group.local_size]
             for done, _ in enumerate(self._features_of(own, files), start=1):
                 progress(done, len(own))
             self._group.gather(None)
-        for done, ((is_train, row, _), found) in enumerate(
+        for done, ((_, row, clips), found) in enumerate(
             zip(jobs, self._features_of(jobs, files), strict=True), start=1
         ):
             if isinstance(found, VideoError):
-                self._failures[is_train, row] = found
+                self._failures[bool(clips), row] = found
+            elif clips:
+                self._train[row, clips.start : clips.stop] = found
             else:
-                (self._train if is_train else self._val)[row] = found
+                self._val[row] = found
             progress(done, len(jobs))
         if files is not None:
             files.prune(self._config.data.cache_gib * _GIB)
@@ -171,21 +173,27 @@ class FrozenFeatures:
             if (True, index) not in self._failures
         ]
 
+    def _jobs(self) -> Iterator[_Job]:
+        for row, item in enumerate(self._dataset.items):
+            for start in range(0, self.num_clips, _CLIPS_AT_ONCE):
+                yield item, row, range(start, min(start + _CLIPS_AT_ONCE, self.num_clips))
+        for row, item in enumerate(self._val_items):
+            yield item, row, range(0)
+
     def _features_of(
         self, jobs: Sequence[_Job], files: FeatureFiles | None
     ) -> Generator[Tensor | VideoError, None, None]:
         """Yield the features of each video, from disk where they are there, else computed and written."""
 
         def load(job: _Job) -> tuple[bool, Tensor | VideoError]:
-            is_train, row, item = job
-            shape = (self._train if is_train else self._val).shape[1:]
+            item, row, clips = job
+            shape = (len(clips), *self._train.shape[2:]) if clips else self._val.shape[1:]
             if files is not None and (kept := files.read(item, self._draws_of(job), shape)) is not None:
                 return True, torch.from_numpy(kept)
             try:
-                if not is_train:
+                if not clips:
                     return False, self._predictor.load_views(item)
-                clips = [self._dataset.load(row, clip).clip_TCHW for clip in range(self.num_clips)]
-                return False, torch.stack(clips)
+                return False, torch.stack([self._dataset.load(row, clip).clip_TCHW for clip in clips])
             except VideoError as error:
                 return True, error
 
@@ -195,9 +203,9 @@ class FrozenFeatures:
                 if is_done or isinstance(found, VideoError):
                     yield found
                     continue
-                features = self._encode_clips(found) if job[0] else self._encode(found)
+                features = self._encode_clips(found) if job[2] else self._encode(found)
                 if files is not None:
-                    files.write(job[2], self._draws_of(job), features.numpy())
+                    files.write(job[0], self._draws_of(job), features.numpy())
                 yield features
 
     @torch.inference_mode()
@@ -209,7 +217,7 @@ class FrozenFeatures:
         """Return what the backbone says of clips to train on, in the precision of training."""
         dtype = autocast_dtype(self._config.train, self._device)
         with torch.autocast(self._device.type, dtype=dtype or torch.bfloat16, enabled=dtype is not None):
-            return torch.cat([self._encode(some) for some in torch.split(clips_BTCHW, _CLIPS_AT_ONCE)])
+            return self._encode(clips_BTCHW)
 
     def _make_room(self) -> None:
         """Allocate memory for all features.
@@ -255,11 +263,11 @@ class FrozenFeatures:
 
     def _draws_of(self, job: _Job) -> list[object]:
         """Return all that features depend on beside the video and the settings of `_files`."""
-        is_train, row, _ = job
-        if not is_train:
+        _, row, clips = job
+        if not clips:
             return ["views"]
         changes = self._config.augment.model_dump(mode="json", exclude={"mixup", "cutmix"})
-        drawn_from = [self._config.train.seed, row, self.num_clips, self._dataset.flip]
+        drawn_from = [self._config.train.seed, row, list(clips), self._dataset.flip]
         return ["clips", *drawn_from, sorted(changes.items())]
 
 
