@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -69,27 +69,36 @@ class PackedRecipe(Recipe):
     def write(self, folder: Path) -> Path:
         plain = super().write(folder)
         packed = plain.with_name(f"{self.name}_packed{self.suffix}")
-        with av.open(str(plain)) as given, av.open(str(packed), "w") as made:
-            stream = given.streams.video[0]
-            copied = made.add_stream_from_template(stream)
-            coded = [bytes(packet) for packet in given.demux(stream) if packet.size]
-            for number, data in enumerate(_pack(coded)):
-                packet = av.Packet(data)
-                packet.stream, packet.time_base = copied, stream.time_base
-                packet.pts = packet.dts = number
-                packet.is_keyframe = _kind_of(data) == 0
-                made.mux(packet)
+        mux_anew(plain, packed, pack_pictures)
         return packed.rename(plain)
+
+
+NOT_CODED = b"\0\0\1\xb6\x50\x4f"
+"""A picture of MPEG-4 at 25 frames a second that says: as the one before."""
+
+
+def mux_anew(source: Path, target: Path, change: Callable[[list[bytes]], Iterable[bytes]]) -> None:
+    """Write the packets of an MPEG-4 file to another after a change, a frame apart."""
+    with av.open(str(source)) as given, av.open(str(target), "w") as made:
+        stream = given.streams.video[0]
+        copied = made.add_stream_from_template(stream)
+        coded = [bytes(packet) for packet in given.demux(stream) if packet.size]
+        for number, data in enumerate(change(coded)):
+            packet = av.Packet(data)
+            packet.stream, packet.time_base = copied, stream.time_base
+            packet.pts = packet.dts = number
+            packet.is_keyframe = _kind_of(data) == 0
+            made.mux(packet)
 
 
 def _kind_of(data: bytes) -> int:
     return data[data.index(b"\0\0\1\xb6") + 4] >> 6
 
 
-def _pack(coded: list[bytes]) -> Iterator[bytes]:
+def pack_pictures(coded: list[bytes], encoder: bytes = b"DivX503b1393p") -> Iterator[bytes]:
+    """Yield packets of which some hold two pictures, and empty ones where AVI lacks a packet then."""
     start = coded[0].index(b"\0\0\1\xb6")
-    first = coded[0][:start] + b"\0\0\1\xb2DivX503b1393p" + coded[0][start:]
-    waiting = [first, *coded[1:]]
+    waiting = [coded[0][:start] + b"\0\0\1\xb2" + encoder + coded[0][start:], *coded[1:]]
     while waiting:
         reference = waiting.pop(0)
         between = []
@@ -98,7 +107,7 @@ def _pack(coded: list[bytes]) -> Iterator[bytes]:
         yield reference + (between[0] if between else b"")
         yield from between[1:]
         if between:
-            yield b"\0\0\1\xb6\x50\x4f"  # a picture that is not coded: as the one before
+            yield NOT_CODED
 
 
 def moving_pictures(count: int, height: int, width: int) -> Iterator[np.ndarray]:

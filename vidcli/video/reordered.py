@@ -29,8 +29,9 @@ from vidcli.video.limits import Budget
 from vidcli.video.survey import join_starts
 
 _I, _P, _B = 0, 1, 2
+_MOST_TICKS = 2**16  # FFmpeg counts so far between two pictures
 _LEAST_BYTES = 8  # what is shorter is not kept for the next packet
-_VOP, _LAYER = b"\0\0\1\xb6", b"\0\0\1\x20"
+_VOP, _LAYER, _GROUP = b"\0\0\1\xb6", b"\0\0\1\x20", b"\0\0\1\xb3"
 _ENCODER = re.compile(rb"\x00\x00\x01\xb2DivX\d+(?:Build|b)\d+(p?)")  # p: it packs pictures
 
 
@@ -135,6 +136,7 @@ def _read_pictures(container: av.container.InputContainer, stream: av.VideoStrea
     """Yield what is decoded, in this order."""
     header = stream.codec_context.extradata or b""
     layer = _Layer(header)
+    times = _Times(layer.ticks_a_second)
     is_packed = _packs(header, False)
     kept: bytes | None = None  # a B-frame that waits for the next packet
     for packet in container.demux(stream):
@@ -149,6 +151,7 @@ def _read_pictures(container: av.container.InputContainer, stream: av.VideoStrea
         if first < 0 or (second >= 0 and data.find(_VOP, second + 4) >= 0):
             raise NotPlannable("a packet holds no picture, or more than two")
         if kept is not None:
+            times.note(_B, *layer.read_time(kept, 0))
             yield _Picture(_B, kept, pts, False)
             kept = None
             if first != 0 or second >= 0:
@@ -156,18 +159,18 @@ def _read_pictures(container: av.container.InputContainer, stream: av.VideoStrea
             kind = data[4] >> 6
             if kind == _B and len(data) > _LEAST_BYTES:
                 kept = data
-            elif kind != _P or layer.is_coded(data, 0):
+            elif kind != _P or layer.read_time(data, 0)[2]:
                 raise NotPlannable("a picture would be lost")
             continue
         is_packed = _packs(data[:first], is_packed)
-        if not layer.is_coded(data, first):
-            continue  # nothing is shown for it
+        times.note_group(data[:first])
         kind = data[first + 4] >> 6
+        times.note(kind, *layer.read_time(data, first))
         if second < 0:
             yield _Picture(kind, packet, pts, kind == _I and is_key)
             continue
         kept = data[second:]
-        if not is_packed or len(kept) <= _LEAST_BYTES or kept[4] >> 6 != _B or not layer.is_coded(kept, 0):
+        if not is_packed or len(kept) <= _LEAST_BYTES or kept[4] >> 6 != _B:
             raise NotPlannable("two pictures are packed in an unknown way")
         yield _Picture(kind, data[:second], pts, kind == _I and is_key)
     # One that is still kept at the end of the file is never shown.
@@ -211,7 +214,11 @@ def _order_of_showing(pictures: Sequence[_Picture]) -> list[int]:
 
 
 class _Layer:
-    """What the header of a video object layer says; files that need more of it are refused."""
+    """What the header of a video object layer says; files that need more of it are refused.
+
+    Attributes:
+        ticks_a_second: unit of the times of pictures.
+    """
 
     def __init__(self, header: bytes) -> None:
         start = header.find(_LAYER)
@@ -232,7 +239,10 @@ class _Layer:
             bits.read(79)  # of the buffer
         if bits.read(2) or not bits.read(1):
             raise NotPlannable("pictures are not rectangles")
-        self._time_bits = max(1, (bits.read(16) - 1).bit_length())
+        self.ticks_a_second = bits.read(16)
+        if not self.ticks_a_second:
+            raise NotPlannable("the header does not tell the unit of time")
+        self._time_bits = max(1, (self.ticks_a_second - 1).bit_length())
         following = header.find(b"\0\0\1", start + 4)
         self._header = header[start : following if following >= 0 else len(header)]
 
@@ -242,18 +252,57 @@ class _Layer:
         if start >= 0 and not data.startswith(self._header, start):
             raise NotPlannable("the description of the pictures changes")
 
-    def is_coded(self, data: bytes, start: int) -> bool:
-        """Tell whether the picture with a start code at `start` is more than a repetition."""
+    def read_time(self, data: bytes, start: int) -> tuple[int, int, bool]:
+        """Return what the picture with a start code at `start` says of its time and of itself.
+
+        Returns:
+            Seconds that passed, ticks since then, and whether it is more than a repetition.
+        """
         left = 16 * 8
         value = int.from_bytes(data[start + 4 : start + 20].ljust(16, b"\0"), "big")
         left -= 2  # its kind
-        while value >> (left - 1) & 1:  # seconds that passed
+        passed = 0
+        while value >> (left - 1) & 1:
             left -= 1
+            passed += 1
         left -= 2 + self._time_bits
         # A one, the time, a one, and the answer.
         if left < 2 or not value >> (left + self._time_bits) & value >> (left - 1) & 1:
             raise NotPlannable("the header of a picture is not what it should be")
-        return bool(value >> (left - 2) & 1)
+        ticks = value >> left & ((1 << self._time_bits) - 1)
+        return passed, ticks, bool(value >> (left - 2) & 1)
+
+
+class _Times:
+    """The times in the headers of the pictures: decoders leave out B-frames that lie nowhere between."""
+
+    def __init__(self, ticks_a_second: int) -> None:
+        self._ticks_a_second = ticks_a_second
+        self._second = self._second_before = 0
+        self._newest = self._distance = 0  # of the last that others refer to, and to the one before it
+
+    def note_group(self, header: bytes) -> None:
+        """Read the header of a group of pictures, if there is one, which sets the clock."""
+        start = header.find(_GROUP)
+        if start >= 0:
+            bits = _Bits(header[start + 4 : start + 8])
+            hours, minutes = bits.read(5), bits.read(6)
+            bits.read(1)
+            self._second = bits.read(6) + 60 * (minutes + 60 * hours)
+
+    def note(self, kind: int, passed: int, ticks: int, is_coded: bool) -> None:
+        """Follow the clock to the next picture; refuse one that a decoder would not show."""
+        if not is_coded:
+            raise NotPlannable("a picture is not coded")
+        if kind != _B:
+            self._second_before = self._second
+            self._second += passed
+            time = self._second * self._ticks_a_second + ticks
+            self._distance, self._newest = time - self._newest, time
+            return
+        to_newest = self._newest - (self._second_before + passed) * self._ticks_a_second - ticks
+        if not 0 < to_newest < self._distance < _MOST_TICKS:
+            raise NotPlannable("a B-frame does not lie between the two that it refers to")
 
 
 class _Bits:
