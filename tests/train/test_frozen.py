@@ -166,8 +166,10 @@ def test_stopped_while_computing_what_is_there_is_kept(small_config, pair_data, 
             signal.raise_signal(signal.SIGINT)
 
     config = small_config(FROZEN, train__frozen_clips=1)
+    told = []
     with pytest.raises(KeyboardInterrupt):
-        train_run(config, pair_data, on_event=stop)
+        train_run(config, pair_data, on_event=lambda event: (told.append(event), stop(event)))
+    assert "go on with `vidcli train DATA --out" in told[-1].text
     looked_at.clear()
     run = train_run(config, pair_data)  # in the same folder, in which nothing had been saved
     assert sum(looked_at) == 12 - 5

@@ -222,10 +222,17 @@ class Trainer:
         self._features = FrozenFeatures(
             model, self.config, self._dataset, self._val_items, self._predictor, self._device, self._group
         )
-        self._features.fill(
-            lambda done, total: self._on_event(FeatureProgress(done, total)),
-            lambda text: self._on_event(Notice(text)),
-        )
+        try:
+            self._features.fill(
+                lambda done, total: self._on_event(FeatureProgress(done, total)),
+                lambda text: self._on_event(Notice(text)),
+            )
+        except KeyboardInterrupt:
+            way_on = "train --resume" if (self._run / files.RESUME_FILE).is_file() else "train DATA --out"
+            self._on_event(
+                Notice(f"interrupted before an epoch began; go on with `vidcli {way_on} {self._run}`")
+            )
+            raise
         self._predictor = FeaturePredictor(self._predictor, model, self._features)
 
     def _batches_left(self) -> Generator[Batch, None, None]:
