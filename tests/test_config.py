@@ -64,6 +64,7 @@ def test_every_setting_has_a_range_and_a_sentence() -> None:
 @pytest.mark.parametrize(
     ("name", "default", "shown_range"),
     [
+        ("model.pretrained", "false", "true | false | motion"),
         ("clip.size", "112x112", "16 to 1024 each"),
         ("clip.sampling", "segments", "segments | dense"),
         ("train.lr", "0.001", "> 0, ≤ 10"),

@@ -199,3 +199,30 @@ def test_a_checkpoints_model_needs_no_weights(offline):
 def test_ours_have_no_published_weights(backbone):
     with pytest.raises(ConfigError, match=f"no published weights for {backbone}"):
         build_model(ModelConfig(backbone=backbone, pretrained=True), num_classes=2)
+
+
+def test_motion_weights_come_with_the_package(offline):
+    config = ModelConfig(pretrained="motion")
+    model = build_model(config, num_classes=2)
+    torch.manual_seed(1)
+    again = build_model(config, num_classes=2)
+    random = build_model(config, num_classes=2, load_weights=False)
+    ours, others = model.backbone.state_dict(), random.backbone.state_dict()
+    assert all(torch.equal(value, again.backbone.state_dict()[name]) for name, value in ours.items())
+    kernels = [name for name, value in ours.items() if value.dim() == 4]
+    assert len(kernels) > 10
+    assert not any(torch.equal(ours[name], others[name]) for name in kernels)
+    assert not offline.exists()
+
+
+@pytest.mark.parametrize(
+    ("settings", "fault"),
+    [
+        ({"backbone": "resnet18"}, r"model.backbone=compact_cnn \(now resnet18\)"),
+        ({"shift": "off"}, r"model.shift=on \(now off\)"),
+        ({"frame_differences": False}, r"model.frame_differences=true \(now false\)"),
+    ],
+)
+def test_motion_weights_fit_one_backbone(settings, fault):
+    with pytest.raises(ConfigError, match=fault):
+        build_model(ModelConfig(pretrained="motion", **settings), num_classes=2)

@@ -35,8 +35,10 @@ def iter_settings() -> Iterator[Setting]:
 
 
 def _describe_range(schema: Mapping[str, Any]) -> str:
-    if "anyOf" in schema:  # a value, or none
-        of_value = _describe_range(schema["anyOf"][0])
+    if "anyOf" in schema:
+        of_value, other = _describe_range(schema["anyOf"][0]), schema["anyOf"][1]
+        if "const" in other:
+            return f"{of_value} | {other['const']}"
         return of_value if of_value == "text" else f"{of_value}, or none"
     if "enum" in schema:
         return " | ".join(str(choice) for choice in schema["enum"])

@@ -43,6 +43,12 @@ def _parse_word(value: object) -> object:
     return {True: "on", False: "off"}[value] if isinstance(value, bool) else value
 
 
+def _parse_pretrained(value: object) -> object:
+    if not isinstance(value, bool) and value != "motion":
+        raise ValueError("must be true, false or motion")
+    return value
+
+
 FrameSize = Annotated[
     tuple[int, int],
     BeforeValidator(_parse_size),
@@ -210,10 +216,10 @@ class ModelConfig(Section):
 
     backbone: str = Field("compact_cnn", description="Frame network; `vidcli models` lists them.")
     head: str = Field("gru", description="Sequence network; `vidcli models` lists them.")
-    pretrained: bool = Field(
+    pretrained: Annotated[bool | Literal["motion"], BeforeValidator(_parse_pretrained)] = Field(
         False,
-        description="Start a torchvision backbone from its published weights, of ImageNet or, for whole "
-        "video networks, of Kinetics-400.",
+        description="true starts a torchvision network from published weights (ImageNet; of whole clips "
+        "Kinetics-400), motion compact_cnn from what generated videos taught it.",
     )
     weights: str | None = Field(
         None, description="Local file of backbone weights (.safetensors or .pth) to start from."

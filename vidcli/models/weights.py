@@ -1,4 +1,4 @@
-"""Backbone weights from torchvision's server or a local file.
+"""Backbone weights from torchvision's server, a local file, or the package itself.
 
 Shape suffixes: D output channels of the first convolution, C its input channels.
 """
@@ -30,20 +30,27 @@ _WRAPPERS = ("model", "state_dict")
 
 _PICKLE_SUFFIXES = (".pth", ".pt")
 
+_MOTION_FILE = Path(__file__).with_name("motion.safetensors")
+_MOTION_BACKBONE = "compact_cnn"
+"""Learnt from generated videos alone (scripts/render-scenes); docs/experiments.md tells how."""
+
 
 def load_backbone_weights(backbone: nn.Module, config: ModelConfig) -> None:
-    """Fill a backbone from `model.weights` or, with `model.pretrained`, from published weights.
+    """Fill a backbone from `model.weights` or, with `model.pretrained`, from published or built-in weights.
 
     Without either setting nothing happens. A file that knows only RGB fills the first three input
     channels; the others start at zero, so that the function is the file's until it learns more.
 
     Raises:
-        ConfigError: the file is not there, there are no published weights, or no way to them.
+        ConfigError: the file is not there, there are no such weights, or no way to them.
         CheckpointError: the file is damaged, or of another backbone.
     """
     if config.weights is not None:
         path = Path(config.weights)
         weights, source = load_weights_file(path), str(path)
+    elif config.pretrained == "motion":
+        _refuse_without_motion(config)
+        weights, source = load_weights_file(_MOTION_FILE), str(_MOTION_FILE)
     elif config.pretrained:
         weights, source = download_pretrained(config.backbone)
     else:
@@ -63,6 +70,25 @@ def load_backbone_weights(backbone: nn.Module, config: ModelConfig) -> None:
         "Set model.backbone to the network the file was saved from, or model.weights to another file.",
     )
     backbone.load_state_dict(weights, strict=False)
+
+
+def _refuse_without_motion(config: ModelConfig) -> None:
+    """Refuse `model.pretrained=motion` for a backbone that never learnt from the generated videos.
+
+    Raises:
+        ConfigError: says which settings it goes with.
+    """
+    needed = {
+        "model.backbone": (config.backbone, config.backbone == _MOTION_BACKBONE, _MOTION_BACKBONE),
+        "model.shift": (config.shift, config.shift != "off", "on"),
+        "model.frame_differences": (config.frame_differences, config.frame_differences, "true"),
+    }
+    for name, (found, fits, wanted) in needed.items():
+        if not fits:
+            raise ConfigError(
+                f"model.pretrained=motion: needs {name}={wanted} (now {str(found).lower()}). Set that, or "
+                "model.pretrained=false to start at random."
+            )
 
 
 def load_weights_file(path: Path) -> dict[str, Tensor]:

@@ -379,6 +379,8 @@ def _interval_over_units(
 def _describe_weights(model: ModelConfig) -> str:
     if model.weights is not None:
         return Path(model.weights).name
+    if model.pretrained == "motion":
+        return "generated videos (model.pretrained=motion)"
     return "published" if model.pretrained else "random"
 
 
