@@ -35,6 +35,7 @@ from vidcli.video import Frames, VideoInfo, stream_frames
 _NUM_DECODERS = 2
 _CHUNKS_AHEAD = 4
 _WINDOWS_A_STEP = 4
+_FIRST_CELLS = 1024
 
 
 @dataclass(frozen=True)
@@ -97,8 +98,7 @@ def build_timeline(
     """
     network = predictor.frame_network
     scorer = WholeWindows(predictor, plan) if network is None else FeatureWindows(predictor, plan, network)
-    sums: list[Floats] = []
-    counts: list[int] = []
+    cells = _Cells(len(predictor.class_names))
     info: VideoInfo | None = None
     num_frames = 0
     # There is no limit to what a whole video takes, only to the wait for the next frames of it.
@@ -107,13 +107,13 @@ def build_timeline(
     with closing(chunks), _naming(video, patience):
         for frames_NHWC, count, info in chunks:
             for probabilities_K in scorer.push(frames_NHWC):
-                _add_window(sums, counts, probabilities_K, plan.cells)
+                cells.add_window(probabilities_K, plan.cells)
             num_frames += count
             if progress is not None:
                 progress(min(num_frames * plan.spacing_seconds, info.duration_seconds), info.duration_seconds)
     assert info is not None
     num_cells = -(-num_frames // plan.step)
-    cells_NK = np.stack(sums[:num_cells]) / np.array(counts[:num_cells])[:, None]
+    cells_NK = cells.means(num_cells)
     duration = max(info.duration_seconds, (num_frames - 1) * plan.spacing_seconds)
     segments = merge_cells(
         cells_NK, predictor.class_names, plan.cell_seconds, min_seconds, duration, predictor.threshold
@@ -131,15 +131,33 @@ def _naming(video: str | os.PathLike[str], patience_seconds: float) -> Iterator[
         ) from None
 
 
-def _add_window(sums: list[Floats], counts: list[int], probabilities_K: Floats, num_cells: int) -> None:
-    """Add a window to its cells; the first of them is the last new one of the window before, plus one."""
-    first = len(sums) - num_cells + 1 if sums else 0
-    for cell in range(first, first + num_cells):
-        if cell == len(sums):
-            sums.append(np.zeros_like(probabilities_K))
-            counts.append(0)
-        sums[cell] = sums[cell] + probabilities_K
-        counts[cell] += 1
+class _Cells:
+    """The sum of the windows over each cell, and how many they are, in one array that grows.
+
+    An array a cell would be as good, but for memory: each lies for good where the clips of its window
+    lay before, so that the next clip finds no room there, and hours of video took gigabytes.
+    """
+
+    def __init__(self, num_classes: int) -> None:
+        self._sums_NK = np.zeros((_FIRST_CELLS, num_classes))
+        self._counts_N = np.zeros(_FIRST_CELLS, np.int64)
+        self._num_cells = 0
+
+    def add_window(self, probabilities_K: Floats, num_cells: int) -> None:
+        """Add a window to its cells; the first of them is the last new one of the window before, plus one."""
+        first = self._num_cells - num_cells + 1 if self._num_cells else 0
+        self._num_cells = first + num_cells
+        if self._num_cells > len(self._counts_N):
+            self._sums_NK = np.concatenate([self._sums_NK, np.zeros_like(self._sums_NK)])
+            self._counts_N = np.concatenate([self._counts_N, np.zeros_like(self._counts_N)])
+        self._sums_NK[first : self._num_cells] += probabilities_K
+        self._counts_N[first : self._num_cells] += 1
+
+    def means(self, num_cells: int) -> Floats:
+        """Return the mean over the windows that cover each of the first cells (N, K)."""
+        covered = slice(min(num_cells, self._num_cells))
+        means_NK: Floats = self._sums_NK[covered] / self._counts_N[covered, None]
+        return means_NK
 
 
 def _chunks(
