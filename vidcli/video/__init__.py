@@ -5,6 +5,7 @@ Frames are uint8 (N, H, W, 3), RGB, upright. Times are seconds from the first fr
     container   open a file as a video and nothing else
     probe       what it is, from its headers
     reduced     a fraction of the resolution, where that is enough
+    bits        numbers in the headers of packets
     marks       what the bytes of a packet say about who depends on it
     lookahead   which packets hold the wanted frames
     planned     jump, leave out, decode, stop

@@ -25,7 +25,7 @@ from vidcli.video.limits import Budget, DecodeLimits, call_in_time
 from vidcli.video.lookahead import Distrusted
 from vidcli.video.marks import marks_for
 from vidcli.video.planned import PlannedDecoder, can_plan
-from vidcli.video.probe import UNKNOWN_PERIOD_SECONDS, VideoInfo, describe, measure_duration
+from vidcli.video.probe import VideoInfo, describe, find_rate, measure_duration, period_of
 from vidcli.video.reduced import reduce_resolution, reduced_size
 from vidcli.video.reordered import Reordered, can_reorder
 from vidcli.video.sequential import collect_span, collect_wanted, decode_from_start, refuse_truncated
@@ -281,8 +281,7 @@ def _decode_reordered(
 ) -> DecodedFrames:
     """Decode only what the wanted frames need of a file without presentation times."""
     budget = request.budget
-    rate = stream.average_rate or stream.guessed_rate
-    decoder = Reordered(budget, container, stream, 1 / float(rate) if rate else UNKNOWN_PERIOD_SECONDS)
+    decoder = Reordered(budget, container, stream, period_of(find_rate(stream)))
     duration = measure_duration(budget, container, stream, decoder.origin_seconds)
     end = request.span_end(duration)
     wanted = request.wanted(end)

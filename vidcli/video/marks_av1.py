@@ -9,35 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from vidcli.video.bits import Bits, Unreadable
 from vidcli.video.flags import DISPOSABLE, ENTRY, VideoPacket
 
 _SEQUENCE_HEADER, _FRAME_HEADER, _FRAME = 1, 3, 6
 _KEY, _INTRA_ONLY, _SWITCH = 0, 2, 3
 _SELECT = 2  # each frame says for itself
-
-
-class _Bits:
-    """Read numbers of some bits, most significant first; zeros after the end."""
-
-    def __init__(self, data: bytes) -> None:
-        self._value = int.from_bytes(data, "big")
-        self._left = len(data) * 8
-
-    def read(self, count: int) -> int:
-        self._left -= count
-        if self._left < 0:
-            raise _Unreadable
-        return self._value >> self._left & ((1 << count) - 1)
-
-    def read_uvlc(self) -> int:
-        zeros = 0
-        while not self.read(1):
-            zeros += 1
-        return self.read(zeros) + (1 << zeros) - 1 if zeros < 32 else (1 << 32) - 1
-
-
-class _Unreadable(Exception):
-    """A header that ends too early, or that uses what is not read here."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +39,7 @@ class Av1:
             for kind, payload in _split_obus(extradata[4:] if extradata[:1] == b"\x81" else extradata):
                 if kind == _SEQUENCE_HEADER:
                     self._sequence = _read_sequence(payload)
-        except _Unreadable:
+        except Unreadable:
             self._sequence = None
 
     def inspect(self, packet: VideoPacket) -> int:
@@ -83,7 +60,7 @@ class Av1:
                     if refreshed:
                         return 0
                     num_frames += 1
-        except _Unreadable:
+        except Unreadable:
             return 0
         return DISPOSABLE if num_frames else 0
 
@@ -94,16 +71,16 @@ def _split_obus(data: bytes) -> Iterator[tuple[int, bytes]]:
     while position < len(data):
         header = data[position]
         if header & 0x80 or not header & 2:
-            raise _Unreadable
+            raise Unreadable
         position += 1
         if header & 4:
             if position >= len(data) or data[position] & 0x18:
-                raise _Unreadable  # spatial layers
+                raise Unreadable  # spatial layers
             position += 1
         size = shift = 0
         while True:
             if position >= len(data) or shift > 28:
-                raise _Unreadable
+                raise Unreadable
             byte = data[position]
             position += 1
             size |= (byte & 127) << shift
@@ -114,8 +91,15 @@ def _split_obus(data: bytes) -> Iterator[tuple[int, bytes]]:
         position += size
 
 
+def _read_uvlc(bits: Bits) -> int:
+    zeros = 0
+    while not bits.read(1):
+        zeros += 1
+    return bits.read(zeros) + (1 << zeros) - 1 if zeros < 32 else (1 << 32) - 1
+
+
 def _read_sequence(payload: bytes) -> _Sequence:
-    bits = _Bits(payload)
+    bits = Bits(payload)
     bits.read(4)  # profile, still picture
     is_still = bool(bits.read(1))
     has_decoder_model = equal_interval = False
@@ -127,7 +111,7 @@ def _read_sequence(payload: bytes) -> _Sequence:
             bits.read(64)
             equal_interval = bool(bits.read(1))
             if equal_interval:
-                bits.read_uvlc()
+                _read_uvlc(bits)
             has_decoder_model = bool(bits.read(1))
             if has_decoder_model:
                 delay_bits = bits.read(5) + 1
@@ -135,7 +119,7 @@ def _read_sequence(payload: bytes) -> _Sequence:
                 time_bits = bits.read(5) + 1
         has_delays = bits.read(1)
         if bits.read(5):
-            raise _Unreadable  # several operating points: scalable
+            raise Unreadable  # several operating points: scalable
         bits.read(12)
         if bits.read(5) > 7:
             bits.read(1)
@@ -176,7 +160,7 @@ def _read_frame(payload: bytes, sequence: _Sequence) -> tuple[int, bool, int]:
     """Return the type of a frame, whether it is shown, and the slots that it refreshes."""
     if sequence.is_still:
         return _KEY, True, 0xFF
-    bits = _Bits(payload)
+    bits = Bits(payload)
     if bits.read(1):
         return -1, True, 0xFF  # shows a frame of before: costs nothing, and may refresh
     frame_type, is_shown = bits.read(2), bool(bits.read(1))
@@ -197,5 +181,5 @@ def _read_frame(payload: bytes, sequence: _Sequence) -> tuple[int, bool, int]:
     if frame_type not in (_KEY, _INTRA_ONLY) and not is_resilient:
         bits.read(3)
     if sequence.has_decoder_model and bits.read(1):
-        raise _Unreadable
+        raise Unreadable
     return frame_type, is_shown, 0xFF if frame_type == _SWITCH or is_clean_key else bits.read(8)

@@ -14,8 +14,7 @@ from vidcli.errors import VideoError
 from vidcli.video.container import FOREIGN_ERRORS, decode_stream, open_video, reason, seconds_of
 from vidcli.video.limits import Budget, DecodeLimits, call_in_time
 
-UNKNOWN_PERIOD_SECONDS = 0.04
-"""From one frame to the next where nothing tells the rate."""
+_UNKNOWN_PERIOD_SECONDS = 0.04
 
 
 @dataclass(frozen=True)
@@ -53,7 +52,7 @@ class VideoInfo:
     @property
     def period_seconds(self) -> float:
         """Time from one frame to the next at the average rate."""
-        return 1 / self.fps if self.fps else UNKNOWN_PERIOD_SECONDS
+        return period_of(self.fps)
 
 
 def probe(path: str | os.PathLike[str], limits: DecodeLimits | None = None) -> VideoInfo:
@@ -82,7 +81,6 @@ def describe(
     duration_seconds: float | None = None,
 ) -> VideoInfo:
     """Describe a video of which a frame was decoded; without `duration_seconds` that is the first."""
-    fps = stream.average_rate or stream.guessed_rate
     if duration_seconds is None:
         duration_seconds = measure_duration(budget, container, stream, seconds_of(frame) or 0.0)
     return VideoInfo(
@@ -96,10 +94,21 @@ def describe(
         pixel_aspect=stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio or Fraction(1),
         duration_seconds=duration_seconds,
         num_frames=stream.frames or None,
-        fps=float(fps) if fps else None,
+        fps=find_rate(stream),
         has_audio=bool(container.streams.audio),
         has_b_frames=stream.codec_context.reorder_depth > 0,
     )
+
+
+def find_rate(stream: av.VideoStream) -> float | None:
+    """Return the frames a second of a stream; None where nothing tells."""
+    rate = stream.average_rate or stream.guessed_rate
+    return float(rate) if rate else None
+
+
+def period_of(fps: float | None) -> float:
+    """Return the seconds from one frame to the next, as is usual where the rate is unknown."""
+    return 1 / fps if fps else _UNKNOWN_PERIOD_SECONDS
 
 
 def measure_duration(

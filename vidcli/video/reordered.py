@@ -23,6 +23,7 @@ import av
 import av.container
 
 from vidcli.sampling import TIMESTAMP_TOLERANCE_SECONDS, Seconds
+from vidcli.video.bits import Bits, Unreadable
 from vidcli.video.feed import Deliver, Feed, NotPlannable, damage_unplannable, plannable_time
 from vidcli.video.flags import VideoPacket
 from vidcli.video.limits import Budget
@@ -68,8 +69,11 @@ class Reordered:
     ) -> None:
         self._budget = budget
         self._stream = stream
-        with damage_unplannable(budget):
-            self._pictures = list(_read_pictures(container, stream))
+        try:
+            with damage_unplannable(budget):
+                self._pictures = list(_read_pictures(container, stream))
+        except Unreadable as error:
+            raise NotPlannable("a header ends too early") from error
         budget.check_time()
         self._shown = _order_of_showing(self._pictures)
         base = stream.time_base or Fraction(0)
@@ -224,7 +228,7 @@ class _Layer:
         start = header.find(_LAYER)
         if start < 0:
             raise NotPlannable("the header does not describe the pictures")
-        bits = _Bits(header[start + 4 : start + 40])
+        bits = Bits(header[start + 4 : start + 40])
         bits.read(1 + 8)
         if bits.read(1):
             bits.read(4 + 3)
@@ -285,7 +289,7 @@ class _Times:
         """Read the header of a group of pictures, if there is one, which sets the clock."""
         start = header.find(_GROUP)
         if start >= 0:
-            bits = _Bits(header[start + 4 : start + 8])
+            bits = Bits(header[start + 4 : start + 8])
             hours, minutes = bits.read(5), bits.read(6)
             bits.read(1)
             self._second = bits.read(6) + 60 * (minutes + 60 * hours)
@@ -303,17 +307,3 @@ class _Times:
         to_newest = self._newest - (self._second_before + passed) * self._ticks_a_second - ticks
         if not 0 < to_newest < self._distance < _MOST_TICKS:
             raise NotPlannable("a B-frame does not lie between the two that it refers to")
-
-
-class _Bits:
-    """Read numbers of some bits, most significant first."""
-
-    def __init__(self, data: bytes) -> None:
-        self._value = int.from_bytes(data, "big")
-        self._left = len(data) * 8
-
-    def read(self, count: int) -> int:
-        self._left -= count
-        if self._left < 0:
-            raise NotPlannable("a header ends too early")
-        return self._value >> self._left & ((1 << count) - 1)
