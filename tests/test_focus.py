@@ -5,7 +5,7 @@ import numpy.typing as npt
 import pytest
 
 from vidcli.config import AugmentConfig, ClipConfig
-from vidcli.focus import _cell_sums, motion_window
+from vidcli.focus import _axis_of, _cell_sums, motion_window
 from vidcli.transforms import ClipTransform
 
 
@@ -117,6 +117,7 @@ def test_cells_hold_the_sum_of_what_is_green(shape: tuple[int, int, int]) -> Non
     expected = np.add.reduceat(
         np.add.reduceat(frames[..., 1].astype(float), edges[0], axis=1), edges[1], axis=2
     )
-    assert np.array_equal(_cell_sums(frames, *edges), expected)
+    axes = [_axis_of(length, side) for length in shape[1:]]
+    assert np.array_equal(_cell_sums(frames, *axes), expected)
     turned = frames[:, ::-1, :, :]  # not in the order of memory
-    assert np.array_equal(_cell_sums(turned, *edges).sum(), expected.sum())
+    assert np.array_equal(_cell_sums(turned, *axes).sum(), expected.sum())

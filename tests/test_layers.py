@@ -27,7 +27,7 @@ LAYERS = (
     ("data",),
     ("checkpoint",),
     ("exported",),
-    ("devices",),
+    ("allocator", "devices"),
     ("environment",),
     ("predict",),
     ("__init__",),

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from itertools import islice
 from pathlib import Path
@@ -366,6 +369,49 @@ def test_leaving_an_epoch_early_stops_the_threads(dataset: ClipDataset) -> None:
     next(loading)
     loading.close()
     assert threading.active_count() == before
+
+
+@pytest.mark.parametrize("gives_way", [False, True])
+def test_threads_that_load_compute_alone_and_others_as_before(gives_way: bool) -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+
+        def ask(number: int) -> tuple[int, int]:
+            return torch.get_num_threads(), os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+
+        own = os.getpriority(os.PRIO_PROCESS, 0)
+        lowered = gives_way and sys.platform == "linux"
+        found = set(map_ahead(ask, range(8), workers=3, ahead=8, gives_way=gives_way))
+        assert found == {(1, min(19, own + 10) if lowered else own)}
+        assert torch.get_num_threads() == 3
+        assert os.getpriority(os.PRIO_PROCESS, 0) == own
+        with ThreadPoolExecutor(1) as later:
+            assert later.submit(torch.get_num_threads).result() == 3
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_one_thread_loads_where_batches_lie_ready_and_all_where_they_are_waited_for(
+    dataset: ClipDataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain, seconds = ClipDataset.load, [0.0]
+    threads_of: dict[int, set[int]] = {}
+
+    def timed(self: ClipDataset, index: int, epoch: int, repeat: int) -> LabelledClip:
+        threads_of.setdefault(epoch, set()).add(threading.get_ident())
+        time.sleep(seconds[0])
+        return plain(self, index, epoch, repeat)
+
+    monkeypatch.setattr(ClipDataset, "load", timed)
+    orders = [(epoch, list(range(4))) for epoch in range(14)]
+    with closing(iter_batches(dataset, orders, batch_size=4, workers=4)) as loading:
+        for number, batch in enumerate(loading):
+            assert batch.indices == [0, 1, 2, 3]
+            time.sleep(0.25 if number < 7 else 0)
+            seconds[0] = 0.0 if number < 6 else 0.05
+    assert [len(threads_of[epoch]) for epoch in (6, 7)] == [1, 1]
+    assert len(set().union(*(threads_of[epoch] for epoch in range(10, 14)))) > 2
 
 
 def test_number_of_workers() -> None:

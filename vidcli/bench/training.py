@@ -5,7 +5,7 @@
     model       forward, backward and update, again and again on one batch
     whole       `vidcli train` itself, epochs after the first, saving included
     reference   the loop of torchvision's reference scripts: every clip decoded from the start of its
-                file in the workers of a DataLoader, then the same model
+                file in the workers of a DataLoader, then the same model, with memory as it is without us
 
 All take turns, an epoch each, so that a busy machine slows all of them alike; ratios are medians of
 the turns' own. The reference has our scaling inside the decoder and our fast transform, and the
@@ -33,6 +33,7 @@ from torch import Tensor
 from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
 
+from vidcli.allocator import usual_memory
 from vidcli.config import Config
 from vidcli.data.check import CheckedVideos
 from vidcli.data.dataset import ClipDataset
@@ -321,6 +322,10 @@ class _Reference:
                 del self._loaders[workers]
 
     def turn(self) -> None:
+        with usual_memory():
+            self._train()
+
+    def _train(self) -> None:
         self._model.train()
         for clips_BTCHW, labels_B in self._loaders[self.workers]:
             logits_BK = self._model(clips_BTCHW.to(self._device, non_blocking=True))

@@ -34,7 +34,13 @@ class LabelledClip:
 
 
 class ClipDataset:
-    """Training clips: one random view of each video an epoch."""
+    """Training clips: one random view of each video an epoch.
+
+    Attributes:
+        items: the videos.
+        flip: whether clips may be mirrored.
+        clip_shape: (T, H, W, C) of every clip.
+    """
 
     def __init__(
         self,
@@ -59,6 +65,7 @@ class ClipDataset:
         self._transform, self.flip = ClipTransform(config.clip, config.augment, flip), flip
         self._seed, self._multi_label = config.train.seed, config.data.multi_label
         self._source = source or FrameSource(config)
+        self.clip_shape = (config.clip.length, *config.clip.size, 3)
 
     def __len__(self) -> int:
         return len(self.items)

@@ -1,20 +1,22 @@
 """Batches, loaded ahead by threads.
 
 PyAV and torch release the interpreter lock while they decode and scale, so threads do the work of
-processes here without copies, pickling or a fork beside torch. One more thread puts clips together,
-into memory that a GPU can fetch by itself where there is one: whoever trains only takes what is ready.
+processes here without copies, pickling or a fork beside torch. Each loads several clips of a batch, one
+after the other, into their places in its memory, which a GPU can fetch by itself where there is one:
+whoever trains only takes what is ready, and is woken once a batch, not once a clip.
 """
 
 from __future__ import annotations
 
 import os
+import sys
+import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing
 from dataclasses import dataclass, replace
-from itertools import chain, tee
+from itertools import islice
 from typing import TypeAlias, TypeVar
 
 import numpy as np
@@ -29,6 +31,11 @@ Output = TypeVar("Output")
 
 Draw: TypeAlias = tuple[int, int, int]
 """Of a clip: the epoch, the index of its video, and how often that was drawn before in the epoch."""
+
+_NICENESS = 10
+"""How much lower the priority of a thread is that gives way: it gets a tenth of what others get."""
+
+_setting_threads = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -63,14 +70,18 @@ def num_workers(configured: int) -> int:
 
 
 def map_ahead(
-    function: Callable[[Input], Output], inputs: Iterable[Input], workers: int, ahead: int
+    function: Callable[[Input], Output],
+    inputs: Iterable[Input],
+    workers: int,
+    ahead: int,
+    gives_way: bool = False,
 ) -> Generator[Output, None, None]:
     """Yield `function(input)` in order, computing up to `ahead` results before they are asked for.
 
     An error of `function` is raised where its result would have come. Leaving the iterator early
-    drops the work that has not begun.
+    drops the work that has not begun. With `gives_way` a model on the same cores comes first.
     """
-    executor = ThreadPoolExecutor(workers, thread_name_prefix="vidcli-decode")
+    executor = ThreadPoolExecutor(workers, "vidcli-load", compute_alone, (gives_way,))
     pending: deque[Future[Output]] = deque()
     try:
         for value in inputs:
@@ -81,6 +92,28 @@ def map_ahead(
             yield pending.popleft().result()
     finally:
         executor.shutdown(wait=True, cancel_futures=True)
+
+
+def compute_alone(gives_way: bool = False) -> None:
+    """Have torch compute without helpers in the thread that calls this, and in no other.
+
+    Loading works on many clips at once. Were each of its threads to call for a helper a core, they would
+    wait for one another, and hold up those of the model.
+
+    Args:
+        gives_way: the model computes on the same cores, and comes first: each of its threads waits for the
+            slowest of them, while what is loaded is not needed yet. (On Linux, where threads have a priority
+            of their own.)
+    """
+    if gives_way and sys.platform == "linux":
+        thread = threading.get_native_id()
+        os.setpriority(os.PRIO_PROCESS, thread, os.getpriority(os.PRIO_PROCESS, thread) + _NICENESS)
+    with _setting_threads:
+        usual = torch.get_num_threads()  # asked for first: a thread that never was begins anew later
+        torch.set_num_threads(1)
+        # That is also what threads to come would begin with.
+        with ThreadPoolExecutor(1) as other:
+            other.submit(torch.set_num_threads, usual).result()
 
 
 def epoch_order(num_videos: int, seed: int, epoch: int) -> list[int]:
@@ -120,6 +153,7 @@ def iter_batches(
     workers: int,
     first: int = 0,
     pin_memory: bool = False,
+    gives_way: bool = False,
     rank: int = 0,
     num_ranks: int = 1,
 ) -> Generator[Batch, None, None]:
@@ -137,34 +171,87 @@ def iter_batches(
         workers: threads that load clips.
         first: number of the first batch to yield, in the first epoch.
         pin_memory: put clips into page-locked memory, for copies to a GPU beside its work.
+        gives_way: a model on the same cores comes first.
         rank: of this process, where several train together.
         num_ranks: how many do; each gets its part of every batch, of `num_ranks` clips one.
     """
 
-    def load(draw: Draw) -> LabelledClip | VideoError:
-        epoch, index, repeat = draw
-        try:
-            return dataset.load(index, epoch, repeat)
-        except VideoError as error:
-            return error
+    is_left = threading.Event()
 
-    def collated() -> Generator[Batch, None, None]:
-        parts, counted = tee(iter_draws(orders, batch_size, first, rank, num_ranks))
-        ahead = 2 * -(-batch_size // num_ranks)
-        with closing(map_ahead(load, chain.from_iterable(parts), workers, ahead)) as loaded:
-            for part in counted:
-                yield _collate([next(loaded) for _ in part], dataset.take_notices(), pin_memory)
+    def begin(part: list[Draw]) -> _Filling:
+        clips_BTHWC = torch.empty((len(part), *dataset.clip_shape), pin_memory=pin_memory)
+        pieces = np.array_split(np.arange(len(part)), max(1, min(num_pieces, len(part))))
+        futures = [executor.submit(fill, part, piece.tolist(), clips_BTHWC) for piece in pieces]
+        return _Filling(clips_BTHWC, futures)
 
-    with closing(collated()) as batches, ThreadPoolExecutor(1, thread_name_prefix="vidcli-collate") as thread:
-        ready = thread.submit(next, batches, None)
+    def fill(part: list[Draw], places: list[int], clips_BTHWC: Tensor) -> list[LabelledClip | VideoError]:
+        loaded: list[LabelledClip | VideoError] = []
+        for place in places:
+            if is_left.is_set():
+                break
+            epoch, index, repeat = part[place]
+            try:
+                clip = dataset.load(index, epoch, repeat)
+            except VideoError as error:
+                loaded.append(error)
+                continue
+            clips_BTHWC[place].copy_(clip.clip_TCHW.permute(0, 2, 3, 1))
+            loaded.append(replace(clip, clip_TCHW=clips_BTHWC[place].permute(0, 3, 1, 2)))
+        return loaded
+
+    executor = ThreadPoolExecutor(workers, "vidcli-load", compute_alone, (gives_way,))
+    parts = iter_draws(orders, batch_size, first, rank, num_ranks)
+    # Beside the batch that is asked for: two, and a clip for every thread.
+    ahead = max(2, -(-workers * num_ranks // batch_size))
+    filling: deque[_Filling] = deque()
+    num_pieces = workers
+    try:
         while True:
-            asked = time.monotonic()
-            batch = ready.result()
-            if batch is None:
+            filling.extend(map(begin, islice(parts, ahead + 1 - len(filling))))
+            if not filling:
                 return
-            waited = time.monotonic() - asked
-            ready = thread.submit(next, batches, None)
-            yield replace(batch, seconds_waited=waited)
+            # All threads work on the batch that is needed first. Where batches lie ready one thread is
+            # enough, and two would only take the interpreter lock from each other, and from who trains.
+            is_ready = filling[0].is_ready
+            num_pieces = max(1, num_pieces // 2) if is_ready else min(workers, 2 * num_pieces)
+            asked = time.monotonic()
+            batch = filling.popleft().finish(dataset.take_notices)
+            yield replace(batch, seconds_waited=time.monotonic() - asked)
+    finally:
+        is_left.set()
+        executor.shutdown(wait=True, cancel_futures=True)
+
+
+@dataclass(frozen=True)
+class _Filling:
+    """A batch whose clips are being loaded.
+
+    Attributes:
+        clips_BTHWC: where they go.
+        pieces: what becomes of each, clips in their order.
+    """
+
+    clips_BTHWC: Tensor
+    pieces: list[Future[list[LabelledClip | VideoError]]]
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether nothing is left to be waited for."""
+        return all(piece.done() for piece in self.pieces)
+
+    def finish(self, take_notices: Callable[[], list[str]]) -> Batch:
+        """Wait for all clips and return the batch, without what failed."""
+        results = [result for piece in self.pieces for result in piece.result()]
+        places = [place for place, result in enumerate(results) if isinstance(result, LabelledClip)]
+        clips = [result for result in results if isinstance(result, LabelledClip)]
+        clips_BTHWC = self.clips_BTHWC if len(clips) == len(results) else self.clips_BTHWC[places]
+        return Batch(
+            clips_BTHWC.permute(0, 1, 4, 2, 3) if clips else torch.empty(0),
+            torch.stack([torch.as_tensor(clip.label) for clip in clips]) if clips else torch.empty(0),
+            [clip.index for clip in clips],
+            [result for result in results if isinstance(result, VideoError)],
+            take_notices(),
+        )
 
 
 def iter_draws(
@@ -191,26 +278,3 @@ def _number_repeats(order: Sequence[int]) -> list[tuple[int, int]]:
         draws.append((index, counts[index]))
         counts[index] += 1
     return draws
-
-
-def _collate(results: Sequence[LabelledClip | VideoError], notices: list[str], pin_memory: bool) -> Batch:
-    clips = [result for result in results if isinstance(result, LabelledClip)]
-    failures = [result for result in results if isinstance(result, VideoError)]
-    return Batch(
-        _stack([clip.clip_TCHW for clip in clips], pin_memory) if clips else torch.empty(0),
-        torch.stack([torch.as_tensor(clip.label) for clip in clips]) if clips else torch.empty(0),
-        [clip.index for clip in clips],
-        failures,
-        notices,
-    )
-
-
-def _stack(clips: Sequence[Tensor], pin_memory: bool) -> Tensor:
-    """Copy clips (T, C, H, W) into one tensor (B, T, C, H, W), channels last in memory as they are."""
-    length, channels, height, width = clips[0].shape
-    stacked_BTHWC = torch.empty(
-        (len(clips), length, height, width, channels), dtype=clips[0].dtype, pin_memory=pin_memory
-    )
-    for target_THWC, clip_TCHW in zip(stacked_BTHWC, clips, strict=True):
-        target_THWC.copy_(clip_TCHW.permute(0, 2, 3, 1))
-    return stacked_BTHWC.permute(0, 1, 4, 2, 3)

@@ -16,6 +16,8 @@ arXiv:1811.08383.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -47,6 +49,9 @@ def temporal_shift(x_NCHW: Tensor, num_frames: int) -> Tensor:
             memory, whichever the input's.
         num_frames: T; divides N.
     """
+    if x_NCHW.requires_grad and torch.is_grad_enabled():
+        shifted_NCHW: Tensor = _Shift.apply(x_NCHW, num_frames, False)
+        return shifted_NCHW
     fold = x_NCHW.shape[1] // SHIFT_DIVISOR
     # Channels last, and joined there: each piece stays one copy in the layout that convolutions
     # want. Joining along C of (B, T, C, H, W) would silently fall back to the slow layout.
@@ -55,6 +60,37 @@ def temporal_shift(x_NCHW: Tensor, num_frames: int) -> Tensor:
     next_BTHWf = F.pad(x_BTHWC[:, 1:, ..., fold : 2 * fold], (0, 0, 0, 0, 0, 0, 0, 1))
     shifted_BTHWC = torch.cat([previous_BTHWf, next_BTHWf, x_BTHWC[..., 2 * fold :]], dim=-1)
     return shifted_BTHWC.flatten(0, 1).permute(0, 3, 1, 2)
+
+
+class _Shift(torch.autograd.Function):
+    """The same with a gradient of its own: a shift the other way round.
+
+    What automatic differentiation makes of the pieces above is three times as slow, and the bits are the
+    same. Above they stay for exporters, which know them and not this.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x_NCHW: Tensor, num_frames: int, is_reversed: bool) -> Tensor:
+        """Return the shifted frames; reversed, those of which `x_NCHW` are the shifted ones."""
+        ctx.num_frames, ctx.is_reversed = num_frames, is_reversed
+        fold = x_NCHW.shape[1] // SHIFT_DIVISOR
+        x_BTHWC = torch.unflatten(x_NCHW.permute(0, 2, 3, 1), 0, (-1, num_frames))
+        shifted_BTHWC = x_BTHWC.clone(memory_format=torch.contiguous_format)
+        later, earlier = slice(0, fold), slice(fold, 2 * fold)
+        if is_reversed:
+            later, earlier = earlier, later
+        shifted_BTHWC[:, 1:, ..., later] = x_BTHWC[:, :-1, ..., later]
+        shifted_BTHWC[:, 0, ..., later] = 0
+        shifted_BTHWC[:, :-1, ..., earlier] = x_BTHWC[:, 1:, ..., earlier]
+        shifted_BTHWC[:, -1, ..., earlier] = 0
+        return shifted_BTHWC.flatten(0, 1).permute(0, 3, 1, 2)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        """Return the gradient of the frames."""
+        (gradient_NCHW,) = gradients
+        shifted_NCHW = _Shift.apply(gradient_NCHW, ctx.num_frames, not ctx.is_reversed)
+        return shifted_NCHW, None, None
 
 
 class ShiftedConv2d(nn.Conv2d):

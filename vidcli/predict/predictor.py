@@ -256,7 +256,8 @@ class Predictor:
     def load_many(self, items: Sequence[VideoItem]) -> Generator[Tensor | VideoError, None, None]:
         """Yield the views of each video in order, or why there are none; the next are decoded ahead."""
         workers = min(num_workers(self.config.data.workers), max(1, len(items)))
-        return map_ahead(self._try_views, items, workers, ahead=2 * workers)
+        on_cpu = self.device.type == "cpu"
+        return map_ahead(self._try_views, items, workers, ahead=2 * workers, gives_way=on_cpu)
 
     @torch.inference_mode()
     def classify(self, views_VTCHW: Tensor) -> npt.NDArray[np.float64]:

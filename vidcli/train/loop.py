@@ -23,6 +23,7 @@ from typing import Any
 import torch
 
 from vidcli import checkpoint as files
+from vidcli.allocator import keep_freed_memory
 from vidcli.calibrate import uncalibrated
 from vidcli.checkpoint import Checkpoint
 from vidcli.config import Config, config_to_yaml
@@ -43,7 +44,7 @@ from vidcli.train.frozen import FeaturePredictor, FrozenFeatures, is_frozen, obs
 from vidcli.train.memory import BatchParts
 from vidcli.train.pace import Pace, waiting_notice
 from vidcli.train.record import RunRecord
-from vidcli.train.schedule import learning_rate, step_seed
+from vidcli.train.schedule import learning_rate, seed_generators, step_seed
 from vidcli.train.update import BatchTooLarge, Share, StepResult, Updater
 from vidcli.train.validation import validate
 from vidcli.transforms import sided_class_names
@@ -186,6 +187,7 @@ class Trainer:
         """
         if self._is_over():
             return self._rows
+        keep_freed_memory()
         if self._group.is_main:
             files.remove_leftovers(self._run)
             ended = self._rows[-1] if self._rows and self._step == 0 else None
@@ -253,6 +255,7 @@ class Trainer:
             num_workers(self.config.data.workers),
             first=self._step,
             pin_memory=self._device.type == "cuda",
+            gives_way=self._device.type == "cpu",
             rank=group.rank,
             num_ranks=group.size,
         )
@@ -338,7 +341,7 @@ class Trainer:
         share = self._parts.agree(batch, share)
         while True:
             # For dropout and its kin.
-            torch.manual_seed(step_seed(self._settings.seed, self._position, self._group.rank))
+            seed_generators(step_seed(self._settings.seed, self._position, self._group.rank), self._device)
             with suppress(BatchTooLarge):
                 return self._update(batch.clips_BTCHW, batch.labels_B, self._position, share)
             share = self._parts.cut(batch, share)

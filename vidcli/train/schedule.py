@@ -27,7 +27,7 @@ def build_optimizer(model: nn.Module, settings: TrainConfig) -> torch.optim.Opti
         for (decay, ratio), parameters in groups.items()
     ]
     # One kernel for all parameters; elsewhere torch chooses.
-    fused = True if all(parameter.is_cuda for parameter in model.parameters()) else None
+    fused = True if {parameter.device.type for parameter in model.parameters()} <= {"cpu", "cuda"} else None
     if settings.optimizer == "adamw":
         return torch.optim.AdamW(described, lr=settings.lr, fused=fused)
     return torch.optim.SGD(
@@ -59,6 +59,19 @@ def step_seed(seed: int, position: int, rank: int = 0) -> int:
     generator's state.
     """
     return int(np.random.SeedSequence([seed, position, rank]).generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+
+def seed_generators(seed: int, device: torch.device) -> None:
+    """Start torch's generators of the CPU and of `device`.
+
+    As `torch.manual_seed` does for every kind of device there is, which takes a millisecond: too much for
+    every step.
+    """
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        torch.cuda.manual_seed_all(seed)
+    elif device.type == "mps":
+        torch.mps.manual_seed(seed)
 
 
 def autocast_dtype(settings: TrainConfig, device: torch.device) -> torch.dtype | None:

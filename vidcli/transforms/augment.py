@@ -69,13 +69,14 @@ class Augmentation:
         settings = self._settings
         if self._flip and rng.random() < 0.5:
             clip_TCHW = clip_TCHW.flip(-1)
-        if settings.brightness:
-            clip_TCHW = clip_TCHW.mul_(_draw_gain(settings.brightness, rng))
+        gain = _draw_gain(settings.brightness, rng) if settings.brightness else 1.0
         if settings.contrast:
-            gain = _draw_gain(settings.contrast, rng)
+            contrast = _draw_gain(settings.contrast, rng)
             # Around the mean of the whole clip: a mean a frame would add flicker.
-            mean = clip_TCHW.mean()
-            clip_TCHW = clip_TCHW.sub_(mean).mul_(gain).add_(mean)
+            mean = float(clip_TCHW.mean()) * gain
+            clip_TCHW = clip_TCHW.mul_(gain * contrast).add_(mean - mean * contrast)
+        elif settings.brightness:
+            clip_TCHW = clip_TCHW.mul_(gain)
         if settings.saturation or settings.hue:
             gain = _draw_gain(settings.saturation, rng) if settings.saturation else 1.0
             turn = float(rng.uniform(-settings.hue, settings.hue)) if settings.hue else 0.0
