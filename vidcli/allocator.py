@@ -38,7 +38,8 @@ def keep_freed_memory() -> bool:
 def usual_memory() -> Iterator[None]:
     """Within this, let the C library give freed memory back as it does where nobody tells it otherwise.
 
-    Memory that was kept goes back first; at the end freed memory is kept, as it was before.
+    Memory that was kept goes back first; at the end freed memory is kept, as it was before. Holes between
+    blocks in use are filled again and stay filled, so that this is a little faster than a process of its own.
     """
     if not _set_thresholds(_USUAL_BLOCK, _USUAL_TRIM):
         yield
