@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -21,7 +22,7 @@ import pytest
 from tests.video.make import RECIPES, Recipe
 from vidcli.errors import VideoError
 from vidcli.video import DecodeLimits, decode_frames, probe
-from vidcli.video.container import decode_stream, open_video
+from vidcli.video.container import decode_stream, open_video, packets_of
 from vidcli.video.limits import Budget
 
 Video = Callable[[str], Path]
@@ -220,6 +221,19 @@ def test_many_damaged_files_give_frames_or_a_reason(
     videos: dict[str, Path], tmp_path: Path, seed: int
 ) -> None:
     assert try_mutations(videos, tmp_path, count=220, seed=seed) > 10
+
+
+def test_streams_that_turn_up_later_do_not_end_in_an_error() -> None:
+    class Container:
+        """As PyAV is where its list of streams is too short: told everything, it fails at random."""
+
+        def demux(self, streams: object) -> Iterator[str]:
+            yield "a packet"
+            yield "the empty packet"
+            raise IndexError("list index out of range")
+
+    container: Any = Container()
+    assert list(packets_of(container, container)) == ["a packet", "the empty packet"]
 
 
 def open_often(path: Path, times: int) -> float:

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import av
 import av.container
@@ -140,6 +141,21 @@ def _choose_stream(path: str | os.PathLike[str], container: av.container.InputCo
     return streams[0]
 
 
+def packets_of(
+    container: av.container.InputContainer, streams: av.VideoStream | Sequence[av.stream.Stream]
+) -> Iterator[av.Packet[Any]]:
+    """Yield the packets of streams, and at the end an empty one of each.
+
+    PyAV reads beyond its list of streams where more of them turned up after the file was opened, as in
+    damaged files and joined recordings. What it finds there may stop it: at the end, when all of these
+    streams has been told.
+    """
+    try:
+        yield from container.demux(streams)
+    except IndexError:
+        return
+
+
 def decode_stream(
     budget: Budget, container: av.container.InputContainer, stream: av.VideoStream
 ) -> Iterator[av.VideoFrame]:
@@ -153,7 +169,7 @@ def decode_stream(
     """
     num_decoded = 0
     try:
-        for packet in container.demux(stream):
+        for packet in packets_of(container, stream):
             budget.check_time()
             try:
                 frames = packet.decode()

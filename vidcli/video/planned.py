@@ -24,6 +24,7 @@ from collections.abc import Sequence
 import av
 import av.container
 
+from vidcli.video.container import packets_of
 from vidcli.video.feed import Deliver, Feed, NotPlannable, damage_unplannable
 from vidcli.video.flags import DISPOSABLE, ENTRY
 from vidcli.video.limits import Budget
@@ -67,7 +68,7 @@ class PlannedDecoder:
         self._seekable = seekable and (self._indexes_all or self._indexes_cues)
         self._ahead = Lookahead(
             budget,
-            container.demux(stream),
+            packets_of(container, stream),
             marks,
             has_decode_times=name.startswith(("mov,mp4", "flv")),
         )

@@ -11,7 +11,14 @@ import av
 import av.container
 
 from vidcli.errors import VideoError
-from vidcli.video.container import FOREIGN_ERRORS, decode_stream, open_video, reason, seconds_of
+from vidcli.video.container import (
+    FOREIGN_ERRORS,
+    decode_stream,
+    open_video,
+    packets_of,
+    reason,
+    seconds_of,
+)
 from vidcli.video.limits import Budget, DecodeLimits, call_in_time
 
 _UNKNOWN_PERIOD_SECONDS = 0.04
@@ -147,7 +154,7 @@ def _scan_duration(budget: Budget, origin_seconds: float) -> float:
     try:
         with open_video(budget.path, budget) as (container, stream):
             period = float(1 / (stream.average_rate or stream.guessed_rate or 25))
-            for packet in container.demux(stream):
+            for packet in packets_of(container, stream):
                 budget.check_time()
                 if packet.size == 0:
                     continue

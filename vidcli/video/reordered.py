@@ -24,6 +24,7 @@ import av.container
 
 from vidcli.sampling import TIMESTAMP_TOLERANCE_SECONDS, Seconds
 from vidcli.video.bits import Bits, Unreadable
+from vidcli.video.container import packets_of
 from vidcli.video.feed import Deliver, Feed, NotPlannable, damage_unplannable, plannable_time
 from vidcli.video.flags import VideoPacket
 from vidcli.video.limits import Budget
@@ -143,7 +144,7 @@ def _read_pictures(container: av.container.InputContainer, stream: av.VideoStrea
     times = _Times(layer.ticks_a_second)
     is_packed = _packs(header, False)
     kept: bytes | None = None  # a B-frame that waits for the next packet
-    for packet in container.demux(stream):
+    for packet in packets_of(container, stream):
         if packet.size == 0:
             break
         pts, data, is_key = plannable_time(packet, 0), bytes(packet), packet.is_keyframe

@@ -15,7 +15,7 @@ import av.error
 import numpy as np
 
 from vidcli.errors import VideoError
-from vidcli.video.container import FOREIGN_ERRORS, open_video, reason
+from vidcli.video.container import FOREIGN_ERRORS, open_video, packets_of, reason
 from vidcli.video.convert import Converter, Frames
 from vidcli.video.limits import Budget, DecodeLimits
 from vidcli.video.probe import describe
@@ -85,7 +85,7 @@ class _Rewriter:
         """Copy everything."""
         sounds = {sound.index: self._add_sound(sound) for sound in self._container.streams.audio}
         streams = [self._stream, *self._container.streams.audio]
-        packets = self._read(self._container.demux(streams))
+        packets = self._read(packets_of(self._container, streams))
         for packet in packets:
             if packet.stream.index == self._stream.index:
                 for frame in self._read(iter(packet.decode())):

@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 import av
 import av.container
 
+from vidcli.video.container import packets_of
 from vidcli.video.feed import Deliver, Feed, NotPlannable, damage_unplannable, plannable_time
 from vidcli.video.flags import DISPOSABLE, ENTRY, HIDDEN, VideoPacket
 from vidcli.video.limits import Budget
@@ -75,7 +76,7 @@ class Survey:
         inspect = marks.inspect
         packets, all_flags, places, entries = self._packets, self._flags, self._places, self._entries
         times: list[int] = []
-        for place, packet in enumerate(container.demux(self._stream)):
+        for place, packet in enumerate(packets_of(container, self._stream)):
             if packet.size == 0:
                 break
             flags = inspect(packet)

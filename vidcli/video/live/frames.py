@@ -19,7 +19,7 @@ import av.error
 import numpy as np
 
 from vidcli.errors import VideoError
-from vidcli.video.container import FOREIGN_ERRORS, reason, seconds_of
+from vidcli.video.container import FOREIGN_ERRORS, packets_of, reason, seconds_of
 from vidcli.video.convert import Converter, SizeRule
 from vidcli.video.limits import Budget, DecodeLimits
 from vidcli.video.live.mailbox import PATIENCE_SECONDS, LiveFrame, Mailbox, StreamClock
@@ -186,20 +186,20 @@ class LiveFrames:
         self, container: av.container.InputContainer, stream: av.VideoStream
     ) -> Iterator[av.Packet[av.VideoStream]]:
         num_faults = 0
-        packets = container.demux(stream)
+        packets = packets_of(container, stream)
         while not self._mailbox.is_left:
             try:
                 packet = next(packets, None)
             except BlockingIOError:  # AVFoundation, where no picture is there yet
                 time.sleep(_PAUSE_SECONDS)
-                packets = container.demux(stream)
+                packets = packets_of(container, stream)
                 continue
             except av.error.InvalidDataError as error:
                 self.num_damaged += 1
                 num_faults += 1
                 if num_faults > _MAX_FAULTS:
                     raise self._broken(error) from error
-                packets = container.demux(stream)
+                packets = packets_of(container, stream)
                 continue
             except FOREIGN_ERRORS as error:
                 raise self._broken(error) from error
