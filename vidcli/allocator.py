@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import ctypes
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 # Parameters of mallopt(3) in glibc's malloc.h.
-_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
+_TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8
 
 _LARGEST_BLOCK = 1 << 30
 _LARGEST_TRIM = (1 << 31) - 1
@@ -25,13 +25,14 @@ _USUAL_BLOCK, _USUAL_TRIM = 32 << 20, 64 << 20
 def keep_freed_memory() -> bool:
     """Let the C library keep freed blocks of up to 1 GiB, and 2 GiB in all, for what comes next.
 
-    For the whole process and until it ends. Elsewhere than with glibc, which is to say beyond Linux,
-    nothing changes.
+    All threads share one heap then, for those of their own hold no block above 64 MiB, such as a clip of
+    large frames. For the whole process and until it ends, so best called before it has threads. Elsewhere
+    than with glibc, which is to say beyond Linux, nothing changes.
 
     Returns:
         whether it does.
     """
-    return _set_thresholds(_LARGEST_BLOCK, _LARGEST_TRIM)
+    return _tell({_ARENA_MAX: 1, _MMAP_THRESHOLD: _LARGEST_BLOCK, _TRIM_THRESHOLD: _LARGEST_TRIM})
 
 
 @contextmanager
@@ -39,9 +40,10 @@ def usual_memory() -> Iterator[None]:
     """Within this, let the C library give freed memory back as it does where nobody tells it otherwise.
 
     Memory that was kept goes back first; at the end freed memory is kept, as it was before. Holes between
-    blocks in use are filled again and stay filled, so that this is a little faster than a process of its own.
+    blocks in use are filled again and stay filled, so that this is a little faster than a process of its own;
+    threads go on to share a heap.
     """
-    if not _set_thresholds(_USUAL_BLOCK, _USUAL_TRIM):
+    if not _tell({_MMAP_THRESHOLD: _USUAL_BLOCK, _TRIM_THRESHOLD: _USUAL_TRIM}):
         yield
         return
     ctypes.CDLL(None).malloc_trim(0)
@@ -51,11 +53,10 @@ def usual_memory() -> Iterator[None]:
         keep_freed_memory()
 
 
-def _set_thresholds(largest_block: int, largest_trim: int) -> bool:
+def _tell(parameters: Mapping[int, int]) -> bool:
+    """Set parameters of glibc's malloc; return whether they are."""
     mallopt = _find_mallopt()
-    if mallopt is None:
-        return False
-    return bool(mallopt(_MMAP_THRESHOLD, largest_block) and mallopt(_TRIM_THRESHOLD, largest_trim))
+    return mallopt is not None and all(mallopt(name, value) for name, value in parameters.items())
 
 
 def _find_mallopt() -> Callable[[int, int], int] | None:
