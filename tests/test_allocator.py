@@ -32,9 +32,11 @@ def usual():
 
 if "keep" in sys.argv:
     assert allocator.keep_freed_memory()
+for _ in range(2):
+    faults()
+at_first, between = faults(), usual()
 faults()
-faults()
-print(faults(), usual(), faults() and faults())
+print(at_first, between, faults())
 """
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import ctypes
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 # Parameters of mallopt(3) in glibc's malloc.h.
@@ -32,7 +32,9 @@ def keep_freed_memory() -> bool:
     Returns:
         whether it does.
     """
-    return _tell({_ARENA_MAX: 1, _MMAP_THRESHOLD: _LARGEST_BLOCK, _TRIM_THRESHOLD: _LARGEST_TRIM})
+    glibc = _find_glibc()
+    kept = {_ARENA_MAX: 1, _MMAP_THRESHOLD: _LARGEST_BLOCK, _TRIM_THRESHOLD: _LARGEST_TRIM}
+    return glibc is not None and _tell(glibc, kept)
 
 
 @contextmanager
@@ -43,28 +45,26 @@ def usual_memory() -> Iterator[None]:
     blocks in use are filled again and stay filled, so that this is a little faster than a process of its own;
     threads go on to share a heap.
     """
-    if not _tell({_MMAP_THRESHOLD: _USUAL_BLOCK, _TRIM_THRESHOLD: _USUAL_TRIM}):
+    glibc = _find_glibc()
+    if glibc is None:
         yield
         return
-    ctypes.CDLL(None).malloc_trim(0)
+    _tell(glibc, {_MMAP_THRESHOLD: _USUAL_BLOCK, _TRIM_THRESHOLD: _USUAL_TRIM})
+    glibc.malloc_trim(0)
     try:
         yield
     finally:
         keep_freed_memory()
 
 
-def _tell(parameters: Mapping[int, int]) -> bool:
-    """Set parameters of glibc's malloc; return whether they are."""
-    mallopt = _find_mallopt()
-    return mallopt is not None and all(mallopt(name, value) for name, value in parameters.items())
+def _tell(glibc: ctypes.CDLL, parameters: Mapping[int, int]) -> bool:
+    """Set parameters of glibc's malloc; return whether it took them all."""
+    return all(glibc.mallopt(name, value) for name, value in parameters.items())
 
 
-def _find_mallopt() -> Callable[[int, int], int] | None:
-    """Return glibc's function; None where there is another C library."""
+def _find_glibc() -> ctypes.CDLL | None:
+    """Return the C library of this process; None where it is another one."""
     if not sys.platform.startswith("linux"):
         return None
     library = ctypes.CDLL(None)
-    if not hasattr(library, "gnu_get_libc_version"):
-        return None
-    mallopt: Callable[[int, int], int] = library.mallopt
-    return mallopt
+    return library if hasattr(library, "gnu_get_libc_version") else None

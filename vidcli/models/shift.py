@@ -52,38 +52,44 @@ def temporal_shift(x_NCHW: Tensor, num_frames: int) -> Tensor:
     if x_NCHW.requires_grad and torch.is_grad_enabled():
         shifted_NCHW: Tensor = _Shift.apply(x_NCHW, num_frames, False)
         return shifted_NCHW
+    return _shift(x_NCHW, num_frames, is_reversed=False)
+
+
+def _shift(x_NCHW: Tensor, num_frames: int, is_reversed: bool) -> Tensor:
+    """Return the shifted frames; reversed, every channel goes the other way."""
     fold = x_NCHW.shape[1] // SHIFT_DIVISOR
     # Channels last, and joined there: each piece stays one copy in the layout that convolutions
     # want. Joining along C of (B, T, C, H, W) would silently fall back to the slow layout.
     x_BTHWC = torch.unflatten(x_NCHW.permute(0, 2, 3, 1), 0, (-1, num_frames))
-    previous_BTHWf = F.pad(x_BTHWC[:, :-1, ..., :fold], (0, 0, 0, 0, 0, 0, 1, 0))
-    next_BTHWf = F.pad(x_BTHWC[:, 1:, ..., fold : 2 * fold], (0, 0, 0, 0, 0, 0, 0, 1))
-    shifted_BTHWC = torch.cat([previous_BTHWf, next_BTHWf, x_BTHWC[..., 2 * fold :]], dim=-1)
+    first_BTHWf, second_BTHWf = x_BTHWC[..., :fold], x_BTHWC[..., fold : 2 * fold]
+    if is_reversed:
+        moved = [_from_next(first_BTHWf), _from_previous(second_BTHWf)]
+    else:
+        moved = [_from_previous(first_BTHWf), _from_next(second_BTHWf)]
+    shifted_BTHWC = torch.cat([*moved, x_BTHWC[..., 2 * fold :]], dim=-1)
     return shifted_BTHWC.flatten(0, 1).permute(0, 3, 1, 2)
 
 
-class _Shift(torch.autograd.Function):
-    """The same with a gradient of its own: a shift the other way round.
+def _from_previous(x_BTHWC: Tensor) -> Tensor:
+    return F.pad(x_BTHWC[:, :-1], (0, 0, 0, 0, 0, 0, 1, 0))
 
-    What automatic differentiation makes of the pieces above is three times as slow, and the bits are the
-    same. Above they stay for exporters, which know them and not this.
+
+def _from_next(x_BTHWC: Tensor) -> Tensor:
+    return F.pad(x_BTHWC[:, 1:], (0, 0, 0, 0, 0, 0, 0, 1))
+
+
+class _Shift(torch.autograd.Function):
+    """A shift whose gradient is a shift the other way round.
+
+    What automatic differentiation makes of its pieces takes about twice as long, for the same bits.
+    Exporters know those and not this, which is for training alone.
     """
 
     @staticmethod
     def forward(ctx: Any, x_NCHW: Tensor, num_frames: int, is_reversed: bool) -> Tensor:
-        """Return the shifted frames; reversed, those of which `x_NCHW` are the shifted ones."""
+        """Return what `_shift` does."""
         ctx.num_frames, ctx.is_reversed = num_frames, is_reversed
-        fold = x_NCHW.shape[1] // SHIFT_DIVISOR
-        x_BTHWC = torch.unflatten(x_NCHW.permute(0, 2, 3, 1), 0, (-1, num_frames))
-        shifted_BTHWC = x_BTHWC.clone(memory_format=torch.contiguous_format)
-        later, earlier = slice(0, fold), slice(fold, 2 * fold)
-        if is_reversed:
-            later, earlier = earlier, later
-        shifted_BTHWC[:, 1:, ..., later] = x_BTHWC[:, :-1, ..., later]
-        shifted_BTHWC[:, 0, ..., later] = 0
-        shifted_BTHWC[:, :-1, ..., earlier] = x_BTHWC[:, 1:, ..., earlier]
-        shifted_BTHWC[:, -1, ..., earlier] = 0
-        return shifted_BTHWC.flatten(0, 1).permute(0, 3, 1, 2)
+        return _shift(x_NCHW, num_frames, is_reversed)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
