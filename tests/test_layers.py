@@ -18,6 +18,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # Each module imports only modules of the lines above its own, and of its own folder.
 LAYERS = (
     ("errors",),
+    ("runtime",),
     ("sampling", "calibrate", "focus"),
     ("config",),
     ("video",),

@@ -1,8 +1,7 @@
 """The model file, the run directory and the resume state, on disk.
 
 A model file is one `.safetensors`: the weights, and in its metadata, as JSON, everything else that
-is needed to predict. Nothing in it is ever executed. Every write goes to a temporary name in the
-same folder and is renamed when it is complete, so that a reader or a kill never meets half a file.
+is needed to predict. Nothing in it is ever executed. Every file is written whole or not at all.
 
     RUN/model.safetensors    best epoch            RUN/config.yaml      settings, fully resolved
     RUN/last.safetensors     last epoch            RUN/metrics.jsonl    a row an epoch
@@ -17,8 +16,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -32,6 +30,7 @@ from vidcli.calibrate import UNCALIBRATED, Calibration
 from vidcli.config import Config, config_from_dict, config_to_dict
 from vidcli.errors import CheckpointError, ConfigError, did_you_mean
 from vidcli.models import VideoModel, build_model, is_published, load_published, published_names
+from vidcli.runtime.files import write_whole
 from vidcli.transforms import MEAN, STD
 
 FORMAT_VERSION = 1
@@ -43,7 +42,6 @@ EVENTS_PREFIX = "events.out.tfevents."
 EXPORT_FILE = "vidcli.json"
 RUNS_FOLDER = Path("runs")
 _METADATA_KEY = "vidcli"
-_TEMPORARY = ".tmp"
 
 
 @dataclass(frozen=True)
@@ -83,12 +81,12 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     """Write a model file.
 
     Raises:
-        CheckpointError: the folder cannot be written, or the disk is full; the old file is kept.
+        WriteError: the folder cannot be written, or the disk is full; the old file is kept.
     """
     metadata = {_METADATA_KEY: json.dumps(describe_checkpoint(checkpoint))}
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in checkpoint.weights.items()}
     blob = safetensors.torch.save(weights, metadata=metadata)
-    write_atomically(path, lambda temporary: temporary.write_bytes(blob))
+    write_whole(path, lambda temporary: temporary.write_bytes(blob))
 
 
 def describe_checkpoint(checkpoint: Checkpoint) -> dict[str, Any]:
@@ -223,7 +221,7 @@ def save_resume(path: Path, state: Mapping[str, Any]) -> None:
         with temporary.open("wb") as file:
             torch.save(dict(state), file)
 
-    write_atomically(path, write)
+    write_whole(path, write)
 
 
 def load_resume(path: Path) -> dict[str, Any]:
@@ -246,41 +244,3 @@ def load_resume(path: Path) -> dict[str, Any]:
     if not isinstance(state, dict):
         raise CheckpointError(f"{path}: is not a resume state; expected {RESUME_FILE} of a run directory")
     return state
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file, complete or not at all."""
-    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
-
-
-def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` fill a temporary file beside `path`, flush it to disk and rename it.
-
-    Raises:
-        CheckpointError: the folder cannot be written or the disk is full; `path` stays as it was.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}{_TEMPORARY}")
-    try:
-        write(temporary)
-        with open(temporary, "rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except (OSError, RuntimeError) as error:  # torch.save wraps a full disk in RuntimeError
-        reason = error.__context__ if isinstance(error.__context__, OSError) else error
-        raise CheckpointError(f"{path}: cannot be written ({reason}); what was there is unchanged") from error
-    finally:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
-
-
-def is_leftover(path: Path) -> bool:
-    """Tell whether a file is what a killed process left of one that it was writing."""
-    return path.name.startswith(".") and path.name.endswith(_TEMPORARY)
-
-
-def remove_leftovers(folder: Path) -> None:
-    """Remove what a killed process left of files that it was writing."""
-    for path in folder.iterdir():
-        if is_leftover(path):
-            with suppress(OSError):
-                path.unlink()

@@ -8,6 +8,8 @@
     ├── DeviceError       a device that is not there
     ├── TrainError        an optimisation that went astray
     ├── PeerError         another process of the same run that ended
+    ├── OutputError       something in the place of an output that must not be replaced
+    ├── WriteError        a file that cannot be written
     └── ExportError       a model that cannot be exported, or whose export is not as good
 
 A message names the subject, what was found, what was expected and the next step. Misuse of a
@@ -68,6 +70,16 @@ class PeerError(VidcliError):
     def __init__(self, exit_code: int = 1) -> None:
         super().__init__("another process of this run ended; what it said before tells why")
         self.exit_code = exit_code
+
+
+class OutputError(VidcliError):
+    """Something lies where an output would go, and must not be replaced."""
+
+    exit_code = 2
+
+
+class WriteError(VidcliError):
+    """A file that cannot be written; what was there is unchanged."""
 
 
 class ExportError(VidcliError):

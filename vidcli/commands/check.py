@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from vidcli import config as settings
-from vidcli.checkpoint import write_text
 from vidcli.console import Terminal, print_json
 from vidcli.console.findings import finding_to_dict, print_findings
 from vidcli.data.manifest import manifest_text
 from vidcli.doctor import DataReport, check_data
 from vidcli.errors import ConfigError, DataError, VidcliError
+from vidcli.runtime.files import write_text
 
 
 def check(

@@ -32,6 +32,7 @@ from vidcli.evaluate.multilabel import MultiLabelEvaluation, evaluate_multi_labe
 from vidcli.evaluate.table import is_right
 from vidcli.evaluate.views import ViewsRow, sweep_views
 from vidcli.predict import Prediction, Predictor
+from vidcli.runtime.files import write_text, write_whole
 from vidcli.train.distributed import ALONE, Group
 
 
@@ -286,13 +287,13 @@ def _write_evaluation(
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise VidcliError(f"--out {folder}: cannot be written ({error.strerror})") from error
-    files.write_text(folder / "predictions.csv", predictions_csv(items, predictions, scores.class_names))
-    files.write_text(folder / "eval.json", json.dumps(told, indent=1) + "\n")
+    write_text(folder / "predictions.csv", predictions_csv(items, predictions, scores.class_names))
+    write_text(folder / "eval.json", json.dumps(told, indent=1) + "\n")
     is_multi_label = isinstance(scores, MultiLabelEvaluation)
     if not isinstance(scores, MultiLabelEvaluation):
-        files.write_atomically(folder / "confusion.png", lambda path: report.draw_confusion(scores, path))
+        write_whole(folder / "confusion.png", lambda path: report.draw_confusion(scores, path))
     if (calibration := scores.calibration) is not None:
-        files.write_atomically(
+        write_whole(
             folder / "reliability.png",
             lambda path: report.draw_reliability(calibration, path, is_multi_label),
         )

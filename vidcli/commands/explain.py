@@ -15,6 +15,7 @@ from vidcli.errors import ConfigError, VidcliError
 from vidcli.explain import Explanation, MapMethod, explain_video
 from vidcli.exported import load_network
 from vidcli.report.explanation import draw_contact_sheet, iter_overlay_video
+from vidcli.runtime.files import write_text, write_whole
 from vidcli.video import encode_video
 
 _OVERLAY_FPS = 4.0
@@ -65,8 +66,8 @@ def _folder_to_fill(folder: Path) -> Iterator[None]:
 
 def _write(explanation: Explanation, folder: Path) -> None:
     text = json.dumps(explanation.to_dict(), indent=1) + "\n"
-    files.write_text(folder / "explanation.json", text)
-    files.write_atomically(folder / "sheet.png", lambda path: draw_contact_sheet(explanation, path))
+    write_text(folder / "explanation.json", text)
+    write_whole(folder / "sheet.png", lambda path: draw_contact_sheet(explanation, path))
 
     def write_overlay(path: Path) -> None:
         named = path.with_name(f"{path.name}.mp4")  # the suffix names the container
@@ -76,4 +77,4 @@ def _write(explanation: Explanation, folder: Path) -> None:
         finally:
             named.unlink(missing_ok=True)
 
-    files.write_atomically(folder / "overlay.mp4", write_overlay)
+    write_whole(folder / "overlay.mp4", write_overlay)

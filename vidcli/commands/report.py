@@ -24,6 +24,7 @@ from vidcli.data.loader import map_ahead, num_workers
 from vidcli.data.manifest import SPLITS, VideoItem, load_items
 from vidcli.errors import CheckpointError, ConfigError, VidcliError, VideoError
 from vidcli.report.html import RunReport, render_report
+from vidcli.runtime.files import write_text
 from vidcli.transforms import build_sampler
 
 REPORT_FILE = "report.html"
@@ -67,7 +68,7 @@ def report(terminal: Terminal, run: Path | None, split: str, out: Path | None, d
         target.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise VidcliError(f"--out {target}: cannot be written ({error.strerror})") from error
-    files.write_text(target, render_report(page))
+    write_text(target, render_report(page))
     terminal.say(f"wrote {target}: open it in a browser")
     return 1 if evaluation["num_failed"] else 0
 

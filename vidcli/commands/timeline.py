@@ -17,6 +17,7 @@ from vidcli.errors import ConfigError, VidcliError, VideoError
 from vidcli.predict import Predictor
 from vidcli.predict.segments import FORMAT_OF_SUFFIX, SUBTITLES
 from vidcli.predict.timeline import WindowPlan, build_timeline, plan_windows
+from vidcli.runtime.files import write_whole
 from vidcli.video import probe
 
 _NUM_PROBED = 20
@@ -94,7 +95,7 @@ def predict_timelines(
                 from vidcli import report  # brings matplotlib
 
                 picture = options.picture
-                files.write_atomically(picture, lambda temporary: report.draw_timeline(timeline, temporary))  # noqa: B023 (called at once)
+                write_whole(picture, lambda temporary: report.draw_timeline(timeline, temporary))  # noqa: B023 (called at once)
                 terminal.say(f"wrote {picture}")
             if options.annotate is not None:
                 annotate_with_timeline(terminal, predictor, item, options.annotate, timeline)

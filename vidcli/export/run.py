@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from vidcli import checkpoint as files
 from vidcli.checkpoint import EXPORT_FILE, Checkpoint, describe_checkpoint
 from vidcli.data.items import class_names_of
 from vidcli.data.manifest import VideoItem
@@ -24,6 +23,7 @@ from vidcli.export.quantize import measure_accuracy, quantize
 from vidcli.export.videos import LabelledViews, load_views
 from vidcli.exported import NETWORK_FILES, Floats, digest_file, import_runtime, open_network
 from vidcli.models.registry import NETWORKS, NetworkSpec, find_backbone
+from vidcli.runtime.files import write_text
 
 FORMATS = tuple(NETWORK_FILES)
 MAX_DIFFERENCE = 1e-3
@@ -240,7 +240,7 @@ def _describe(checkpoint: Checkpoint, report: ExportReport, options: ExportOptio
         "files": {name: digest_file(folder / name) for name in NETWORK_FILES[options.form]},
         "measured": measured,
     }
-    files.write_text(folder / EXPORT_FILE, json.dumps(about, indent=1) + "\n")
+    write_text(folder / EXPORT_FILE, json.dumps(about, indent=1) + "\n")
 
 
 def _torch_runner(model: torch.nn.Module) -> Callable[[Floats], Floats]:

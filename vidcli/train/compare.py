@@ -43,6 +43,7 @@ from vidcli.models import (
     settle_clip,
     wake_residual_branches,
 )
+from vidcli.runtime.files import write_text
 from vidcli.train.events import Notice
 from vidcli.train.run import create_run, remove_if_empty
 from vidcli.train.schedule import build_optimizer, learning_rate
@@ -406,6 +407,6 @@ def _save_best(
             fingerprint(learnt),
         ),
     )
-    files.write_text(run / files.CONFIG_FILE, config_to_yaml(config))
-    files.write_text(run / files.SPLITS_FILE, manifest_text(items))
-    files.write_text(run / COMPARISON_FILE, json.dumps(comparison.to_dict(), indent=1) + "\n")
+    write_text(run / files.CONFIG_FILE, config_to_yaml(config))
+    write_text(run / files.SPLITS_FILE, manifest_text(items))
+    write_text(run / COMPARISON_FILE, json.dumps(comparison.to_dict(), indent=1) + "\n")

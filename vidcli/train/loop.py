@@ -32,10 +32,11 @@ from vidcli.data.loader import Batch, balanced_order, epoch_order, iter_batches,
 from vidcli.data.manifest import VideoItem, class_names_of, fingerprint, manifest_text
 from vidcli.data.splits import of_split
 from vidcli.environment import describe_environment
-from vidcli.errors import CheckpointError, DataError, PeerError, TrainError, VideoError
+from vidcli.errors import CheckpointError, DataError, PeerError, TrainError, VideoError, WriteError
 from vidcli.evaluate import Evaluation
 from vidcli.models import build_model
 from vidcli.predict import Prediction, Predictor
+from vidcli.runtime.files import remove_leftovers, write_text
 from vidcli.train.advice import iter_advice
 from vidcli.train.distributed import ALONE, Group, is_peer_failure, synchronise_norms
 from vidcli.train.events import EpochDone, EpochRow, Event, FeatureProgress, Notice, StepDone
@@ -146,10 +147,10 @@ class Trainer:
 
     def describe(self, items: Sequence[VideoItem]) -> None:
         """Write settings, splits and environment of a new run; one that goes on has them."""
-        files.write_text(self._run / files.CONFIG_FILE, config_to_yaml(self.config))
-        files.write_text(self._run / files.SPLITS_FILE, manifest_text(items))
+        write_text(self._run / files.CONFIG_FILE, config_to_yaml(self.config))
+        write_text(self._run / files.SPLITS_FILE, manifest_text(items))
         made_with = json.dumps(describe_environment(str(self._device)), indent=1) + "\n"
-        files.write_text(self._run / files.ENVIRONMENT_FILE, made_with)
+        write_text(self._run / files.ENVIRONMENT_FILE, made_with)
 
     def restore(self) -> None:
         """Go back to the state that the run directory holds.
@@ -187,7 +188,7 @@ class Trainer:
         if self._is_over():
             return self._rows
         if self._group.is_main:
-            files.remove_leftovers(self._run)
+            remove_leftovers(self._run)
             ended = self._rows[-1] if self._rows and self._step == 0 else None
             self._record.open(self._position, ended)
         try:
@@ -197,8 +198,8 @@ class Trainer:
                 while not self._is_over():
                     self._train_epoch(batches)
                     self._finish_epoch()
-        except CheckpointError as error:
-            raise CheckpointError(f"{error}{self._way_on()}") from error
+        except WriteError as error:
+            raise WriteError(f"{error}{self._way_on()}") from error
         except RuntimeError as error:
             if self._group.size > 1 and is_peer_failure(error):
                 raise PeerError from error
@@ -371,7 +372,7 @@ class Trainer:
         if best:
             self._save_model(files.MODEL_FILE, row)
         lines = "".join(json.dumps(asdict(row)) + "\n" for row in self._rows)
-        files.write_text(self._run / files.METRICS_FILE, lines)
+        write_text(self._run / files.METRICS_FILE, lines)
         self._record.add_epoch(self._rows, self._position, self._best_epoch if self._val_items else None)
         if scores is not None and best:
             self._record.draw_confusion(scores)

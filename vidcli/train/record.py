@@ -26,6 +26,7 @@ from vidcli import checkpoint as files
 from vidcli import report
 from vidcli.config import ClipConfig
 from vidcli.evaluate import Evaluation
+from vidcli.runtime.files import write_whole
 from vidcli.train.events import EpochRow, Event, Notice
 
 _EVENTS = "TensorBoard events"
@@ -130,7 +131,7 @@ class RunRecord:
 
     def _draw(self, name: str, draw: Callable[[Path], None]) -> None:
         if self._plots:
-            self._attempt(name, lambda: files.write_atomically(self._run / name, draw))
+            self._attempt(name, lambda: write_whole(self._run / name, draw))
 
     def _attempt(self, what: str, action: Callable[[], None]) -> bool:
         """Run `action`; tell if it failed, and return whether it did not."""

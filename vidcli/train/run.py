@@ -18,6 +18,7 @@ from vidcli.data.manifest import SPLITS, VideoItem, class_names_of, load_items, 
 from vidcli.data.splits import assign_splits, of_split
 from vidcli.errors import CheckpointError, ConfigError, DataError, VideoError
 from vidcli.models import build_model, network_names, settle_clip
+from vidcli.runtime.files import is_leftover, write_text
 from vidcli.train.distributed import ALONE, Group, may_restart, num_restarts
 from vidcli.train.events import CheckProgress, EpochRow, Event, Notice
 from vidcli.train.loop import Trainer
@@ -69,7 +70,7 @@ def start_run(
         if group.is_main:
             trainer.describe(kept)
             if failures:
-                files.write_text(run / files.UNUSABLE_FILE, failures_csv(failures))
+                write_text(run / files.UNUSABLE_FILE, failures_csv(failures))
     except BaseException:
         if group.is_main:
             remove_if_empty(run)
@@ -252,9 +253,7 @@ def _is_taken(run: Path) -> bool:
         files.SAMPLES_FILE,
     }
     return any(
-        path.name not in beginning
-        and not path.name.startswith(files.EVENTS_PREFIX)
-        and not files.is_leftover(path)
+        path.name not in beginning and not path.name.startswith(files.EVENTS_PREFIX) and not is_leftover(path)
         for path in run.iterdir()
     )
 

@@ -1,0 +1,1 @@
+"""The machine under the program: its files and locks."""

@@ -1,0 +1,420 @@
+"""Files as this program writes them: whole or not at all, and never in place of what is not its own.
+
+Every output of every command goes through one of two doors, both opened before the work starts:
+
+    OutputFile     one file that a person named, such as `--output FILE`
+    OutputFolder   a folder that a command fills, such as `--out DIR`, with a record of what it wrote
+
+What stands in the way is judged by one rule (`_refuse`). An input of the command, its model and its
+data are never replaced. Anything else is replaced only where the folder's record says that the same
+command wrote exactly these bytes, or where the person said `--overwrite`. Only what a record names is
+ever deleted.
+
+A file is filled under a random name beside its place, made so that no link planted there is followed,
+flushed to the disk and then renamed: a reader, a kill or a full disk never leaves half a file.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import os
+import re
+import secrets
+import stat
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import TracebackType
+from typing import IO
+
+from vidcli.errors import OutputError, WriteError
+
+_TEMPORARY = re.compile(r"\.vidcli-[0-9a-f]{16}\.tmp(\.\w+)?")
+
+
+@contextmanager
+def temporary_file(folder: Path, suffix: str = "") -> Iterator[Path]:
+    """Make an empty file of a random name, and remove it at the end if it is still there.
+
+    Args:
+        folder: where it is made; it must exist.
+        suffix: end of its name, such as `.mp4`, for writers that go by it.
+
+    Yields:
+        Its path.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    path = folder / f".vidcli-{secrets.token_hex(8)}.tmp{suffix}"
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
+    os.close(os.open(path, flags, 0o666))
+    try:
+        yield path
+    finally:
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
+
+
+def write_whole(path: Path, write: Callable[[Path], object], replace: bool = True) -> None:
+    """Let `write` fill a temporary file beside `path`, flush it to the disk and rename it.
+
+    Args:
+        path: the file; its folder must exist.
+        write: given the temporary file's path, whose suffix is that of `path`.
+        replace: put it in place of what is there; otherwise a file that is there is an error.
+
+    Raises:
+        WriteError: the folder cannot be written, the disk is full, or a file is there that must not be
+            replaced; what was there is unchanged.
+    """
+    try:
+        with temporary_file(path.parent, path.suffix) as temporary:
+            write(temporary)
+            with open(temporary, "rb+") as file:
+                os.fsync(file.fileno())
+            if replace:
+                os.replace(temporary, path)
+            else:
+                _rename_new(temporary, path)
+    except (OSError, RuntimeError) as error:  # torch.save wraps a full disk in RuntimeError
+        reason = error.__context__ if isinstance(error.__context__, OSError) else error
+        told = getattr(reason, "strerror", None) or reason
+        raise WriteError(f"{path}: cannot be written ({told}); what was there is unchanged") from error
+
+
+def write_text(path: Path, text: str, replace: bool = True) -> None:
+    """Write a UTF-8 text file, complete or not at all; see `write_whole`."""
+    write_whole(path, lambda temporary: temporary.write_text(text, encoding="utf-8", newline=""), replace)
+
+
+def _rename_new(temporary: Path, path: Path) -> None:
+    """Give a file its name, unless that name is taken."""
+    try:
+        os.link(temporary, path)  # unlike a rename, fails where the name is taken
+    except FileExistsError:
+        raise
+    except OSError as error:  # a file system without hard links
+        if os.path.lexists(path):
+            raise FileExistsError(f"{path} exists") from error
+        os.replace(temporary, path)
+
+
+def is_leftover(path: Path) -> bool:
+    """Tell whether a file is what a killed process left of one that it was writing."""
+    return _TEMPORARY.fullmatch(path.name) is not None
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what a killed process left of files that it was writing."""
+    for path in folder.iterdir():
+        if is_leftover(path):
+            with suppress(OSError):
+                path.unlink()
+
+
+def digest_file(path: Path) -> str:
+    """Return the SHA-256 of a file, as hexadecimal digits.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+class OutputFile:
+    """One file that a command writes, checked before its work starts."""
+
+    def __init__(
+        self,
+        option: str,
+        path: Path,
+        inputs: Iterable[str | os.PathLike[str]] = (),
+        overwrite: bool = False,
+    ) -> None:
+        """Check that the file may be written, and make the folder that it goes to.
+
+        Args:
+            option: what the person named it with, such as `--output`.
+            path: the file.
+            inputs: files and folders that the command reads: none of them is replaced, nor anything
+                that is in such a folder already.
+            overwrite: replace what else is there.
+
+        Raises:
+            OutputError: something is there that must not be replaced.
+            WriteError: the folder cannot be made or written.
+        """
+        self.path, self._option, self._overwrite = path, option, overwrite
+        _refuse(f"{option} {path}", path, inputs, overwrite)
+        _make_folder(option, path.parent)
+
+    def write(self, write: Callable[[Path], object]) -> None:
+        """Let `write` fill the file; see `write_whole`."""
+        write_whole(self.path, write, self._overwrite)
+
+    def write_text(self, text: str) -> None:
+        """Write the file as UTF-8 text."""
+        write_text(self.path, text, self._overwrite)
+
+
+class OutputFolder:
+    """A folder that a command fills, with a record of what it wrote there.
+
+    The record, `.vidcli-COMMAND.json`, holds the name and SHA-256 of each file, and what the files are
+    about. A file whose bytes are as recorded may be replaced or removed by the same command about the
+    same subject; one that a person changed since, or put there, may not.
+
+    Used as a context manager, a folder that was made for nothing is taken away again.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        command: str,
+        names: Iterable[str],
+        *,
+        option: str = "--out",
+        subject: str = "",
+        inputs: Iterable[str | os.PathLike[str]] = (),
+        overwrite: bool = False,
+        is_shared: bool = False,
+    ) -> None:
+        """Check that the files may be written, and make the folder.
+
+        Args:
+            folder: to fill.
+            command: who writes, such as `eval`.
+            names: all files that may be written.
+            option: what the person named the folder with.
+            subject: what the files are about, such as the path of a video; of another subject, files
+                are not replaced.
+            inputs: files and folders that the command reads; see `OutputFile`.
+            overwrite: replace files of these names that are not as recorded, and write beside others.
+            is_shared: other files lie in the folder rightly, such as in the directory of a run.
+
+        Raises:
+            OutputError: something is there that must not be replaced.
+            WriteError: the folder cannot be made or written.
+        """
+        self.folder, self._command, self._subject = folder, command, subject
+        self._record = folder / f".vidcli-{command}.json"
+        place = f"{option} {folder}"
+        if os.path.lexists(folder) and not folder.is_dir():
+            raise OutputError(f"{place}: is no folder; choose another")
+        self._is_new = not folder.exists()
+        known = _read_record(self._record)
+        recorded = known if known is not None and known[0] == subject else (subject, {})
+        self._digests: dict[str, list[str]] = dict(recorded[1])
+        self._earlier = {name for name in self._digests if self._is_as_recorded(name)}
+        inputs = list(inputs)
+        if not self._is_new and not overwrite and not is_shared:
+            if known is not None and known[0] != subject:
+                raise OutputError(
+                    f"{place}: holds what `vidcli {command}` wrote about {known[0]}; choose another folder, "
+                    "or replace it with --overwrite"
+                )
+            if known is None and any(not is_leftover(path) for path in folder.iterdir()):
+                raise OutputError(
+                    f"{place}: holds other files than those of `vidcli {command}`; choose another folder, or "
+                    "write beside them with --overwrite"
+                )
+        for name in names:
+            path = folder / name
+            _refuse(f"{place}: {name}", path, inputs, overwrite, is_ours=name in self._earlier)
+        if any(_is_same(folder, source) for source in inputs) and not is_shared:
+            raise OutputError(f"{place}: is an input of this command, which is never written to")
+        self._replaces = {name for name in names if overwrite} | self._earlier
+        self._written: set[str] = set()
+        _make_folder(option, folder)
+
+    def write(self, name: str, write: Callable[[Path], object]) -> None:
+        """Let `write` fill the file `name`, and record it before it is in its place.
+
+        Raises:
+            WriteError: it cannot be written.
+        """
+
+        def fill(temporary: Path) -> None:
+            write(temporary)
+            kept = self._digests.get(name, []) if self._is_as_recorded(name) else []
+            self._digests[name] = [*kept[-1:], digest_file(temporary)]
+            self._write_record()
+
+        write_whole(self.folder / name, fill, name in self._replaces)
+        self._written.add(name)
+
+    def write_text(self, name: str, text: str) -> None:
+        """Write the file `name` as UTF-8 text."""
+        self.write(name, lambda path: path.write_text(text, encoding="utf-8", newline=""))
+
+    def remove_earlier(self) -> None:
+        """Remove what an earlier call of the command recorded and this one did not write again."""
+        for name in self._earlier - self._written:
+            if self._is_as_recorded(name):
+                (self.folder / name).unlink()
+            self._digests.pop(name)
+        self._write_record()
+
+    def __enter__(self) -> OutputFolder:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is not None and self._is_new and not self._written:
+            with suppress(OSError):  # rmdir takes empty folders only
+                self.folder.rmdir()
+
+    def _is_as_recorded(self, name: str) -> bool:
+        path = self.folder / name
+        try:
+            return stat.S_ISREG(path.lstat().st_mode) and digest_file(path) in self._digests.get(name, [])
+        except OSError:
+            return False
+
+    def _write_record(self) -> None:
+        about = {"command": self._command, "subject": self._subject, "files": self._digests}
+        write_text(self._record, json.dumps(about, indent=1) + "\n")
+
+
+def _read_record(path: Path) -> tuple[str, dict[str, list[str]]] | None:
+    """Return the subject and the digests of a record; None where there is none that can be read."""
+    try:
+        if not stat.S_ISREG(path.lstat().st_mode):
+            return None
+        told = json.loads(path.read_text(encoding="utf-8"))
+        files = told["files"]
+        plain = {
+            name: digests
+            for name, digests in files.items()
+            if Path(name).name == name and all(isinstance(digest, str) for digest in digests)
+        }
+        return str(told["subject"]), plain
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return None
+
+
+def _refuse(
+    what: str,
+    path: Path,
+    inputs: Iterable[str | os.PathLike[str]],
+    overwrite: bool,
+    is_ours: bool = False,
+) -> None:
+    """Refuse to replace what is not ours to replace: the one rule for every output.
+
+    Args:
+        what: names the output in the message.
+        path: the file to write.
+        inputs: files and folders that are read.
+        overwrite: the person said so.
+        is_ours: a record says that what is there was written by the same command.
+
+    Raises:
+        OutputError: it must not be replaced.
+    """
+    if not os.path.lexists(path):
+        return
+    inputs = list(inputs)
+    if any(_is_same(path, source) for source in inputs):
+        raise OutputError(f"{what}: is an input of this command, which is never replaced; choose another")
+    if path.is_dir() and not path.is_symlink():
+        raise OutputError(f"{what}: is a folder, where a file would be written; choose another")
+    if is_ours:
+        return
+    where = Path(os.path.realpath(path.parent), path.name)
+    if any(where.is_relative_to(os.path.realpath(source)) for source in inputs if os.path.isdir(source)):
+        raise OutputError(
+            f"{what}: belongs to the model or the data of this command, which are never replaced; "
+            "choose another"
+        )
+    if path.is_symlink() and not overwrite:
+        raise OutputError(
+            f"{what}: is a link to {os.readlink(path)}; choose another, or replace the link with --overwrite"
+        )
+    if not overwrite:
+        raise OutputError(
+            f"{what}: exists, and is not what the same command left there; choose another, or "
+            "replace it with --overwrite"
+        )
+
+
+def _is_same(path: Path, source: str | os.PathLike[str]) -> bool:
+    try:
+        return os.path.samefile(path, source)
+    except (OSError, ValueError):
+        return False
+
+
+def _make_folder(option: str, folder: Path) -> None:
+    """Make a folder and see that files can be made in it.
+
+    Raises:
+        WriteError: they cannot.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with temporary_file(folder):
+            pass
+    except OSError as error:
+        raise WriteError(
+            f"{option} {folder}: cannot be written ({error.strerror}); choose another"
+        ) from error
+
+
+class FileLock:
+    """A lock on a file, held by at most one process, and gone with it.
+
+    On a file system without locks, every process gets it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Name the file; it is made, and stays, when the lock is first taken."""
+        self.path = path
+        self._file: IO[bytes] | None = None
+
+    def acquire(self) -> bool:
+        """Take the lock; return False where another process holds it.
+
+        Raises:
+            OSError: the file cannot be made.
+        """
+        flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
+        file = os.fdopen(os.open(self.path, flags, 0o666), "r+b")
+        if not _lock_now(file):
+            file.close()
+            return False
+        self._file = file
+        return True
+
+    def release(self) -> None:
+        """Give the lock back."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+
+def _lock_now(file: IO[bytes]) -> bool:
+    """Lock an open file without waiting; False where another process has it locked."""
+    try:
+        import fcntl
+    except ImportError:
+        import msvcrt
+
+        lock = functools.partial(msvcrt.locking, file.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
+    else:
+        lock = functools.partial(fcntl.flock, file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    try:
+        lock()
+    except (BlockingIOError, PermissionError):  # flock's word for taken, and Windows'
+        return False
+    except OSError:
+        return True  # a file system without locks
+    return True
