@@ -182,6 +182,42 @@ def test_a_file_of_something_else_is_refused_and_stays(form, content, tmp_path):
     assert path.read_bytes() == content
 
 
+FOREIGN_REST = (
+    b'{"video": "a.mp4", "labels": ["x"]}',  # a whole object that is not ours
+    b'{"video": "a.mp4", "annotations": [{"start": 0',
+    b'{"videos": ["a.mp4"]}',
+    b"video,label",
+    b"just a note",
+    b"[1, 2]",
+    b'{"video": "a.mp4", "predictions": [], "model": "ffff", "settings": "top-k=2"}',
+)
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("rest", FOREIGN_REST)
+@pytest.mark.parametrize("is_alone", [True, False])
+def test_what_is_not_the_rest_of_a_row_of_ours_is_never_cut_off(form, rest, is_alone, tmp_path):
+    path = tmp_path / "out"
+    if not is_alone:
+        if form != "json":
+            pytest.skip("a last line of CSV tells nothing of itself, and Parquet has none")
+        write_missing(form, path)
+    with open(path, "ab") as file:
+        file.write(rest)
+    before = path.read_bytes()
+    with pytest.raises(VidcliError, match="choose another file"):
+        open_results(form, path)
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("form", ["json", "csv"])
+def test_a_link_is_not_followed(form, tmp_path):
+    write_missing(form, tmp_path / "out")
+    (tmp_path / "link").symlink_to("out")
+    with pytest.raises(VidcliError, match="cannot be written"):
+        open_results(form, tmp_path / "link")
+
+
 @pytest.mark.parametrize("form", ["json", "csv"])
 def test_a_damaged_row_is_named(form, tmp_path):
     path = tmp_path / "out"

@@ -12,6 +12,7 @@ from vidcli.runtime.files import (
     FileLock,
     OutputFile,
     OutputFolder,
+    choose_folder,
     is_leftover,
     remove_leftovers,
     temporary_file,
@@ -142,6 +143,33 @@ def test_links_are_not_followed(tmp_path: Path) -> None:
     assert not (tmp_path / "nowhere").exists()
 
 
+def test_an_empty_file_has_nothing_to_lose(tmp_path: Path) -> None:
+    (tmp_path / "x").touch()
+    OutputFile("--out", tmp_path / "x").write_text("ours")
+    assert (tmp_path / "x").read_text() == "ours"
+    (tmp_path / "x").write_text("")
+    with pytest.raises(OutputError, match="is an input"):
+        OutputFile("--out", tmp_path / "x", [tmp_path / "x"])
+
+
+@pytest.mark.parametrize("before", [None, "", "theirs"])
+def test_a_file_is_opened_for_what_comes_bit_by_bit(before: str | None, tmp_path: Path) -> None:
+    path = tmp_path / "x"
+    if before is not None:
+        path.write_text(before)
+    output = OutputFile("--out", path, overwrite=before == "theirs")
+    with output.open() as file:
+        file.write(b"one")
+        assert path.read_text() == "one"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_device_is_written_to_as_it_is() -> None:
+    with OutputFile("--out", Path("/dev/null")).open() as file:
+        file.write(b"one")
+    assert not Path("/dev/null").is_file()
+
+
 def test_a_file_that_appears_meanwhile_is_kept(tmp_path: Path) -> None:
     output = OutputFile("--out", tmp_path / "x")
     (tmp_path / "x").write_text("theirs")
@@ -198,6 +226,16 @@ def test_another_subject_takes_another_folder(tmp_path: Path) -> None:
         fill(tmp_path / "out", "y/a.mp4")
     fill(tmp_path / "out", "y/a.mp4", overwrite=True)
     assert (tmp_path / "out" / "a.txt").read_text() == "ours y/a.mp4"
+
+
+def test_the_usual_folder_of_another_subject_gets_a_number(tmp_path: Path) -> None:
+    usual = tmp_path / "explain-a"
+    for subject, name in (("x/a.mp4", "explain-a"), ("y/a.mp4", "explain-a-2"), ("x/a.mp4", "explain-a")):
+        assert choose_folder(usual, "eval", subject) == tmp_path / name
+        fill(tmp_path / name, subject)
+    (tmp_path / "explain-a-3").write_text("theirs")
+    (tmp_path / "explain-a-4").mkdir()
+    assert choose_folder(usual, "eval", "z/a.mp4") == tmp_path / "explain-a-4"
 
 
 def test_a_foreign_folder_is_left_alone(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ import csv
 import io
 import json
 import os
+import re
 import stat
 import sys
 from abc import ABC, abstractmethod
@@ -26,8 +27,9 @@ from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias
 
 from vidcli.data.manifest import VideoItem
-from vidcli.errors import VidcliError
+from vidcli.errors import OutputError, VidcliError
 from vidcli.predict.predictor import Prediction
+from vidcli.runtime.files import is_stream
 
 if sys.platform != "win32":
     import fcntl
@@ -43,6 +45,15 @@ FORMAT_OF_SUFFIX = {
     ".csv": "csv",
     ".parquet": "parquet",
 }
+
+
+_ROW_START = b'{"video": "'
+_TORN_ROW = re.compile(
+    rb"""\{"video":\ "(?:[^"\\]|\\.)*                             # a name
+    (?:\\?\Z|",?\ ?\Z|",\ "(?:[a-z]*\Z|(?:start|predictions|error)"(?:\Z|:\Z|:\ )))""",
+    re.VERBOSE | re.DOTALL,
+)
+"""The beginning of a line of JSON results: a name, and one of the keys that follow it, up to any byte."""
 
 
 @dataclass(frozen=True)
@@ -160,8 +171,10 @@ class _LinesFile(ResultsFile):
     def __init__(self, path: Path, top_k: int, source: Source) -> None:
         super().__init__()
         self.path, self._top_k, self._source = path, top_k, source
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0)
+        flags |= 0 if is_stream(path) else getattr(os, "O_NOFOLLOW", 0)
         try:
-            self._file = open(path, "ab", buffering=0)  # noqa: SIM115 (closed by close)
+            self._file = open(os.open(path, flags, 0o666), "ab", buffering=0)  # noqa: SIM115 (closed by close)
         except OSError as error:
             raise _unwritable(path, error) from error
         # A device or a pipe holds nothing to go on from.
@@ -177,10 +190,13 @@ class _LinesFile(ResultsFile):
             raise
 
     def _go_on(self) -> None:
-        """Count what is there, and cut off what is incomplete."""
+        """Count what is there, and cut off what is incomplete, if it can be the rest of a row of ours."""
         try:
             with open(self.path, "rb") as content:
                 end = self._read(content)
+                content.seek(end)
+                if not self._can_be_torn(content.read(), is_first=end == 0):
+                    raise self._foreign()
             self._file.truncate(end)
             self._file.seek(end)
         except OSError as error:
@@ -207,6 +223,15 @@ class _LinesFile(ResultsFile):
     @abstractmethod
     def _read(self, content: BinaryIO) -> int:
         """Count the videos that are there, and return where the last complete one ends."""
+
+    @abstractmethod
+    def _can_be_torn(self, rest: bytes, is_first: bool) -> bool:
+        """Tell whether `rest`, after the last complete video, can be what a kill left of ours; or is empty.
+
+        Args:
+            rest: bytes to the end of the file.
+            is_first: nothing complete is before them.
+        """
 
     def write(self, prediction: Prediction) -> None:
         """Append the rows of one video with one call."""
@@ -240,11 +265,14 @@ class _LinesFile(ResultsFile):
 
     def _check_source(self, model: object, settings: object) -> None:
         if not isinstance(model, str) or not isinstance(settings, str):
-            raise VidcliError(
-                f"--output {self.path}: holds something else than results of `vidcli predict --output`; "
-                "choose another file"
-            )
+            raise self._foreign()
         self._source.check_continues(self.path, Source(model, settings))
+
+    def _foreign(self) -> OutputError:
+        return OutputError(
+            f"--output {self.path}: holds something else than results of `vidcli predict --output`; choose "
+            "another file, or replace it with --overwrite"
+        )
 
     def _damaged(self, line: int) -> VidcliError:
         return VidcliError(
@@ -279,6 +307,18 @@ class JsonResults(_LinesFile):
             self._check_source(row.get("model"), row.get("settings"))
             self._count((written(row["video"]), row.get("start", 0.0), row.get("end")), "error" in row)
         return end
+
+    def _can_be_torn(self, rest: bytes, is_first: bool) -> bool:
+        if len(rest) <= len(_ROW_START):
+            return _ROW_START.startswith(rest)
+        try:
+            row = json.loads(rest)
+        except ValueError:
+            return _TORN_ROW.match(rest) is not None
+        is_whole = isinstance(row, dict) and isinstance(row.get("video"), str)
+        if is_whole:
+            self._check_source(row.get("model"), row.get("settings"))
+        return is_whole
 
 
 class CsvResults(_LinesFile):
@@ -316,6 +356,9 @@ class CsvResults(_LinesFile):
                 self._count(_key_of_row(row), bool(row["error"]))
                 end, rows = position, []
         return end
+
+    def _can_be_torn(self, rest: bytes, is_first: bool) -> bool:
+        return not is_first or self._header().startswith(rest)
 
 
 def _key_of_row(row: Mapping[str, str]) -> ResultKey:

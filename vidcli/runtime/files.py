@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import itertools
 import json
 import os
 import re
@@ -27,7 +28,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import IO
+from typing import IO, BinaryIO
 
 from vidcli.errors import OutputError, WriteError
 
@@ -137,6 +138,7 @@ class OutputFile:
         path: Path,
         inputs: Iterable[str | os.PathLike[str]] = (),
         overwrite: bool = False,
+        is_continued: bool = False,
     ) -> None:
         """Check that the file may be written, and make the folder that it goes to.
 
@@ -146,22 +148,43 @@ class OutputFile:
             inputs: files and folders that the command reads: none of them is replaced, nor anything
                 that is in such a folder already.
             overwrite: replace what else is there.
+            is_continued: what is there is added to, once its content shows that it is ours.
 
         Raises:
             OutputError: something is there that must not be replaced.
             WriteError: the folder cannot be made or written.
         """
         self.path, self._option, self._overwrite = path, option, overwrite
-        _refuse(f"{option} {path}", path, inputs, overwrite)
+        if is_stream(path):
+            return
+        _refuse(f"{option} {path}", path, inputs, overwrite, is_ours=is_continued)
         _make_folder(option, path.parent)
 
     def write(self, write: Callable[[Path], object]) -> None:
         """Let `write` fill the file; see `write_whole`."""
-        write_whole(self.path, write, self._overwrite)
+        write_whole(self.path, write, self._overwrite or _is_empty_file(self.path))
 
     def write_text(self, text: str) -> None:
         """Write the file as UTF-8 text."""
-        write_text(self.path, text, self._overwrite)
+        self.write(lambda path: path.write_text(text, encoding="utf-8", newline=""))
+
+    def open(self) -> BinaryIO:
+        """Open the file, empty, for results that are written as they come; a device is written to as it is.
+
+        Raises:
+            WriteError: it cannot be opened.
+        """
+        try:
+            if is_stream(self.path):
+                return open(self.path, "wb", buffering=0)
+            with temporary_file(self.path.parent) as temporary:
+                if self._overwrite or _is_empty_file(self.path):
+                    os.replace(temporary, self.path)
+                else:
+                    _rename_new(temporary, self.path)
+            return open(self.path, "r+b", buffering=0)
+        except OSError as error:
+            raise WriteError(f"{self._option} {self.path}: cannot be written ({error.strerror})") from error
 
 
 class OutputFolder:
@@ -284,6 +307,23 @@ class OutputFolder:
         write_text(self._record, json.dumps(about, indent=1) + "\n")
 
 
+def choose_folder(folder: Path, command: str, subject: str) -> Path:
+    """Return the folder for what a command writes about a subject, where none was named.
+
+    Args:
+        folder: the usual one; where it holds something about another subject, `FOLDER-2`, `FOLDER-3` and
+            so on are tried.
+        command, subject: see `OutputFolder`.
+    """
+    for number in itertools.count(1):
+        tried = folder if number == 1 else folder.with_name(f"{folder.name}-{number}")
+        record = _read_record(tried / f".vidcli-{command}.json")
+        is_free = not os.path.lexists(tried) or (tried.is_dir() and not any(tried.iterdir()))
+        if is_free or (record is not None and record[0] == subject):
+            return tried
+    raise AssertionError("counting has no end")
+
+
 def _read_record(path: Path) -> tuple[str, dict[str, list[str]]] | None:
     """Return the subject and the digests of a record; None where there is none that can be read."""
     try:
@@ -327,7 +367,11 @@ def _refuse(
         raise OutputError(f"{what}: is an input of this command, which is never replaced; choose another")
     if path.is_dir() and not path.is_symlink():
         raise OutputError(f"{what}: is a folder, where a file would be written; choose another")
-    if is_ours:
+    if path.is_symlink() and not overwrite:
+        raise OutputError(
+            f"{what}: is a link to {os.readlink(path)}; choose another, or replace the link with --overwrite"
+        )
+    if is_ours or _is_empty_file(path):
         return
     where = Path(os.path.realpath(path.parent), path.name)
     if any(where.is_relative_to(os.path.realpath(source)) for source in inputs if os.path.isdir(source)):
@@ -335,15 +379,29 @@ def _refuse(
             f"{what}: belongs to the model or the data of this command, which are never replaced; "
             "choose another"
         )
-    if path.is_symlink() and not overwrite:
-        raise OutputError(
-            f"{what}: is a link to {os.readlink(path)}; choose another, or replace the link with --overwrite"
-        )
     if not overwrite:
         raise OutputError(
             f"{what}: exists, and is not what the same command left there; choose another, or "
             "replace it with --overwrite"
         )
+
+
+def is_stream(path: str | os.PathLike[str]) -> bool:
+    """Tell whether a path is a device or a pipe, which holds nothing that could be replaced."""
+    try:
+        mode = os.stat(path).st_mode
+    except (OSError, ValueError):
+        return False
+    return stat.S_ISCHR(mode) or stat.S_ISFIFO(mode)
+
+
+def _is_empty_file(path: Path) -> bool:
+    """Tell whether there is a regular file without a byte, such as `mktemp` makes."""
+    try:
+        status = path.lstat()
+    except (OSError, ValueError):
+        return False
+    return stat.S_ISREG(status.st_mode) and status.st_size == 0
 
 
 def _is_same(path: Path, source: str | os.PathLike[str]) -> bool:
