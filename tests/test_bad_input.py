@@ -346,10 +346,7 @@ def test_unwritable_run_folder(train, out):
 def test_unwritable_output_of_predict_and_eval(here):
     video, out = "data/test/left/left_0001.mp4", UNWRITABLE[0]
     refused(run("predict", video, "--output", out), 1, f"--output {out}: cannot be written")
-    result = run("eval", "--out", out, "--json")
-    assert result.exit_code == 1
-    assert f"--out {out}: cannot be written" in result.stderr
-    assert result.stdout.startswith('{"top1"')  # what was computed is not lost
+    refused(run("eval", "--out", out, "--json"), 1, f"--out {out}: cannot be written")
 
 
 @pytest.mark.parametrize("what", ["run", "folder", "file"])

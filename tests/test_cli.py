@@ -215,7 +215,8 @@ def test_train_then_bare_eval_and_predict_use_the_newest_run(workspace, tmp_path
     assert evaluated.exit_code == 0, evaluated.stderr
     assert f"{folder}/model.safetensors: 4 videos" in evaluated.stderr
     written = {path.name for path in Path(folder, "eval-test").iterdir()}
-    assert written == {"predictions.csv", "eval.json", "confusion.png", "reliability.png"}
+    outputs = {"predictions.csv", "eval.json", "confusion.png", "reliability.png"}
+    assert written == {*outputs, ".vidcli-eval.json"}
     predicted = run("predict", "data/test/left/left_0001.mp4", "--verbose")
     assert predicted.exit_code == 0, predicted.stderr
     assert f"model: {folder}/model.safetensors" in predicted.stderr

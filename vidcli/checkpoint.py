@@ -38,6 +38,10 @@ MODEL_FILE, LAST_FILE, RESUME_FILE = "model.safetensors", "last.safetensors", "r
 CONFIG_FILE, METRICS_FILE, SPLITS_FILE = "config.yaml", "metrics.jsonl", "splits.csv"
 UNUSABLE_FILE, ENVIRONMENT_FILE = "unusable.csv", "environment.json"
 CURVES_FILE, SAMPLES_FILE, CONFUSION_FILE = "curves.png", "samples.png", "confusion.png"
+RUN_FILES = (
+    *(MODEL_FILE, LAST_FILE, RESUME_FILE, CONFIG_FILE, METRICS_FILE, SPLITS_FILE, UNUSABLE_FILE),
+    *(ENVIRONMENT_FILE, CURVES_FILE, SAMPLES_FILE, CONFUSION_FILE),
+)
 EVENTS_PREFIX = "events.out.tfevents."
 EXPORT_FILE = "vidcli.json"
 RUNS_FOLDER = Path("runs")
@@ -196,6 +200,18 @@ def find_model(model: str | os.PathLike[str] | None) -> Path:
             + (f".{near}" if (near := did_you_mean(str(path), published_names())) else "")
         )
     return path
+
+
+def files_of_model(model_file: Path) -> list[Path]:
+    """Return the files that a model is made of, or that its run needs: what no output may replace.
+
+    Args:
+        model_file: as `find_model` gives it.
+    """
+    if model_file.is_dir():
+        return [path for path in model_file.iterdir() if path.is_file()]
+    run_files = [model_file.with_name(name) for name in RUN_FILES] if model_file.name in RUN_FILES else []
+    return [path for path in (model_file, *run_files) if path.exists()]
 
 
 def newest_run(holding: str) -> Path:

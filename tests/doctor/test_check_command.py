@@ -77,7 +77,7 @@ def test_quarantine_never_replaces_the_data_itself(bad):
     before = bad.read_text()
     result = run(bad, "--quarantine", bad)
     assert result.exit_code == 2
-    assert "not DATA itself" in result.stderr
+    assert "is an input of this command, which is never replaced" in result.stderr
     assert bad.read_text() == before
 
 

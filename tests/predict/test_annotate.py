@@ -105,4 +105,4 @@ def test_one_video_at_a_time(run, tmp_path):
     given = ["predict", "a.mp4", "b.mp4", "--model", str(run), "--annotate", str(tmp_path / "out.mp4")]
     result = CliRunner().invoke(app, given)
     assert result.exit_code == 2
-    assert "is of one whole video, and 2 were named" in result.stderr
+    assert "draws into one video, but 2 were named" in result.stderr

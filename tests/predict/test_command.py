@@ -207,8 +207,8 @@ def test_a_table_file_is_not_replaced(here):
     before = Path("out.txt").read_text()
     assert "many/000.mp4" in before
     result = predict("many/001.mp4", "--output", "out.txt")
-    assert result.exit_code == 1
-    assert "a table cannot be continued" in result.stderr
+    assert result.exit_code == 2
+    assert "out.txt: exists; choose another file, or replace it with --overwrite" in result.stderr
     assert Path("out.txt").read_text() == before
 
 

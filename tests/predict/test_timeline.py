@@ -335,8 +335,8 @@ def test_the_window_is_that_of_the_training_clips(predict, long_video):
     assert Path("t.png").read_bytes().startswith(b"\x89PNG")
     assert Path("t.vtt").read_text().startswith("WEBVTT\n")
     again = predict(long_video, "--timeline", "--output", "t.vtt")
-    assert again.exit_code == 1
-    assert "t.vtt: exists, and a timeline cannot be continued" in again.stderr
+    assert again.exit_code == 2
+    assert "t.vtt: exists; choose another file, or replace it with --overwrite" in again.stderr
 
 
 def test_without_the_training_clips_the_window_is_asked_for(run, long_video, tmp_path):
@@ -361,7 +361,7 @@ def test_a_bad_file_is_named_and_the_others_are_told(predict, long_video):
         (["--window", "1"], "belong to --timeline"),
         (["--format", "srt"], "subtitles are of a --timeline"),
         (["--timeline", "--format", "parquet"], "--timeline writes table, json, csv, srt or vtt"),
-        (["b.mp4", "--timeline", "--format", "srt"], "is of one video, and 2 were named"),
+        (["b.mp4", "--timeline", "--format", "srt"], "holds one video, but 2 were named"),
     ],
 )
 def test_what_does_not_go_together(predict, args, message):

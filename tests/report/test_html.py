@@ -141,7 +141,9 @@ def test_an_evaluation_of_other_data_is_not_taken_for_that_of_the_run(run, page,
     assert vidcli("eval", motion_data.parent / "motion", "--model", copy).exit_code == 1  # other classes
     (tmp_path / "one.csv").write_text(f"path,label\n{motion_data}/test/up/up_0001.mp4,up\n")
     assert vidcli("eval", tmp_path / "one.csv", "--model", copy).exit_code == 0
-    assert "making one" in vidcli("report", copy).stderr
+    # It lies beside the run's own, which stays.
+    assert (copy / "eval-test-one" / "eval.json").is_file()
+    assert "making one" not in vidcli("report", copy).stderr
     assert "4 videos of the test split" in (copy / "report.html").read_text()
 
 

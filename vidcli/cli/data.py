@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from vidcli.cli.app import app, open_terminal
-from vidcli.cli.options import ConfigOption, ReportFormat, SetOption
+from vidcli.cli.options import ConfigOption, OverwriteOption, ReportFormat, SetOption
 
 
 @app.command()
@@ -22,9 +22,11 @@ def check(
         Path | None,
         typer.Option(metavar="FILE", help="Manifest to write, without the videos that have errors."),
     ] = None,
+    overwrite: OverwriteOption = False,
 ) -> None:
     """Decode every video of a data set and tell what is wrong with it."""
     from vidcli.commands import check as doctor
 
-    terminal = open_terminal(ctx)
-    raise typer.Exit(doctor.check(terminal, data, config, assignments or [], form.value, quarantine))
+    raise typer.Exit(
+        doctor.check(open_terminal(ctx), data, config, assignments or [], form.value, quarantine, overwrite)
+    )

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from vidcli.cli.app import app, open_terminal
-from vidcli.cli.options import DeviceOption, ModelOption
+from vidcli.cli.options import DataRootOption, DeviceOption, ModelOption, OverwriteOption
 
 
 @app.command("eval")
@@ -28,17 +28,18 @@ def evaluate(
         bool, typer.Option("--views-sweep", help="Measure accuracy and time for 1 to 10 clips a video, too.")
     ] = False,
     device: DeviceOption = "auto",
+    data_root: DataRootOption = None,
     out: Annotated[
         Path | None,
         typer.Option(help="Folder for predictions, scores and pictures; without it, eval-SPLIT in the run."),
     ] = None,
+    overwrite: OverwriteOption = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Measure a model on labelled videos."""
     from vidcli.commands import evaluation
 
-    raise typer.Exit(
-        evaluation.evaluate(
-            open_terminal(ctx), data, model, split, against, views_sweep, device, out, as_json
-        )
+    options = evaluation.EvalOptions(
+        data, data_root, model, split, against, views_sweep, device, out, overwrite, as_json
     )
+    raise typer.Exit(evaluation.evaluate(open_terminal(ctx), options))

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from vidcli.cli.app import app, open_terminal
-from vidcli.cli.options import ModelOption
+from vidcli.cli.options import DataRootOption, ModelOption
 
 
 class ExportFormat(str, Enum):
@@ -38,6 +38,7 @@ def export(
         Path | None,
         typer.Option(help="Folder or manifest to compare and calibrate on; without it, the run's own data."),
     ] = None,
+    data_root: DataRootOption = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder to write; without it, export-FORMAT in the run.")
     ] = None,
@@ -47,4 +48,4 @@ def export(
     from vidcli.export import ExportOptions
 
     options = ExportOptions(form.value, int8, dynamic, max_drop)
-    command.export(open_terminal(ctx), model, data, out, options)
+    command.export(open_terminal(ctx), model, data, data_root, out, options)

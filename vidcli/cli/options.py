@@ -54,4 +54,24 @@ ModelOption = Annotated[
 ]
 
 
+OverwriteOption = Annotated[
+    bool,
+    typer.Option(
+        "--overwrite",
+        help="Replace files that this command did not write; never its inputs, its model or its data.",
+    ),
+]
+
+
+DataRootOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--data-root",
+        metavar="DIR",
+        help="Where the run's own videos are now, if they moved; noted in the run.",
+        show_default=False,
+    ),
+]
+
+
 OutOption = Annotated[Path | None, typer.Option(help="Run directory to make; without it, one under runs/.")]

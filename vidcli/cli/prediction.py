@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from vidcli.cli.app import app, open_terminal
-from vidcli.cli.options import DeviceOption, ModelOption, OutputFormat
+from vidcli.cli.options import DeviceOption, ModelOption, OutputFormat, OverwriteOption
 
 
 @app.command()
@@ -64,6 +64,7 @@ def predict(
         Path | None,
         typer.Option(metavar="VIDEO", help="Write the video with labels and bars of confidence drawn in."),
     ] = None,
+    overwrite: OverwriteOption = False,
     timeline: Annotated[
         bool, typer.Option("--timeline", help="Tell what each video shows when: segments from its start on.")
     ] = False,
@@ -120,7 +121,7 @@ def predict(
         raise typer.BadParameter("-: a piped video is --camera -, piped names are --from-list -")
     if camera is not None:
         elsewhere = (videos or None, from_list, output, shard, views, crops, save_frames, annotate)
-        if timeline or (*elsewhere, step, min_seconds, picture) != (None,) * 11:
+        if timeline or overwrite or (*elsewhere, step, min_seconds, picture) != (None,) * 11:
             raise typer.BadParameter(
                 "--camera goes with --model, --device, --top-k, --threshold, --format, --window, --raw and "
                 "--keep-state alone; its results go to standard output"
@@ -155,6 +156,7 @@ def predict(
         crops=crops,
         save_frames=save_frames,
         annotate=annotate,
+        overwrite=overwrite,
         timeline=TimelineOptions(window, step, min_seconds, picture) if timeline else None,
     )
     raise typer.Exit(run(open_terminal(ctx), options))

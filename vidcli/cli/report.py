@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from vidcli.cli.app import app, open_terminal
-from vidcli.cli.options import DeviceOption
+from vidcli.cli.options import DataRootOption, DeviceOption, OverwriteOption
 
 
 @app.command()
@@ -22,9 +22,11 @@ def report(
     out: Annotated[
         Path | None, typer.Option(help="File to write; without it, report.html in the run.")
     ] = None,
+    data_root: DataRootOption = None,
+    overwrite: OverwriteOption = False,
     device: DeviceOption = "auto",
 ) -> None:
     """Write all there is to know of a run into one HTML file that needs no network."""
     from vidcli.commands import report as command
 
-    raise typer.Exit(command.report(open_terminal(ctx), run, split, out, device))
+    raise typer.Exit(command.report(open_terminal(ctx), run, split, out, device, data_root, overwrite))

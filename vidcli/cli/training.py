@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from vidcli.cli.app import app, open_terminal
-from vidcli.cli.options import ConfigOption, DeviceOption, OutOption, SetOption
+from vidcli.cli.options import ConfigOption, DataRootOption, DeviceOption, OutOption, SetOption
 
 
 @app.command()
@@ -29,6 +29,7 @@ def train(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with a run; without DATA, the newest.")
     ] = False,
+    data_root: DataRootOption = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show splits, settings and size; do nothing.")
     ] = False,
@@ -55,13 +56,15 @@ def train(
     terminal = open_terminal(ctx)
     if (split is not None or as_json) and not compare:
         raise typer.BadParameter("--split and --json go with --compare")
+    if data_root is not None and not resume:
+        raise typer.BadParameter("--data-root tells where a run's data went; it goes with --resume")
     if resume:
         if config or assignments or out or dry_run or compare:
             raise typer.BadParameter(
                 "--resume takes settings and place from the run: no --config, --set, --out, --dry-run, "
                 "--compare"
             )
-        training.resume(terminal, data, device)
+        training.resume(terminal, data, data_root, device)
     elif compare:
         if dry_run:
             raise typer.BadParameter("--compare and --dry-run do not go together")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from vidcli.console import Terminal
@@ -11,22 +12,25 @@ from vidcli.errors import ConfigError, VideoError
 from vidcli.predict import Predictor
 from vidcli.predict.annotate import Annotator
 from vidcli.predict.segments import Timeline
+from vidcli.runtime.files import OutputFile
 from vidcli.video import rewrite_video
 
 
-def check_annotation(target: Path, items: list[VideoItem]) -> None:
+def check_annotation(target: Path, items: Sequence[VideoItem]) -> None:
     """Refuse what cannot be annotated, before anything is computed.
 
     Raises:
-        ConfigError: not one whole video, or the file is there already.
+        ConfigError: not one whole video was named.
     """
-    if len(items) != 1 or items[0].start_seconds or items[0].end_seconds is not None:
-        raise ConfigError(f"--annotate {target}: is of one whole video, and {len(items)} were named")
-    if target.exists():
-        raise ConfigError(f"--annotate {target}: exists; choose another file")
+    if len(items) != 1:
+        raise ConfigError(f"--annotate {target}: draws into one video, but {len(items)} were named")
+    if items[0].start_seconds or items[0].end_seconds is not None:
+        raise ConfigError(f"--annotate {target}: draws into a whole video, but a span of one was named")
 
 
-def annotate_with_prediction(terminal: Terminal, predictor: Predictor, item: VideoItem, target: Path) -> None:
+def annotate_with_prediction(
+    terminal: Terminal, predictor: Predictor, item: VideoItem, target: OutputFile
+) -> None:
     """Write a video with what a model says of the whole of it.
 
     Raises:
@@ -40,25 +44,20 @@ def annotate_with_prediction(terminal: Terminal, predictor: Predictor, item: Vid
 
 
 def annotate_with_timeline(
-    terminal: Terminal, predictor: Predictor, item: VideoItem, target: Path, timeline: Timeline
+    terminal: Terminal, predictor: Predictor, item: VideoItem, target: OutputFile, timeline: Timeline
 ) -> None:
     """Write a video with what a model says of each moment of it."""
     _write(terminal, predictor, item, target, Annotator.of_timeline(timeline))
 
 
 def _write(
-    terminal: Terminal, predictor: Predictor, item: VideoItem, target: Path, annotator: Annotator
+    terminal: Terminal, predictor: Predictor, item: VideoItem, target: OutputFile, annotator: Annotator
 ) -> None:
     if not annotator.is_legible:
         terminal.warn(
             "no font of this machine has all letters of the class names; what is missing is drawn as boxes. "
             "A font of the language, such as fonts-noto-cjk, mends that"
         )
-    # Complete or not there; the suffix stays, for it names the container.
-    partial = target.with_name(f".partial-{target.name}")
-    try:
-        rewrite_video(item.path, partial, annotator.draw, decode_limits(predictor.config.data))
-        partial.replace(target)
-    finally:
-        partial.unlink(missing_ok=True)
-    terminal.say(f"wrote {target}")
+    limits = decode_limits(predictor.config.data)
+    target.write(lambda path: rewrite_video(item.path, path, annotator.draw, limits))
+    terminal.say(f"wrote {target.path}")

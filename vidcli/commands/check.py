@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from vidcli import config as settings
 from vidcli.console import Terminal, print_json
 from vidcli.console.findings import finding_to_dict, print_findings
-from vidcli.data.manifest import manifest_text
+from vidcli.data.manifest import load_items, manifest_text
 from vidcli.doctor import DataReport, check_data
-from vidcli.errors import ConfigError, DataError, VidcliError
-from vidcli.runtime.files import write_text
+from vidcli.errors import DataError
+from vidcli.runtime.files import OutputFile
 
 
 def check(
@@ -20,11 +22,11 @@ def check(
     assignments: list[str],
     form: str,
     quarantine: Path | None,
+    overwrite: bool = False,
 ) -> int:
     """Run `vidcli check`; return the exit code: 1 if there are errors."""
     config = settings.load_config(recipe, assignments)
-    if quarantine is not None and quarantine.exists() and (quarantine.is_dir() or quarantine.samefile(data)):
-        raise ConfigError(f"--quarantine {quarantine}: expected a file to write that is not DATA itself")
+    output = None if quarantine is None else OutputFile("--quarantine", quarantine, _inputs(data), overwrite)
     with terminal.counting("decoding") as show:
         report = check_data(data, config, show)
     if form == "json":
@@ -33,21 +35,24 @@ def check(
         print_json({"summary": report.summary.to_dict()})
     else:
         print_findings(terminal, report)
-    if quarantine is not None:
-        _write_quarantine(terminal, quarantine, report)
+    if output is not None:
+        _write_quarantine(terminal, output, report)
     return 1 if report.summary.num_found["error"] else 0
 
 
-def _write_quarantine(terminal: Terminal, file: Path, report: DataReport) -> None:
+def _inputs(data: Path) -> Iterator[Path]:
+    """Yield the data and all videos that it names."""
+    yield data
+    with suppress(DataError):  # the check itself tells what is wrong with it
+        yield from (item.path for item in load_items(data, missing_ok=True))
+
+
+def _write_quarantine(terminal: Terminal, output: OutputFile, report: DataReport) -> None:
     usable = report.usable
     if not usable:
-        raise DataError(f"--quarantine {file}: no video is without errors; nothing written")
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        write_text(file, manifest_text(usable))
-    except OSError as error:
-        raise VidcliError(f"--quarantine {file}: cannot be written ({error.strerror})") from error
+        raise DataError(f"--quarantine {output.path}: no video is without errors; nothing written")
+    output.write_text(manifest_text(usable))
     terminal.say(
-        f"wrote {file}: {len(usable)} of {len(report.items)} videos, without those that have errors; "
-        f"no video was touched. Next: vidcli train {file}"
+        f"wrote {output.path}: {len(usable)} of {len(report.items)} videos, without those that have errors; "
+        f"no video was touched. Next: vidcli train {output.path}"
     )

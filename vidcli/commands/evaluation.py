@@ -18,46 +18,75 @@ from vidcli.console.evaluation import (
     print_comparison,
     print_details,
     print_evaluation,
+    print_missing,
     print_multi_label,
     print_views,
 )
 from vidcli.data.loader import num_workers
 from vidcli.data.manifest import SPLITS, VideoItem, class_names_of, load_items
+from vidcli.data.moved import find_learnt, load_run_items
 from vidcli.data.splits import of_split
 from vidcli.devices import choose_device
-from vidcli.errors import ConfigError, DataError, VidcliError
+from vidcli.errors import ConfigError, DataError
 from vidcli.evaluate import Details, Evaluation, compare, find_details, predictions_csv
 from vidcli.evaluate import evaluate as score
 from vidcli.evaluate.multilabel import MultiLabelEvaluation, evaluate_multi_label, targets_of
 from vidcli.evaluate.table import is_right
 from vidcli.evaluate.views import ViewsRow, sweep_views
 from vidcli.predict import Prediction, Predictor
-from vidcli.runtime.files import write_text, write_whole
+from vidcli.runtime.files import OutputFolder, choose_folder
 from vidcli.train.distributed import ALONE, Group
 
+_OUTPUT_FILES = ("predictions.csv", "eval.json", "confusion.png", "reliability.png")
 
-def evaluate(
-    terminal: Terminal,
-    data: Path | None,
-    model: Path | None,
-    split: str,
-    against: Path | None,
-    views_sweep: bool,
-    device: str,
-    out: Path | None,
-    as_json: bool,
-) -> int:
+
+@dataclass(frozen=True)
+class EvalOptions:
+    """What the command line of `vidcli eval` says.
+
+    Attributes:
+        data: folder or manifest; None is the run's own data.
+        data_root: where the run's own data is now, if it moved.
+        split: train, val, test or all.
+        against: another model to compare with.
+        views_sweep: measure 1 to 10 clips a video, too.
+        out: folder to write; None is one in the run.
+        overwrite: replace files in it that are not of an earlier evaluation of the same.
+    """
+
+    data: Path | None
+    data_root: Path | None
+    model: Path | None
+    split: str
+    against: Path | None
+    views_sweep: bool
+    device: str
+    out: Path | None
+    overwrite: bool
+    as_json: bool
+
+
+def evaluate(terminal: Terminal, options: EvalOptions) -> int:
     """Run `vidcli eval`; return the exit code: 1 if a video failed."""
+    data, split = options.data, options.split
     if split not in (*SPLITS, "all"):
         raise ConfigError(f"--split {split}: expected train, val, test or all")
-    with join_peers(device, terminal, "evaluate") as (group, chosen, terminal):
-        model_file = group.from_main(lambda: files.find_model(model))
+    if data is not None and options.data_root is not None:
+        raise ConfigError("--data-root: tells where the run's own data is now; leave it or DATA out")
+    with join_peers(options.device, terminal, "evaluate") as (group, chosen, terminal):
+        model_file = group.from_main(lambda: files.find_model(options.model))
         predictor = Predictor.load(model_file, chosen)
-        items = group.from_main(lambda: _items_to_evaluate(data, model_file, split, predictor))
-        if views_sweep:
+        items = group.from_main(
+            lambda: _items_to_evaluate(data, options.data_root, model_file, split, predictor)
+        )
+        folder = group.from_main(lambda: _folder_to_write(options, model_file, items))
+        if options.views_sweep:
             check_sweep(predictor, group)
-        rival_file = None if against is None else group.from_main(lambda: files.find_model(against))
+        rival_file = (
+            None if options.against is None else group.from_main(lambda: files.find_model(options.against))
+        )
         rival = None if rival_file is None else _load_rival(rival_file, chosen, items, group)
+        _name_missing(terminal, items, data)
         if data is not None:
             _name_training_videos(terminal, model_file, items)
         terminal.say(f"{model_file}: {len(items)} videos")
@@ -70,21 +99,23 @@ def evaluate(
         def finish() -> int:
             measured = _measure(predictor, items, predictions)
             told = _tell(measured, model_file, data, split)
-            if not as_json:
-                _print(terminal, measured, split)
+            comparison = rows = None
             if rival_file is not None:
                 comparison = compare(_right(items, predictions), _right(items, of_rival))
                 told["against"] = {"model": str(rival_file), **comparison.to_dict()}
-                if not as_json:
-                    print_comparison(terminal, comparison, str(model_file), str(rival_file))
-            if views_sweep:
+            if options.views_sweep:
                 rows = _sweep_views(terminal, model_file, items, split, chosen)
                 told["views_sweep"] = [row.to_dict() for row in rows]
-                if not as_json:
-                    print_views(terminal, rows)
-            if as_json:
+            # Before anything is printed: whoever reads along may be gone.
+            _write_evaluation(terminal, folder, told, items, measured)
+            if options.as_json:
                 print_json(told)
-            _write_evaluation(terminal, out or evaluation_folder(model_file, split), told, items, measured)
+            else:
+                _print(terminal, measured, split)
+                if comparison is not None:
+                    print_comparison(terminal, comparison, str(model_file), str(rival_file))
+                if rows is not None:
+                    print_views(terminal, rows)
             _name_failures(terminal, measured)
             return 1 if measured.scores.num_failed else 0
 
@@ -115,29 +146,63 @@ def _print(terminal: Terminal, measured: _Measured, split: str) -> None:
     else:
         print_evaluation(terminal, measured.scores, split)
         print_abstention(terminal, measured.scores.risk_coverage)
+    if measured.num_missing:
+        num_videos = measured.scores.num_videos
+        print_missing(terminal, measured.num_missing, num_videos, measured.share_right_of_present)
     print_details(terminal, measured.details)
 
 
-def evaluate_own_split(terminal: Terminal, model_file: Path, split: str, device: str) -> dict[str, Any]:
+def evaluate_own_split(
+    terminal: Terminal, model_file: Path, split: str, device: str, data_root: Path | None
+) -> dict[str, Any]:
     """Evaluate a run on videos of its own and write that beside it; return what --json would print."""
     predictor = Predictor.load(model_file, choose_device(device))
-    items = _items_to_evaluate(None, model_file, split, predictor)
+    options = EvalOptions(None, data_root, model_file, split, None, False, device, None, False, True)
+    items = _items_to_evaluate(None, data_root, model_file, split, predictor)
+    folder = _folder_to_write(options, model_file, items)
+    _name_missing(terminal, items, None)
     measured = _measure(predictor, items, _predict_all(terminal, predictor, items, "evaluating", ALONE))
     told = _tell(measured, model_file, None, split)
-    _write_evaluation(terminal, evaluation_folder(model_file, split), told, items, measured)
+    _write_evaluation(terminal, folder, told, items, measured)
     _name_failures(terminal, measured)
     return told
 
 
-def evaluation_folder(model_file: Path, split: str) -> Path | None:
+def evaluation_folder(model_file: Path, split: str, data: Path | None = None) -> Path | None:
     """Return where the evaluation of a model goes when nothing else is said: into its run, or its export.
 
-    None where it has no folder of its own: a published model, that was asked for by its name.
+    What was measured on other data than the run's own lies in a folder of its own beside it. None where
+    the model has no folder: a published one, that was asked for by its name.
     """
     run = _run_of(model_file)
     if run is None:
         return None
-    return (model_file if model_file.is_dir() else run) / f"eval-{split}"
+    folder = model_file if model_file.is_dir() else run
+    if data is None:
+        return folder / f"eval-{split}"
+    return choose_folder(folder / f"eval-{split}-{data.resolve().stem}", "eval", _subject(data))
+
+
+def _subject(data: Path | None) -> str:
+    return "" if data is None else str(data.resolve())
+
+
+def _folder_to_write(options: EvalOptions, model_file: Path, items: list[VideoItem]) -> OutputFolder | None:
+    """Return the folder for an evaluation, after a look at what is in it.
+
+    Raises:
+        OutputError: it holds something that must not be replaced.
+        WriteError: it cannot be written.
+    """
+    folder = options.out or evaluation_folder(model_file, options.split, options.data)
+    if folder is None:
+        return None
+    subject = "" if options.out is not None else _subject(options.data)
+    inputs = [*files.files_of_model(model_file), *(item.path for item in items)]
+    inputs += [] if options.data is None else [options.data]
+    return OutputFolder(
+        folder, "eval", _OUTPUT_FILES, subject=subject, inputs=inputs, overwrite=options.overwrite
+    )
 
 
 def _run_of(model_file: Path) -> Path | None:
@@ -148,11 +213,18 @@ def _run_of(model_file: Path) -> Path | None:
 
 @dataclass(frozen=True)
 class _Measured:
-    """What a model said of labelled videos, and how good that is."""
+    """What a model said of labelled videos, and how good that is.
+
+    Attributes:
+        num_missing: videos whose files are not there; they count as wrong in the scores.
+        share_right_of_present: share of the other videos whose classes are all right.
+    """
 
     predictions: list[Prediction]
     scores: Evaluation | MultiLabelEvaluation
     details: Details
+    num_missing: int
+    share_right_of_present: float
 
 
 def _measure(predictor: Predictor, items: list[VideoItem], predictions: list[Prediction]) -> _Measured:
@@ -164,11 +236,24 @@ def _measure(predictor: Predictor, items: list[VideoItem], predictions: list[Pre
         labels = [item.label for item in items]
         scores = score(predictions, labels, predictor.class_names, predictor.calibration)
     details = find_details(items, predictions, num_workers(predictor.config.data.workers))
-    return _Measured(predictions, scores, details)
+    right = [
+        is_right
+        for item, is_right in zip(items, _right(items, predictions), strict=True)
+        if item.path.exists()
+    ]
+    share_right = sum(right) / len(right) if right else 0.0
+    return _Measured(predictions, scores, details, len(items) - len(right), share_right)
 
 
 def _tell(measured: _Measured, model_file: Path, data: Path | None, split: str) -> dict[str, Any]:
-    about = {"model": str(model_file), "data": None if data is None else str(data), "split": split}
+    about: dict[str, Any] = {
+        "model": str(model_file),
+        "data": None if data is None else str(data),
+        "split": split,
+    }
+    if measured.num_missing:
+        about["num_missing"] = measured.num_missing
+        about["share_right_of_present"] = measured.share_right_of_present
     return measured.scores.to_dict() | measured.details.to_dict() | about
 
 
@@ -192,7 +277,7 @@ def _predict_all(
 
 
 def _items_to_evaluate(
-    data: Path | None, model_file: Path, split: str, predictor: Predictor
+    data: Path | None, data_root: Path | None, model_file: Path, split: str, predictor: Predictor
 ) -> list[VideoItem]:
     if data is None:
         if not model_file.exists():
@@ -203,8 +288,9 @@ def _items_to_evaluate(
         data = run / files.SPLITS_FILE
         if not data.is_file():
             raise DataError(f"{run}: holds no {files.SPLITS_FILE}; name the DATA to evaluate on")
-    # A test video that is gone since counts as wrong, like any other that cannot be decoded.
-    items = load_items(data, data.name == files.SPLITS_FILE, predictor.config.data)
+        items = load_run_items(data, data_root)
+    else:
+        items = load_items(data, data.name == files.SPLITS_FILE, predictor.config.data)
     splits = {item.split for item in items} - {None}
     # Data without splits, such as a folder of new videos, is evaluated whole.
     chosen = items if split == "all" or not splits else of_split(items, split)
@@ -218,7 +304,23 @@ def _items_to_evaluate(
             f"{data}: classes that the model was not trained on: {', '.join(strangers)}. It knows "
             f"{', '.join(class_names)}"
         )
+    if not any(item.path.exists() for item in chosen):
+        raise DataError(
+            f"{data}: not one of its {len(chosen)} {split} videos is there, such as {chosen[0].path}; "
+            "nothing was measured. If the data moved, name its folder with --data-root"
+        )
     return chosen
+
+
+def _name_missing(terminal: Terminal, items: list[VideoItem], data: Path | None) -> None:
+    """Tell how many videos are not there, before the others are looked at."""
+    missing = [item.path for item in items if not item.path.exists()]
+    if missing:
+        way_on = "" if data is not None else "; if the data moved, name its folder with --data-root"
+        terminal.warn(
+            f"{len(missing)} of {len(items)} videos are not there and count as wrong, such as "
+            f"{missing[0]}{way_on}"
+        )
 
 
 def _load_rival(model_file: Path, device: torch.device, items: list[VideoItem], group: Group) -> Predictor:
@@ -244,14 +346,13 @@ def _name_training_videos(terminal: Terminal, model_file: Path, items: list[Vide
     splits = run / files.SPLITS_FILE
     if not splits.is_file():
         return
-    learnt = {
-        item.path.resolve() for item in load_items(splits, missing_ok=True) if item.split in ("train", "val")
-    }
-    num_learnt = sum(item.path.resolve() in learnt for item in items)
+    learnt = [item for item in load_items(splits, missing_ok=True) if item.split in ("train", "val")]
+    num_learnt = len(find_learnt(items, learnt))
     if num_learnt:
         terminal.warn(
             f"{num_learnt} of these {len(items)} videos are among those that {run} learnt from (train or "
-            "val in its splits.csv): its numbers on them are too good"
+            "val in its splits.csv): its numbers on them are too good. If this is the run's own data that "
+            "moved, --data-root DIR in place of DATA evaluates its own split"
         )
 
 
@@ -274,7 +375,7 @@ def _sweep_views(
 
 def _write_evaluation(
     terminal: Terminal,
-    folder: Path | None,
+    folder: OutputFolder | None,
     told: dict[str, Any],
     items: list[VideoItem],
     measured: _Measured,
@@ -283,18 +384,15 @@ def _write_evaluation(
     if folder is None:
         terminal.say("nothing written: a published model has no folder; --out DIR keeps all of this")
         return
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise VidcliError(f"--out {folder}: cannot be written ({error.strerror})") from error
-    write_text(folder / "predictions.csv", predictions_csv(items, predictions, scores.class_names))
-    write_text(folder / "eval.json", json.dumps(told, indent=1) + "\n")
-    is_multi_label = isinstance(scores, MultiLabelEvaluation)
-    if not isinstance(scores, MultiLabelEvaluation):
-        write_whole(folder / "confusion.png", lambda path: report.draw_confusion(scores, path))
-    if (calibration := scores.calibration) is not None:
-        write_whole(
-            folder / "reliability.png",
-            lambda path: report.draw_reliability(calibration, path, is_multi_label),
-        )
-    terminal.say(f"wrote predictions.csv, eval.json and pictures to {folder}")
+    with folder:
+        folder.write_text("predictions.csv", predictions_csv(items, predictions, scores.class_names))
+        folder.write_text("eval.json", json.dumps(told, indent=1) + "\n")
+        is_multi_label = isinstance(scores, MultiLabelEvaluation)
+        if not isinstance(scores, MultiLabelEvaluation):
+            folder.write("confusion.png", lambda path: report.draw_confusion(scores, path))
+        if (calibration := scores.calibration) is not None:
+            folder.write(
+                "reliability.png", lambda path: report.draw_reliability(calibration, path, is_multi_label)
+            )
+        folder.remove_earlier()
+    terminal.say(f"wrote predictions.csv, eval.json and pictures to {folder.folder}")

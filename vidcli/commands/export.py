@@ -8,13 +8,19 @@ from vidcli import checkpoint as files
 from vidcli.console import Terminal
 from vidcli.console.export import print_export
 from vidcli.data.manifest import VideoItem, load_items
+from vidcli.data.moved import load_run_items
 from vidcli.data.splits import assign_splits
 from vidcli.errors import ExportError
 from vidcli.export import ExportOptions, export_model
 
 
 def export(
-    terminal: Terminal, model: Path | None, data: Path | None, out: Path | None, options: ExportOptions
+    terminal: Terminal,
+    model: Path | None,
+    data: Path | None,
+    data_root: Path | None,
+    out: Path | None,
+    options: ExportOptions,
 ) -> None:
     """Run `vidcli export`."""
     model_file = files.find_model(model)
@@ -23,12 +29,14 @@ def export(
     checkpoint = files.load_checkpoint(model_file)
     suffix = "-int8" if options.int8 else ""
     folder = out or model_file.parent / f"export-{options.form}{suffix}"
-    items = _labelled_videos(data, model_file.parent, checkpoint)
+    items = _labelled_videos(data, data_root, model_file.parent, checkpoint)
     report = export_model(checkpoint, items, folder, options, terminal.say)
     print_export(terminal, report)
 
 
-def _labelled_videos(data: Path | None, run: Path, checkpoint: files.Checkpoint) -> list[VideoItem]:
+def _labelled_videos(
+    data: Path | None, data_root: Path | None, run: Path, checkpoint: files.Checkpoint
+) -> list[VideoItem]:
     if data is not None:
         return assign_splits(load_items(data, settings=checkpoint.config.data), checkpoint.config.data)
     splits = run / files.SPLITS_FILE
@@ -37,4 +45,4 @@ def _labelled_videos(data: Path | None, run: Path, checkpoint: files.Checkpoint)
             f"{run}: holds no {files.SPLITS_FILE}, and an export is compared with its model on real videos; "
             "name some with --data"
         )
-    return load_items(splits, missing_ok=True)
+    return load_run_items(splits, data_root)

@@ -5,26 +5,27 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
 from vidcli import checkpoint as files
 from vidcli.commands.advice import watch_for_export
 from vidcli.commands.annotation import annotate_with_prediction, check_annotation
-from vidcli.commands.timeline import TimelineOptions, choose_form, predict_timelines
+from vidcli.commands.timeline import Outputs, TimelineOptions, choose_form, predict_timelines
 from vidcli.console import Terminal
 from vidcli.console.predictions import open_writer
 from vidcli.console.text import count_noun
 from vidcli.data.manifest import VideoItem
 from vidcli.devices import choose_device
-from vidcli.errors import ConfigError
+from vidcli.errors import ConfigError, OutputError
 from vidcli.predict import Prediction, Predictor
-from vidcli.predict.inputs import collect_items, parse_shard, read_list, shard_of_launcher
+from vidcli.predict.inputs import STDIN, collect_items, parse_shard, read_list, shard_of_launcher
 from vidcli.predict.parquet import ParquetResults, import_pyarrow
 from vidcli.predict.results import FORMAT_OF_SUFFIX, CsvResults, JsonResults, ResultsFile, Source
 from vidcli.predict.saved import FrameSaver
 from vidcli.predict.segments import SUBTITLES
+from vidcli.runtime.files import OutputFile, is_stream
 
 Run: TypeAlias = Callable[[Sequence[VideoItem]], Generator[Prediction, None, None]]
 """Predicts videos in order."""
@@ -42,6 +43,7 @@ class PredictOptions:
         views, crops: clips a video and windows a clip; None keeps the model's.
         save_frames: folder for the frames that the model is shown.
         annotate: video to write, with labels and bars drawn into it.
+        overwrite: replace files that are in the way of outputs.
         timeline: tell what each video shows when; None tells what it shows.
     """
 
@@ -58,6 +60,7 @@ class PredictOptions:
     crops: int | None = None
     save_frames: Path | None = None
     annotate: Path | None = None
+    overwrite: bool = False
     timeline: TimelineOptions | None = None
 
 
@@ -66,15 +69,15 @@ def predict(terminal: Terminal, options: PredictOptions) -> int:
     form = _choose_form(options)
     items, output = _share(terminal, options, _named_items(options))
     if options.annotate is not None:
-        check_annotation(options.annotate, list(items))
+        check_annotation(options.annotate, items)
     device = choose_device(options.device)
     model_file = files.find_model(options.model)
+    outputs = _check_outputs(options, items, output, form, model_file)
     predictor = Predictor.load(model_file, device)
     predictor.abstain_below(options.threshold)
     terminal.detail(f"model: {model_file}")
     if options.timeline is not None:
-        timeline = replace(options.timeline, annotate=options.annotate)
-        return predict_timelines(terminal, predictor, model_file, items, form, output, timeline)
+        return predict_timelines(terminal, predictor, model_file, items, form, outputs, options.timeline)
     num_own = predictor.config.clip.views * predictor.config.clip.crops
     predictor = predictor.with_views(options.views, options.crops)
     clip = predictor.config.clip
@@ -90,14 +93,16 @@ def predict(terminal: Terminal, options: PredictOptions) -> int:
         return watch_for_export(predictions, predictor, model_file, len(some), tell)
 
     started = time.perf_counter()
-    if output is None or form == "table":
-        code = _predict_streaming(terminal, predictor, items, form, options.top_k, output, run)
+    if outputs.results is None or form == "table":
+        code = _predict_streaming(terminal, predictor, items, form, options.top_k, outputs.results, run)
     else:
-        code = _predict_resuming(terminal, predictor, items, form, options.top_k, output, run)
+        if options.overwrite:
+            outputs.results.open().close()
+        code = _predict_resuming(terminal, predictor, items, form, options.top_k, outputs.results.path, run)
     for sentence in advised:
         terminal.warn(sentence)
-    if options.annotate is not None and code == 0:
-        annotate_with_prediction(terminal, predictor, items[0], options.annotate)
+    if outputs.annotated is not None and code == 0:
+        annotate_with_prediction(terminal, predictor, items[0], outputs.annotated)
     if (options.views, options.crops) != (None, None):
         seconds = (time.perf_counter() - started) / max(1, len(items))
         terminal.say(
@@ -106,6 +111,31 @@ def predict(terminal: Terminal, options: PredictOptions) -> int:
             f"{seconds * 1000:.0f} ms a video"
         )
     return code
+
+
+def _check_outputs(
+    options: PredictOptions, items: Sequence[VideoItem], output: Path | None, form: str, model_file: Path
+) -> Outputs:
+    """Refuse outputs that would replace what must stay, before anything is computed.
+
+    Raises:
+        OutputError: one of them would, or two are the same file.
+    """
+    inputs = [*files.files_of_model(model_file), *options.videos, *(item.path for item in items)]
+    if options.from_list is not None and options.from_list != STDIN:
+        inputs.append(Path(options.from_list))
+    is_continued = options.timeline is None and form != "table" and not options.overwrite
+
+    def check(option: str, path: Path | None, is_continued: bool = False) -> OutputFile | None:
+        return None if path is None else OutputFile(option, path, inputs, options.overwrite, is_continued)
+
+    named = [output, options.annotate, options.timeline.picture if options.timeline else None]
+    places = [os.path.realpath(path) for path in named if path is not None and not is_stream(path)]
+    if len(set(places)) < len(places):
+        raise OutputError(f"{places[0]}: is named as the place of two outputs; give each its own")
+    return Outputs(
+        check("--output", output, is_continued), *map(check, ("--annotate", "--picture"), named[1:])
+    )
 
 
 def _choose_form(options: PredictOptions) -> str:
@@ -149,7 +179,7 @@ def _predict_streaming(
     items: Sequence[VideoItem],
     form: str,
     top_k: int,
-    output: Path | None,
+    output: OutputFile | None,
     run: Run,
 ) -> int:
     """Predict to stdout, or a table to a file, each video as it is ready."""

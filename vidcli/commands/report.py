@@ -6,7 +6,7 @@ import csv
 import json
 import shlex
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,17 +21,26 @@ from vidcli.console import Terminal
 from vidcli.data.frames import FrameSource
 from vidcli.data.items import labels_of
 from vidcli.data.loader import map_ahead, num_workers
-from vidcli.data.manifest import SPLITS, VideoItem, load_items
-from vidcli.errors import CheckpointError, ConfigError, VidcliError, VideoError
+from vidcli.data.manifest import SPLITS, VideoItem
+from vidcli.data.moved import load_run_items
+from vidcli.errors import CheckpointError, ConfigError, VideoError
 from vidcli.report.html import RunReport, render_report
-from vidcli.runtime.files import write_text
+from vidcli.runtime.files import OutputFile, OutputFolder
 from vidcli.transforms import build_sampler
 
 REPORT_FILE = "report.html"
 _NUM_FRAMES = 6
 
 
-def report(terminal: Terminal, run: Path | None, split: str, out: Path | None, device: str) -> int:
+def report(
+    terminal: Terminal,
+    run: Path | None,
+    split: str,
+    out: Path | None,
+    device: str,
+    data_root: Path | None,
+    overwrite: bool,
+) -> int:
     """Run `vidcli report`; return the exit code: 1 if a video of the evaluation failed."""
     if split not in (*SPLITS, "all"):
         raise ConfigError(f"--split {split}: expected train, val, test or all")
@@ -40,11 +49,13 @@ def report(terminal: Terminal, run: Path | None, split: str, out: Path | None, d
     checkpoint = files.load_checkpoint(model_file)
     if not (folder / files.SPLITS_FILE).is_file():
         raise CheckpointError(f"{folder}: holds no {files.SPLITS_FILE}; expected the directory of a run")
-    items = load_items(folder / files.SPLITS_FILE, missing_ok=True)
+    items = load_run_items(folder / files.SPLITS_FILE, data_root)
+    inputs = [*files.files_of_model(model_file), *(item.path for item in items)]
+    write = _page_to_write(folder, out, overwrite, inputs)
     evaluation = _read_evaluation(model_file, split)
     if evaluation is None:
         terminal.say(f"{model_file}: no evaluation of it on {split} yet; making one")
-        evaluation = evaluate_own_split(terminal, model_file, split, device)
+        evaluation = evaluate_own_split(terminal, model_file, split, device, None)
     page = RunReport(
         run=folder.resolve().name,
         command=shlex.join(
@@ -63,14 +74,26 @@ def report(terminal: Terminal, run: Path | None, split: str, out: Path | None, d
         frames=_shown_frames(terminal, checkpoint.config, evaluation),
         environment=_read_environment(folder),
     )
-    target = out or folder / REPORT_FILE
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise VidcliError(f"--out {target}: cannot be written ({error.strerror})") from error
-    write_text(target, render_report(page))
-    terminal.say(f"wrote {target}: open it in a browser")
+    write(render_report(page))
+    terminal.say(f"wrote {out or folder / REPORT_FILE}: open it in a browser")
     return 1 if evaluation["num_failed"] else 0
+
+
+def _page_to_write(
+    run: Path, out: Path | None, overwrite: bool, inputs: Sequence[Path]
+) -> Callable[[str], None]:
+    """Return what writes the page, after a look at what is in its place.
+
+    Raises:
+        OutputError: something that must not be replaced.
+        WriteError: it cannot be written.
+    """
+    if out is not None:
+        return OutputFile("--out", out, inputs, overwrite).write_text
+    folder = OutputFolder(
+        run, "report", (REPORT_FILE,), option="report", inputs=inputs, overwrite=overwrite, is_shared=True
+    )
+    return lambda text: folder.write_text(REPORT_FILE, text)
 
 
 def _read_evaluation(model_file: Path, split: str) -> dict[str, Any] | None:

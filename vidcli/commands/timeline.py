@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from vidcli import checkpoint as files
@@ -17,7 +18,7 @@ from vidcli.errors import ConfigError, VidcliError, VideoError
 from vidcli.predict import Predictor
 from vidcli.predict.segments import FORMAT_OF_SUFFIX, SUBTITLES
 from vidcli.predict.timeline import WindowPlan, build_timeline, plan_windows
-from vidcli.runtime.files import write_whole
+from vidcli.runtime.files import OutputFile
 from vidcli.video import probe
 
 _NUM_PROBED = 20
@@ -32,14 +33,27 @@ class TimelineOptions:
         step_seconds: from one window to the next; None is a quarter of a window.
         min_seconds: shortest segment; None is a window.
         picture: PNG to draw.
-        annotate: video to write, with labels and bars drawn into it.
     """
 
     window_seconds: float | None
     step_seconds: float | None
     min_seconds: float | None
     picture: Path | None
-    annotate: Path | None = None
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """The files that `vidcli predict` was asked to write, checked; None for those it was not.
+
+    Attributes:
+        results: what else goes to standard output.
+        annotated: the video with labels and bars drawn in.
+        picture: a timeline, drawn.
+    """
+
+    results: OutputFile | None
+    annotated: OutputFile | None
+    picture: OutputFile | None
 
 
 def choose_form(form: str | None, output: Path | None) -> str:
@@ -60,19 +74,19 @@ def predict_timelines(
     model_file: Path,
     items: Sequence[VideoItem],
     form: str,
-    output: Path | None,
+    outputs: Outputs,
     options: TimelineOptions,
 ) -> int:
     """Run `vidcli predict --timeline`; return the exit code: 1 if a video failed."""
-    if len(items) > 1 and (form in SUBTITLES or options.picture is not None):
+    if len(items) > 1 and (form in SUBTITLES or outputs.picture is not None):
         what = f"--format {form}" if form in SUBTITLES else "--picture"
-        raise ConfigError(f"{what}: is of one video, and {len(items)} were named; name one at a time")
+        raise ConfigError(f"{what}: holds one video, but {len(items)} were named; name one at a time")
     window = options.window_seconds or window_of(predictor, model_file)
     plan = plan_windows(predictor.config.clip.length, window, options.step_seconds)
     min_seconds = window if options.min_seconds is None else options.min_seconds
     terminal.say(_describe(predictor, plan, window))
     num_failed = 0
-    with open_writer(terminal, form, output) as writer:
+    with open_writer(terminal, form, outputs.results) as writer:
         for item in items:
             try:
                 if item.start_seconds or item.end_seconds is not None:
@@ -91,14 +105,13 @@ def predict_timelines(
                 terminal.fail(str(error))
                 continue
             writer.write(timeline)
-            if options.picture is not None:
+            if outputs.picture is not None:
                 from vidcli import report  # brings matplotlib
 
-                picture = options.picture
-                write_whole(picture, lambda temporary: report.draw_timeline(timeline, temporary))  # noqa: B023 (called at once)
-                terminal.say(f"wrote {picture}")
-            if options.annotate is not None:
-                annotate_with_timeline(terminal, predictor, item, options.annotate, timeline)
+                outputs.picture.write(partial(report.draw_timeline, timeline))
+                terminal.say(f"wrote {outputs.picture.path}")
+            if outputs.annotated is not None:
+                annotate_with_timeline(terminal, predictor, item, outputs.annotated, timeline)
     return 1 if num_failed else 0
 
 

@@ -49,13 +49,13 @@ def train(
         )
 
 
-def resume(terminal: Terminal, run: Path | None, device: str) -> None:
+def resume(terminal: Terminal, run: Path | None, data_root: Path | None, device: str) -> None:
     """Run `vidcli train --resume`."""
     with join_peers(device, terminal, "train") as (group, chosen, terminal):
         run = group.from_main(lambda: run or files.newest_run(files.RESUME_FILE))
         terminal.say(f"going on with {run}")
         epochs = group.from_main(lambda: training.epochs_of_run(run))
-        _show(terminal, group, epochs, lambda view: training.resume_run(run, chosen, view, group))
+        _show(terminal, group, epochs, lambda view: training.resume_run(run, chosen, view, group, data_root))
 
 
 def _show(

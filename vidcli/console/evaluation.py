@@ -86,6 +86,22 @@ def print_multi_label(terminal: Terminal, scores: MultiLabelEvaluation, split: s
     out.print(table)
 
 
+def print_missing(terminal: Terminal, num_missing: int, num_videos: int, share_right: float) -> None:
+    """Show what the scores are of, where files are missing.
+
+    Args:
+        terminal: to print on.
+        num_missing: videos that are not there.
+        num_videos: all videos.
+        share_right: share of those that are there whose classes are all right.
+    """
+    terminal.out.print(
+        f"missing            {num_missing} of {num_videos} videos are not there and counted as wrong; of the "
+        f"{num_videos - num_missing} that are, {share_right:.3f} are right",
+        soft_wrap=True,
+    )
+
+
 def print_details(terminal: Terminal, details: Details) -> None:
     """Show accuracy by slice, and videos by name."""
     out = terminal.out

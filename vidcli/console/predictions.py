@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from pathlib import Path
-from typing import TextIO
+from typing import TextIO, cast
 
 from rich.console import Console
 from rich.table import Table
@@ -18,6 +18,7 @@ from vidcli.console.text import json_line, plain, shorten_path
 from vidcli.errors import VidcliError
 from vidcli.predict import Prediction
 from vidcli.predict.results import CSV_COLUMNS, csv_line, prediction_to_dict, prediction_to_rows
+from vidcli.runtime.files import OutputFile
 
 UNKNOWN = "unknown"
 """What a table shows where the model abstains; the machine formats have a field of their own."""
@@ -179,18 +180,18 @@ def open_writer(
     terminal: Terminal,
     form: str,
     top_k: int,
-    output: Path | None,
+    output: OutputFile | None,
     videos: Sequence[str],
     class_names: Sequence[str],
 ) -> Iterator[Writer]:
     """Open what writes predictions to stdout, or a table to a file.
 
     Raises:
-        VidcliError: the file is there already, or it or stdout cannot be written.
+        VidcliError: the file or stdout cannot be written.
     """
-    place = f"--output {output}" if output else "standard output"
+    place = f"--output {output.path}" if output else "standard output"
     try:
-        with nullcontext(sys.stdout) if output is None else open_new(output, "a table") as stream:
+        with nullcontext(sys.stdout) if output is None else open_text(output) as stream:
             if form == "table":
                 writer: Writer = TableWriter(terminal, stream, top_k, videos, class_names)
             else:
@@ -204,15 +205,10 @@ def open_writer(
         raise VidcliError(f"{place}: cannot be written ({error.strerror})") from error
 
 
-def open_new(output: Path, what: str) -> TextIO:
-    """Open a file that is not there yet, or empty, for results that cannot be continued.
-
-    Raises:
-        VidcliError: it holds something.
-    """
-    if output.is_file() and output.stat().st_size:
-        raise VidcliError(f"--output {output}: exists, and {what} cannot be continued; choose another file")
-    return open(output, "w", encoding="utf-8", errors="backslashreplace", newline="")
+def open_text(output: OutputFile) -> TextIO:
+    """Open a file, empty, for text that is written as it comes."""
+    raw = cast(io.RawIOBase, output.open())
+    return io.TextIOWrapper(io.BufferedWriter(raw), "utf-8", errors="backslashreplace", newline="")
 
 
 def predictions_table(predictions: Sequence[Prediction], top_k: int) -> Table:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from pathlib import Path
 from typing import TextIO
 
 from rich.console import Console
 from rich.table import Table
 
-from vidcli.console.predictions import open_new
+from vidcli.console.predictions import open_text
 from vidcli.console.terminal import Terminal
 from vidcli.console.text import json_line, plain
 from vidcli.errors import VidcliError
@@ -25,6 +24,7 @@ from vidcli.predict.segments import (
     timeline_to_srt,
     timeline_to_vtt,
 )
+from vidcli.runtime.files import OutputFile
 
 
 class TimelineWriter:
@@ -71,15 +71,15 @@ def timeline_table(timeline: Timeline) -> Table:
 
 
 @contextmanager
-def open_writer(terminal: Terminal, form: str, output: Path | None) -> Iterator[TimelineWriter]:
+def open_writer(terminal: Terminal, form: str, output: OutputFile | None) -> Iterator[TimelineWriter]:
     """Open what writes timelines to stdout or to a new file.
 
     Raises:
-        VidcliError: the file is there already, or it or stdout cannot be written.
+        VidcliError: the file or stdout cannot be written.
     """
-    place = f"--output {output}" if output else "standard output"
+    place = f"--output {output.path}" if output else "standard output"
     try:
-        with nullcontext(sys.stdout) if output is None else open_new(output, "a timeline") as stream:
+        with nullcontext(sys.stdout) if output is None else open_text(output) as stream:
             yield TimelineWriter(terminal, form, stream)
             stream.flush()
     except BrokenPipeError:

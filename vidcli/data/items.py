@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from vidcli.video import VIDEO_SUFFIXES
@@ -30,6 +30,7 @@ class VideoItem:
         split: train, val or test; None until it is assigned.
         group: videos of one group (a recording, a person) never part between splits.
         start_seconds, end_seconds: the span that is used; None is the end of the video.
+        digest: of the file's content, noted when a run began; see `data.moved`.
     """
 
     path: Path
@@ -38,6 +39,7 @@ class VideoItem:
     group: str | None = None
     start_seconds: float = 0.0
     end_seconds: float | None = None
+    digest: str | None = field(default=None, compare=False)
 
 
 LABEL_SEPARATOR = "|"

@@ -48,7 +48,7 @@ __all__ = [
     "read_data",
 ]
 
-_COLUMNS = ("path", "label", "split", "group", "start", "end")
+_COLUMNS = ("path", "label", "split", "group", "start", "end", "digest")
 
 
 @dataclass(frozen=True)
@@ -145,12 +145,13 @@ def manifest_text(items: Sequence[VideoItem]) -> str:
     """Return items as a CSV manifest with absolute paths, which `load_items` reads back."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(_COLUMNS)
+    with_digest = any(item.digest is not None for item in items)
+    writer.writerow(_COLUMNS if with_digest else _COLUMNS[:-1])
     for item in items:
         end = "" if item.end_seconds is None else repr(item.end_seconds)
         start = repr(item.start_seconds) if item.start_seconds else ""
         row = (item.path.absolute(), item.label, item.split or "", item.group or "", start, end)
-        writer.writerow(row)
+        writer.writerow((*row, item.digest or "") if with_digest else row)
     return buffer.getvalue()
 
 
@@ -260,7 +261,8 @@ def _read_row(row: dict[str, str | None], folder: Path) -> VideoItem:
     start, end = _seconds(values, "start") or 0.0, _seconds(values, "end")
     if end is not None and end <= start:
         raise ValueError(f"end {end:g} is not after start {start:g}")
-    return VideoItem(folder / values["path"], values["label"], split, values.get("group") or None, start, end)
+    group, digest = values.get("group") or None, values.get("digest") or None
+    return VideoItem(folder / values["path"], values["label"], split, group, start, end, digest)
 
 
 def _seconds(values: dict[str, str], name: str) -> float | None:

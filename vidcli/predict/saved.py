@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from torch import Tensor
@@ -44,7 +45,10 @@ class FrameSaver:
             VidcliError: the disk is full, or gone.
         """
         self._num_videos += 1
-        folder = self._folder / f"{self._num_videos:04}_{item.path.stem}"
+        number = f"{self._num_videos:04}_"
+        # A name of a file may be 255 bytes long, and so may one of a folder.
+        stem = os.fsencode(item.path.stem)[: 255 - len(number)]
+        folder = self._folder / (number + stem.decode("utf-8", "ignore"))
         try:
             folder.mkdir()
             for number, clip_TCHW in enumerate(views_VTCHW):

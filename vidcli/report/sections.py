@@ -52,10 +52,9 @@ def _calibration_card(scores: Mapping[str, Any]) -> list[tuple[str, str, str]]:
 
 
 def _cards(shown: list[tuple[str, str, str]], scores: Mapping[str, Any]) -> Html:
-    failed = scores["num_failed"]
-    shown.append(
-        ("videos", str(scores["num_videos"]), f"{failed} failed, counted as wrong" if failed else "")
-    )
+    failed, missing = scores["num_failed"], scores.get("num_missing", 0)
+    told = f"{failed} failed" + (f" ({missing} of them not there)" if missing else "") + ", counted as wrong"
+    shown.append(("videos", str(scores["num_videos"]), told if failed else ""))
     return tag(
         "div",
         *(

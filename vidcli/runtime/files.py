@@ -158,7 +158,7 @@ class OutputFile:
         if is_stream(path):
             return
         _refuse(f"{option} {path}", path, inputs, overwrite, is_ours=is_continued)
-        _make_folder(option, path.parent)
+        _make_folder(f"{option} {path}", path.parent)
 
     def write(self, write: Callable[[Path], object]) -> None:
         """Let `write` fill the file; see `write_whole`."""
@@ -255,7 +255,7 @@ class OutputFolder:
             raise OutputError(f"{place}: is an input of this command, which is never written to")
         self._replaces = {name for name in names if overwrite} | self._earlier
         self._written: set[str] = set()
-        _make_folder(option, folder)
+        _make_folder(place, folder)
 
     def write(self, name: str, write: Callable[[Path], object]) -> None:
         """Let `write` fill the file `name`, and record it before it is in its place.
@@ -369,7 +369,8 @@ def _refuse(
         raise OutputError(f"{what}: is a folder, where a file would be written; choose another")
     if path.is_symlink() and not overwrite:
         raise OutputError(
-            f"{what}: is a link to {os.readlink(path)}; choose another, or replace the link with --overwrite"
+            f"{what}: is a link to {os.readlink(path)}; choose another file, or replace the link with "
+            "--overwrite"
         )
     if is_ours or _is_empty_file(path):
         return
@@ -380,10 +381,7 @@ def _refuse(
             "choose another"
         )
     if not overwrite:
-        raise OutputError(
-            f"{what}: exists, and is not what the same command left there; choose another, or "
-            "replace it with --overwrite"
-        )
+        raise OutputError(f"{what}: exists; choose another file, or replace it with --overwrite")
 
 
 def is_stream(path: str | os.PathLike[str]) -> bool:
@@ -411,8 +409,8 @@ def _is_same(path: Path, source: str | os.PathLike[str]) -> bool:
         return False
 
 
-def _make_folder(option: str, folder: Path) -> None:
-    """Make a folder and see that files can be made in it.
+def _make_folder(what: str, folder: Path) -> None:
+    """Make a folder and see that files can be made in it; `what` names the output in a message.
 
     Raises:
         WriteError: they cannot.
@@ -422,9 +420,7 @@ def _make_folder(option: str, folder: Path) -> None:
         with temporary_file(folder):
             pass
     except OSError as error:
-        raise WriteError(
-            f"{option} {folder}: cannot be written ({error.strerror}); choose another"
-        ) from error
+        raise WriteError(f"{what}: cannot be written ({error.strerror}); choose another") from error
 
 
 class FileLock:

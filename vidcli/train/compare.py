@@ -31,6 +31,7 @@ from vidcli.checkpoint import Checkpoint
 from vidcli.config import Config, ModelConfig, config_to_yaml
 from vidcli.data.features import FrozenBackbone, VideoFeatures
 from vidcli.data.manifest import VideoItem, class_names_of, fingerprint, manifest_text, read_data
+from vidcli.data.moved import with_digests
 from vidcli.data.splits import assign_folds, assign_splits, of_split
 from vidcli.errors import ConfigError, DataError
 from vidcli.evaluate import bootstrap_interval
@@ -408,5 +409,5 @@ def _save_best(
         ),
     )
     write_text(run / files.CONFIG_FILE, config_to_yaml(config))
-    write_text(run / files.SPLITS_FILE, manifest_text(items))
+    write_text(run / files.SPLITS_FILE, manifest_text(with_digests(items)))
     write_text(run / COMPARISON_FILE, json.dumps(comparison.to_dict(), indent=1) + "\n")

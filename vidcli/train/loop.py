@@ -30,6 +30,7 @@ from vidcli.data.dataset import ClipDataset
 from vidcli.data.frames import FrameSource
 from vidcli.data.loader import Batch, balanced_order, epoch_order, iter_batches, num_workers
 from vidcli.data.manifest import VideoItem, class_names_of, fingerprint, manifest_text
+from vidcli.data.moved import with_digests
 from vidcli.data.splits import of_split
 from vidcli.environment import describe_environment
 from vidcli.errors import CheckpointError, DataError, PeerError, TrainError, VideoError, WriteError
@@ -148,7 +149,7 @@ class Trainer:
     def describe(self, items: Sequence[VideoItem]) -> None:
         """Write settings, splits and environment of a new run; one that goes on has them."""
         write_text(self._run / files.CONFIG_FILE, config_to_yaml(self.config))
-        write_text(self._run / files.SPLITS_FILE, manifest_text(items))
+        write_text(self._run / files.SPLITS_FILE, manifest_text(with_digests(items)))
         made_with = json.dumps(describe_environment(str(self._device)), indent=1) + "\n"
         write_text(self._run / files.ENVIRONMENT_FILE, made_with)
 

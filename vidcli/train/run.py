@@ -14,7 +14,8 @@ from vidcli import checkpoint as files
 from vidcli.config import Config, load_config
 from vidcli.data.check import check_videos, failures_csv
 from vidcli.data.items import LABEL_SEPARATOR, labels_of
-from vidcli.data.manifest import SPLITS, VideoItem, class_names_of, load_items, read_data
+from vidcli.data.manifest import SPLITS, VideoItem, class_names_of, read_data
+from vidcli.data.moved import load_run_items
 from vidcli.data.splits import assign_splits, of_split
 from vidcli.errors import CheckpointError, ConfigError, DataError, VideoError
 from vidcli.models import build_model, network_names, settle_clip
@@ -79,18 +80,29 @@ def start_run(
 
 
 def resume_run(
-    run: Path, device: torch.device, on_event: Callable[[Event], None], group: Group = ALONE
+    run: Path,
+    device: torch.device,
+    on_event: Callable[[Event], None],
+    group: Group = ALONE,
+    data_root: Path | None = None,
 ) -> tuple[Path, list[EpochRow]]:
     """Go on with a run where its last saved state is; a finished run returns at once.
 
     The run directory is read by the main process alone.
+
+    Args:
+        run: its directory.
+        device: where to compute.
+        on_event: told what happens.
+        group: the processes that train together.
+        data_root: where its videos are now, if they moved.
 
     Raises:
         CheckpointError: the directory is no run, or its state is damaged.
         DataError: its videos are gone.
     """
     config, items = group.from_main(
-        lambda: (_config_of_run(run), load_items(run / files.SPLITS_FILE, missing_ok=True))
+        lambda: (_config_of_run(run), load_run_items(run / files.SPLITS_FILE, data_root))
     )
     _, _, trainer = _build_trainer(config, items, run, device, on_event, group)
     trainer.restore()
