@@ -21,7 +21,7 @@ from vidcli.devices import choose_device
 from vidcli.errors import ConfigError, OutputError
 from vidcli.predict import Prediction, Predictor
 from vidcli.predict.inputs import STDIN, collect_items, parse_shard, read_list, shard_of_launcher
-from vidcli.predict.parquet import ParquetResults, import_pyarrow
+from vidcli.predict.parquet import ParquetResults, import_pyarrow, partial_file
 from vidcli.predict.results import FORMAT_OF_SUFFIX, CsvResults, JsonResults, ResultsFile, Source
 from vidcli.predict.saved import FrameSaver
 from vidcli.predict.segments import SUBTITLES
@@ -98,6 +98,8 @@ def predict(terminal: Terminal, options: PredictOptions) -> int:
     else:
         if options.overwrite:
             outputs.results.open().close()
+            if form == "parquet":
+                OutputFile("--output", partial_file(outputs.results.path), overwrite=True).open().close()
         code = _predict_resuming(terminal, predictor, items, form, options.top_k, outputs.results.path, run)
     for sentence in advised:
         terminal.warn(sentence)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from vidcli.errors import ConfigError, VidcliError
+from vidcli.errors import ConfigError, OutputError, WriteError
 from vidcli.predict.predictor import Prediction
 from vidcli.predict.results import JsonResults, ResultsFile, Source, written
+from vidcli.runtime.files import write_whole
 
 _METADATA_KEY = b"vidcli"
 _BATCH_ROWS = 50_000
@@ -33,6 +33,11 @@ def import_pyarrow() -> Any:
     return pyarrow
 
 
+def partial_file(path: Path) -> Path:
+    """Return where the results for a Parquet file are gathered."""
+    return path.with_name(f"{path.name}.partial")
+
+
 class ParquetResults(ResultsFile):
     """A row a class, as in CSV; rank, label and probability are null where a video failed.
 
@@ -44,7 +49,7 @@ class ParquetResults(ResultsFile):
         super().__init__()
         self._arrow = import_pyarrow()
         self.path, self._source = path, source
-        self._partial = path.with_name(f"{path.name}.partial")
+        self._partial = partial_file(path)
         merged = self._read_finished()
         if merged and self._partial.is_file() and _digest(self._partial) == merged:
             self._partial.unlink()  # killed between adding it and removing it
@@ -61,34 +66,31 @@ class ParquetResults(ResultsFile):
         self._gathered.close(is_complete)
         if not is_complete:
             return
-        temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}.tmp")
         try:
-            self._write_all(temporary)
-            with open(temporary, "rb+") as file:
-                os.fsync(file.fileno())
-            os.replace(temporary, self.path)
-            self._partial.unlink()
-        except OSError as error:
-            raise VidcliError(
-                f"--output {self.path}: cannot be written ({error.strerror or error}); all results are in "
-                f"{self._partial}, and the same command goes on"
+            write_whole(self.path, self._write_all)
+        except WriteError as error:
+            raise WriteError(
+                f"--output {error}; all results are in {self._partial}, and the same command goes on"
             ) from error
-        finally:
-            temporary.unlink(missing_ok=True)
+        self._partial.unlink()
 
     def _read_finished(self) -> str:
         """Count what the file holds, and return the digest of the gathered results added last."""
-        if not self.path.exists():
+        if not self.path.exists() or not self.path.stat().st_size:
             return ""
         try:
             file = self._arrow.parquet.ParquetFile(self.path)
             about = json.loads((file.schema_arrow.metadata or {}).get(_METADATA_KEY, b"null"))
         except (OSError, ValueError) as error:  # ArrowInvalid is a ValueError
-            raise VidcliError(
-                f"--output {self.path}: is not a Parquet file ({error}); choose another file"
+            raise OutputError(
+                f"--output {self.path}: is not a Parquet file ({error}); choose another file, or "
+                "replace it with --overwrite"
             ) from error
         if about is None:
-            raise VidcliError(f"--output {self.path}: holds something else than results of `vidcli predict`")
+            raise OutputError(
+                f"--output {self.path}: holds something else than results of `vidcli predict`; choose "
+                "another file, or replace it with --overwrite"
+            )
         self._source.check_continues(self.path, Source(about["model"], about["settings"]))
         with file:
             for batch in file.iter_batches(_BATCH_ROWS, columns=["video", "rank", "error", "start", "end"]):
@@ -119,7 +121,7 @@ class ParquetResults(ResultsFile):
             metadata={_METADATA_KEY: json.dumps(about).encode()},
         )
         with arrow.parquet.ParquetWriter(target, schema) as writer:
-            if self.path.exists():
+            if self.path.exists() and self.path.stat().st_size:
                 with arrow.parquet.ParquetFile(self.path) as old:
                     for batch in old.iter_batches(_BATCH_ROWS):
                         writer.write_batch(batch)

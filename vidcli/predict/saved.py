@@ -45,10 +45,10 @@ class FrameSaver:
             VidcliError: the disk is full, or gone.
         """
         self._num_videos += 1
-        number = f"{self._num_videos:04}_"
+        prefix = f"{self._num_videos:04}_"
         # A name of a file may be 255 bytes long, and so may one of a folder.
-        stem = os.fsencode(item.path.stem)[: 255 - len(number)]
-        folder = self._folder / (number + stem.decode("utf-8", "ignore"))
+        stem = os.fsencode(item.path.stem)[: 255 - len(prefix)]
+        folder = self._folder / (prefix + stem.decode("utf-8", "ignore"))
         try:
             folder.mkdir()
             for number, clip_TCHW in enumerate(views_VTCHW):

@@ -53,7 +53,7 @@ def _calibration_card(scores: Mapping[str, Any]) -> list[tuple[str, str, str]]:
 
 def _cards(shown: list[tuple[str, str, str]], scores: Mapping[str, Any]) -> Html:
     failed, missing = scores["num_failed"], scores.get("num_missing", 0)
-    told = f"{failed} failed" + (f" ({missing} of them not there)" if missing else "") + ", counted as wrong"
+    told = f"{failed} failed, counted as wrong" + (f"; {missing} of them are not there" if missing else "")
     shown.append(("videos", str(scores["num_videos"]), told if failed else ""))
     return tag(
         "div",
