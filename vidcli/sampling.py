@@ -34,6 +34,14 @@ TIMESTAMP_TOLERANCE_SECONDS = 1e-3
 """How much later than the wanted moment a frame may start: Matroska rounds times to a millisecond."""
 
 
+def tolerance_seconds(period_seconds: float) -> float:
+    """Return how much later than the wanted moment a frame may start, for frames that come this often.
+
+    Never half a period or more, which would be the next frame's: that counts above 500 frames a second.
+    """
+    return min(TIMESTAMP_TOLERANCE_SECONDS, period_seconds / 2)
+
+
 @dataclass(frozen=True)
 class ClipSampler:
     """Choose the moments of `views` clips of `length` frames each.
@@ -139,5 +147,7 @@ def shown_frames(pts_seconds: Seconds, wanted_seconds: Seconds) -> npt.NDArray[n
         wanted_seconds: moments, any shape; before the first frame counts as the first, after the
             last as the last.
     """
-    later = np.searchsorted(pts_seconds, wanted_seconds + TIMESTAMP_TOLERANCE_SECONDS, side="right")
+    num_gaps = len(pts_seconds) - 1
+    period = float(pts_seconds[-1] - pts_seconds[0]) / num_gaps if num_gaps else np.inf
+    later = np.searchsorted(pts_seconds, wanted_seconds + tolerance_seconds(period), side="right")
     return np.asarray(np.clip(later - 1, 0, len(pts_seconds) - 1), dtype=np.int64)

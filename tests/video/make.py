@@ -254,6 +254,12 @@ class Reference:
         return number
 
 
+def pts_in_order(path: Path) -> list[int]:
+    """Return the times of the packets of a file in which the decoder leaves them as they came."""
+    with av.open(str(path)) as container:
+        return sorted(packet.pts for packet in container.demux(video=0) if packet.size)
+
+
 def decode_all(path: Path, size: tuple[int, int] | None = None) -> Reference:
     """Decode every frame in order, the simplest way there is; `size` is upright height and width."""
     seconds: list[float] = []
@@ -261,12 +267,15 @@ def decode_all(path: Path, size: tuple[int, int] | None = None) -> Reference:
     is_key: list[bool] = []
     origin = None
     with av.open(str(path)) as container:
-        stream = container.streams.video[0]
+        stream = container.streams.best("video")
         stream.thread_count = 1
+        times = pts_in_order(path) if stream.codec.name == "h264" and path.suffix == ".avi" else None
         period = 1 / float(stream.average_rate or stream.guessed_rate or 25)
         first = None
         for frame in container.decode(stream):
             first = first or frame
+            if times is not None:
+                frame.pts = times.pop(0)
             origin = (
                 float(frame.pts * frame.time_base) if origin is None and frame.pts is not None else origin
             )

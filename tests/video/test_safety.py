@@ -22,7 +22,7 @@ import pytest
 from tests.video.make import RECIPES, Recipe
 from vidcli.errors import VideoError
 from vidcli.video import DecodeLimits, decode_frames, probe
-from vidcli.video.container import decode_stream, open_video, packets_of
+from vidcli.video.container import all_packets_of, decode_stream, open_video
 from vidcli.video.limits import Budget
 
 Video = Callable[[str], Path]
@@ -233,7 +233,7 @@ def test_streams_that_turn_up_later_do_not_end_in_an_error() -> None:
             raise IndexError("list index out of range")
 
     container: Any = Container()
-    assert list(packets_of(container, container)) == ["a packet", "the empty packet"]
+    assert list(all_packets_of(container, container)) == ["a packet", "the empty packet"]
 
 
 def open_often(path: Path, times: int) -> float:

@@ -4,6 +4,10 @@ Frames are uint8 (N, H, W, 3), RGB, upright. Times are seconds from the first fr
 
     container   open a file as a video and nothing else
     probe       what it is, from its headers
+    duration    how long it is: what its header says, held against its packets
+    truncation  whether it ends before its container says
+    orientation how its pictures are turned and mirrored to be upright
+    colours     colour matrices that FFmpeg does not know
     reduced     a fraction of the resolution, where that is enough
     bits        numbers in the headers of packets
     marks       what the bytes of a packet say about who depends on it

@@ -7,10 +7,11 @@ something else.
 
 from __future__ import annotations
 
+import heapq
 import os
 import stat
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import av
@@ -20,11 +21,13 @@ from av.codec.hwaccel import HWAccel
 
 from vidcli.errors import VideoError
 from vidcli.video.limits import Budget
+from vidcli.video.truncation import explain_missing_end
 
 VIDEO_SUFFIXES = frozenset(
     (
-        *(".3gp", ".asf", ".avi", ".divx", ".flv", ".gif", ".h264", ".hevc", ".ivf", ".m2ts", ".m4v"),
-        *(".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".mxf", ".ogv", ".ts", ".vob", ".webm", ".wmv"),
+        *(".3g2", ".3gp", ".asf", ".avi", ".divx", ".f4v", ".flv", ".gif", ".h264", ".hevc", ".ivf", ".m1v"),
+        *(".m2ts", ".m2v", ".m4v", ".mjpeg", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".mxf", ".nut"),
+        *(".ogv", ".ts", ".vob", ".webm", ".wmv", ".y4m"),
     )
 )
 
@@ -32,7 +35,7 @@ VIDEO_SUFFIXES = frozenset(
 # image2 and the like, which are lists of other addresses.
 DEMUXERS = (
     "mov,mp4,matroska,webm,avi,asf,flv,gif,mpegts,mpeg,mpegvideo,m4v,mxf,ogg,h264,hevc,obu,av1,ivf,"
-    "mjpeg,dv,nut,rm,wtv,swf"
+    "mjpeg,dv,nut,rm,wtv,swf,yuv4mpegpipe"
 )
 _OPEN_OPTIONS = {
     "protocol_whitelist": "file",
@@ -46,6 +49,12 @@ _OPEN_OPTIONS = {
 _LEAN_OPTIONS = {"codec_whitelist": "none", "probesize": "4096"}
 _MOV_BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip")
 _EBML_MAGIC = b"\x1a\x45\xdf\xa3"
+
+_STILL_SHARE = 10
+"""A stream that much shorter than the longest one beside it is a still, or a trailer of it."""
+
+_SEARCHED_BYTES = 1 << 20
+_ENCRYPTION_MARKS = (b"encv", b"tenc", b"pssh")  # of ISO 23001-7
 
 FOREIGN_ERRORS = (av.error.FFmpegError, OSError, ValueError)
 """What PyAV raises for a file that is at fault."""
@@ -102,11 +111,13 @@ def open_video(
             mode="r",
             options=decoder_options,
             container_options=options,
+            metadata_errors="replace",  # what a title says is nobody's business here
             hwaccel=hardware,
         )
     except (*FOREIGN_ERRORS, RuntimeError) as error:  # RuntimeError: the device cannot decode this
         budget.check_time()
-        raise VideoError(path, f"is not a video that can be opened ({reason(error)})") from error
+        cut = explain_missing_end(path)
+        raise VideoError(path, cut or f"is not a video that can be opened ({reason(error)})") from error
     with container:
         stream = _choose_stream(path, container)
         budget.check_size(stream.height, stream.width)
@@ -128,23 +139,51 @@ def set_threads(stream: av.VideoStream, num_threads: int) -> None:
     stream.codec_context.thread_type = "AUTO" if num_threads > 1 else "SLICE"
 
 
-def _choose_stream(path: str | os.PathLike[str], container: av.container.InputContainer) -> av.VideoStream:
-    # Cover art of a music file is a video stream of one still.
+def video_streams(container: av.container.InputContainer) -> list[av.VideoStream]:
+    """Return the video streams of an open file but for cover art, which is a stream of one still."""
     cover = av.stream.Disposition.attached_pic
-    streams = [stream for stream in container.streams.video if not stream.disposition & cover]
+    return [stream for stream in container.streams.video if not stream.disposition & cover]
+
+
+def _choose_stream(path: str | os.PathLike[str], container: av.container.InputContainer) -> av.VideoStream:
+    """Return the video stream that is meant: one that can be decoded and moves, the default, the longest.
+
+    Raises:
+        VideoError: there is none.
+    """
+    streams = video_streams(container)
     if not streams:
         kinds = sorted({stream.type for stream in container.streams})
         found = f"only {' and '.join(kinds)}" if kinds else "no streams"
         raise VideoError(path, f"holds no video stream ({found})")
+    if len(streams) > 1:
+        longest = max(map(_stated_length, streams))
+
+        def rank(stream: av.VideoStream) -> tuple[bool, bool, bool, float]:
+            length = _stated_length(stream)
+            is_still = stream.frames == 1 or 0 < length < longest / _STILL_SHARE
+            is_default = bool(stream.disposition & av.stream.Disposition.default)
+            return stream.codec_context is not None, not is_still, is_default, length
+
+        streams.sort(key=rank, reverse=True)  # keeps the order of equals
     if streams[0].codec_context is None:
         raise VideoError(path, "is coded in a way that this build of FFmpeg cannot decode")
     return streams[0]
 
 
-def packets_of(
+def _stated_length(stream: av.VideoStream) -> float:
+    """Return what a file says of the length of a stream, in seconds; 0 where it does not."""
+    hours, _, rest = stream.metadata.get("DURATION", "").partition(":")
+    minutes, _, seconds = rest.partition(":")
+    with suppress(ValueError):
+        return 3600 * float(hours) + 60 * float(minutes) + float(seconds)
+    return float(stream.duration * stream.time_base) if stream.duration and stream.time_base else 0.0
+
+
+def all_packets_of(
     container: av.container.InputContainer, streams: av.VideoStream | Sequence[av.stream.Stream]
 ) -> Iterator[av.Packet[Any]]:
-    """Yield the packets of streams, and at the end an empty one of each.
+    """Yield the packets of streams, and at the end an empty one of each, without times.
 
     PyAV reads beyond its list of streams where more of them turned up after the file was opened, as in
     damaged files and joined recordings. What it finds there may stop it: at the end, when all of these
@@ -156,27 +195,78 @@ def packets_of(
         return
 
 
+def packets_of(
+    container: av.container.InputContainer, streams: av.VideoStream | Sequence[av.stream.Stream]
+) -> Iterator[av.Packet[Any]]:
+    """Yield the packets that hold something, and at the end an empty one of each stream.
+
+    An empty packet that has a time says that nothing changed: the picture before it is shown on.
+    """
+    for packet in all_packets_of(container, streams):
+        if packet.size or (packet.pts is None and packet.dts is None):
+            yield packet
+
+
+def has_guessed_times(container: av.container.InputContainer, stream: av.VideoStream) -> bool:
+    """Tell whether the presentation times of an open file are guesses of its decoder's.
+
+    AVI has none. Decoders of MPEG-4 put the times of its packets in order; those of H.264 and HEVC leave
+    them as they came, so that pictures that are shown in another order than coded have wrong ones.
+    """
+    codec = stream.codec_context
+    return (
+        container.format.name == "avi"
+        and codec.codec.canonical_name in ("h264", "hevc")
+        and codec.reorder_depth > 0
+    )
+
+
+def decode_packets(
+    packets: Iterator[av.Packet[Any]], container: av.container.InputContainer, stream: av.VideoStream
+) -> Iterator[list[av.VideoFrame]]:
+    """Yield the frames that come of each packet, with the times at which they are shown.
+
+    Damage before the first frame is passed over: a recording that was cut out of a running broadcast
+    starts with packets whose references are missing.
+
+    Raises:
+        FFmpegError: damage after the first frame.
+    """
+    waiting: list[int] | None = [] if has_guessed_times(container, stream) else None
+    has_decoded = False
+    for packet in packets:
+        try:
+            frames = packet.decode()
+        except av.error.InvalidDataError:
+            if has_decoded:
+                raise
+            continue
+        has_decoded = has_decoded or bool(frames)
+        if waiting is not None:
+            if packet.size and packet.pts is not None:
+                heapq.heappush(waiting, packet.pts)
+            for frame in frames:
+                frame.pts = heapq.heappop(waiting) if waiting else None
+        yield frames
+
+
 def decode_stream(
     budget: Budget, container: av.container.InputContainer, stream: av.VideoStream
 ) -> Iterator[av.VideoFrame]:
     """Yield the frames in presentation order; damage before the first is passed over.
 
-    A recording that was cut out of a running broadcast starts with packets whose references are
-    missing: those are no frames yet.
-
     Raises:
         VideoError: damage after the first frame, or a limit is exceeded.
     """
     num_decoded = 0
-    try:
+
+    def packets() -> Iterator[av.Packet[Any]]:
         for packet in packets_of(container, stream):
             budget.check_time()
-            try:
-                frames = packet.decode()
-            except av.error.InvalidDataError:
-                if num_decoded:
-                    raise
-                continue
+            yield packet
+
+    try:
+        for frames in decode_packets(packets(), container, stream):
             budget.spend_frames(len(frames))
             for frame in frames:
                 num_decoded += 1
@@ -189,7 +279,24 @@ def decode_stream(
                 budget.path,
                 f"has frames of unknown size, or more than the limit of {budget.limits.pixels} pixels",
             ) from error
-        raise VideoError(budget.path, f"is damaged after frame {num_decoded} ({reason(error)})") from error
+        cut = explain_missing_end(budget.path)
+        raise VideoError(
+            budget.path,
+            f"is damaged after frame {num_decoded} ({cut.removeprefix('is ') if cut else reason(error)})",
+        ) from error
+    if not num_decoded:
+        raise VideoError(budget.path, _explain_no_frame(budget.path))
+
+
+def _explain_no_frame(path: str | os.PathLike[str]) -> str:
+    """Return why a video stream may give no frame at all."""
+    with suppress(OSError), open(path, "rb") as file:
+        ends = [file.read(_SEARCHED_BYTES)]
+        file.seek(max(0, os.fstat(file.fileno()).st_size - _SEARCHED_BYTES))
+        ends.append(file.read())
+        if any(mark in part for part in ends for mark in _ENCRYPTION_MARKS):
+            return "is encrypted: its frames cannot be decoded without a key"
+    return "holds a video stream without a single frame that can be decoded"
 
 
 def seconds_of(frame: av.VideoFrame) -> float | None:

@@ -16,20 +16,23 @@ import numpy as np
 from av.codec.hwaccel import HWAccel
 
 from vidcli.errors import VideoError
-from vidcli.sampling import TIMESTAMP_TOLERANCE_SECONDS, Seconds
+from vidcli.sampling import Seconds
 from vidcli.video.container import can_be_lean, open_video, set_threads
 from vidcli.video.convert import Converter, Frames, SizeRule
+from vidcli.video.duration import find_rate, measure_duration, period_of, tolerance_of
 from vidcli.video.feed import Deliver, NotPlannable
 from vidcli.video.hardware import HardwareName, find_hardware, warn_of_cpu
 from vidcli.video.limits import Budget, DecodeLimits, call_in_time
 from vidcli.video.lookahead import Distrusted
 from vidcli.video.marks import marks_for
+from vidcli.video.orientation import Orientation, orientation_in_stream
 from vidcli.video.planned import PlannedDecoder, can_plan
-from vidcli.video.probe import VideoInfo, describe, find_rate, measure_duration, period_of
+from vidcli.video.probe import VideoInfo, describe
 from vidcli.video.reduced import reduce_resolution, reduced_size
 from vidcli.video.reordered import Reordered, can_reorder
-from vidcli.video.sequential import collect_span, collect_wanted, decode_from_start, refuse_truncated
+from vidcli.video.sequential import collect_span, collect_wanted, decode_from_start
 from vidcli.video.survey import Survey, is_short
+from vidcli.video.truncation import refuse_truncated
 
 Plan: TypeAlias = Callable[[float], Seconds]
 """Given the duration in seconds, the wanted moments in seconds from the first frame, any shape."""
@@ -191,8 +194,13 @@ class _Request:
             )
         return end
 
-    def wanted(self, end: float) -> Seconds | None:
-        """Return the wanted moments in seconds from the first frame; None is every frame."""
+    def wanted(self, end: float, tolerance: float) -> Seconds | None:
+        """Return the wanted moments in seconds from the first frame; None is every frame.
+
+        Args:
+            end: of the span, in seconds from the first frame.
+            tolerance: how many seconds later than a moment its frame may start.
+        """
         if self._plan is None:
             return None
         if self._wanted is None:
@@ -201,7 +209,7 @@ class _Request:
                 raise ValueError("a plan must return finite moments")
             self._wanted = moments
         # A span is half-open: a moment at its end is answered with the last frame inside.
-        latest = end - 2 * TIMESTAMP_TOLERANCE_SECONDS if self.has_end else end
+        latest = end - 2 * tolerance if self.has_end else end
         return np.minimum(self.start_seconds + self._wanted, latest)
 
 
@@ -217,8 +225,8 @@ def _collect(
     budget, start = request.budget, request.start_seconds
     info, timed = decode_from_start(budget, container, stream)
     end = request.span_end(info.duration_seconds)
-    converter = Converter(request.whole(info, stream), request.size)
-    wanted = request.wanted(end)
+    converter = Converter(request.budget.path, request.whole(info, stream), request.size)
+    wanted = request.wanted(end, info.tolerance_seconds)
     if wanted is None:
         # Headers may end a little before the last frame; without an end, every frame is meant.
         frames, seconds = collect_span(
@@ -256,13 +264,17 @@ def _decode_planned(request: _Request, num_threads: int, is_trusting: bool) -> D
         else:
             decoder = PlannedDecoder(budget, container, stream, marks, seekable=is_trusting)
         clock = _Clock(stream, decoder.find_origin())
-        duration = measure_duration(budget, container, stream, clock.origin_seconds)
+        orientation = orientation_in_stream(stream, decoder.first_packet)
+        last_times = None
+        if isinstance(decoder, Survey):
+            last_times = [clock.file_seconds_at(pts) for pts in decoder.last_times]
+        duration = measure_duration(budget, container, stream, clock.origin_seconds, last_times)
         end = request.span_end(duration)
-        wanted = request.wanted(end)
+        wanted = request.wanted(end, clock.tolerance)
         if wanted is None or not len(wanted):
             raise NotPlannable("no moments are wanted")
         limit_of_moment = [clock.limit_at(moment) for moment in wanted.tolist()]
-        output = _Output(request, clock.seconds_at, duration, limit_of_moment)
+        output = _Output(request, clock.seconds_at, duration, limit_of_moment, orientation)
         groups: list[range] = []
         if num_threads > 1 and isinstance(decoder, PlannedDecoder):
             groups = decoder.group(output.limits, num_threads * _GROUPS_PER_THREAD)
@@ -272,7 +284,8 @@ def _decode_planned(request: _Request, num_threads: int, is_trusting: bool) -> D
             set_threads(stream, num_threads)
             last_pts = decoder.run(output.limits, output.sink(container, stream))
         if last_pts is not None:
-            refuse_truncated(budget, output.info, clock.seconds_at(last_pts))
+            length = clock.file_seconds_at(decoder.last_duration)
+            refuse_truncated(budget, duration, clock.seconds_at(last_pts), length, clock.period)
         return DecodedFrames(output.frames, output.seconds - start, end - start)
 
 
@@ -280,18 +293,18 @@ def _decode_reordered(
     request: _Request, container: av.container.InputContainer, stream: av.VideoStream
 ) -> DecodedFrames:
     """Decode only what the wanted frames need of a file without presentation times."""
-    budget = request.budget
-    decoder = Reordered(budget, container, stream, period_of(find_rate(stream)))
+    budget, period = request.budget, period_of(find_rate(stream))
+    decoder = Reordered(budget, container, stream, period)
     duration = measure_duration(budget, container, stream, decoder.origin_seconds)
     end = request.span_end(duration)
-    wanted = request.wanted(end)
+    wanted = request.wanted(end, decoder.tolerance)
     if wanted is None or not len(wanted):
         raise NotPlannable("no moments are wanted")
     number_of_moment = decoder.find_frames(wanted)
     output = _Output(request, decoder.seconds.__getitem__, duration, number_of_moment)
     decoder.run(output.limits, output.sink(container, stream))
     if output.limits[-1] == len(decoder.seconds) - 1:
-        refuse_truncated(budget, output.info, decoder.seconds[-1])
+        refuse_truncated(budget, duration, decoder.seconds[-1], 0.0, period)
     return DecodedFrames(output.frames, output.seconds - request.start_seconds, end - request.start_seconds)
 
 
@@ -339,7 +352,13 @@ class _Clock:
         self._numerator = stream.time_base.numerator
         self._denominator = stream.time_base.denominator
         self.origin = origin
-        self.origin_seconds = origin * self._numerator / self._denominator
+        self.origin_seconds = self.file_seconds_at(origin)
+        self.period = period_of(find_rate(stream))
+        self.tolerance = tolerance_of(stream)
+
+    def file_seconds_at(self, pts: int) -> float:
+        """Return seconds on the file's own clock."""
+        return pts * self._numerator / self._denominator
 
     def seconds_at(self, pts: int) -> float:
         """Return seconds from the first frame, to the last bit as the sequential decoder does."""
@@ -347,12 +366,12 @@ class _Clock:
 
     def limit_at(self, moment: float) -> int:
         """Return the latest presentation time of a frame that is shown at `moment` seconds."""
-        seconds = moment + TIMESTAMP_TOLERANCE_SECONDS + self.origin_seconds
+        seconds = moment + self.tolerance + self.origin_seconds
         limit = math.floor(seconds * self._denominator / self._numerator)
         # Rounding must fall as it does where frames are compared one by one.
-        while self.seconds_at(limit + 1) - TIMESTAMP_TOLERANCE_SECONDS <= moment:
+        while self.seconds_at(limit + 1) - self.tolerance <= moment:
             limit += 1
-        while self.seconds_at(limit) - TIMESTAMP_TOLERANCE_SECONDS > moment:
+        while self.seconds_at(limit) - self.tolerance > moment:
             limit -= 1
         return max(limit, self.origin)
 
@@ -362,6 +381,7 @@ class _Output:
 
     Args:
         seconds_at: start of a frame from the first one's, given its presentation time.
+        orientation: what the coded stream says of it at its start.
 
     Attributes:
         limits: ascending presentation times, each different; one frame is wanted for each.
@@ -379,12 +399,14 @@ class _Output:
         seconds_at: Callable[[int], float],
         duration_seconds: float,
         limit_of_moment: list[int],
+        orientation: Orientation | None = None,
     ) -> None:
         self._request = request
         self.limits = sorted(set(limit_of_moment))
         self.seconds = np.zeros(len(limit_of_moment))
         self._seconds_at = seconds_at
         self._duration_seconds = duration_seconds
+        self._orientation = orientation
         numbers = {limit: number for number, limit in enumerate(self.limits)}
         self._moments_of: list[list[int]] = [[] for _ in self.limits]
         for moment, limit in enumerate(limit_of_moment):
@@ -408,8 +430,10 @@ class _Output:
                 raise Distrusted("frames differ in size from what the header says")
             if converter is None:
                 request = self._request
-                info = describe(request.budget, container, stream, frame, self._duration_seconds)
-                converter = Converter(request.whole(info, stream), request.size)
+                info = describe(
+                    request.budget, container, stream, frame, self._duration_seconds, self._orientation
+                )
+                converter = Converter(request.budget.path, request.whole(info, stream), request.size)
                 self._make(info, converter)
             assert frame.pts is not None
             for moment in self._moments_of[first_number + number]:

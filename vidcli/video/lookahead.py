@@ -59,6 +59,7 @@ class Lookahead:
         next_limit: the first that has not.
         last_pts: presentation time of the file's last frame, if a limit lies beyond it.
         newest_pts: greatest presentation time read so far.
+        newest_duration: how long its picture is shown, in the stream's unit of time; 0 if nothing tells.
         delay: how much later than decoded the first picture is shown.
     """
 
@@ -78,6 +79,7 @@ class Lookahead:
         self.next_limit = 0
         self.last_pts: int | None = None
         self.newest_pts: int | None = None
+        self.newest_duration = 0
         self.delay = 0
         self._num_read = 0
         self._num_bytes = 0
@@ -208,6 +210,7 @@ class Lookahead:
         lowest = max((x for x in (self._floor, self._settled) if x is not None), default=best)
         inspect, check_time = self._marks.inspect, self._budget.check_time
         has_decode_times = self._has_decode_times
+        duration = 0
         while self._num_bytes < _MAX_WAITING_BYTES and len(passed) < _PACKETS_AT_ONCE:
             check_time()
             packet = next(self._packets, None)
@@ -228,7 +231,7 @@ class Lookahead:
                 break
             if pts > best:
                 # What waits is earlier than a frame that the limit allows: it is for none.
-                best = pts
+                best, duration = pts, packet.duration or 0
                 while decode_on and waiting and waiting[0].pts < best:
                     item = self.pop()
                     if not item.flags & DISPOSABLE:
@@ -239,7 +242,8 @@ class Lookahead:
             self._num_read += 1
             self._num_bytes += packet.size
         self._best = best
-        self.newest_pts = best if self.newest_pts is None else max(best, self.newest_pts)
+        if self.newest_pts is None or best > self.newest_pts:
+            self.newest_pts, self.newest_duration = best, duration
         return passed
 
     def take_certain(self) -> list[VideoPacket]:
@@ -271,7 +275,7 @@ class Lookahead:
         self._num_bytes += packet.size
         self._last_dts = packet.dts
         if self.newest_pts is None or item.pts > self.newest_pts:
-            self.newest_pts = item.pts
+            self.newest_pts, self.newest_duration = item.pts, packet.duration or 0
         self.waiting.append(item)
         if flags & ENTRY and item.is_shown:
             self._entries.append(item)

@@ -95,11 +95,39 @@ def _split_nals(data: bytes | memoryview, length_size: int) -> Iterator[bytes | 
         start = following
 
 
+def nal_units(codec: str, extradata: bytes, packet: bytes) -> Iterator[bytes]:
+    """Yield the NAL units of a packet of `h264` or `hevc`, given what its container says of the stream."""
+    size = _h264_length_size(extradata) if codec == "h264" else _hevc_length_size(extradata)
+    return (bytes(nal) for nal in _split_nals(packet, size))
+
+
+def iter_sei(codec: str, nal: bytes) -> Iterator[tuple[int, bytes]]:
+    """Yield the kind and bytes of each message in a NAL unit that holds such, of `h264` or `hevc`."""
+    header = 1 if codec == "h264" else 2
+    if len(nal) <= header or (nal[0] & 31 != 6 if codec == "h264" else nal[0] >> 1 & 63 != 39):
+        return
+    data = nal[header:].replace(b"\0\0\3", b"\0\0")
+    position = 0
+    while position + 2 < len(data):
+        kind, position = _read_ff_coded(data, position)
+        size, position = _read_ff_coded(data, position)
+        yield kind, data[position : position + size]
+        position += size
+
+
+def _h264_length_size(extradata: bytes) -> int:
+    return (extradata[4] & 3) + 1 if len(extradata) > 6 and extradata[0] == 1 else 0
+
+
+def _hevc_length_size(extradata: bytes) -> int:
+    return (extradata[21] & 3) + 1 if len(extradata) > 22 and extradata[0] == 1 else 0
+
+
 class _H264:
     """H.264: `nal_ref_idc` is 0 in every slice of a picture that nothing refers to."""
 
     def __init__(self, extradata: bytes) -> None:
-        self._length_size = (extradata[4] & 3) + 1 if len(extradata) > 6 and extradata[0] == 1 else 0
+        self._length_size = _h264_length_size(extradata)
 
     def inspect(self, packet: VideoPacket) -> int:
         if self._length_size == 4 and packet.size > 4 and not packet.is_keyframe:
@@ -116,7 +144,7 @@ class _H264:
             if kind == 5:
                 return ENTRY
             if kind == 6 and packet.is_keyframe:
-                recovers = recovers or _recovers_at_once(bytes(nal[1:]))
+                recovers = recovers or _recovers_at_once(bytes(nal))
             elif 1 <= kind <= 4:
                 if recovers and kind == 1:
                     return ENTRY
@@ -126,17 +154,12 @@ class _H264:
         return DISPOSABLE if disposable else 0
 
 
-def _recovers_at_once(sei: bytes) -> bool:
+def _recovers_at_once(nal: bytes) -> bool:
     """Tell whether an SEI holds a recovery point that is exact from its own picture on."""
-    sei = sei.replace(b"\0\0\3", b"\0\0")
-    position = 0
-    while position + 2 < len(sei):
-        kind, position = _read_ff_coded(sei, position)
-        size, position = _read_ff_coded(sei, position)
-        if kind == 6 and position < len(sei):
+    for kind, payload in iter_sei("h264", nal):
+        if kind == 6 and payload:
             # recovery_frame_cnt ue(v) = 0: "1"; exact_match_flag: "1"; broken_link_flag: "0"
-            return sei[position] >> 5 == 0b110
-        position += size
+            return payload[0] >> 5 == 0b110
     return False
 
 
@@ -156,10 +179,9 @@ class _Hevc:
     """
 
     def __init__(self, extradata: bytes) -> None:
-        self._length_size = 0
+        self._length_size = _hevc_length_size(extradata)
         self._num_sub_layers = 0  # 0: not known yet
-        if len(extradata) > 22 and extradata[0] == 1:
-            self._length_size = (extradata[21] & 3) + 1
+        if self._length_size:
             for nal in _hvcc_nals(extradata):
                 self._note_parameters(nal)
         else:

@@ -107,6 +107,16 @@ class PlannedDecoder:
             raise NotPlannable("the decoder did not return every wanted frame")
         return ahead.last_pts
 
+    @property
+    def first_packet(self) -> bytes:
+        """The bytes of the first packet; known once the origin is, until anything is decoded."""
+        return bytes(self._ahead.waiting[0].packet)
+
+    @property
+    def last_duration(self) -> int:
+        """How long the file's last picture is shown, in the stream's unit of time; 0 if nothing tells."""
+        return self._ahead.newest_duration
+
     def find_origin(self) -> int:
         """Return the presentation time of the file's first frame, without decoding it."""
         with damage_unplannable(self._budget):

@@ -22,9 +22,10 @@ from typing import NamedTuple, cast
 import av
 import av.container
 
-from vidcli.sampling import TIMESTAMP_TOLERANCE_SECONDS, Seconds
+from vidcli.sampling import Seconds
 from vidcli.video.bits import Bits, Unreadable
 from vidcli.video.container import packets_of
+from vidcli.video.duration import tolerance_of
 from vidcli.video.feed import Deliver, Feed, NotPlannable, damage_unplannable, plannable_time
 from vidcli.video.flags import VideoPacket
 from vidcli.video.limits import Budget
@@ -63,6 +64,7 @@ class Reordered:
     Attributes:
         origin_seconds: time of the first frame on the file's own clock.
         seconds: start of every frame from the first one's, ascending.
+        tolerance: how many seconds later than a moment its frame may start.
     """
 
     def __init__(
@@ -78,6 +80,7 @@ class Reordered:
         budget.check_time()
         self._shown = _order_of_showing(self._pictures)
         base = stream.time_base or Fraction(0)
+        self.tolerance = tolerance_of(stream)
         self.origin_seconds = float(self._pictures[self._shown[0]].pts * base)
         self.seconds = [0.0]
         for place in self._shown[1:]:
@@ -88,7 +91,7 @@ class Reordered:
 
     def find_frames(self, moments: Seconds) -> list[int]:
         """Return the number of the frame that is shown at each moment."""
-        ends = [seconds - TIMESTAMP_TOLERANCE_SECONDS for seconds in self.seconds[1:]]
+        ends = [seconds - self.tolerance for seconds in self.seconds[1:]]
         return [bisect_right(ends, moment) for moment in moments.tolist()]
 
     def run(self, numbers: Sequence[int], deliver: Deliver) -> None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import av
 import av.container
@@ -15,8 +15,9 @@ import av.error
 import numpy as np
 
 from vidcli.errors import VideoError
-from vidcli.video.container import FOREIGN_ERRORS, open_video, packets_of, reason
+from vidcli.video.container import FOREIGN_ERRORS, decode_packets, open_video, packets_of, reason
 from vidcli.video.convert import Converter, Frames
+from vidcli.video.duration import find_rate, period_of
 from vidcli.video.limits import Budget, DecodeLimits
 from vidcli.video.probe import describe
 
@@ -56,6 +57,17 @@ def rewrite_video(
             _Rewriter(budget, container, stream, output, Path(target), change).run()
 
 
+def _even_size(height: int, width: int) -> tuple[int, int]:
+    return max(2, height & ~1), max(2, width & ~1)
+
+
+class _Place(NamedTuple):
+    """When a picture is shown: in the stream's unit of time, and in seconds from the first."""
+
+    pts: int
+    seconds: float
+
+
 class _Rewriter:
     """One source and one target, open."""
 
@@ -78,21 +90,27 @@ class _Rewriter:
         except FOREIGN_ERRORS as error:
             raise VideoError(target, f"cannot be written ({reason(error)})") from error
         self._waiting: list[Any] = []
-        self._first: float | None = None
-        self._last_pts = -1 << 62
+        self._last: _Place | None = None
+        self._origin = 0.0
+        self._period = period_of(find_rate(stream))
 
     def run(self) -> None:
         """Copy everything."""
         sounds = {sound.index: self._add_sound(sound) for sound in self._container.streams.audio}
         streams = [self._stream, *self._container.streams.audio]
         packets = self._read(packets_of(self._container, streams))
-        for packet in packets:
-            if packet.stream.index == self._stream.index:
-                for frame in self._read(iter(packet.decode())):
-                    self._add(frame)
-            elif packet.dts is not None:
-                packet.stream = sounds[packet.stream.index]
-                self._mux([packet])
+
+        def pictures() -> Iterator[Any]:
+            for packet in packets:
+                if packet.stream.index == self._stream.index:
+                    yield packet
+                elif packet.dts is not None:
+                    packet.stream = sounds[packet.stream.index]
+                    self._mux([packet])
+
+        for frames in self._read(decode_packets(pictures(), self._container, self._stream)):
+            for frame in frames:
+                self._add(frame)
         if self._converter is None:
             raise VideoError(
                 self._budget.path, "holds a video stream without a single frame that can be decoded"
@@ -136,23 +154,41 @@ class _Rewriter:
         if self._converter is None:
             self._start(frame)
         assert self._converter is not None
-        pts = self._last_pts + 1 if frame.pts is None else max(frame.pts, self._last_pts + 1)
-        self._last_pts = pts
-        seconds = float(pts * self._stream.time_base)
-        self._first = seconds if self._first is None else self._first
+        pts, seconds = self._place(frame)
         picture = np.empty(self._converter.shape, np.uint8)
         self._converter.convert_into(picture, frame)
-        self._change(picture, seconds - self._first)
+        self._change(picture, seconds)
         changed = av.VideoFrame.from_ndarray(picture, format="rgb24")
         changed.pts, changed.time_base = pts, self._stream.time_base
         coded: list[Any] = []
         self._write(lambda: coded.extend(self._coded.encode(changed)))
         self._mux(coded)
 
+    def _place(self, frame: av.VideoFrame) -> tuple[int, float]:
+        """Return when a picture is shown: in the stream's unit of time, and in seconds from the first.
+
+        One without a time of its own, or with one that does not grow, comes a period after the one before
+        it, as it does when the video is decoded to be classified.
+        """
+        base = self._stream.time_base
+        assert base is not None
+        if self._last is None:
+            self._last = _Place(frame.pts or 0, 0.0)
+            self._origin = float(self._last.pts * base)
+            return self._last
+        stamp = None if frame.pts is None else float(frame.pts * base) - self._origin
+        if frame.pts is not None and stamp is not None and stamp > self._last.seconds:
+            self._last = _Place(max(frame.pts, self._last.pts + 1), stamp)
+        else:
+            seconds = self._last.seconds + self._period
+            pts = round((seconds + self._origin) / base)
+            self._last = _Place(max(pts, self._last.pts + 1), seconds)
+        return self._last
+
     def _start(self, frame: av.VideoFrame) -> None:
         self._budget.check_size(frame.height, frame.width)
         info = describe(self._budget, self._container, self._stream, frame)
-        self._converter = Converter(info, lambda height, width: (max(2, height & ~1), max(2, width & ~1)))
+        self._converter = Converter(self._budget.path, info, _even_size)
         self._coded.height, self._coded.width = self._converter.shape[:2]
         self._coded.pix_fmt = "yuv420p"
         self._coded.codec_context.time_base = self._stream.time_base

@@ -11,15 +11,12 @@ import av
 import av.container
 import numpy as np
 
-from vidcli.errors import VideoError
-from vidcli.sampling import TIMESTAMP_TOLERANCE_SECONDS, Seconds
+from vidcli.sampling import Seconds
 from vidcli.video.container import decode_stream, seconds_of
 from vidcli.video.convert import Converter, Frames
 from vidcli.video.limits import Budget
 from vidcli.video.probe import VideoInfo, describe
-
-_TRUNCATION_SECONDS = 1.0
-_TRUNCATION_SHARE = 0.05
+from vidcli.video.truncation import refuse_truncated
 
 
 class TimedFrame(NamedTuple):
@@ -38,9 +35,7 @@ def decode_from_start(
         VideoError: no frame can be decoded; from the iterator also for damage further on.
     """
     decoded = decode_stream(budget, container, stream)
-    first = next(decoded, None)
-    if first is None:
-        raise VideoError(budget.path, "holds a video stream without a single frame that can be decoded")
+    first = next(decoded)
     budget.check_size(first.height, first.width)
     info = describe(budget, container, stream, first)
     return info, _with_times(first, decoded, info, stream)
@@ -89,15 +84,16 @@ def collect_span(
         kept.append(picture)
         seconds.append(max(0.0, held.seconds - start))
 
+    tolerance = info.tolerance_seconds
     held = next(timed)
     for following in timed:
-        if following.seconds >= end - TIMESTAMP_TOLERANCE_SECONDS:
+        if following.seconds >= end - tolerance:
             break
-        if following.seconds > start + TIMESTAMP_TOLERANCE_SECONDS:
+        if following.seconds > start + tolerance:
             keep(held)
         held = following
     else:
-        refuse_truncated(budget, info, held.seconds)
+        refuse_early_end(budget, info, held)
     keep(held)
     return np.stack(kept), np.array(seconds)
 
@@ -114,6 +110,7 @@ def collect_wanted(
     moments = [*wanted[order].tolist(), math.inf]
     pictures = np.empty((len(wanted), *converter.shape), np.uint8)
     seconds = np.zeros(len(wanted))
+    tolerance = info.tolerance_seconds
     held = next(timed)
     position = 0
 
@@ -130,25 +127,20 @@ def collect_wanted(
 
     for following in timed:
         # `held` is shown until `following` starts.
-        end = following.seconds - TIMESTAMP_TOLERANCE_SECONDS
+        end = following.seconds - tolerance
         if moments[position] < end:
             keep_until(end)
         if position == len(order):
             return pictures, seconds
         held = following
-    refuse_truncated(budget, info, held.seconds)
+    refuse_early_end(budget, info, held)
     if position < len(order):
         keep_until(math.inf)
     return pictures, seconds
 
 
-def refuse_truncated(budget: Budget, info: VideoInfo, last_seconds: float) -> None:
-    """Refuse a file that stops well before its header says, rather than repeat its last frame."""
-    period = 1 / info.fps if info.fps else 0.0
-    missing = info.duration_seconds - last_seconds - period
-    if missing > max(_TRUNCATION_SECONDS, _TRUNCATION_SHARE * info.duration_seconds) and missing > 2 * period:
-        raise VideoError(
-            budget.path,
-            f"ends after {last_seconds + period:.2f} s although its header says "
-            f"{info.duration_seconds:.2f} s: it is truncated",
-        )
+def refuse_early_end(budget: Budget, info: VideoInfo, last: TimedFrame) -> None:
+    """Refuse a file whose last frame comes well before its header says that it ends."""
+    base = last.frame.time_base
+    length = float((last.frame.duration or 0) * base) if base else 0.0
+    refuse_truncated(budget, info.duration_seconds, last.seconds, length, info.period_seconds)

@@ -9,12 +9,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from vidcli.sampling import TIMESTAMP_TOLERANCE_SECONDS
 from vidcli.video.container import open_video
 from vidcli.video.convert import Converter, Frames, SizeRule
 from vidcli.video.limits import Budget, DecodeLimits
 from vidcli.video.probe import VideoInfo
-from vidcli.video.sequential import decode_from_start, refuse_truncated
+from vidcli.video.sequential import decode_from_start, refuse_early_end
 
 
 class GridFrame(NamedTuple):
@@ -52,7 +51,8 @@ def stream_frames(
     budget = Budget(path, replace(limits or DecodeLimits(), seconds=None))
     with open_video(path, budget, num_threads) as (container, stream):
         info, timed = decode_from_start(budget, container, stream)
-        converter = Converter(info, size)
+        converter = Converter(path, info, size)
+        tolerance = info.tolerance_seconds
         number = 0
         held = next(timed)
 
@@ -67,10 +67,10 @@ def stream_frames(
                 number += 1
 
         for following in timed:
-            yield from shown_until(following.seconds - TIMESTAMP_TOLERANCE_SECONDS)
+            yield from shown_until(following.seconds - tolerance)
             held = following
-        refuse_truncated(budget, info, held.seconds)
-        last = max(info.duration_seconds, held.seconds + TIMESTAMP_TOLERANCE_SECONDS)
+        refuse_early_end(budget, info, held)
+        last = max(info.duration_seconds, held.seconds + tolerance)
         yield from shown_until(last)
         if not number:  # a video shorter than half an interval
             yield from shown_until(spacing_seconds)

@@ -54,7 +54,17 @@ def join_starts(targets: Sequence[int], find_start: Callable[[int], int]) -> lis
 
 
 class Survey:
-    """Decode the frames that are shown at given presentation times, in one open file."""
+    """Decode the frames that are shown at given presentation times, in one open file.
+
+    Attributes:
+        last_times: presentation times of the last two pictures.
+        last_duration: how long the last is shown, in the stream's unit of time; 0 where nothing tells.
+        first_packet: the bytes of the first.
+    """
+
+    last_times: list[int]
+    last_duration: int
+    first_packet: bytes
 
     def __init__(
         self,
@@ -98,6 +108,9 @@ class Survey:
             raise NotPlannable("the file does not start with a picture that stands alone")
         self._shown = sorted(places)
         self._newest = max(times)
+        self.last_times = self._shown[-2:]
+        self.last_duration = packets[times.index(self._newest)].duration or 0
+        self.first_packet = bytes(packets[0])
         if places.get(times[0]) == 0 and self._shown[0] < times[0]:
             raise NotPlannable("pictures are shown before the one that stands alone")
 

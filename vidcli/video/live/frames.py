@@ -131,7 +131,7 @@ class LiveFrames:
             if info is None or converter is None:
                 self._budget.check_size(frame.height, frame.width)
                 info = describe(self._budget, container, stream, frame, duration_seconds=0.0)
-                converter = Converter(info, self._size)
+                converter = Converter(self.name, info, self._size)
                 origin = seconds_of(frame) or 0.0
                 seconds = 0.0
             else:
