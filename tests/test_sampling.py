@@ -213,10 +213,10 @@ def test_negative_duration_is_refused() -> None:
 
 
 def shown_frame(pts_seconds: list[float], wanted: float) -> int:
-    """Say it in words: the last frame that has started, a millisecond or half a period early at most."""
+    """Say it in words: the last frame that has started, or does within a millisecond or quarter period."""
     shown = 0
     periods = len(pts_seconds) - 1
-    early = min(1e-3, pts_seconds[-1] / periods / 2) if periods else 1e-3
+    early = min(1e-3, pts_seconds[-1] / periods / 4) if periods else 1e-3
     for index, pts in enumerate(pts_seconds):
         if pts <= wanted + early:
             shown = index

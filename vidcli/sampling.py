@@ -37,9 +37,10 @@ TIMESTAMP_TOLERANCE_SECONDS = 1e-3
 def tolerance_seconds(period_seconds: float) -> float:
     """Return how much later than the wanted moment a frame may start, for frames that come this often.
 
-    Never half a period or more, which would be the next frame's: that counts above 500 frames a second.
+    At most a quarter of a period, so that the middle of a frame is always its own: that counts above 250
+    frames a second.
     """
-    return min(TIMESTAMP_TOLERANCE_SECONDS, period_seconds / 2)
+    return min(TIMESTAMP_TOLERANCE_SECONDS, period_seconds / 4)
 
 
 @dataclass(frozen=True)

@@ -54,7 +54,8 @@ _STILL_SHARE = 10
 """A stream that much shorter than the longest one beside it is a still, or a trailer of it."""
 
 _SEARCHED_BYTES = 1 << 20
-_ENCRYPTION_MARKS = (b"encv", b"tenc", b"pssh")  # of ISO 23001-7
+_ENCRYPTION_MARKS = (b"encv", b"tenc", b"pssh")
+_ENCRYPTED = "is encrypted: its frames cannot be decoded without a key"
 
 FOREIGN_ERRORS = (av.error.FFmpegError, OSError, ValueError)
 """What PyAV raises for a file that is at fault."""
@@ -279,24 +280,28 @@ def decode_stream(
                 budget.path,
                 f"has frames of unknown size, or more than the limit of {budget.limits.pixels} pixels",
             ) from error
+        if is_encrypted(budget.path):
+            raise VideoError(budget.path, _ENCRYPTED) from error
         cut = explain_missing_end(budget.path)
+        why = cut.removeprefix("is ") if cut else reason(error)
+        raise VideoError(budget.path, f"is damaged after frame {num_decoded} ({why})") from error
+    if not num_decoded:
         raise VideoError(
             budget.path,
-            f"is damaged after frame {num_decoded} ({cut.removeprefix('is ') if cut else reason(error)})",
-        ) from error
-    if not num_decoded:
-        raise VideoError(budget.path, _explain_no_frame(budget.path))
+            _ENCRYPTED
+            if is_encrypted(budget.path)
+            else "holds a video stream without a single frame that can be decoded",
+        )
 
 
-def _explain_no_frame(path: str | os.PathLike[str]) -> str:
-    """Return why a video stream may give no frame at all."""
+def is_encrypted(path: str | os.PathLike[str]) -> bool:
+    """Tell whether an MP4 file says that it is encrypted (ISO 23001-7)."""
     with suppress(OSError), open(path, "rb") as file:
         ends = [file.read(_SEARCHED_BYTES)]
         file.seek(max(0, os.fstat(file.fileno()).st_size - _SEARCHED_BYTES))
         ends.append(file.read())
-        if any(mark in part for part in ends for mark in _ENCRYPTION_MARKS):
-            return "is encrypted: its frames cannot be decoded without a key"
-    return "holds a video stream without a single frame that can be decoded"
+        return any(mark in part for part in ends for mark in _ENCRYPTION_MARKS)
+    return False
 
 
 def seconds_of(frame: av.VideoFrame) -> float | None:

@@ -279,13 +279,14 @@ def _decode_planned(request: _Request, num_threads: int, is_trusting: bool) -> D
         if num_threads > 1 and isinstance(decoder, PlannedDecoder):
             groups = decoder.group(output.limits, num_threads * _GROUPS_PER_THREAD)
         if len(groups) > 1:
-            last_pts = _decode_groups(request, output, groups, min(num_threads, len(groups)))
+            last = _decode_groups(request, output, groups, min(num_threads, len(groups)))
         else:
             set_threads(stream, num_threads)
             last_pts = decoder.run(output.limits, output.sink(container, stream))
-        if last_pts is not None:
-            length = clock.file_seconds_at(decoder.last_duration)
-            refuse_truncated(budget, duration, clock.seconds_at(last_pts), length, clock.period)
+            last = None if last_pts is None else (last_pts, decoder.last_duration)
+        if last is not None:
+            last_seconds, length = clock.seconds_at(last[0]), clock.file_seconds_at(last[1])
+            refuse_truncated(budget, duration, last_seconds, length, clock.period)
         return DecodedFrames(output.frames, output.seconds - start, end - start)
 
 
@@ -308,9 +309,15 @@ def _decode_reordered(
     return DecodedFrames(output.frames, output.seconds - request.start_seconds, end - request.start_seconds)
 
 
-def _decode_groups(request: _Request, output: _Output, groups: list[range], num_threads: int) -> int | None:
-    """Decode groups of limits side by side, each thread with a container of its own."""
-    lasts: list[int] = []
+def _decode_groups(
+    request: _Request, output: _Output, groups: list[range], num_threads: int
+) -> tuple[int, int] | None:
+    """Decode groups of limits side by side, each thread with a container of its own.
+
+    Returns:
+        presentation time and duration of the file's last frame, if a limit lies beyond it.
+    """
+    lasts: list[tuple[int, int]] = []
     failures: list[Exception] = []
     remaining = iter(groups)
     lock = threading.Lock()
@@ -329,7 +336,7 @@ def _decode_groups(request: _Request, output: _Output, groups: list[range], num_
                     sink = output.sink(container, stream, group.start)
                     last = decoder.run(output.limits[group.start : group.stop], sink)
                     if last is not None:
-                        lasts.append(last)
+                        lasts.append((last, decoder.last_duration))
         except (VideoError, NotPlannable) as error:
             failures.append(error)
 

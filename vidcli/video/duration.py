@@ -23,10 +23,13 @@ from vidcli.errors import VideoError
 from vidcli.sampling import tolerance_seconds
 from vidcli.video.container import FOREIGN_ERRORS, all_packets_of, open_video, reason
 from vidcli.video.limits import Budget
-from vidcli.video.truncation import explain_missing_end
+from vidcli.video.truncation import refuse_cut_off
 
 _UNKNOWN_PERIOD_SECONDS = 0.04
 _CLOSE_SECONDS = 0.1
+_SHORTENED_BY_FFMPEG = ("avi", "asf", "flv")
+"""Where FFmpeg takes for the length of a file what is left of it."""
+
 _BEYOND_THE_END = 2**60
 _MAX_STEPS_BACK = 4
 
@@ -68,8 +71,10 @@ def measure_duration(
         last_times: of its last pictures, if all of its packets were read.
 
     Raises:
-        VideoError: the packets had to be read, and cannot be.
+        VideoError: the packets had to be read, and cannot be; or the file is cut off.
     """
+    if container.format.name in _SHORTENED_BY_FFMPEG:
+        refuse_cut_off(budget)
     stated = _stated_duration(container, stream, origin_seconds)
     if stated is not None and _is_of_the_index(container, stream, stated):
         return stated
@@ -82,10 +87,11 @@ def measure_duration(
         measured = _scan_duration(budget, origin_seconds, period)
     if stated is None:
         return measured
-    is_close = abs(stated - measured) <= max(_CLOSE_SECONDS, 2 * period)
-    # What a file lacks that was cut off is missing, not stated wrongly.
-    is_cut = stated > measured and explain_missing_end(budget.path) is not None
-    return stated if is_close or is_cut or measured <= 0 else measured
+    if abs(stated - measured) <= max(_CLOSE_SECONDS, 2 * period) or measured <= 0:
+        return stated
+    if stated > measured:
+        refuse_cut_off(budget)
+    return measured
 
 
 def _stated_duration(

@@ -27,21 +27,41 @@ _ASF = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
 _ASF_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
 
 
-def explain_missing_end(path: str | os.PathLike[str]) -> str | None:
-    """Return in words that a file is cut off, if its container says so; else None."""
+def explain_missing_end(path: str | os.PathLike[str], share: float = 0.0) -> str | None:
+    """Return in words that a file is cut off, if its container says so; else None.
+
+    Args:
+        path: a local file.
+        share: of the bytes that may be missing without a word.
+    """
     try:
         with open(path, "rb") as file:
             held = os.fstat(file.fileno()).st_size
             head = file.read(_HEAD_BYTES)
             named = _named_bytes(file, head)
-            lacks_index = head[4:8] == b"ftyp" and named is not None and named < 0
     except (OSError, ValueError):
         return None
-    if lacks_index:
-        return "is cut off: the index of its frames (moov), which comes last, is missing"
-    if named is None or named - held <= _PADDING_BYTES:
+    if named is not None and named < 0:
+        is_whole_head = head[4:8] == b"ftyp"
+        return (
+            "is cut off: the index of its frames (moov), which comes last, is missing"
+            if is_whole_head
+            else None
+        )
+    if named is None or named - held <= max(_PADDING_BYTES, share * named):
         return None
     return f"is cut off: it holds {held:,} of the {named:,} bytes that its container names"
+
+
+def refuse_cut_off(budget: Budget) -> None:
+    """Refuse a file that lacks a part of the bytes that its container names, where FFmpeg does not tell.
+
+    Raises:
+        VideoError: it does.
+    """
+    cut = explain_missing_end(budget.path, _SHORTEST_SHARE)
+    if cut is not None:
+        raise VideoError(budget.path, cut)
 
 
 def refuse_truncated(
