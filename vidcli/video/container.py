@@ -21,7 +21,7 @@ from av.codec.hwaccel import HWAccel
 
 from vidcli.errors import VideoError
 from vidcli.video.limits import Budget
-from vidcli.video.truncation import explain_missing_end
+from vidcli.video.truncation import find_missing_end
 
 VIDEO_SUFFIXES = frozenset(
     (
@@ -117,8 +117,9 @@ def open_video(
         )
     except (*FOREIGN_ERRORS, RuntimeError) as error:  # RuntimeError: the device cannot decode this
         budget.check_time()
-        cut = explain_missing_end(path)
-        raise VideoError(path, cut or f"is not a video that can be opened ({reason(error)})") from error
+        sizes = find_missing_end(path)
+        why = f"is cut off: {sizes}" if sizes else f"is not a video that can be opened ({reason(error)})"
+        raise VideoError(path, why) from error
     with container:
         stream = _choose_stream(path, container)
         budget.check_size(stream.height, stream.width)
@@ -282,8 +283,8 @@ def decode_stream(
             ) from error
         if is_encrypted(budget.path):
             raise VideoError(budget.path, _ENCRYPTED) from error
-        cut = explain_missing_end(budget.path)
-        why = cut.removeprefix("is ") if cut else reason(error)
+        sizes = find_missing_end(budget.path)
+        why = f"cut off: {sizes}" if sizes else reason(error)
         raise VideoError(budget.path, f"is damaged after frame {num_decoded} ({why})") from error
     if not num_decoded:
         raise VideoError(

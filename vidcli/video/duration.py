@@ -23,7 +23,7 @@ from vidcli.errors import VideoError
 from vidcli.sampling import tolerance_seconds
 from vidcli.video.container import FOREIGN_ERRORS, all_packets_of, open_video, reason
 from vidcli.video.limits import Budget
-from vidcli.video.truncation import refuse_cut_off
+from vidcli.video.truncation import find_missing_end
 
 _UNKNOWN_PERIOD_SECONDS = 0.04
 _CLOSE_SECONDS = 0.1
@@ -71,11 +71,13 @@ def measure_duration(
         last_times: of its last pictures, if all of its packets were read.
 
     Raises:
-        VideoError: the packets had to be read, and cannot be; or the file is cut off.
+        VideoError: the packets had to be read, and cannot be.
     """
-    if container.format.name in _SHORTENED_BY_FFMPEG:
-        refuse_cut_off(budget)
     stated = _stated_duration(container, stream, origin_seconds)
+    if container.format.name in _SHORTENED_BY_FFMPEG and (sizes := find_missing_end(budget.path)):
+        # About as long as it was: whoever asks for its end is told that there is none.
+        rest = stated or _scan_duration(budget, origin_seconds, period_of(find_rate(stream)))
+        return rest * sizes.named / sizes.held
     if stated is not None and _is_of_the_index(container, stream, stated):
         return stated
     period = period_of(find_rate(stream))
@@ -89,9 +91,8 @@ def measure_duration(
         return measured
     if abs(stated - measured) <= max(_CLOSE_SECONDS, 2 * period) or measured <= 0:
         return stated
-    if stated > measured:
-        refuse_cut_off(budget)
-    return measured
+    # What a file lacks that was cut off is missing, not stated wrongly.
+    return stated if stated > measured and find_missing_end(budget.path) else measured
 
 
 def _stated_duration(

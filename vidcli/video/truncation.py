@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import struct
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from vidcli.errors import VideoError
 from vidcli.video.limits import Budget
@@ -27,41 +27,29 @@ _ASF = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
 _ASF_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
 
 
-def explain_missing_end(path: str | os.PathLike[str], share: float = 0.0) -> str | None:
-    """Return in words that a file is cut off, if its container says so; else None.
+class Sizes(NamedTuple):
+    """Bytes that a file holds, and that its container says that it holds; -1 where its index is missing."""
 
-    Args:
-        path: a local file.
-        share: of the bytes that may be missing without a word.
-    """
+    held: int
+    named: int
+
+    def __str__(self) -> str:
+        if self.named < 0:
+            return "the index of its frames (moov), which comes last, is missing"
+        return f"it holds {self.held:,} of the {self.named:,} bytes that its container names"
+
+
+def find_missing_end(path: str | os.PathLike[str]) -> Sizes | None:
+    """Return how much of a file there is, if its container says that it is cut off; else None."""
     try:
         with open(path, "rb") as file:
             held = os.fstat(file.fileno()).st_size
-            head = file.read(_HEAD_BYTES)
-            named = _named_bytes(file, head)
+            named = _named_bytes(file, file.read(_HEAD_BYTES))
     except (OSError, ValueError):
         return None
-    if named is not None and named < 0:
-        is_whole_head = head[4:8] == b"ftyp"
-        return (
-            "is cut off: the index of its frames (moov), which comes last, is missing"
-            if is_whole_head
-            else None
-        )
-    if named is None or named - held <= max(_PADDING_BYTES, share * named):
+    if named is None or (named >= 0 and named - held <= max(_PADDING_BYTES, _SHORTEST_SHARE * named)):
         return None
-    return f"is cut off: it holds {held:,} of the {named:,} bytes that its container names"
-
-
-def refuse_cut_off(budget: Budget) -> None:
-    """Refuse a file that lacks a part of the bytes that its container names, where FFmpeg does not tell.
-
-    Raises:
-        VideoError: it does.
-    """
-    cut = explain_missing_end(budget.path, _SHORTEST_SHARE)
-    if cut is not None:
-        raise VideoError(budget.path, cut)
+    return Sizes(held, named)
 
 
 def refuse_truncated(
@@ -80,12 +68,9 @@ def refuse_truncated(
     missing = duration_seconds - end
     if missing <= max(_SHORTEST_SECONDS, _SHORTEST_SHARE * duration_seconds) or missing <= 2 * period:
         return
-    cut = explain_missing_end(budget.path)
-    raise VideoError(
-        budget.path,
-        f"ends after {end:.2f} s although its header says {duration_seconds:.2f} s: it is truncated"
-        + (f" ({cut.removeprefix('is cut off: ')})" if cut else ""),
-    )
+    sizes = find_missing_end(budget.path)
+    why = f"and {sizes}" if sizes else f"although its header says {duration_seconds:.2f} s"
+    raise VideoError(budget.path, f"ends after {end:.2f} s {why}: it is truncated")
 
 
 def _named_bytes(file: BinaryIO, head: bytes) -> int | None:
