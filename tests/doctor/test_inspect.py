@@ -59,6 +59,27 @@ def make(tmp_path, motion, write):
             set_avi_length(path, {"frames": 17, "duration": 24, "much": 48}[fault])
         elif fault == "rotated":
             turn(write(path, frames))
+        elif fault == "mirrored":
+            patch(
+                write(path, frames),
+                b"tkhd",
+                44,
+                struct.pack(">9i", -1 << 16, 0, 0, 0, 1 << 16, *[0] * 3, 1 << 30),
+            )
+        elif fault == "streams":
+            with av.open(str(write(path, frames))) as source, av.open(str(tmp_path / "two.mp4"), "w") as two:
+                streams = [two.add_stream_from_template(source.streams.video[0]) for _ in range(2)]
+                for packet in source.demux(video=0):
+                    if packet.size:
+                        for stream in streams:
+                            packet.stream = stream
+                            two.mux(packet)
+            path = tmp_path / "two.mp4"
+        elif fault == "stale":
+            path = write(tmp_path / "stale.mkv", frames)
+            content = path.read_bytes()
+            assert b"00:00:01.333000000" in content
+            path.write_bytes(content.replace(b"00:00:01.333000000", b"00:00:00.500000000"))
         elif fault == "aspect":
             mux(path, frames, aspect=Fraction(4, 3))
         elif fault == "rate":
@@ -100,6 +121,9 @@ FAULTS = {
         "20% of the frames come at an unusual time; usual 83 ms, longest 250 ms",
     ),
     "rotated": ("note", "rotated", "turned by 90 degrees clockwise"),
+    "mirrored": ("note", "rotated", "to be mirrored"),
+    "streams": ("note", "streams", "2 video streams; the one that is used is h264 of 64x64"),
+    "stale": ("warning", "header-duration", "header says 0.50 s, frames last 1.3"),
     "aspect": ("note", "pixel-aspect", "pixels are 4:3; shown as 85x64"),
     "short": ("warning", "too-short", "5 different frames in a clip of 8; the span holds 5"),
     "still": ("warning", "no-motion", "nothing moves in 2.50 s"),

@@ -47,6 +47,7 @@ ADVICE = {
     "header-frames": "Nothing to do: frames are chosen by time, never by count.",
     "variable-rate": "Nothing to do: frames are chosen by time, never by index.",
     "rotated": "Nothing to do: frames are turned upright.",
+    "streams": "Nothing to do if that one is meant; else copy another out (ffmpeg -map 0:v:1 -c copy).",
     "pixel-aspect": "Nothing to do: frames are scaled to square pixels.",
 }
 """What to do next about each kind of problem; its order is the order of the report."""
@@ -180,16 +181,17 @@ def _of_file(data: Inspected, report: FileReport, indices: Sequence[int]) -> Ite
         reason = report.error or "no frame of it can be decoded"
         yield finding("error", "missing" if gone else "unreadable", reason)
         return
-    stated, found = info.duration_seconds, report.decoded_seconds
+    expected, found = info.duration_seconds, report.decoded_seconds
     if report.error is not None:
-        share = f" ({found / stated:.0%})" if stated > 0 else ""
-        left = f"{found:.2f} s of {stated:.2f} s{share} are left"
+        share = f" ({found / expected:.0%})" if expected > 0 else ""
+        left = f"{found:.2f} s of {expected:.2f} s{share} are left"
         cut = tuple(index for index in indices if data.is_cut(index))
         unhurt = "" if cut else "; what is used of it is sound"
         told = finding("error" if cut else "warning", "damaged", f"{report.error}; {left}{unhurt}")
         yield replace(told, items=cut)
     else:
         period = report.usual_interval
+        stated = expected if info.stated_seconds is None else info.stated_seconds
         if abs(stated - found) > max(2 * period, _LIE_SECONDS, _LIE_SHARE * stated):
             yield finding(
                 "warning", "header-duration", f"header says {stated:.2f} s, frames last {found:.2f} s"
@@ -207,8 +209,13 @@ def _of_file(data: Inspected, report: FileReport, indices: Sequence[int]) -> Ite
             f"{report.odd_intervals:.0%} of the frames come at an unusual time; usual "
             f"{1000 * report.usual_interval:.0f} ms, longest {1000 * report.longest_interval:.0f} ms",
         )
-    if info.rotation:
-        yield finding("note", "rotated", f"to be turned by {info.rotation} degrees clockwise")
+    if info.rotation or info.is_mirrored:
+        mirrored = "mirrored" if info.is_mirrored else ""
+        turned = f"turned by {info.rotation} degrees clockwise" if info.rotation else ""
+        yield finding("note", "rotated", "to be " + " and ".join(filter(None, (mirrored, turned))))
+    if info.num_video_streams > 1:
+        used = f"the one that is used is {info.codec} of {info.width}x{info.height}"
+        yield finding("note", "streams", f"{info.num_video_streams} video streams; {used}")
     if info.pixel_aspect != 1:
         height, width = info.upright_size
         ratio = f"{info.pixel_aspect.numerator}:{info.pixel_aspect.denominator}"

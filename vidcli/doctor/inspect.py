@@ -38,6 +38,9 @@ _CHUNK_FRAMES = 2048
 _ASSUMED_FPS = 25.0
 _MOMENTS_PER_SEGMENT = 8
 _NUM_HALVINGS = 20
+_TELLS_LENGTHS = ("mov,mp4", "gif")
+"""Containers that tell of every picture how long it is shown."""
+
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 # An interval between frames is odd when it differs from the usual one by more than this. Containers
@@ -150,6 +153,8 @@ def inspect_file(path: Path, items: Sequence[VideoItem], sampler: ClipSampler, d
     error_reason = small.error
     if error_reason is None and info.duration_seconds - decoded_seconds > 2 * usual:
         error_reason = _reason_to_refuse(path)
+        if error_reason is None and info.container.startswith(_TELLS_LENGTHS):
+            decoded_seconds = info.duration_seconds  # the last picture is shown for long
     return FileReport(
         path,
         info,

@@ -73,7 +73,7 @@ def measure_duration(
     Raises:
         VideoError: the packets had to be read, and cannot be.
     """
-    stated = _stated_duration(container, stream, origin_seconds)
+    stated = stated_duration(container, stream, origin_seconds)
     if container.format.name in _SHORTENED_BY_FFMPEG and (sizes := find_missing_end(budget.path)):
         # About as long as it was: whoever asks for its end is told that there is none.
         rest = stated or _scan_duration(budget, origin_seconds, period_of(find_rate(stream)))
@@ -95,10 +95,16 @@ def measure_duration(
     return stated if stated > measured and find_missing_end(budget.path) else measured
 
 
-def _stated_duration(
+def stated_duration(
     container: av.container.InputContainer, stream: av.VideoStream, origin_seconds: float
 ) -> float | None:
-    """Return what the container says of the stream, from its first frame on; None where it is silent."""
+    """Return what a container says of the length of its video stream; None where it is silent.
+
+    Args:
+        container, stream: of an open file.
+        origin_seconds: start of the first frame on the file's own clock, which is taken off where the
+            container states the time of the end.
+    """
     if container.format.name.startswith("matroska"):
         tagged = parse_clock(stream.metadata.get("DURATION", ""))
         if tagged is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 import av
@@ -11,7 +11,7 @@ import av.container
 
 from vidcli.sampling import TIMESTAMP_TOLERANCE_SECONDS
 from vidcli.video.container import decode_stream, open_video, seconds_of, video_streams
-from vidcli.video.duration import find_rate, measure_duration, period_of, tolerance_of
+from vidcli.video.duration import find_rate, measure_duration, period_of, stated_duration, tolerance_of
 from vidcli.video.limits import Budget, DecodeLimits, call_in_time
 from vidcli.video.orientation import Orientation, orientation_of_frame
 
@@ -32,6 +32,7 @@ class VideoInfo:
         fps: average frame rate; None where unknown.
         has_b_frames: frames are coded in another order than they are shown.
         num_video_streams: without cover art; one of them is decoded.
+        stated_seconds: length as the container says; None where it is silent, or was not asked.
         tolerance_seconds: how much later than a wanted moment a frame may start.
     """
 
@@ -48,6 +49,7 @@ class VideoInfo:
     has_b_frames: bool
     is_mirrored: bool = False
     num_video_streams: int = 1
+    stated_seconds: float | None = None
     tolerance_seconds: float = TIMESTAMP_TOLERANCE_SECONDS
 
     @property
@@ -75,7 +77,9 @@ def probe(path: str | os.PathLike[str], limits: DecodeLimits | None = None) -> V
 def _probe(budget: Budget) -> VideoInfo:
     with open_video(budget.path, budget) as (container, stream):
         frame = next(decode_stream(budget, container, stream))
-        return describe(budget, container, stream, frame)
+        info = describe(budget, container, stream, frame)
+        stated = stated_duration(container, stream, seconds_of(frame) or 0.0)
+        return replace(info, stated_seconds=stated)
 
 
 def describe(
