@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import shlex
 from collections import Counter
@@ -25,6 +24,7 @@ from vidcli.data.manifest import SPLITS, VideoItem, load_items
 from vidcli.errors import CheckpointError, ConfigError, VidcliError, VideoError
 from vidcli.report.html import RunReport, render_report
 from vidcli.runtime.files import write_text
+from vidcli.sheets import read_sheet, unescape_cell
 from vidcli.transforms import build_sampler
 
 REPORT_FILE = "report.html"
@@ -120,11 +120,11 @@ def _read_unusable(folder: Path) -> list[tuple[str, str]]:
     path = folder / files.UNUSABLE_FILE
     if not path.is_file():
         return []
+    rows = read_sheet(path, ("video", "error")).rows
     try:
-        with path.open(encoding="utf-8", newline="") as stream:
-            return [(row["video"], row["error"]) for row in csv.DictReader(stream)]
-    except (OSError, UnicodeDecodeError, KeyError, csv.Error) as error:
-        raise CheckpointError(f"{path}: cannot be read as a table of videos and errors ({error})") from error
+        return [(unescape_cell(row["video"]), unescape_cell(row["error"])) for _, row in rows]
+    except KeyError as error:
+        raise CheckpointError(f"{path}: has no column {error}; expected videos and errors") from error
 
 
 def _read_epochs(folder: Path) -> list[dict[str, Any]]:

@@ -17,7 +17,8 @@ from vidcli.console.terminal import Terminal
 from vidcli.console.text import json_line, plain, shorten_path
 from vidcli.errors import VidcliError
 from vidcli.predict import Prediction
-from vidcli.predict.results import CSV_COLUMNS, csv_line, prediction_to_dict, prediction_to_rows
+from vidcli.predict.results import CSV_COLUMNS, prediction_to_dict, prediction_to_rows
+from vidcli.sheets import csv_line
 
 UNKNOWN = "unknown"
 """What a table shows where the model abstains; the machine formats have a field of their own."""

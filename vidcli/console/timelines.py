@@ -15,7 +15,6 @@ from vidcli.console.predictions import open_new
 from vidcli.console.terminal import Terminal
 from vidcli.console.text import json_line, plain
 from vidcli.errors import VidcliError
-from vidcli.predict.results import csv_line
 from vidcli.predict.segments import (
     SEGMENT_COLUMNS,
     Timeline,
@@ -25,6 +24,7 @@ from vidcli.predict.segments import (
     timeline_to_srt,
     timeline_to_vtt,
 )
+from vidcli.sheets import csv_line
 
 
 class TimelineWriter:

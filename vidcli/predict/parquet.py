@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from vidcli.errors import ConfigError, VidcliError
+from vidcli.names import visible
 from vidcli.predict.predictor import Prediction
-from vidcli.predict.results import JsonResults, ResultsFile, Source, written
+from vidcli.predict.results import JsonResults, ResultsFile, Source
 
 _METADATA_KEY = b"vidcli"
 _BATCH_ROWS = 50_000
@@ -94,7 +95,9 @@ class ParquetResults(ResultsFile):
             for batch in file.iter_batches(_BATCH_ROWS, columns=["video", "rank", "error", "start", "end"]):
                 for row in batch.to_pylist():
                     if row["error"] is not None or row["rank"] == 1:
-                        self._count((row["video"], row["start"], row["end"]), row["error"] is not None)
+                        self._count(
+                            (visible(row["video"]), row["start"], row["end"]), row["error"] is not None
+                        )
         return str(about["added"])
 
     def _write_all(self, target: Path) -> None:
@@ -142,7 +145,7 @@ def _batches(partial: Path) -> Iterator[list[dict[str, Any]]]:
 
 def _rows_of(result: dict[str, Any]) -> list[dict[str, Any]]:
     about = {
-        "video": written(result["video"]),
+        "video": visible(result["video"]),
         "error": result.get("error"),
         "start": result.get("start", 0.0),
         "end": result.get("end"),
@@ -155,7 +158,7 @@ def _rows_of(result: dict[str, Any]) -> list[dict[str, Any]]:
         about
         | {
             "rank": rank,
-            "label": written(best["label"]),
+            "label": visible(best["label"]),
             "probability": best["probability"],
             "chosen": None if chosen is None else best["label"] in chosen,
         }
