@@ -49,6 +49,11 @@ def _is_formula(text: str) -> bool:
     return _FORMULA.match(bare) is not None and _NUMBER.fullmatch(bare) is None
 
 
+def shown_cell(cell: Any) -> Any:
+    """Return a cell of results, whose text has escapes for what steers a terminal; line ends stay."""
+    return visible(cell, keep="\n\t") if isinstance(cell, str) else cell
+
+
 def csv_line(row: Iterable[Any]) -> str:
     """Return one row as CSV, with its line end and no formula in it."""
     buffer = io.StringIO()

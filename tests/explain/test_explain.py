@@ -216,7 +216,9 @@ def test_the_command_writes_pictures_and_numbers(model: Path, motion_data: Path,
     seconds = [frame["seconds"] for frame in told["frames"]]
     assert seconds == sorted(seconds)
     assert (out / "sheet.png").read_bytes().startswith(b"\x89PNG")
-    assert sorted(path.name for path in out.iterdir()) == ["explanation.json", "overlay.mp4", "sheet.png"]
+    record = ".vidcli-explain.json"
+    names = sorted(path.name for path in out.iterdir())
+    assert names == [record, "explanation.json", "overlay.mp4", "sheet.png"]
     from vidcli.video import decode_frames
 
     assert len(decode_frames(out / "overlay.mp4", None).frames) == 4
@@ -250,7 +252,7 @@ def test_bad_input(model: Path, motion_data: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     taken = run(video, "--model", model, "--out", tmp_path / "file")
     assert taken.exit_code == 2
-    assert "is a file" in taken.stderr
+    assert "is no folder" in taken.stderr
 
 
 def test_overlays_are_clear_where_nothing_matters(model: Path, motion_data: Path) -> None:

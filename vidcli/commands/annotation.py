@@ -35,7 +35,8 @@ def annotate_with_prediction(terminal: Terminal, predictor: Predictor, item: Vid
     prediction = predictor.predict(item)
     if prediction.probabilities is None:
         raise VideoError(item.path, prediction.error or "")
-    annotator = Annotator(predictor.class_names, prediction.probabilities[None], float("inf"))
+    held = None if prediction.thresholds is None else lambda seconds: prediction.labels
+    annotator = Annotator(predictor.class_names, prediction.probabilities[None], float("inf"), held)
     _write(terminal, predictor, item, target, annotator)
 
 
@@ -49,11 +50,8 @@ def annotate_with_timeline(
 def _write(
     terminal: Terminal, predictor: Predictor, item: VideoItem, target: Path, annotator: Annotator
 ) -> None:
-    if not annotator.is_legible:
-        terminal.warn(
-            "no font of this machine has all letters of the class names; what is missing is drawn as boxes. "
-            "A font of the language, such as fonts-noto-cjk, mends that"
-        )
+    if annotator.names.note is not None:
+        terminal.warn(annotator.names.note)
     # Complete or not there; the suffix stays, for it names the container.
     partial = target.with_name(f".partial-{target.name}")
     try:

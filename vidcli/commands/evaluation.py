@@ -22,7 +22,7 @@ from vidcli.console.evaluation import (
     print_views,
 )
 from vidcli.data.loader import num_workers
-from vidcli.data.manifest import SPLITS, VideoItem, class_names_of, load_items
+from vidcli.data.manifest import SPLITS, VideoItem, class_names_of, load_items, read_data
 from vidcli.data.splits import of_split
 from vidcli.devices import choose_device
 from vidcli.errors import ConfigError, DataError, VidcliError
@@ -31,6 +31,7 @@ from vidcli.evaluate import evaluate as score
 from vidcli.evaluate.multilabel import MultiLabelEvaluation, evaluate_multi_label, targets_of
 from vidcli.evaluate.table import is_right
 from vidcli.evaluate.views import ViewsRow, sweep_views
+from vidcli.fonts import picture_names
 from vidcli.predict import Prediction, Predictor
 from vidcli.runtime.files import write_text, write_whole
 from vidcli.train.distributed import ALONE, Group
@@ -53,7 +54,7 @@ def evaluate(
     with join_peers(device, terminal, "evaluate") as (group, chosen, terminal):
         model_file = group.from_main(lambda: files.find_model(model))
         predictor = Predictor.load(model_file, chosen)
-        items = group.from_main(lambda: _items_to_evaluate(data, model_file, split, predictor))
+        items = group.from_main(lambda: _items_to_evaluate(terminal, data, model_file, split, predictor))
         if views_sweep:
             check_sweep(predictor, group)
         rival_file = None if against is None else group.from_main(lambda: files.find_model(against))
@@ -121,7 +122,7 @@ def _print(terminal: Terminal, measured: _Measured, split: str) -> None:
 def evaluate_own_split(terminal: Terminal, model_file: Path, split: str, device: str) -> dict[str, Any]:
     """Evaluate a run on videos of its own and write that beside it; return what --json would print."""
     predictor = Predictor.load(model_file, choose_device(device))
-    items = _items_to_evaluate(None, model_file, split, predictor)
+    items = _items_to_evaluate(terminal, None, model_file, split, predictor)
     measured = _measure(predictor, items, _predict_all(terminal, predictor, items, "evaluating", ALONE))
     told = _tell(measured, model_file, None, split)
     _write_evaluation(terminal, evaluation_folder(model_file, split), told, items, measured)
@@ -192,7 +193,7 @@ def _predict_all(
 
 
 def _items_to_evaluate(
-    data: Path | None, model_file: Path, split: str, predictor: Predictor
+    terminal: Terminal, data: Path | None, model_file: Path, split: str, predictor: Predictor
 ) -> list[VideoItem]:
     if data is None:
         if not model_file.exists():
@@ -204,7 +205,10 @@ def _items_to_evaluate(
         if not data.is_file():
             raise DataError(f"{run}: holds no {files.SPLITS_FILE}; name the DATA to evaluate on")
     # A test video that is gone since counts as wrong, like any other that cannot be decoded.
-    items = load_items(data, data.name == files.SPLITS_FILE, predictor.config.data)
+    listing = read_data(data, data.name == files.SPLITS_FILE, predictor.config.data)
+    for text in listing.notes:
+        terminal.warn(text)
+    items = listing.items
     splits = {item.split for item in items} - {None}
     # Data without splits, such as a folder of new videos, is evaluated whole.
     chosen = items if split == "all" or not splits else of_split(items, split)
@@ -292,6 +296,8 @@ def _write_evaluation(
     is_multi_label = isinstance(scores, MultiLabelEvaluation)
     if not isinstance(scores, MultiLabelEvaluation):
         write_whole(folder / "confusion.png", lambda path: report.draw_confusion(scores, path))
+        if (note := picture_names(scores.class_names).note) is not None:
+            terminal.warn(note)
     if (calibration := scores.calibration) is not None:
         write_whole(
             folder / "reliability.png",

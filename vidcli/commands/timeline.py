@@ -14,6 +14,7 @@ from vidcli.console.timelines import open_writer
 from vidcli.data.manifest import VideoItem, load_items
 from vidcli.data.splits import of_split
 from vidcli.errors import ConfigError, VidcliError, VideoError
+from vidcli.fonts import picture_names
 from vidcli.predict import Predictor
 from vidcli.predict.segments import FORMAT_OF_SUFFIX, SUBTITLES
 from vidcli.predict.timeline import WindowPlan, build_timeline, plan_windows
@@ -97,6 +98,8 @@ def predict_timelines(
                 picture = options.picture
                 write_whole(picture, lambda temporary: report.draw_timeline(timeline, temporary))  # noqa: B023 (called at once)
                 terminal.say(f"wrote {picture}")
+                if (note := picture_names(timeline.class_names).note) is not None:
+                    terminal.warn(note)
             if options.annotate is not None:
                 annotate_with_timeline(terminal, predictor, item, options.annotate, timeline)
     return 1 if num_failed else 0

@@ -13,9 +13,8 @@ from vidcli.data.frames import FrameSource
 from vidcli.data.loader import map_ahead, num_workers
 from vidcli.data.manifest import VideoItem
 from vidcli.errors import DataError, VideoError
-from vidcli.names import visible
 from vidcli.sampling import Seconds
-from vidcli.sheets import csv_text
+from vidcli.sheets import csv_text, shown_cell
 
 _NUM_NAMED = 20
 
@@ -91,5 +90,5 @@ def check_videos(
 
 def failures_csv(failures: Sequence[VideoError]) -> str:
     """Return the videos that were left out, and why, as CSV."""
-    rows = ((visible(failure.path), visible(failure.reason)) for failure in failures)
+    rows = ((shown_cell(failure.path), shown_cell(failure.reason)) for failure in failures)
     return csv_text([("video", "error"), *rows])

@@ -16,7 +16,7 @@ import hashlib
 import os
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from vidcli.config import DataConfig
@@ -51,10 +51,16 @@ __all__ = [
 
 @dataclass(frozen=True)
 class DataListing:
-    """The videos of a data set, and a sentence on each kind of thing that was passed over."""
+    """The videos of a data set, and what a reader should know of it.
+
+    Attributes:
+        notes: a sentence on each kind of thing that was passed over, guessed or odd.
+        of_names: those of them that tell of class names which a reader may take for one another.
+    """
 
     items: list[VideoItem]
     notes: list[str]
+    of_names: list[str] = field(default_factory=list)
 
 
 def load_items(
@@ -83,7 +89,8 @@ def read_data(
         listing = _read(path, missing_ok, settings)
     except OSError as error:
         raise DataError(f"{error.filename or path}: cannot be read ({error.strerror})") from error
-    listing.notes.extend(tell_alike_classes(listing.items, settings.multi_label))
+    listing.of_names.extend(tell_alike_classes(listing.items, settings.multi_label))
+    listing.notes.extend(listing.of_names)
     unwritable = [str(item.path) for item in listing.items if not _is_text(str(item.path))]
     if unwritable:
         raise DataError(
@@ -97,7 +104,7 @@ def _read(path: Path, missing_ok: bool, settings: DataConfig) -> DataListing:
         published = read_published(path, settings.fold, settings.max_unusable, missing_ok)
         if published is not None:
             return DataListing(*published)
-        items, notes = _read_folder(path)
+        items, notes, of_names = _read_folder(path)
         notes += _find_unused(path, items)
     elif not path.is_file():
         raise DataError(f"{path}: no such folder or manifest")
@@ -107,9 +114,10 @@ def _read(path: Path, missing_ok: bool, settings: DataConfig) -> DataListing:
         return DataListing(*read_kinetics_list(path, settings.fold, settings.max_unusable, missing_ok))
     else:
         items, notes = read_manifest(path, missing_ok)
+        of_names = []
     if settings.fold != DataConfig().fold:
         notes.append(UNUSED_FOLD)
-    return DataListing(items, notes)
+    return DataListing(items, notes, of_names)
 
 
 def _find_unused(folder: Path, items: Iterable[VideoItem]) -> list[str]:
@@ -147,8 +155,8 @@ def fingerprint(items: Iterable[VideoItem]) -> str:
     return hashlib.sha256("\n".join(rows).encode()).hexdigest()[:16]
 
 
-def _read_folder(folder: Path) -> tuple[list[VideoItem], list[str]]:
-    """Return the videos of a folder, and a sentence on each kind of oddity in how it is laid out."""
+def _read_folder(folder: Path) -> tuple[list[VideoItem], list[str], list[str]]:
+    """Return the videos of a folder, what is odd in how it is laid out, and in how classes are named."""
     inside = {path.name: path for path in subfolders(folder)}
     split_of = {name: SPLIT_ALIASES.get(name.lower(), name.lower()) for name in inside}
     spelled: dict[str, Counter[str]] = defaultdict(Counter)
@@ -169,7 +177,7 @@ def _read_folder(folder: Path) -> tuple[list[VideoItem], list[str]]:
     else:
         items = list(_read_classes(folder, None, spelled))
     if items:
-        return items, notes + _tell_joined(spelled)
+        return items, notes, _tell_joined(spelled)
     tables = sorted(path for path in folder.iterdir() if path.suffix.lower() in (".csv", ".tsv"))
     if tables:
         hint = f"; give the manifest itself: {tables[0]}"

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from vidcli.data.items import LABEL_SEPARATOR, VideoItem, labels_of
-from vidcli.names import visible
 from vidcli.predict import Prediction
-from vidcli.sheets import csv_text
+from vidcli.sheets import csv_text, shown_cell
 
 
 def is_right(item: VideoItem, prediction: Prediction) -> bool:
@@ -33,4 +32,4 @@ def predictions_csv(
         end = "" if item.end_seconds is None else item.end_seconds
         about = [prediction.video, item.start_seconds, end, item.label, name, probability, correct]
         rows.append([*about, prediction.error or "", *shown])
-    return csv_text([visible(cell) if isinstance(cell, str) else cell for cell in row] for row in rows)
+    return csv_text([shown_cell(cell) for cell in row] for row in rows)

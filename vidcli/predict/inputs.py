@@ -4,53 +4,96 @@ file                 itself; where it is missing or no video, its prediction say
 folder               all videos below it, by suffix, in path order
 'day*/**/*.mp4'      what matches, in path order; a file of exactly that name comes first
 table.csv, .tsv      a manifest: its rows, with their spans
+
+What this tool wrote is no input: files of results that a pattern also matches are passed over.
 """
 
 from __future__ import annotations
 
+import codecs
 import glob
 import os
 import re
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+import unicodedata
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
-from vidcli.data.manifest import VideoItem, list_videos, load_items
+from vidcli.data.folders import FolderContents, look_through
+from vidcli.data.items import name_few
+from vidcli.data.manifest import VideoItem, read_data
 from vidcli.errors import ConfigError, DataError
 
 _TABLE_SUFFIXES = (".csv", ".tsv")
 STDIN = "-"
+_HEAD_BYTES = 2**16
+_RESULTS_HEADERS = (
+    b"video,rank,label,probability,",  # predict
+    b"video,start,end,label,confidence,",  # predict --timeline
+    b"video,start,end,label,predicted,",  # eval
+    b"video,error",  # what training left out
+)
+_RESULTS_JSON = re.compile(
+    rb'\s*\{\s*("video": |"top1": |"mean_average_precision": )|\{"severity": "\w+", "kind": |\{"summary": \{'
+)
+_PARQUET_KEY = b"vidcli"
+_RESULTS_SUFFIXES = (".csv", ".json", ".jsonl", ".ndjson", ".parquet", ".partial")
 
 Item = TypeVar("Item")
+Path_: TypeAlias = str | os.PathLike[str]
 
 
-def collect_items(paths: Iterable[str | os.PathLike[str]]) -> list[VideoItem]:
+def collect_items(
+    paths: Iterable[str | os.PathLike[str]], tell: Callable[[str], object] = lambda text: None
+) -> list[VideoItem]:
     """Return the videos that are named, in order.
 
     A path that does not exist, a folder without videos or a pattern that nothing matches is kept: it
-    becomes a prediction with its error, and the rest goes on.
+    becomes a prediction with its error, and the rest goes on. Results of this tool are passed over.
+
+    Args:
+        paths: files, folders, patterns and manifests; one alone may be given as it is.
+        tell: told a sentence on each kind of thing that was passed over.
 
     Raises:
-        DataError: a manifest cannot be read.
+        DataError: a manifest cannot be read, or all that is named are results.
     """
     items: list[VideoItem] = []
-    for path in collect_videos(paths):
-        if path.suffix.lower() in _TABLE_SUFFIXES and os.path.isfile(path):
-            items += load_items(path, missing_ok=True)
+    results: list[Path] = []
+    for path in collect_videos(paths, tell):
+        if is_results(path):
+            results.append(path)
+        elif path.suffix.lower() in _TABLE_SUFFIXES and os.path.isfile(path):
+            listing = read_data(path, missing_ok=True)
+            items += listing.items
+            for text in listing.notes:
+                tell(text)
         else:
             items.append(VideoItem(path, label=""))
+    if results and not items:
+        raise DataError(
+            f"{results[0]}: holds results that vidcli wrote; expected videos, or a manifest of them"
+        )
+    if results:
+        tell(f"{len(results)} files of results that vidcli wrote are passed over: {name_few(results)}")
     return items
 
 
-def collect_videos(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
+def collect_videos(
+    paths: Iterable[str | os.PathLike[str]], tell: Callable[[str], object] = lambda text: None
+) -> list[Path]:
     """Return the given files, for a folder all videos below it, and what a pattern matches, in order.
 
     A path that does not exist, a folder without videos or a pattern that nothing matches is kept.
+
+    Args:
+        paths: one path alone may be given as it is.
+        tell: told a sentence on each kind of thing in a folder that was passed over.
     """
     found: list[Path] = []
-    for given in paths:
+    for given in list_paths(paths):
         path = Path(given)
         # Unlike Path.exists, these raise no error where the name is too long for one.
         if _is_pattern(path) and not os.path.lexists(path):
@@ -58,8 +101,36 @@ def collect_videos(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
         else:
             matches = [path]
         for match in matches or [path]:
-            found += (list_videos(match) if os.path.isdir(match) else []) or [match]
+            contents = look_through(match) if os.path.isdir(match) else FolderContents()
+            for text in contents.notes():
+                tell(text)
+            found += contents.videos or [match]
     return found
+
+
+def list_paths(paths: Path_ | Iterable[Item]) -> Iterable[Path_ | Item]:
+    """Return paths as a collection; one alone is a collection of one, not of its letters."""
+    return [paths] if isinstance(paths, str | os.PathLike) else paths
+
+
+def is_results(path: Path) -> bool:
+    """Tell whether a file is what `predict`, `eval` or `explain` write: by its name's end and its content."""
+    suffix = path.suffix.lower()
+    if suffix not in _RESULTS_SUFFIXES:
+        return False
+    try:
+        with open(path, "rb") as file:
+            head = file.read(_HEAD_BYTES)
+            file.seek(max(0, os.fstat(file.fileno()).st_size - _HEAD_BYTES))
+            tail = file.read()
+    except OSError:
+        return False
+    if suffix == ".parquet":
+        return head.startswith(b"PAR1") and _PARQUET_KEY in tail
+    if suffix == ".csv":
+        begin = head.removeprefix(codecs.BOM_UTF8).replace(b";", b",")  # as Excel saves it again
+        return begin.startswith(_RESULTS_HEADERS)
+    return _RESULTS_JSON.match(head) is not None
 
 
 def explain_failure(path: Path, reason: str) -> str:
@@ -82,12 +153,29 @@ def read_list(source: str) -> list[Path]:
         content = sys.stdin.buffer.read() if source == STDIN else Path(source).read_bytes()
     except OSError as error:
         raise DataError(f"--from-list {source}: cannot be read ({error.strerror})") from error
-    lines = content.split(b"\0") if b"\0" in content else content.splitlines()
-    # A name is bytes; what is no valid text stays what it is.
-    paths = [Path(os.fsdecode(line)) for line in lines if line.strip()]
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        try:
+            content = content.decode("utf-16").encode()
+        except UnicodeDecodeError as error:
+            raise DataError(f"--from-list {source}: begins like UTF-16, and is not ({error})") from error
+    content = content.removeprefix(codecs.BOM_UTF8)
+    if b"\0" in content:  # made by a program: each name is what it is
+        paths = [Path(os.fsdecode(name)) for name in content.split(b"\0") if name.strip()]
+    else:
+        # A name is bytes; what is no valid text stays what it is.
+        paths = [_find_listed(os.fsdecode(line)) for line in content.splitlines() if line.strip()]
     if not paths:
         raise DataError(f"--from-list {source}: {name} names no videos; expected one path a line")
     return paths
+
+
+def _find_listed(line: str) -> Path:
+    """Return the path in a line: as it is written, else without blanks around it and quotes."""
+    bare = line.strip()
+    is_quoted = len(bare) > 2 and bare[0] == bare[-1] and bare[0] in "\"'"
+    candidates = [line, line.rstrip(), bare, *([bare[1:-1]] if is_quoted else [])]
+    candidates += [unicodedata.normalize(form, candidates[-1]) for form in ("NFC", "NFD")]
+    return Path(next((name for name in candidates if os.path.lexists(name)), candidates[-3]))
 
 
 @dataclass(frozen=True)

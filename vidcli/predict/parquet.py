@@ -145,7 +145,7 @@ def _batches(partial: Path) -> Iterator[list[dict[str, Any]]]:
 
 def _rows_of(result: dict[str, Any]) -> list[dict[str, Any]]:
     about = {
-        "video": visible(result["video"]),
+        "video": _text(result["video"]),
         "error": result.get("error"),
         "start": result.get("start", 0.0),
         "end": result.get("end"),
@@ -158,12 +158,17 @@ def _rows_of(result: dict[str, Any]) -> list[dict[str, Any]]:
         about
         | {
             "rank": rank,
-            "label": visible(best["label"]),
+            "label": _text(best["label"]),
             "probability": best["probability"],
             "chosen": None if chosen is None else best["label"] in chosen,
         }
         for rank, best in enumerate(result["predictions"], start=1)
     ]
+
+
+def _text(name: str) -> str:
+    """Return a name as Parquet can hold it: broken characters are escaped."""
+    return name.encode("utf-8", "backslashreplace").decode()
 
 
 def _digest(path: Path) -> str:

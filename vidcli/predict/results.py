@@ -29,7 +29,7 @@ from vidcli.data.manifest import VideoItem
 from vidcli.errors import VidcliError
 from vidcli.names import visible, visible_json
 from vidcli.predict.predictor import Prediction
-from vidcli.sheets import csv_line, unescape_cell
+from vidcli.sheets import csv_line, shown_cell, unescape_cell
 
 if sys.platform != "win32":
     import fcntl
@@ -89,19 +89,28 @@ def prediction_to_dict(prediction: Prediction, top_k: int) -> dict[str, Any]:
 def prediction_to_rows(prediction: Prediction, top_k: int) -> list[list[Any]]:
     """Return the rows of one video under `CSV_COLUMNS`; an empty field where there is nothing.
 
-    Names are made `visible`: what would steer a terminal is escaped.
+    What would steer a terminal is escaped in names.
     """
-    video = visible(prediction.video)
+    video = shown_cell(prediction.video)
     end = "" if prediction.end_seconds is None else prediction.end_seconds
     span = [prediction.start_seconds or "", end]
     if prediction.error is not None:
-        return [[video, "", "", "", visible(prediction.error), *span, "", ""]]
+        return [[video, "", "", "", shown_cell(prediction.error), *span, "", ""]]
     unknown = "" if prediction.threshold is None else str(prediction.is_unknown).lower()
     best = enumerate(prediction.top(top_k), start=1)
     chosen = prediction.labels
     is_set = prediction.thresholds is not None
     return [
-        [video, rank, visible(label), p, "", *span, unknown, str(label in chosen).lower() if is_set else ""]
+        [
+            video,
+            rank,
+            shown_cell(label),
+            p,
+            "",
+            *span,
+            unknown,
+            str(label in chosen).lower() if is_set else "",
+        ]
         for rank, (label, p) in best
     ]
 
