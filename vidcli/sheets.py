@@ -174,7 +174,11 @@ def _find_delimiter(header: str, known: Sequence[str]) -> str:
         return stated[1]
 
     def fit(delimiter: str) -> tuple[int, int]:
-        names = [name.strip().casefold() for name in next(csv.reader([header], delimiter=delimiter), [])]
+        try:
+            fields = next(csv.reader([header], delimiter=delimiter, skipinitialspace=True), [])
+        except csv.Error:  # a field without end: nothing is parted by this one
+            return 0, 0
+        names = [name.strip().casefold() for name in fields]
         return sum(name in names for name in known), len(names)
 
     return max(_DELIMITERS, key=fit)
