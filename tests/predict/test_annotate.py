@@ -52,7 +52,7 @@ def test_all_classes_that_hold_are_marked():
 
     def num_marked(held, height=480):
         picture = np.full((height, 320, 3), 100, np.uint8)
-        Annotator(names, np.array(table), 1.0, lambda seconds: held).draw(picture, 0.5)
+        Annotator(names, np.array(table), 1.0, [held]).draw(picture, 0.5)
         is_gold = (picture[:, 8:] == GOLD).all(axis=2).any(axis=1)
         return int((np.diff(is_gold.astype(int)) == 1).sum()), picture
 

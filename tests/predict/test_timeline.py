@@ -256,10 +256,12 @@ MANY = Timeline(
 )
 
 
-def test_what_holds_at_a_moment():
-    assert [MANY.labels_at(seconds) for seconds in (0, 1, 1.99, 2, 3, 9)] == [
-        ("a",), ("a", "b"), ("a", "b"), ("a",), ("a",), ("a",),
-    ]  # fmt: skip
+def test_what_holds_in_each_cell():
+    assert MANY.held() == [("a",), ("a", "b"), ("a",)]
+    cut = replace(MANY, cell_seconds=0.1, probabilities_NK=np.zeros((29, 3)), duration_seconds=2.85)
+    segments = (Segment(0.1 * 3, 0.1 * 6, "b", 0.5), Segment(0.1 * 28, 2.85, "c", 0.5))
+    held = replace(cut, segments=segments).held()
+    assert [cell for cell, labels in enumerate(held) if labels] == [3, 4, 5, 28]
 
 
 def test_every_form_tells_all_classes():
@@ -269,7 +271,7 @@ def test_every_form_tells_all_classes():
     nothing = replace(MANY, segments=())
     assert timeline_to_rows(nothing) == [["v.mp4", 0.0, 3.0, "", "", ""]]
     assert timeline_to_vtt(nothing) == "WEBVTT\n"
-    assert nothing.labels_at(1) == ()
+    assert nothing.held() == [(), (), ()]
 
 
 @pytest.mark.parametrize("segments", [MANY.segments, ()])

@@ -35,7 +35,7 @@ def annotate_with_prediction(terminal: Terminal, predictor: Predictor, item: Vid
     prediction = predictor.predict(item)
     if prediction.probabilities is None:
         raise VideoError(item.path, prediction.error or "")
-    held = None if prediction.thresholds is None else lambda seconds: prediction.labels
+    held = None if prediction.thresholds is None else [prediction.labels]
     annotator = Annotator(predictor.class_names, prediction.probabilities[None], float("inf"), held)
     _write(terminal, predictor, item, target, annotator)
 

@@ -64,7 +64,7 @@ def _open_folder(video: Path, out: Path | None, overwrite: bool, inputs: Sequenc
 
     def open_one(folder: Path) -> OutputFolder:
         return OutputFolder(
-            folder, "explain", _FILES, subject=str(video.absolute()), inputs=inputs, overwrite=overwrite
+            folder, "explain", _FILES, subject=os.path.abspath(video), inputs=inputs, overwrite=overwrite
         )
 
     if out is not None:

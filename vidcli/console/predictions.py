@@ -129,7 +129,7 @@ def _column_widths(
     total: int, videos: Sequence[str], class_names: Sequence[str], top_k: int
 ) -> dict[str, int]:
     """Share a console's width: names of videos and classes come before the runners-up."""
-    ranked = sorted(map(len, class_names), reverse=True)
+    ranked = sorted((plain(name).cell_len for name in class_names), reverse=True)
     wanted = {
         "video": max([len("video"), *(plain(shorten_path(video)).cell_len for video in videos)]),
         "label": max(len("label"), ranked[0], min(_ERROR_WIDTH, total // 4)),

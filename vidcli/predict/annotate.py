@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from functools import lru_cache
 from typing import TypeAlias
 
@@ -38,7 +38,7 @@ class Annotator:
         class_names: Sequence[str],
         probabilities_NK: Floats,
         cell_seconds: float,
-        held: Callable[[float], Collection[str]] | None = None,
+        held_N: Sequence[Collection[str]] | None = None,
     ) -> None:
         """Keep what to draw.
 
@@ -46,11 +46,11 @@ class Annotator:
             class_names: position is label.
             probabilities_NK: in each cell; one cell is the whole video.
             cell_seconds: length of a cell.
-            held: of a multi-label model, the classes that hold at a moment in seconds.
+            held_N: of a multi-label model, the classes that hold in each cell.
         """
         self.names = picture_names(class_names, one_font=True)
         self._class_names = tuple(class_names)
-        self._probabilities_NK, self._cell_seconds, self._held = probabilities_NK, cell_seconds, held
+        self._probabilities_NK, self._cell_seconds, self._held_N = probabilities_NK, cell_seconds, held_N
         self._font, _ = choose_font("".join(self.names.shown))
         self._widths: dict[tuple[int, int], int] = {}
 
@@ -62,8 +62,8 @@ class Annotator:
     @classmethod
     def of_timeline(cls, timeline: Timeline) -> Annotator:
         """Draw what changes with time."""
-        held = timeline.labels_at if timeline.is_multi_label else None
-        return cls(timeline.class_names, timeline.probabilities_NK, timeline.cell_seconds, held)
+        held_N = timeline.held() if timeline.is_multi_label else None
+        return cls(timeline.class_names, timeline.probabilities_NK, timeline.cell_seconds, held_N)
 
     def draw(self, picture_HWC: Frames, seconds: float) -> None:
         """Draw into a picture, in place."""
@@ -84,7 +84,7 @@ class Annotator:
         """
         cell = min(int(seconds / self._cell_seconds), len(self._probabilities_NK) - 1)
         order = np.argsort(-self._probabilities_NK[cell], kind="stable").tolist()
-        held = self._held(seconds) if self._held is not None else None
+        held = self._held_N[cell] if self._held_N is not None else None
         marked = order[:1] if held is None else [label for label in order if self._class_names[label] in held]
         lines = height // (2 * _line_height(_font_size(height, width)))
         num_rows = max(min(NUM_SHOWN, max(1, lines // 2)), min(len(marked), max(1, lines - 1)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -50,15 +51,15 @@ class Timeline:
     segments: tuple[Segment, ...]
     is_multi_label: bool = False
 
-    def labels_at(self, seconds: float) -> tuple[str, ...]:
-        """Return the labels that hold at a moment; those of the last one after the end."""
-        moment = min(max(seconds, 0.0), self.duration_seconds)
-        return tuple(
-            segment.label
-            for segment in self.segments
-            if segment.start_seconds <= moment < segment.end_seconds
-            or moment == segment.end_seconds == self.duration_seconds
-        )
+    def held(self) -> list[tuple[str, ...]]:
+        """Return the labels that hold in each cell, by their start."""
+        cells: list[tuple[str, ...]] = [()] * len(self.probabilities_NK)
+        for segment in self.segments:
+            first = round(segment.start_seconds / self.cell_seconds)
+            end = max(first + 1, math.ceil(round(segment.end_seconds / self.cell_seconds, 6)))
+            for cell in range(first, min(end, len(cells))):
+                cells[cell] = (*cells[cell], segment.label)
+        return cells
 
 
 def merge_cells(
