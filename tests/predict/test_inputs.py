@@ -165,12 +165,12 @@ RESULTS = {
     "r.csv": "video,rank,label,probability,error,start,end,unknown,chosen,model,settings\n",
     "excel.csv": "\ufeffvideo;rank;label;probability;error\n",
     "t.csv": "video,start,end,label,confidence,error\n",
-    "predictions.csv": "video,start,end,label,predicted,probability,correct,error,a,b\n",
+    "p.csv": "video,start,end,label,predicted,probability,correct,error,a,b\n",
     "unusable.csv": "video,error\n",
     "r.json": '{"video": "a.mp4", "predictions": []}\n',
     "r.jsonl": '{"video": "a.mp4", "error": "is gone"}\n',
-    "eval.json": '{\n "top1": 0.5,\n',
-    "explanation.json": '{\n "video": "a.mp4",\n',
+    "e.json": '{\n "top1": 0.5,\n',
+    "why.json": '{\n "video": "a.mp4",\n',
     "r.parquet": "PAR1 and then vidcli PAR1",
     "r.parquet.partial": '{"video": "a.mp4", "predictions": []}\n',
 }
@@ -184,9 +184,23 @@ def test_results_of_earlier_calls_are_no_videos(folder):
     found = [str(item.path) for item in collect_items(named, told.append)]
     assert found == ["in/[x].mp4", "in/a.avi", "in/notes.txt", "in/x.mp4"]
     assert [text.partition(":")[0] for text in told] == [
-        f"{len(RESULTS)} files of results that vidcli wrote are passed over"
+        f"{len(RESULTS)} results that vidcli wrote are passed over"
     ]
     assert not any(name.endswith(".csv") for name in paths_of("in/*"))  # a pattern finds them too
+
+
+def test_folders_of_results_and_what_lies_in_them_are_no_videos(folder):
+    for name in ("explanation.json", "sheet.png", "overlay.mp4"):
+        (folder / "explain-x").mkdir(exist_ok=True)
+        (folder / "explain-x" / name).touch()
+    for name in ("config.yaml", "splits.csv", "model.safetensors", "curves.png"):
+        (folder / "run").mkdir(exist_ok=True)
+        (folder / "run" / name).write_text("path,label\n../in/a.avi,x\n")
+    assert paths_of("explain-x", "run", "in/a.avi") == ["in/a.avi"]
+    assert paths_of("run/*") == ["run/../in/a.avi"]  # the table of a run is a manifest
+    assert paths_of("explain-x/*") == ["explain-x/overlay.mp4"]  # a video that is named is meant
+    (folder / "run/other.mp4").touch()
+    assert paths_of("run") == ["run/other.mp4"]  # a folder that holds videos of others too
 
 
 def test_results_alone_are_refused(folder):

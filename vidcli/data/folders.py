@@ -95,8 +95,17 @@ def subfolders(folder: Path) -> Iterator[Path]:
     """Yield the folders directly inside of one that may hold data, by name; see `look_through`."""
     for path in sorted(folder.iterdir()):
         is_strange = _is_hidden(path.name) or is_of_system(path.name)
-        if not is_strange and path.is_dir() and not _is_of_vidcli(os.listdir(path)):
+        if not is_strange and path.is_dir() and not is_of_vidcli(path):
             yield path
+
+
+def is_of_vidcli(folder: Path) -> bool:
+    """Tell whether a folder was written by this tool, by the files in it.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    return _is_of_vidcli(os.listdir(folder))
 
 
 def is_of_system(name: str) -> bool:

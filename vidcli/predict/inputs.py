@@ -21,10 +21,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias, TypeVar
 
-from vidcli.data.folders import FolderContents, look_through
+from vidcli.data.folders import FolderContents, is_of_vidcli, list_videos, look_through
 from vidcli.data.items import name_few
 from vidcli.data.manifest import VideoItem, read_data
 from vidcli.errors import ConfigError, DataError
+from vidcli.video import VIDEO_SUFFIXES
 
 _TABLE_SUFFIXES = (".csv", ".tsv")
 STDIN = "-"
@@ -77,7 +78,7 @@ def collect_items(
             f"{results[0]}: holds results that vidcli wrote; expected videos, or a manifest of them"
         )
     if results:
-        tell(f"{len(results)} files of results that vidcli wrote are passed over: {name_few(results)}")
+        tell(f"{len(results)} results that vidcli wrote are passed over: {name_few(results)}")
     return items
 
 
@@ -101,7 +102,8 @@ def collect_videos(
         else:
             matches = [path]
         for match in matches or [path]:
-            contents = look_through(match) if os.path.isdir(match) else FolderContents()
+            is_searched = os.path.isdir(match) and not is_results(match)
+            contents = look_through(match) if is_searched else FolderContents()
             for text in contents.notes():
                 tell(text)
             found += contents.videos or [match]
@@ -114,17 +116,28 @@ def list_paths(paths: Path_ | Iterable[Item]) -> Iterable[Path_ | Item]:
 
 
 def is_results(path: Path) -> bool:
-    """Tell whether a file is what `predict`, `eval` or `explain` write: by its name's end and its content."""
-    suffix = path.suffix.lower()
-    if suffix not in _RESULTS_SUFFIXES:
-        return False
+    """Tell whether this tool wrote a file or folder: by what is in it, or for a file what lies beside it.
+
+    A folder in which videos of others lie too is none, nor is a video or a manifest beside results.
+    """
     try:
-        with open(path, "rb") as file:
-            head = file.read(_HEAD_BYTES)
-            file.seek(max(0, os.fstat(file.fileno()).st_size - _HEAD_BYTES))
-            tail = file.read()
+        if os.path.isdir(path):
+            return is_of_vidcli(path) and all(video.name == "overlay.mp4" for video in list_videos(path))
+        suffix = path.suffix.lower()
+        if suffix in VIDEO_SUFFIXES or not os.path.isfile(path):
+            return False
+        if suffix in _RESULTS_SUFFIXES and _holds_results(path, suffix):
+            return True
+        return suffix not in _TABLE_SUFFIXES and is_of_vidcli(path.parent)
     except OSError:
         return False
+
+
+def _holds_results(path: Path, suffix: str) -> bool:
+    with open(path, "rb") as file:
+        head = file.read(_HEAD_BYTES)
+        file.seek(max(0, os.fstat(file.fileno()).st_size - _HEAD_BYTES))
+        tail = file.read()
     if suffix == ".parquet":
         return head.startswith(b"PAR1") and _PARQUET_KEY in tail
     if suffix == ".csv":
