@@ -72,6 +72,7 @@ def test_oddities_of_spreadsheets(text: str, tmp_path: Path) -> None:
         (b"\xff\xfe\x00\x81", "holds no line"),
         (b"\xff\xfea\x00\n\x00a", "decode"),
         (b"path,label\na.mp4,\xe9\x01\n", "decode"),
+        (b"PK\x03\x04\x14\x00\x06\x00", "it is a workbook; save it as CSV"),
         (b"\x89PNG\r\n\x1a\n\xff\xd8", "decode"),
     ],
 )

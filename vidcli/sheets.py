@@ -24,6 +24,7 @@ _NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*|\s*[+-]?(inf|
 _DELIMITERS = ",;\t"
 _MAX_BYTES = 2**30
 _MAX_LINE = 2**24
+_WORKBOOKS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")
 _BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF32_LE, "utf-32"),  # begins like that of UTF-16
@@ -138,6 +139,8 @@ def decode_text(content: bytes) -> tuple[str, str]:
     Raises:
         ValueError: they are no text.
     """
+    if content.startswith(_WORKBOOKS):
+        raise ValueError("it is a workbook; save it as CSV UTF-8 there")
     for mark, encoding in _BYTE_ORDER_MARKS:
         if content.startswith(mark):
             return content.decode(encoding), encoding

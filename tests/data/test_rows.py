@@ -112,6 +112,18 @@ def test_a_blank_label_is_refused(label: str, videos: Path) -> None:
     assert "line 3: no label" in refusal_of(table(videos, f"path,label\na.mp4,x\nb.mp4,{label}\n"))
 
 
+def test_a_group_that_is_none_is_no_group_of_all(videos: Path) -> None:
+    told = refusal_of(table(videos, "path,label,group\na.mp4,x,g\nb.mp4,y,NaN\nsub/c.mp4,y,\n"))
+    assert "line 3: group 'NaN' is what programs write where there is none; leave it empty" in told
+    assert "line 4" not in told
+
+
+def test_a_label_that_is_no_name(videos: Path) -> None:
+    assert "line 2: a label of 5000 characters" in refusal_of(
+        table(videos, f"path,label\na.mp4,{'x' * 5000}\n")
+    )
+
+
 def test_a_run_of_an_earlier_version_keeps_its_class(videos: Path) -> None:
     (videos / "config.yaml").touch()
     (videos / "splits.csv").write_text("path,label\na.mp4,none\nb.mp4,x\n")

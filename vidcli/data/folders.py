@@ -20,7 +20,8 @@ _SYSTEM_FOLDERS = frozenset(
     (
         "__macosx", "@eadir", "#recycle", "@recycle", "@recently-snapshot", "#snapshot", "$recycle.bin",
         "recycler", "recycled", "system volume information", "lost+found", "__pycache__",
-        "network trash folder", "temporary items", ".appledouble", ".ipynb_checkpoints", ".spotlight-v100",
+        "~snapshot", "lost.dir", "network trash folder", "temporary items", ".appledouble",
+        ".ipynb_checkpoints", ".spotlight-v100",
         ".fseventsd", ".trashes", ".documentrevisions-v100", ".temporaryitems", ".apdisk",
     )
 )  # fmt: skip

@@ -23,6 +23,7 @@ from vidcli.sheets import Sheet, csv_text, name_columns, read_sheet, unescape_ce
 
 COLUMNS = ("path", "label", "split", "group", "start", "end")
 _NUM_NAMED = 10
+_MAX_LABEL = 1000
 
 
 def manifest_text(items: Sequence[VideoItem]) -> str:
@@ -31,8 +32,8 @@ def manifest_text(items: Sequence[VideoItem]) -> str:
     def row(item: VideoItem) -> tuple[str, ...]:
         end = "" if item.end_seconds is None else repr(item.end_seconds)
         start = repr(item.start_seconds) if item.start_seconds else ""
-        label = f"'{item.label}" if _needs_mark(item.label) else item.label
-        return str(item.path.absolute()), label, item.split or "", item.group or "", start, end
+        label, group = (f"'{name}" if _needs_mark(name) else name for name in (item.label, item.group or ""))
+        return str(item.path.absolute()), label, item.split or "", group, start, end
 
     return csv_text([COLUMNS, *map(row, items)])
 
@@ -113,31 +114,38 @@ def _read_row(row: Mapping[str | None, str], folder: Path, sheet: Sheet, is_of_r
     end = _seconds(values, "end", has_decimal_commas)
     if end is not None and end <= start:
         raise ValueError(f"end {end:g} is not after start {start:g}")
-    group = unescape_cell(values.get("group", "")) or None
-    return VideoItem(_find_file(folder, row["path"]), label, split, group, start, end)
+    group = values.get("group", "")
+    if is_placeholder(group) and not is_of_run:
+        raise ValueError(f"group {group!r} is what programs write where there is none; leave it empty")
+    return VideoItem(_find_file(folder, row["path"]), label, split, _name_in(group) or None, start, end)
 
 
 def _read_label(cell: str, is_of_run: bool) -> str:
     """Return the label in a cell.
 
     Raises:
-        ValueError: there is none, or what a program writes for none.
+        ValueError: there is none, or what a program writes for none, or it is no name by its length.
     """
     if not cell:
         raise ValueError(f"no label; write {LABEL_SEPARATOR} for a video that has none of several classes")
-    if cell.startswith("'") and _needs_mark(cell[1:]):
-        return cell[1:]
+    if len(cell) > _MAX_LABEL:
+        raise ValueError(f"a label of {len(cell)} characters; expected the name of a class")
     if not is_of_run and any(map(is_placeholder, cell.split(LABEL_SEPARATOR))):
         raise ValueError(
             f"label {cell!r} is what programs write where there is none; give the row a label or remove it, "
             f"or write '{cell} with the apostrophe if the class is called so"
         )
-    return unescape_cell(cell)
+    return _name_in(cell)
 
 
-def _needs_mark(label: str) -> bool:
-    """Tell a class that is called what programs write for no value; also behind apostrophes."""
-    return any(map(is_placeholder, label.lstrip("'").split(LABEL_SEPARATOR)))
+def _name_in(cell: str) -> str:
+    """Return a name without the mark that says it is one."""
+    return cell[1:] if cell.startswith("'") and _needs_mark(cell[1:]) else unescape_cell(cell)
+
+
+def _needs_mark(name: str) -> bool:
+    """Tell a class or group that is called what programs write for no value; also behind apostrophes."""
+    return any(map(is_placeholder, name.lstrip("'").split(LABEL_SEPARATOR)))
 
 
 def _find_file(folder: Path, cell: str) -> Path:

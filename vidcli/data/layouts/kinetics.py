@@ -8,6 +8,7 @@ The set is published as links: some of its videos are always gone, for everybody
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -29,8 +30,8 @@ def is_kinetics_list(path: Path) -> bool:
             text = decode_text(file.read(2000))[0]
     except (OSError, ValueError):
         return False  # no text: whoever wants to read it says so
-    header = next((line for line in text.splitlines() if line.strip()), "").replace(";", ",").split(",")
-    return set(_COLUMNS) <= {name.strip().strip('"').casefold() for name in header}
+    header = next((line for line in text.splitlines() if line.strip()), "")
+    return set(_COLUMNS) <= {name.strip().strip('"').casefold() for name in re.split("[,;\t]", header)}
 
 
 def read_lists(lists: list[Path], fold: int) -> Listing | None:
