@@ -130,7 +130,7 @@ def _read_label(cell: str, is_of_run: bool) -> str:
         raise ValueError(f"no label; write {LABEL_SEPARATOR} for a video that has none of several classes")
     if len(cell) > _MAX_LABEL:
         raise ValueError(f"a label of {len(cell)} characters; expected the name of a class")
-    if not is_of_run and any(map(is_placeholder, cell.split(LABEL_SEPARATOR))):
+    if not is_of_run and not cell.startswith("'") and _needs_mark(cell):
         raise ValueError(
             f"label {cell!r} is what programs write where there is none; give the row a label or remove it, "
             f"or write '{cell} with the apostrophe if the class is called so"
