@@ -111,8 +111,12 @@ def read_sheet(path: Path, known: Sequence[str] = ()) -> Sheet:
         )
         notes = [guessed] if encoding == "cp1252" else []
         columns, rows = _read_rows(text, delimiter)
-    except (OSError, ValueError, csv.Error) as error:
-        raise DataError(f"{path}: cannot be read as a text table ({error})") from error
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read as a text table ({error.strerror})") from error
+    except (ValueError, csv.Error) as error:
+        raise DataError(
+            f"{path}: cannot be read as a text table ({error}); expected CSV, best in UTF-8"
+        ) from error
     return Sheet(columns, rows, delimiter, notes)
 
 
@@ -140,7 +144,7 @@ def decode_text(content: bytes) -> tuple[str, str]:
         ValueError: they are no text.
     """
     if content.startswith(_WORKBOOKS):
-        raise ValueError("it is a workbook; save it as CSV UTF-8 there")
+        raise ValueError("it is a workbook; save it as CSV")
     for mark, encoding in _BYTE_ORDER_MARKS:
         if content.startswith(mark):
             return content.decode(encoding), encoding

@@ -107,7 +107,7 @@ def test_what_programs_write_for_no_label_is_refused_with_its_row(label: str, vi
     assert load_items(table(videos, f"path,label\na.mp4,x\nb.mp4,'{label}\n"))[1].label == label
 
 
-@pytest.mark.parametrize("label", ["", "  ", '""', "\u3000"])
+@pytest.mark.parametrize("label", ["", "  ", '""', "\u3000", "\u200b", "\ufeff \u2060"])
 def test_a_blank_label_is_refused(label: str, videos: Path) -> None:
     assert "line 3: no label" in refusal_of(table(videos, f"path,label\na.mp4,x\nb.mp4,{label}\n"))
 

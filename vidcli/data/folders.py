@@ -26,7 +26,7 @@ _SYSTEM_FOLDERS = frozenset(
     )
 )  # fmt: skip
 _SYSTEM_FILES = frozenset(("thumbs.db", "ehthumbs.db", "desktop.ini", ".ds_store", ".localized"))
-_OWN_RECORD = re.compile(r"\.vidcli-[a-z]+\.json")
+_OWN_RECORD = re.compile(r"\.vidcli-[a-z]+(\.json)?")
 _OWN_FILES = (
     {"config.yaml", "splits.csv"},  # a run
     {"config.yaml", "resume.pt"},

@@ -33,7 +33,7 @@ from vidcli.data.items import (
 from vidcli.data.layouts import UNUSED_FOLD, is_kinetics_list, read_kinetics_list, read_published
 from vidcli.data.rows import manifest_text, read_manifest
 from vidcli.errors import DataError
-from vidcli.names import normal_name, visible
+from vidcli.names import likeness, normal_name, visible
 from vidcli.video import VIDEO_SUFFIXES
 
 __all__ = [
@@ -212,9 +212,9 @@ def _read_classes(folder: Path, split: str | None, spelled: dict[str, Counter[st
     for class_folder in subfolders(folder):
         label = normal_name(class_folder.name.strip())
         videos = list_videos(class_folder)
-        if videos and not label:
+        if videos and not likeness(label):
             raise DataError(
-                f"{folder}: the class folder {class_folder.name!r} has no name but blanks; rename it"
+                f"{folder}: the class folder {class_folder.name!a} has no name but blanks; rename it"
             )
         for path in videos:
             spelled[label][class_folder.name] += 1
