@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -81,6 +82,26 @@ def test_what_is_no_table_is_said_so(content: bytes, told: str, tmp_path: Path) 
     path.write_bytes(content)
     with pytest.raises(DataError, match=rf"m.csv: cannot be read as a text table \(.*{told}"):
         read_sheet(path, COLUMNS)
+
+
+@given(
+    st.one_of(
+        st.binary(max_size=200),
+        st.text(alphabet="path,label;\t\r\n\"'\ufeff=é\u2028\0", max_size=200).map(
+            lambda text: text.encode()
+        ),
+        st.text(alphabet='path,label;\t\r\n"', max_size=100).map(lambda text: text.encode("utf-16")),
+    )
+)
+def test_whatever_the_bytes_there_is_a_table_or_one_kind_of_error(content: bytes) -> None:
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(content)
+        file.flush()
+        try:
+            sheet = read_sheet(Path(file.name), COLUMNS)
+        except DataError:
+            return
+        assert all(any(cell.strip() for cell in row.values()) for _, row in sheet.rows)
 
 
 FORMULAS = [

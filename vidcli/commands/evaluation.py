@@ -195,6 +195,7 @@ def _predict_all(
 def _items_to_evaluate(
     terminal: Terminal, data: Path | None, model_file: Path, split: str, predictor: Predictor
 ) -> list[VideoItem]:
+    is_own = data is None
     if data is None:
         if not model_file.exists():
             raise DataError(
@@ -206,7 +207,7 @@ def _items_to_evaluate(
             raise DataError(f"{run}: holds no {files.SPLITS_FILE}; name the DATA to evaluate on")
     # A test video that is gone since counts as wrong, like any other that cannot be decoded.
     listing = read_data(data, data.name == files.SPLITS_FILE, predictor.config.data)
-    for text in listing.notes:
+    for text in [] if is_own else listing.notes:  # training told of its own
         terminal.warn(text)
     items = listing.items
     splits = {item.split for item in items} - {None}
