@@ -198,7 +198,9 @@ def test_folders_of_results_and_what_lies_in_them_are_no_videos(folder):
         (folder / "run" / name).write_text("path,label\n../in/a.avi,x\n")
     assert paths_of("explain-x", "run", "in/a.avi") == ["in/a.avi"]
     assert paths_of("run/*") == ["run/../in/a.avi"]  # the table of a run is a manifest
-    assert paths_of("explain-x/*") == ["explain-x/overlay.mp4"]  # a video that is named is meant
+    assert paths_of("*/*.[ma]*") == ["in/[x].mp4", "in/a.avi", "in/x.mp4"]
+    (folder / "overlay.mp4").touch()
+    assert paths_of("overlay.mp4") == ["overlay.mp4"]  # of somebody else
     (folder / "run/other.mp4").touch()
     assert paths_of("run") == ["run/other.mp4"]  # a folder that holds videos of others too
 

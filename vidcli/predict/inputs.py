@@ -19,7 +19,7 @@ import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias, TypeVar
+from typing import TypeVar
 
 from vidcli.data.folders import FolderContents, is_of_vidcli, list_videos, look_through
 from vidcli.data.items import name_few
@@ -39,15 +39,16 @@ _RESULTS_HEADERS = (
 _RESULTS_JSON = re.compile(
     rb'\s*\{\s*("video": |"top1": |"mean_average_precision": )|\{"severity": "\w+", "kind": |\{"summary": \{'
 )
+_OWN_VIDEO = "overlay.mp4"
 _PARQUET_KEY = b"vidcli"
 _RESULTS_SUFFIXES = (".csv", ".json", ".jsonl", ".ndjson", ".parquet", ".partial")
 
 Item = TypeVar("Item")
-Path_: TypeAlias = str | os.PathLike[str]
 
 
 def collect_items(
-    paths: Iterable[str | os.PathLike[str]], tell: Callable[[str], object] = lambda text: None
+    paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
+    tell: Callable[[str], object] = lambda text: None,
 ) -> list[VideoItem]:
     """Return the videos that are named, in order.
 
@@ -83,7 +84,8 @@ def collect_items(
 
 
 def collect_videos(
-    paths: Iterable[str | os.PathLike[str]], tell: Callable[[str], object] = lambda text: None
+    paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
+    tell: Callable[[str], object] = lambda text: None,
 ) -> list[Path]:
     """Return the given files, for a folder all videos below it, and what a pattern matches, in order.
 
@@ -94,7 +96,7 @@ def collect_videos(
         tell: told a sentence on each kind of thing in a folder that was passed over.
     """
     found: list[Path] = []
-    for given in list_paths(paths):
+    for given in [paths] if isinstance(paths, str | os.PathLike) else paths:
         path = Path(given)
         # Unlike Path.exists, these raise no error where the name is too long for one.
         if _is_pattern(path) and not os.path.lexists(path):
@@ -110,21 +112,16 @@ def collect_videos(
     return found
 
 
-def list_paths(paths: Path_ | Iterable[Item]) -> Iterable[Path_ | Item]:
-    """Return paths as a collection; one alone is a collection of one, not of its letters."""
-    return [paths] if isinstance(paths, str | os.PathLike) else paths
-
-
 def is_results(path: Path) -> bool:
     """Tell whether this tool wrote a file or folder: by what is in it, or for a file what lies beside it.
 
-    A folder in which videos of others lie too is none, nor is a video or a manifest beside results.
+    A folder in which other videos lie too is none, nor is a video or a manifest beside results.
     """
     try:
         if os.path.isdir(path):
-            return is_of_vidcli(path) and all(video.name == "overlay.mp4" for video in list_videos(path))
+            return is_of_vidcli(path) and all(video.name == _OWN_VIDEO for video in list_videos(path))
         suffix = path.suffix.lower()
-        if suffix in VIDEO_SUFFIXES or not os.path.isfile(path):
+        if (suffix in VIDEO_SUFFIXES and path.name != _OWN_VIDEO) or not os.path.isfile(path):
             return False
         if suffix in _RESULTS_SUFFIXES and _holds_results(path, suffix):
             return True
