@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 import vidcli
 from vidcli.cli import app
+from vidcli.data.manifest import VideoItem
 from vidcli.errors import CheckpointError, DeviceError
 from vidcli.predict import Prediction, Predictor
 from vidcli.train import start_run
@@ -43,6 +44,13 @@ def test_the_same_probabilities_as_the_command(run, videos):
         assert (prediction.label, prediction.probability) == prediction.top(1)[0]
     many = list(model.predict_many(videos))
     np.testing.assert_array_equal(many[2].probabilities, model.predict(videos[2]).probabilities)
+
+
+def test_one_path_is_one_video_and_no_string_of_letters(run, videos):
+    model = vidcli.load(run, device="cpu")
+    for one in (str(videos[0]), videos[0], VideoItem(videos[0], "")):
+        (prediction,) = model.predict_many(one)
+        np.testing.assert_array_equal(prediction.probabilities, model.predict(videos[0]).probabilities)
 
 
 def test_a_run_a_file_and_the_newest_run_are_one_model(run, videos, monkeypatch):

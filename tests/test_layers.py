@@ -17,7 +17,9 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 # Each module imports only modules of the lines above its own, and of its own folder.
 LAYERS = (
+    ("names",),
     ("errors",),
+    ("sheets", "fonts"),
     ("runtime",),
     ("sampling", "calibrate", "focus"),
     ("config",),

@@ -1,13 +1,32 @@
 """`python -m vidcli` and the `vidcli` command."""
 
+import os
+import sys
+
 from vidcli.allocator import keep_freed_memory
 from vidcli.cli import app
 
 
 def main() -> None:
     """Run the command line."""
+    speak_utf8()
     keep_freed_memory()  # the process is ours; one that imports the package decides by itself
     app(prog_name="vidcli")
+
+
+def speak_utf8() -> None:
+    """Start again in Python's UTF-8 mode where the locale says another encoding, such as ASCII.
+
+    Names of files and classes are UTF-8 on the disk and in every file of ours, whatever a locale says.
+    """
+    if os.name != "posix" or sys.flags.utf8_mode or _is_utf8(sys.getfilesystemencoding()):
+        return
+    arguments = [sys.executable, "-X", "utf8", *sys.orig_argv[1:]]
+    os.execve(sys.executable, arguments, {**os.environ, "PYTHONUTF8": "1"})
+
+
+def _is_utf8(encoding: str) -> bool:
+    return encoding.lower().replace("-", "") == "utf8"
 
 
 if __name__ == "__main__":

@@ -30,6 +30,7 @@ from vidcli.calibrate import UNCALIBRATED, Calibration
 from vidcli.config import Config, config_from_dict, config_to_dict
 from vidcli.errors import CheckpointError, ConfigError, did_you_mean
 from vidcli.models import VideoModel, build_model, is_published, load_published, published_names
+from vidcli.names import normal_names
 from vidcli.runtime.files import write_whole
 from vidcli.transforms import MEAN, STD
 
@@ -133,7 +134,7 @@ def parse_description(about: object, source: Path) -> dict[str, Any]:
     try:
         return {
             "config": config_from_dict(about["config"]),
-            "class_names": tuple(about["class_names"]),
+            "class_names": normal_names(about["class_names"]),
             "metrics": about["metrics"],
             "fingerprint": about["fingerprint"],
             # Files of earlier versions have none.

@@ -21,6 +21,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+from vidcli.names import visible
+
 
 class VidcliError(Exception):
     """Anything the user can mend; the message says how."""
@@ -38,7 +40,7 @@ class VideoError(VidcliError):
     """A file that cannot be decoded; `reason` is the message without the path."""
 
     def __init__(self, path: object, reason: str) -> None:
-        super().__init__(f"{path}: {reason}")
+        super().__init__(f"{visible(str(path))}: {reason}")
         self.path = str(path)
         self.reason = reason
 

@@ -261,6 +261,15 @@ def test_one_kinetics_list_is_a_manifest(kinetics: Path) -> None:
     assert "20 videos are in none of the lists and are not used" in listing.notes[-1]
 
 
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-8-sig", "cp1252"])
+def test_a_kinetics_list_that_a_spreadsheet_saved(encoding: str, kinetics: Path) -> None:
+    path = kinetics / "kinetics-400_val.csv"
+    items = read_data(path).items
+    text = path.read_text(encoding="utf-8").replace(",", ";").replace("\n", "\r\n") + ";;;;\r\n"
+    path.write_bytes(text.replace("youtube_id", "Youtube_ID").encode(encoding))
+    assert read_data(path).items == items
+
+
 def test_dead_links_are_counted_up_to_the_share_allowed(kinetics: Path) -> None:
     gone = sorted((kinetics / "train/abseiling").iterdir())[:3]
     for path in gone:

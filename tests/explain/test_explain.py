@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -216,7 +217,9 @@ def test_the_command_writes_pictures_and_numbers(model: Path, motion_data: Path,
     seconds = [frame["seconds"] for frame in told["frames"]]
     assert seconds == sorted(seconds)
     assert (out / "sheet.png").read_bytes().startswith(b"\x89PNG")
-    assert sorted(path.name for path in out.iterdir()) == ["explanation.json", "overlay.mp4", "sheet.png"]
+    record = ".vidcli-explain.json"
+    names = sorted(path.name for path in out.iterdir())
+    assert names == [record, "explanation.json", "overlay.mp4", "sheet.png"]
     from vidcli.video import decode_frames
 
     assert len(decode_frames(out / "overlay.mp4", None).frames) == 4
@@ -250,7 +253,7 @@ def test_bad_input(model: Path, motion_data: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     taken = run(video, "--model", model, "--out", tmp_path / "file")
     assert taken.exit_code == 2
-    assert "is a file" in taken.stderr
+    assert "is no folder" in taken.stderr
 
 
 def test_overlays_are_clear_where_nothing_matters(model: Path, motion_data: Path) -> None:
@@ -267,3 +270,70 @@ def test_overlays_are_clear_where_nothing_matters(model: Path, motion_data: Path
     # What is shown is what the network saw: the small frames of the file, within rounding.
     assert explanation.frames_THWC.shape == (4, 32, 32, 3)
     assert log_probability(network, [torch.zeros(4, 3, 32, 32)], 0).shape == (1,)
+
+
+@pytest.fixture
+def twins(motion_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]:
+    """Two videos of one base name; the working directory is a folder of its own."""
+    for folder, video in zip(("one", "two"), sorted((motion_data / "test").rglob("*.mp4")), strict=False):
+        (tmp_path / folder).mkdir()
+        shutil.copy(video, tmp_path / folder / "v.mp4")
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    return tmp_path / "one/v.mp4", tmp_path / "two/v.mp4"
+
+
+def video_in(folder: str) -> str:
+    return str(json.loads(Path(folder, "explanation.json").read_text(encoding="utf-8"))["video"])
+
+
+def test_videos_of_one_name_get_a_folder_each(model: Path, twins: tuple[Path, Path]) -> None:
+    Path("explain-v").mkdir()
+    Path("explain-v/mine.txt").write_text("mine")
+    for video, folder in ((twins[0], "explain-v-2"), (twins[1], "explain-v-3")) * 2:
+        result = run(video, "--model", model)
+        assert result.exit_code == 0, result.output
+        assert f"to {folder}" in result.stderr
+    assert [video_in(f"explain-v-{number}") for number in (2, 3)] == list(map(str, twins))
+    assert sorted(path.name for path in Path().iterdir()) == ["explain-v", "explain-v-2", "explain-v-3"]
+    assert [path.name for path in Path("explain-v").iterdir()] == ["mine.txt"]
+
+
+def test_a_folder_of_another_video_or_of_the_user_is_refused(model: Path, twins: tuple[Path, Path]) -> None:
+    assert run(twins[0], "--model", model, "--out", "why").exit_code == 0
+    other = run(twins[1], "--model", model, "--out", "why")
+    assert other.exit_code == 2
+    assert f"holds what `vidcli explain` wrote about {twins[0]}" in other.stderr.replace("\n", "")
+    assert video_in("why") == str(twins[0])
+    assert run(twins[1], "--model", model, "--out", "why", "--overwrite").exit_code == 0
+    assert video_in("why") == str(twins[1])
+    Path("mine").mkdir()
+    Path("mine/sheet.png").write_text("mine")
+    assert run(twins[0], "--model", model, "--out", "mine").exit_code == 2
+    assert Path("mine/sheet.png").read_text() == "mine"
+    assert run(twins[0], "--model", model, "--out", "mine", "--overwrite").exit_code == 0
+    beside = run(twins[0], "--model", model, "--out", twins[0])
+    assert beside.exit_code == 2
+
+
+def test_an_output_that_is_an_input_is_refused_before_any_work(model: Path, twins: tuple[Path, Path]) -> None:
+    video = twins[0].rename(twins[0].with_name("overlay.mp4"))
+    content = video.read_bytes()
+    result = run(video, "--model", model, "--out", video.parent, "--overwrite")
+    assert result.exit_code == 2
+    assert "is an input of this command" in result.stderr.replace("\n", " ")
+    assert video.read_bytes() == content
+    assert [path.name for path in video.parent.iterdir()] == ["overlay.mp4"]
+
+
+@pytest.mark.parametrize("letter", ["x", "ü", "行"])
+def test_the_longest_name_has_a_folder(letter: str, model: Path, twins: tuple[Path, Path]) -> None:
+    stem = letter * (250 // len(letter.encode()))
+    for folder in ("one", "two"):
+        video = twins[0].parents[1] / folder / "v.mp4"
+        result = run(video.rename(video.with_name(f"{stem}.mp4")), "--model", model)
+        assert result.exit_code == 0, result.output
+    names = sorted(path.name for path in Path().iterdir())
+    assert len(names) == 2
+    assert names[1] == f"{names[0]}-2"
+    assert names[0].startswith(f"explain-{letter * 50}")

@@ -47,6 +47,21 @@ def test_any_size_has_room(shape):
         assert (picture[3 * shape[0] // 4 :] == 100).all()
 
 
+def test_all_classes_that_hold_are_marked():
+    table, names = [[0.9, 0.5, 0.4, 0.6]], ("a", "b", "c", "d")
+
+    def num_marked(held, height=480):
+        picture = np.full((height, 320, 3), 100, np.uint8)
+        Annotator(names, np.array(table), 1.0, [held]).draw(picture, 0.5)
+        is_gold = (picture[:, 8:] == GOLD).all(axis=2).any(axis=1)
+        return int((np.diff(is_gold.astype(int)) == 1).sum()), picture
+
+    for held in (("b",), ("b", "c"), ("a", "b", "c", "d"), ()):
+        assert num_marked(held)[0] == len(held)
+    assert not np.array_equal(num_marked(("b",))[1], num_marked(("c",))[1])
+    assert num_marked(names, 60)[0] < 4  # no room for all
+
+
 def panel_end(picture):
     return np.flatnonzero((picture != 100).any(axis=(0, 2)))[-1] + 1
 

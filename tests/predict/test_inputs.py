@@ -15,7 +15,9 @@ from vidcli.errors import ConfigError, DataError
 from vidcli.predict.inputs import (
     Shard,
     collect_items,
+    collect_videos,
     explain_failure,
+    is_results,
     parse_shard,
     read_list,
     shard_of_launcher,
@@ -118,3 +120,109 @@ def test_shards_are_named():
 )
 def test_the_launcher_tells_the_shard(environment, shard):
     assert shard_of_launcher(environment) == shard
+
+
+# --- lists and results from elsewhere -------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\xef\xbb\xbfin/a.avi\nin/x.mp4\n",
+        "in/a.avi\r\nin/x.mp4\r\n".encode("utf-16"),
+        b"\xfe\xff" + "in/a.avi\nin/x.mp4".encode("utf-16-be"),
+        b"\"in/a.avi\"\n'in/x.mp4'  \n",
+        b"in/a.avi \t\r\n  in/x.mp4\n",
+        b"in/a.avi\rin/x.mp4\r",
+    ],
+    ids=["mark", "utf-16", "utf-16-be", "quotes", "blanks", "old Mac"],
+)
+def test_a_list_from_another_program(folder, content):
+    (folder / "list").write_bytes(content)
+    assert read_list("list") == [Path("in/a.avi"), Path("in/x.mp4")]
+
+
+@pytest.mark.parametrize("name", ["x.mp4 ", '"x.mp4"', "#x.mp4", "'x.mp4'", " x.mp4", "# comment"])
+def test_a_line_that_is_a_file_as_it_stands_is_that_file(folder, name):
+    (folder / name).touch()
+    (folder / "x.mp4").touch()
+    (folder / "list").write_text(f"{name}\n")
+    assert read_list("list") == [Path(name)]
+
+
+def test_names_that_nul_parts_stay_as_they_are(folder):
+    (folder / "list").write_bytes(b'"in/a.avi" \0in/x.mp4\n\0')
+    assert read_list("list") == [Path('"in/a.avi" '), Path("in/x.mp4\n")]
+
+
+def test_a_damaged_list_is_named(folder):
+    (folder / "list").write_bytes(b"\xff\xfea")
+    with pytest.raises(DataError, match="begins like UTF-16"):
+        read_list("list")
+
+
+RESULTS = {
+    "r.csv": "video,rank,label,probability,error,start,end,unknown,chosen,model,settings\n",
+    "excel.csv": "\ufeffvideo;rank;label;probability;error\n",
+    "t.csv": "video,start,end,label,confidence,error\n",
+    "p.csv": "video,start,end,label,predicted,probability,correct,error,a,b\n",
+    "unusable.csv": "video,error\n",
+    "r.json": '{"video": "a.mp4", "predictions": []}\n',
+    "r.jsonl": '{"video": "a.mp4", "error": "is gone"}\n',
+    "e.json": '{\n "top1": 0.5,\n',
+    "why.json": '{\n "video": "a.mp4",\n',
+    "r.parquet": "PAR1 and then vidcli PAR1",
+    "r.parquet.partial": '{"video": "a.mp4", "predictions": []}\n',
+}
+
+
+def test_results_of_earlier_calls_are_no_videos(folder):
+    for name, text in RESULTS.items():
+        (folder / "in" / name).write_text(text, encoding="utf-8")
+    told = []
+    named = sorted(str(path.relative_to(folder)) for path in (folder / "in").iterdir() if path.is_file())
+    found = [str(item.path) for item in collect_items(named, told.append)]
+    assert found == ["in/[x].mp4", "in/a.avi", "in/notes.txt", "in/x.mp4"]
+    assert [text.partition(":")[0] for text in told] == [
+        f"{len(RESULTS)} results that vidcli wrote are passed over"
+    ]
+    assert not any(name.endswith(".csv") for name in paths_of("in/*"))  # a pattern finds them too
+
+
+def test_folders_of_results_and_what_lies_in_them_are_no_videos(folder):
+    for name in ("explanation.json", "sheet.png", "overlay.mp4"):
+        (folder / "explain-x").mkdir(exist_ok=True)
+        (folder / "explain-x" / name).touch()
+    for name in ("config.yaml", "splits.csv", "model.safetensors", "curves.png"):
+        (folder / "run").mkdir(exist_ok=True)
+        (folder / "run" / name).write_text("path,label\n../in/a.avi,x\n")
+    assert paths_of("explain-x", "run", "in/a.avi") == ["in/a.avi"]
+    assert paths_of("run/*") == ["run/../in/a.avi"]  # the table of a run is a manifest
+    assert paths_of("*/*.[ma]*") == ["in/[x].mp4", "in/a.avi", "in/x.mp4"]
+    (folder / "overlay.mp4").touch()
+    assert paths_of("overlay.mp4") == ["overlay.mp4"]  # of somebody else
+    (folder / "run/other.mp4").touch()
+    assert paths_of("run") == ["run/other.mp4"]  # a folder that holds videos of others too
+
+
+def test_results_alone_are_refused(folder):
+    (folder / "r.csv").write_text(RESULTS["r.csv"])
+    with pytest.raises(DataError, match="holds results that vidcli wrote; expected videos"):
+        collect_items(["r.csv"])
+
+
+def test_what_every_form_of_predict_writes_is_known(folder):
+    from vidcli.evaluate import predictions_csv
+    from vidcli.predict.results import CSV_COLUMNS
+    from vidcli.predict.segments import SEGMENT_COLUMNS
+
+    for header in (",".join(CSV_COLUMNS), ",".join(SEGMENT_COLUMNS), predictions_csv([], [], ["a"])):
+        (folder / "x.csv").write_text(header)
+        assert is_results(folder / "x.csv")
+    (folder / "x.csv").write_text("path,label\n")
+    assert not is_results(folder / "x.csv")
+
+
+def test_one_path_is_one_path(folder):
+    assert collect_videos("in/a.avi") == collect_videos(Path("in/a.avi")) == [Path("in/a.avi")]
+    assert collect_items("in/a.avi") == [VideoItem(Path("in/a.avi"), "")]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import threading
 import time
+from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -25,11 +27,15 @@ from vidcli.predict.segments import (
     Timeline,
     format_clock,
     merge_cells,
+    merge_classes,
     smooth_labels,
+    timeline_to_dict,
+    timeline_to_rows,
     timeline_to_srt,
     timeline_to_vtt,
 )
 from vidcli.predict.timeline import WindowPlan, build_timeline, plan_windows
+from vidcli.report import draw_timeline
 from vidcli.train import start_run
 from vidcli.video import decode_frames, stream_frames
 
@@ -203,6 +209,88 @@ def test_segments_have_no_gaps_and_their_mean_probability():
 def test_segments_below_the_threshold_are_unknown():
     low = merge_cells(np.array([[0.5, 0.4, 0], [0.2, 0.4, 0.3], [0, 0, 0.9]]), NAMES, 1, 0, 3, threshold=0.6)
     assert low == (Segment(0, 2, "unknown", pytest.approx(0.45)), Segment(2, 3, "c", pytest.approx(0.9)))
+
+
+def test_classes_that_hold_together_overlap():
+    table = np.array([[0.9, 0.6, 0], [0.9, 0.6, 0], [0.2, 0.8, 0], [0.9, 0.1, 0.3]])
+    assert merge_classes(table, NAMES, 0.5, 0, 1.9, (0.5, 0.6, 0.3)) == (
+        Segment(0.0, 1.0, "a", pytest.approx(0.9)),
+        Segment(0.0, 1.5, "b", pytest.approx(2 / 3)),
+        Segment(1.5, 1.9, "a", pytest.approx(0.9)),
+        Segment(1.5, 1.9, "c", pytest.approx(0.3)),
+    )
+    # A gap that is too short is filled, and so short a span is none.
+    assert merge_classes(table, NAMES, 0.5, 1.0, 1.9, (0.5, 0.6, 0.3)) == (
+        Segment(0.0, 1.9, "a", pytest.approx(0.725)),
+        Segment(0.0, 1.9, "b", pytest.approx(0.525)),
+    )
+    assert merge_classes(table, NAMES, 0.5, 0, 1.9, (1.0, 1.0, 1.0)) == ()
+
+
+@given(
+    st.lists(st.lists(st.floats(0, 1), min_size=3, max_size=3), min_size=1, max_size=20),
+    st.integers(1, 4),
+)
+def test_spans_of_a_class_are_apart_and_long_enough(rows, min_cells):
+    table, thresholds = np.array(rows), (0.3, 0.5, 0.9)
+    segments = merge_classes(table, NAMES, 1.0, min_cells, len(rows), thresholds)
+    for name in NAMES:
+        own = [segment for segment in segments if segment.label == name]
+        assert all(a.end_seconds < b.start_seconds for a, b in pairwise(own))
+        for segment in own:
+            whole = (segment.start_seconds, segment.end_seconds) == (0, len(rows))
+            assert whole or segment.end_seconds - segment.start_seconds >= min_cells
+    if min_cells == 1:
+        held = sum(round(segment.end_seconds - segment.start_seconds) for segment in segments)
+        assert held == (table >= np.array(thresholds)).sum()
+
+
+MANY = Timeline(
+    "v.mp4",
+    NAMES,
+    1.0,
+    3.0,
+    np.array([[0.9, 0.8, 0.1]] * 3),
+    (Segment(0, 3, "a", 0.9), Segment(1, 2, "b", 0.8)),
+    is_multi_label=True,
+)
+
+
+def test_what_holds_in_each_cell():
+    assert MANY.held() == [("a",), ("a", "b"), ("a",)]
+    cut = replace(MANY, cell_seconds=0.1, probabilities_NK=np.zeros((29, 3)), duration_seconds=2.85)
+    segments = (Segment(0.1 * 3, 0.1 * 6, "b", 0.5), Segment(0.1 * 28, 2.85, "c", 0.5))
+    held = replace(cut, segments=segments).held()
+    assert [cell for cell, labels in enumerate(held) if labels] == [3, 4, 5, 28]
+
+
+def test_every_form_tells_all_classes():
+    assert [row[1:4] for row in timeline_to_rows(MANY)] == [[0, 3, "a"], [1, 2, "b"]]
+    assert [row["label"] for row in timeline_to_dict(MANY)["segments"]] == ["a", "b"]
+    assert timeline_to_srt(MANY).count("-->") == timeline_to_vtt(MANY).count("-->") == 2
+    nothing = replace(MANY, segments=())
+    assert timeline_to_rows(nothing) == [["v.mp4", 0.0, 3.0, "", "", ""]]
+    assert timeline_to_vtt(nothing) == "WEBVTT\n"
+    assert nothing.held() == [(), (), ()]
+
+
+@pytest.mark.parametrize("segments", [MANY.segments, ()])
+def test_a_picture_of_any_number_of_classes(segments, tmp_path):
+    draw_timeline(replace(MANY, segments=segments), tmp_path / "t.png")
+    assert (tmp_path / "t.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_names_break_no_subtitles():
+    names = ("x\n\n1\n00:00:01,000 --> 00:00:02,000\ny", "a\u2028b\x1b\u202e", "<i>&--><b>")
+    shown = replace(MANY, segments=tuple(Segment(0, 1, name, 0.5) for name in names))
+    for text, num_lines in (
+        (timeline_to_srt(shown), 3),
+        (timeline_to_vtt(shown).removeprefix("WEBVTT\n\n"), 2),
+    ):
+        blocks = text.rstrip("\n").split("\n\n")
+        assert [len(block.splitlines()) for block in blocks] == [num_lines] * 3
+        assert text.count("-->") == 3
+    assert "&lt;i&gt;&amp;--&gt;&lt;b&gt;" in timeline_to_vtt(shown)
 
 
 SHOWN = Timeline(

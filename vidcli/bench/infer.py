@@ -214,7 +214,7 @@ def resident_mib() -> float:
     """Return the memory of this process in MiB: what it holds now, or where unknown, has ever held."""
     status = Path("/proc/self/statm")
     if status.exists():
-        return int(status.read_text().split()[1]) * resource.getpagesize() / 2**20
+        return int(status.read_text(encoding="utf-8").split()[1]) * resource.getpagesize() / 2**20
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (2**20 if sys.platform == "darwin" else 2**10)
 
@@ -222,7 +222,7 @@ def resident_mib() -> float:
 def _measure_memory(path: Path, runtime: str) -> float | None:
     """Return the MiB that a process of its own takes to load a model and answer twice."""
     command = [sys.executable, "-c", _MEMORY_SCRIPT, str(path), runtime, str(torch.get_num_threads())]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", check=False)
     if done.returncode:
         raise VidcliError(f"{path}: its memory cannot be measured ({done.stderr.strip().splitlines()[-1]})")
     return round(float(done.stdout.split()[-1]), 1)

@@ -32,11 +32,17 @@ def explain(
     ] = MapChoice.gradients,
     form: Annotated[ReportFormat, typer.Option("--format", help="How to write.")] = ReportFormat.table,
     out: Annotated[
-        Path | None, typer.Option(help="Folder for the pictures; without it, explain-VIDEO here.")
+        Path | None,
+        typer.Option(
+            help="Folder for the pictures; without it, explain-VIDEO here, or explain-VIDEO-2 and so on."
+        ),
     ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace what lies in the folder under the same names.")
+    ] = False,
     device: DeviceOption = "auto",
 ) -> None:
     """Show which frames of a video, and what in them, an answer rests on."""
     from vidcli.commands import explain as command
 
-    command.explain(open_terminal(ctx), video, model, label, maps.value, form.value, out, device)
+    command.explain(open_terminal(ctx), video, model, label, maps.value, form.value, out, device, overwrite)

@@ -39,7 +39,8 @@ def annotate_with_prediction(
     prediction = predictor.predict(item)
     if prediction.probabilities is None:
         raise VideoError(item.path, prediction.error or "")
-    annotator = Annotator(predictor.class_names, prediction.probabilities[None], float("inf"))
+    held = None if prediction.thresholds is None else [prediction.labels]
+    annotator = Annotator(predictor.class_names, prediction.probabilities[None], float("inf"), held)
     _write(terminal, predictor, item, target, annotator)
 
 
@@ -53,11 +54,8 @@ def annotate_with_timeline(
 def _write(
     terminal: Terminal, predictor: Predictor, item: VideoItem, target: OutputFile, annotator: Annotator
 ) -> None:
-    if not annotator.is_legible:
-        terminal.warn(
-            "no font of this machine has all letters of the class names; what is missing is drawn as boxes. "
-            "A font of the language, such as fonts-noto-cjk, mends that"
-        )
+    if annotator.names.note is not None:
+        terminal.warn(annotator.names.note)
     limits = decode_limits(predictor.config.data)
     target.write(lambda path: rewrite_video(item.path, path, annotator.draw, limits))
     terminal.say(f"wrote {target.path}")

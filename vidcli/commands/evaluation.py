@@ -23,7 +23,7 @@ from vidcli.console.evaluation import (
     print_views,
 )
 from vidcli.data.loader import num_workers
-from vidcli.data.manifest import SPLITS, VideoItem, class_names_of, load_items
+from vidcli.data.manifest import SPLITS, VideoItem, class_names_of, load_items, read_data
 from vidcli.data.moved import find_learnt, load_run_items
 from vidcli.data.splits import of_split
 from vidcli.devices import choose_device
@@ -33,6 +33,7 @@ from vidcli.evaluate import evaluate as score
 from vidcli.evaluate.multilabel import MultiLabelEvaluation, evaluate_multi_label, targets_of
 from vidcli.evaluate.table import is_right
 from vidcli.evaluate.views import ViewsRow, sweep_views
+from vidcli.fonts import picture_names
 from vidcli.predict import Prediction, Predictor
 from vidcli.runtime.files import OutputFolder, choose_folder
 from vidcli.train.distributed import ALONE, Group
@@ -77,7 +78,7 @@ def evaluate(terminal: Terminal, options: EvalOptions) -> int:
         model_file = group.from_main(lambda: files.find_model(options.model))
         predictor = Predictor.load(model_file, chosen)
         items = group.from_main(
-            lambda: _items_to_evaluate(data, options.data_root, model_file, split, predictor)
+            lambda: _items_to_evaluate(terminal, data, options.data_root, model_file, split, predictor)
         )
         folder = group.from_main(lambda: _folder_to_write(options, model_file, items))
         if options.views_sweep:
@@ -158,7 +159,7 @@ def evaluate_own_split(
     """Evaluate a run on videos of its own and write that beside it; return what --json would print."""
     predictor = Predictor.load(model_file, choose_device(device))
     options = EvalOptions(None, data_root, model_file, split, None, False, device, None, False, True)
-    items = _items_to_evaluate(None, data_root, model_file, split, predictor)
+    items = _items_to_evaluate(terminal, None, data_root, model_file, split, predictor)
     folder = _folder_to_write(options, model_file, items)
     _name_missing(terminal, items, None)
     measured = _measure(predictor, items, _predict_all(terminal, predictor, items, "evaluating", ALONE))
@@ -277,7 +278,12 @@ def _predict_all(
 
 
 def _items_to_evaluate(
-    data: Path | None, data_root: Path | None, model_file: Path, split: str, predictor: Predictor
+    terminal: Terminal,
+    data: Path | None,
+    data_root: Path | None,
+    model_file: Path,
+    split: str,
+    predictor: Predictor,
 ) -> list[VideoItem]:
     if data is None:
         if not model_file.exists():
@@ -290,7 +296,10 @@ def _items_to_evaluate(
             raise DataError(f"{run}: holds no {files.SPLITS_FILE}; name the DATA to evaluate on")
         items = load_run_items(data, data_root)
     else:
-        items = load_items(data, data.name == files.SPLITS_FILE, predictor.config.data)
+        listing = read_data(data, data.name == files.SPLITS_FILE, predictor.config.data)
+        for text in listing.notes:
+            terminal.warn(text)
+        items = listing.items
     splits = {item.split for item in items} - {None}
     # Data without splits, such as a folder of new videos, is evaluated whole.
     chosen = items if split == "all" or not splits else of_split(items, split)
@@ -390,6 +399,8 @@ def _write_evaluation(
         is_multi_label = isinstance(scores, MultiLabelEvaluation)
         if not isinstance(scores, MultiLabelEvaluation):
             folder.write("confusion.png", lambda path: report.draw_confusion(scores, path))
+            if (note := picture_names(scores.class_names).note) is not None:
+                terminal.warn(note)
         if (calibration := scores.calibration) is not None:
             folder.write(
                 "reliability.png", lambda path: report.draw_reliability(calibration, path, is_multi_label)

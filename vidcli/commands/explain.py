@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+import os
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from vidcli import checkpoint as files
 from vidcli.console import Terminal, print_json
 from vidcli.console.explanation import print_explanation
 from vidcli.devices import choose_device
-from vidcli.errors import ConfigError, VidcliError
+from vidcli.errors import OutputError
 from vidcli.explain import Explanation, MapMethod, explain_video
 from vidcli.exported import load_network
+from vidcli.fonts import picture_names
 from vidcli.report.explanation import draw_contact_sheet, iter_overlay_video
-from vidcli.runtime.files import write_text, write_whole
+from vidcli.runtime.files import OutputFolder
 from vidcli.video import encode_video
 
 _OVERLAY_FPS = 4.0
+_FILES = ("sheet.png", "overlay.mp4", "explanation.json")
+_MAX_NAME_BYTES = 240
+_MAX_FOLDERS = 1000
 
 
 def explain(
@@ -30,51 +35,57 @@ def explain(
     form: str,
     out: Path | None,
     device: str,
+    overwrite: bool = False,
 ) -> None:
     """Run `vidcli explain`."""
     chosen = choose_device(device)
-    network, about = load_network(files.find_model(model))
-    folder = out or Path(f"explain-{video.stem}")
-    with _folder_to_fill(folder):
+    model_file = files.find_model(model)
+    run = [model_file.parent] if (model_file.parent / files.CONFIG_FILE).is_file() else []
+    with _open_folder(video, out, overwrite, (video, model_file, *run)) as folder:
+        network, about = load_network(model_file)
         explanation = explain_video(network.to(chosen), about, chosen, video, class_name, maps)
         _write(explanation, folder)
+    if (note := picture_names([explanation.class_name]).note) is not None:
+        terminal.warn(note)
     if form == "json":
         print_json(explanation.to_dict())
     else:
         print_explanation(terminal, explanation)
-    terminal.say(f"wrote sheet.png, overlay.mp4 and explanation.json to {folder}")
+    terminal.say(f"wrote {', '.join(_FILES)} to {folder.folder}")
 
 
-@contextmanager
-def _folder_to_fill(folder: Path) -> Iterator[None]:
-    """Make a folder before the work that it is for, and take it away again if nothing comes of that."""
-    is_new = not folder.exists()
-    if folder.exists() and not folder.is_dir():
-        raise ConfigError(f"--out {folder}: is a file, where a folder was expected")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise VidcliError(f"--out {folder}: cannot be written ({error.strerror})") from error
-    try:
-        yield
-    except BaseException:
-        if is_new:
-            with suppress(OSError):  # holds what was written before it failed
-                folder.rmdir()
-        raise
+def _open_folder(video: Path, out: Path | None, overwrite: bool, inputs: Sequence[Path]) -> OutputFolder:
+    """Return the folder to fill; without `out` it is explain-VIDEO, or the next number that is free.
+
+    Raises:
+        OutputError: the folder holds something else.
+        WriteError: it cannot be made.
+    """
+
+    def open_one(folder: Path) -> OutputFolder:
+        return OutputFolder(
+            folder, "explain", _FILES, subject=os.path.abspath(video), inputs=inputs, overwrite=overwrite
+        )
+
+    if out is not None:
+        return open_one(out)
+    name = _shorten(f"explain-{video.stem}")
+    for number in range(1, _MAX_FOLDERS):
+        with suppress(OutputError):  # of another video of that name, or none of ours
+            return open_one(Path(name if number == 1 else f"{name}-{number}"))
+    return open_one(Path(f"{name}-{_MAX_FOLDERS}"))
 
 
-def _write(explanation: Explanation, folder: Path) -> None:
-    text = json.dumps(explanation.to_dict(), indent=1) + "\n"
-    write_text(folder / "explanation.json", text)
-    write_whole(folder / "sheet.png", lambda path: draw_contact_sheet(explanation, path))
+def _shorten(name: str) -> str:
+    """Return as much of a name as leaves room for a number in the name of a folder."""
+    while len(os.fsencode(name)) > _MAX_NAME_BYTES:
+        name = name[:-1]
+    return name.rstrip()
 
-    def write_overlay(path: Path) -> None:
-        named = path.with_name(f"{path.name}.mp4")  # the suffix names the container
-        try:
-            encode_video(named, iter_overlay_video(explanation), _OVERLAY_FPS)
-            named.replace(path)
-        finally:
-            named.unlink(missing_ok=True)
 
-    write_whole(folder / "overlay.mp4", write_overlay)
+def _write(explanation: Explanation, folder: OutputFolder) -> None:
+    folder.write_text("explanation.json", json.dumps(explanation.to_dict(), indent=1) + "\n")
+    folder.write("sheet.png", lambda path: draw_contact_sheet(explanation, path))
+    folder.write(
+        "overlay.mp4", lambda path: encode_video(path, iter_overlay_video(explanation), _OVERLAY_FPS)
+    )

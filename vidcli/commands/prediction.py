@@ -67,7 +67,7 @@ class PredictOptions:
 def predict(terminal: Terminal, options: PredictOptions) -> int:
     """Run `vidcli predict`; return the exit code: 1 if a video failed."""
     form = _choose_form(options)
-    items, output = _share(terminal, options, _named_items(options))
+    items, output = _share(terminal, options, _named_items(terminal, options))
     if options.annotate is not None:
         check_annotation(options.annotate, items)
     device = choose_device(options.device)
@@ -154,9 +154,9 @@ def _choose_form(options: PredictOptions) -> str:
     return form
 
 
-def _named_items(options: PredictOptions) -> list[VideoItem]:
+def _named_items(terminal: Terminal, options: PredictOptions) -> list[VideoItem]:
     listed = [] if options.from_list is None else read_list(options.from_list)
-    return collect_items([*options.videos, *listed])
+    return collect_items([*options.videos, *listed], terminal.warn)
 
 
 def _share(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import shlex
 from collections import Counter
@@ -26,6 +25,7 @@ from vidcli.data.moved import load_run_items
 from vidcli.errors import CheckpointError, ConfigError, VideoError
 from vidcli.report.html import RunReport, render_report
 from vidcli.runtime.files import OutputFile, OutputFolder
+from vidcli.sheets import read_sheet, unescape_cell
 from vidcli.transforms import build_sampler
 
 REPORT_FILE = "report.html"
@@ -143,11 +143,11 @@ def _read_unusable(folder: Path) -> list[tuple[str, str]]:
     path = folder / files.UNUSABLE_FILE
     if not path.is_file():
         return []
+    rows = read_sheet(path, ("video", "error")).rows
     try:
-        with path.open(encoding="utf-8", newline="") as stream:
-            return [(row["video"], row["error"]) for row in csv.DictReader(stream)]
-    except (OSError, UnicodeDecodeError, KeyError, csv.Error) as error:
-        raise CheckpointError(f"{path}: cannot be read as a table of videos and errors ({error})") from error
+        return [(unescape_cell(row["video"]), unescape_cell(row["error"])) for _, row in rows]
+    except KeyError as error:
+        raise CheckpointError(f"{path}: has no column {error}; expected videos and errors") from error
 
 
 def _read_epochs(folder: Path) -> list[dict[str, Any]]:

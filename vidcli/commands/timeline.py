@@ -15,6 +15,7 @@ from vidcli.console.timelines import open_writer
 from vidcli.data.manifest import VideoItem, load_items
 from vidcli.data.splits import of_split
 from vidcli.errors import ConfigError, VidcliError, VideoError
+from vidcli.fonts import picture_names
 from vidcli.predict import Predictor
 from vidcli.predict.segments import FORMAT_OF_SUFFIX, SUBTITLES
 from vidcli.predict.timeline import WindowPlan, build_timeline, plan_windows
@@ -110,6 +111,8 @@ def predict_timelines(
 
                 outputs.picture.write(partial(report.draw_timeline, timeline))
                 terminal.say(f"wrote {outputs.picture.path}")
+                if (note := picture_names(timeline.class_names).note) is not None:
+                    terminal.warn(note)
             if outputs.annotated is not None:
                 annotate_with_timeline(terminal, predictor, item, outputs.annotated, timeline)
     return 1 if num_failed else 0

@@ -6,10 +6,9 @@ from types import TracebackType
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn
 from rich.table import Table
-from rich.text import Text
 
 from vidcli.console.terminal import Terminal, Verbosity
-from vidcli.console.text import format_seconds
+from vidcli.console.text import format_seconds, plain, plain_lines
 from vidcli.train import CompareProgress, Comparison, Notice
 
 _STAYS = "\N{NO-BREAK SPACE}"
@@ -77,7 +76,7 @@ def print_comparison(terminal: Terminal, comparison: Comparison) -> None:
     table.columns[0].no_wrap = True
     for score in comparison.heads:
         table.add_row(
-            Text(score.head),
+            plain(score.head),
             _with_interval(score.ordered, score.ordered_interval),
             _with_interval(score.shuffled, score.shuffled_interval),
             f"{score.ordered - score.shuffled:+.3f}",
@@ -85,7 +84,7 @@ def print_comparison(terminal: Terminal, comparison: Comparison) -> None:
         )
     terminal.out.print(table)
     # On a terminal broken between words, in a pipe one line.
-    terminal.out.print(Text(describe_answer(comparison)), soft_wrap=not terminal.out.is_terminal)
+    terminal.out.print(plain_lines(describe_answer(comparison)), soft_wrap=not terminal.out.is_terminal)
 
 
 def describe_answer(comparison: Comparison) -> str:

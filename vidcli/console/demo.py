@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from rich.text import Text
-
 from vidcli.console.predictions import predictions_table
 from vidcli.console.terminal import Terminal
+from vidcli.console.text import plain
 from vidcli.demo import DemoResult
 
 
@@ -29,4 +28,4 @@ def print_demo_end(terminal: Terminal, result: DemoResult) -> None:
     ]
     out.print("\nwhat was done here, again; and the same on a folder of your own:")
     for command in commands:
-        out.print(Text(f"  {command}", style="bold"), soft_wrap=True)
+        out.print(plain(f"  {command}", "bold"), soft_wrap=True)

@@ -18,9 +18,9 @@ _BAR_WIDTH = 30
 def print_explanation(terminal: Terminal, explanation: Explanation) -> None:
     """Show the class that was explained, and a bar for each frame."""
     out = terminal.out
-    told = Text("why ") + Text(explanation.class_name, style="bold") + f" ({explanation.probability:.3f})"
+    told = Text("why ") + plain(explanation.class_name, "bold") + f" ({explanation.probability:.3f})"
     if explanation.class_name != explanation.predicted:
-        told += Text(", where the model says ") + Text(explanation.predicted, style="bold")
+        told += Text(", where the model says ") + plain(explanation.predicted, "bold")
     out.print(plain(explanation.video) + Text(": ") + told, soft_wrap=True)
     table = Table("seconds", "weight", f"frames by {explanation.frame_method}")
     for column in table.columns[:2]:

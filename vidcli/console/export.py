@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from rich.text import Text
-
 from vidcli.console.terminal import Terminal
-from vidcli.console.text import count_noun
+from vidcli.console.text import count_noun, plain
 from vidcli.export import ExportReport
 
 
@@ -24,6 +22,6 @@ def print_export(terminal: Terminal, report: ExportReport) -> None:
         if report.validated_on != "val":
             terminal.warn("there is no validation split: accuracy was compared on training videos")
     for layer in report.float_layers:
-        out.print(Text(f"left in float      {layer}"), soft_wrap=True)
+        out.print(plain(f"left in float      {layer}"), soft_wrap=True)
     terminal.say(f"next: vidcli eval --model {report.folder}")
-    out.print(Text(str(report.folder)), soft_wrap=True)
+    out.print(plain(str(report.folder)), soft_wrap=True)

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from vidcli.console.tables import print_pairs
 from vidcli.console.terminal import Terminal
-from vidcli.console.text import count_noun, format_seconds, list_most_common, plain
+from vidcli.console.text import count_noun, format_seconds, list_most_common, plain, plain_lines
 from vidcli.data.manifest import SPLITS
 from vidcli.doctor import DataReport, Finding, Summary
 
@@ -47,7 +47,7 @@ def print_findings(terminal: Terminal, report: DataReport) -> None:
                 shown[finding.kind] = shown.get(finding.kind, 0) + 1
                 if shown[finding.kind] <= _MAX_ROWS_A_KIND:
                     table.add_row(
-                        Text(finding.kind, style=style), plain(finding.subject), plain(finding.detail)
+                        Text(finding.kind, style=style), plain(finding.subject), plain_lines(finding.detail)
                     )
             for kind, count in shown.items():
                 if count > _MAX_ROWS_A_KIND:
@@ -66,7 +66,7 @@ def _print_data_summary(out: Console, summary: Summary) -> None:
     for column in table.columns[1:]:
         column.justify = "right"
     for name, counts in summary.classes.items():
-        table.add_row(Text(name), *(str(counts.get(split, 0)) for split in splits))
+        table.add_row(plain(name), *(str(counts.get(split, 0)) for split in splits))
     if len(summary.classes) > 1:
         table.add_section()
         table.add_row("all", *(str(summary.splits[split]) for split in splits))

@@ -17,8 +17,9 @@ from vidcli.console.terminal import Terminal
 from vidcli.console.text import json_line, plain, shorten_path
 from vidcli.errors import VidcliError
 from vidcli.predict import Prediction
-from vidcli.predict.results import CSV_COLUMNS, csv_line, prediction_to_dict, prediction_to_rows
+from vidcli.predict.results import CSV_COLUMNS, prediction_to_dict, prediction_to_rows
 from vidcli.runtime.files import OutputFile
+from vidcli.sheets import csv_line
 
 UNKNOWN = "unknown"
 """What a table shows where the model abstains; the machine formats have a field of their own."""
@@ -129,7 +130,7 @@ def _column_widths(
     total: int, videos: Sequence[str], class_names: Sequence[str], top_k: int
 ) -> dict[str, int]:
     """Share a console's width: names of videos and classes come before the runners-up."""
-    ranked = sorted(map(len, class_names), reverse=True)
+    ranked = sorted((plain(name).cell_len for name in class_names), reverse=True)
     wanted = {
         "video": max([len("video"), *(plain(shorten_path(video)).cell_len for video in videos)]),
         "label": max(len("label"), ranked[0], min(_ERROR_WIDTH, total // 4)),

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Sequence
 
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from vidcli.console.terminal import Terminal
+from vidcli.console.text import plain, plain_lines
 
 
 def print_pairs(out: Console, pairs: Iterable[tuple[str, str]]) -> None:
@@ -17,7 +17,7 @@ def print_pairs(out: Console, pairs: Iterable[tuple[str, str]]) -> None:
     grid.add_column(no_wrap=True, style="bold")
     grid.add_column()
     for name, text in pairs:
-        grid.add_row(Text(name), Text(text))
+        grid.add_row(plain(name), plain_lines(text))
     out.print(grid)
 
 
@@ -31,5 +31,5 @@ def print_rows(terminal: Terminal, title: str, columns: Sequence[str], rows: Ite
         whole = are_numbers or name == columns[0]
         table.add_column(name, justify="right" if are_numbers else "left", no_wrap=whole)
     for row in cells:
-        table.add_row(*(Text(cell) for cell in row))
+        table.add_row(*(plain(cell) for cell in row))
     terminal.out.print(table)

@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
 from rich.text import Text
 
-from vidcli.console.text import json_line, plain
+from vidcli.console.text import json_line, plain, plain_lines
 
 
 class Verbosity(IntEnum):
@@ -56,17 +56,17 @@ class Terminal:
     def say(self, text: str = "") -> None:
         """Tell the user something that is no result; nothing when quiet."""
         if self.verbosity > Verbosity.QUIET:
-            self.err.print(plain(text), soft_wrap=True)
+            self.err.print(plain_lines(text), soft_wrap=True)
 
     def detail(self, text: str) -> None:
         """Tell what only --verbose asks for."""
         if self.verbosity >= Verbosity.VERBOSE:
-            self.err.print(plain(text, "dim"), soft_wrap=True)
+            self.err.print(plain_lines(text, "dim"), soft_wrap=True)
 
     def warn(self, text: str) -> None:
         """Name something that is not as the user may expect."""
         if self.verbosity > Verbosity.QUIET:
-            self.err.print(Text("note: ", "yellow") + plain(text, "default"), soft_wrap=True)
+            self.err.print(Text("note: ", "yellow") + plain_lines(text, "default"), soft_wrap=True)
 
     def fail(self, text: str) -> None:
         """Name one of many that failed, while the others go on."""
@@ -105,7 +105,7 @@ class Terminal:
 def print_error(message: str) -> None:
     """Print one clean message to stderr."""
     console = Console(stderr=True, highlight=False)
-    console.print(Text("error: ", "bold red") + plain(message, "default"), soft_wrap=True)
+    console.print(Text("error: ", "bold red") + plain_lines(message, "default"), soft_wrap=True)
 
 
 def print_json(value: Mapping[str, Any]) -> None:

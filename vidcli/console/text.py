@@ -9,12 +9,22 @@ from typing import Any, TextIO
 
 from rich.text import Text
 
+from vidcli.names import visible, visible_json
+
 _MAX_PATH_WIDTH = 40
 
 
 def plain(text: str, style: str = "") -> Text:
-    """Return text that says what it says: no markup, and no control codes out of a file's name."""
-    return Text("".join(c if c.isprintable() or c in "\n\t" else ascii(c)[1:-1] for c in text), style)
+    """Return a name or sentence that says what it says: no markup, and nothing that steers a terminal.
+
+    A line end in it is escaped as well, so that no name makes a line of its own.
+    """
+    return Text(visible(text), style)
+
+
+def plain_lines(text: str, style: str = "") -> Text:
+    """Return a message that may have several lines; else as `plain`."""
+    return Text(visible(text, keep="\n\t"), style)
 
 
 def format_seconds(seconds: float) -> str:
@@ -57,9 +67,9 @@ def format_times(ratio: float | None) -> str:
 
 
 def json_line(value: Mapping[str, Any], stream: TextIO) -> str:
-    """Return JSON that stays JSON in the stream's encoding.
+    """Return JSON that stays JSON in the stream's encoding, and has nothing in it that steers a terminal.
 
-    In UTF-8 only broken file names are escaped, by the stream itself, just as JSON would do it.
+    In UTF-8 only broken names and such characters are escaped, elsewhere all that is not ASCII.
     """
     is_utf8 = (stream.encoding or "utf-8").lower().replace("-", "") == "utf8"
-    return json.dumps(value, ensure_ascii=not is_utf8)
+    return visible_json(json.dumps(value, ensure_ascii=not is_utf8))

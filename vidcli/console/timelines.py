@@ -14,7 +14,6 @@ from vidcli.console.predictions import open_text
 from vidcli.console.terminal import Terminal
 from vidcli.console.text import json_line, plain
 from vidcli.errors import VidcliError
-from vidcli.predict.results import csv_line
 from vidcli.predict.segments import (
     SEGMENT_COLUMNS,
     Timeline,
@@ -25,6 +24,7 @@ from vidcli.predict.segments import (
     timeline_to_vtt,
 )
 from vidcli.runtime.files import OutputFile
+from vidcli.sheets import csv_line, shown_cell
 
 
 class TimelineWriter:
@@ -55,7 +55,7 @@ class TimelineWriter:
         if self._form == "json":
             print(json_line({"video": video, "error": error}, self._stream), file=self._stream, flush=True)
         elif self._form == "csv":
-            self._stream.write(csv_line([video, "", "", "", "", error]))
+            self._stream.write(csv_line([shown_cell(video), "", "", "", "", shown_cell(error)]))
             self._stream.flush()
 
 
@@ -64,6 +64,8 @@ def timeline_table(timeline: Timeline) -> Table:
     table = Table("start", "end", "label", "confidence", title=plain(timeline.video), title_justify="left")
     for index in (0, 1, 3):
         table.columns[index].justify = "right"
+    if not timeline.segments:
+        table.caption = "no class reaches its threshold"
     for segment in timeline.segments:
         start, end = format_clock(segment.start_seconds)[:-1], format_clock(segment.end_seconds)[:-1]
         table.add_row(start, end, plain(segment.label, "bold"), f"{segment.confidence:.3f}")

@@ -9,10 +9,9 @@ from typing import Any
 
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 from rich.table import Table
-from rich.text import Text
 
 from vidcli.console.terminal import Terminal, Verbosity
-from vidcli.console.text import format_seconds
+from vidcli.console.text import format_seconds, plain, plain_lines
 from vidcli.data.manifest import SPLITS
 from vidcli.train import (
     CheckProgress,
@@ -106,7 +105,7 @@ def print_run_summary(terminal: Terminal, run: Path, rows: Sequence[EpochRow]) -
     else:
         terminal.say("no validation split: the last epoch is the model, its probabilities are not calibrated")
     terminal.say(f"next: vidcli eval --model {run}")
-    terminal.out.print(Text(str(run)), soft_wrap=True)
+    terminal.out.print(plain(str(run)), soft_wrap=True)
 
 
 def print_plan(terminal: Terminal, plan: RunPlan, config_yaml: str) -> None:
@@ -115,7 +114,7 @@ def print_plan(terminal: Terminal, plan: RunPlan, config_yaml: str) -> None:
     for column in table.columns[1:]:
         column.justify = "right"
     for name in plan.class_names:
-        table.add_row(Text(name), *(str(plan.num_videos[name][split]) for split in SPLITS))
+        table.add_row(plain(name), *(str(plan.num_videos[name][split]) for split in SPLITS))
     terminal.out.print(table)
     terminal.out.print(f"{plan.num_parameters:,} parameters, {plan.num_steps:,} steps")
-    terminal.out.print(Text(config_yaml.rstrip()), soft_wrap=True)
+    terminal.out.print(plain_lines(config_yaml.rstrip()), soft_wrap=True)

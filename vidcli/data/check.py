@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -16,6 +14,7 @@ from vidcli.data.loader import map_ahead, num_workers
 from vidcli.data.manifest import VideoItem
 from vidcli.errors import DataError, VideoError
 from vidcli.sampling import Seconds
+from vidcli.sheets import csv_text, shown_cell
 
 _NUM_NAMED = 20
 
@@ -91,8 +90,5 @@ def check_videos(
 
 def failures_csv(failures: Sequence[VideoError]) -> str:
     """Return the videos that were left out, and why, as CSV."""
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(["video", "error"])
-    writer.writerows([failure.path, failure.reason] for failure in failures)
-    return buffer.getvalue()
+    rows = ((shown_cell(failure.path), shown_cell(failure.reason)) for failure in failures)
+    return csv_text([("video", "error"), *rows])

@@ -95,7 +95,7 @@ def free_memory() -> int:
     free = pages // 2
     meminfo = Path("/proc/meminfo")
     if meminfo.exists():  # Linux knows what is free but for what it can drop
-        fields = dict(line.split(":", 1) for line in meminfo.read_text().splitlines())
+        fields = dict(line.split(":", 1) for line in meminfo.read_text(encoding="utf-8").splitlines())
         free = int(fields["MemAvailable"].split()[0]) * 1024
     free = min([free, *_container_memory()])
     # One process a GPU: each holds frames of its own.
@@ -110,8 +110,15 @@ def _container_memory() -> Iterator[int]:
         (root / "memory/memory.limit_in_bytes", root / "memory/memory.usage_in_bytes", "total_inactive_file"),
     ):
         try:
-            statistics = dict(line.split() for line in (used.parent / "memory.stat").read_text().splitlines())
-            left = int(limit.read_text()) - int(used.read_text()) + int(statistics[dropped])
+            statistics = dict(
+                line.split()
+                for line in (used.parent / "memory.stat").read_text(encoding="utf-8").splitlines()
+            )
+            left = (
+                int(limit.read_text(encoding="utf-8"))
+                - int(used.read_text(encoding="utf-8"))
+                + int(statistics[dropped])
+            )
         except (OSError, ValueError, KeyError):
             continue  # no container, or one without a limit
         yield max(0, left)

@@ -12,28 +12,28 @@ Class names are strings everywhere; their order is alphabetical.
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import os
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from vidcli.config import DataConfig
+from vidcli.data.folders import find_others, list_videos, look_through, subfolders
 from vidcli.data.items import (
     SPLIT_ALIASES,
     SPLITS,
     VideoItem,
     class_names_of,
-    list_videos,
     name_few,
     name_some,
-    subfolders,
+    tell_alike_classes,
 )
 from vidcli.data.layouts import UNUSED_FOLD, is_kinetics_list, read_kinetics_list, read_published
-from vidcli.errors import DataError, did_you_mean
+from vidcli.data.rows import manifest_text, read_manifest
+from vidcli.errors import DataError
+from vidcli.names import likeness, normal_name, visible
 from vidcli.video import VIDEO_SUFFIXES
 
 __all__ = [
@@ -48,15 +48,19 @@ __all__ = [
     "read_data",
 ]
 
-_COLUMNS = ("path", "label", "split", "group", "start", "end", "digest")
-
 
 @dataclass(frozen=True)
 class DataListing:
-    """The videos of a data set, and a sentence on each kind of thing that was passed over."""
+    """The videos of a data set, and what a reader should know of it.
+
+    Attributes:
+        notes: a sentence on each kind of thing that was passed over, guessed or odd.
+        of_names: those of them that tell of class names which a reader may take for one another.
+    """
 
     items: list[VideoItem]
     notes: list[str]
+    of_names: list[str] = field(default_factory=list)
 
 
 def load_items(
@@ -85,6 +89,8 @@ def read_data(
         listing = _read(path, missing_ok, settings)
     except OSError as error:
         raise DataError(f"{error.filename or path}: cannot be read ({error.strerror})") from error
+    listing.of_names.extend(tell_alike_classes(listing.items, settings.multi_label))
+    listing.notes.extend(listing.of_names)
     unwritable = [str(item.path) for item in listing.items if not _is_text(str(item.path))]
     if unwritable:
         raise DataError(
@@ -98,8 +104,8 @@ def _read(path: Path, missing_ok: bool, settings: DataConfig) -> DataListing:
         published = read_published(path, settings.fold, settings.max_unusable, missing_ok)
         if published is not None:
             return DataListing(*published)
-        items = _read_folder(path)
-        notes = _find_unused(path, items)
+        items, notes, of_names = _read_folder(path)
+        notes += _find_unused(path, items)
     elif not path.is_file():
         raise DataError(f"{path}: no such folder or manifest")
     elif path.suffix.lower() in VIDEO_SUFFIXES:
@@ -107,10 +113,11 @@ def _read(path: Path, missing_ok: bool, settings: DataConfig) -> DataListing:
     elif is_kinetics_list(path):
         return DataListing(*read_kinetics_list(path, settings.fold, settings.max_unusable, missing_ok))
     else:
-        items, notes = _read_table(path, missing_ok), []
+        items, notes = read_manifest(path, missing_ok)
+        of_names = []
     if settings.fold != DataConfig().fold:
         notes.append(UNUSED_FOLD)
-    return DataListing(items, notes)
+    return DataListing(items, notes, of_names)
 
 
 def _find_unused(folder: Path, items: Iterable[VideoItem]) -> list[str]:
@@ -120,13 +127,9 @@ def _find_unused(folder: Path, items: Iterable[VideoItem]) -> list[str]:
     """
     used = {item.path for item in items}
     class_folders = {path.parent for path in used}
-    videos = [path for path in list_videos(folder) if path not in used]
-    others = [
-        path
-        for class_folder in sorted(class_folders)
-        for path in sorted(class_folder.iterdir())
-        if path.is_file() and path not in used and not path.name.startswith(".")
-    ]
+    contents = look_through(folder)
+    videos = [path for path in contents.videos if path not in used]
+    others = [path for class_folder in sorted(class_folders) for path in find_others(class_folder, used)]
     empty = [
         path
         for parent in sorted({class_folder.parent for class_folder in class_folders})
@@ -138,21 +141,8 @@ def _find_unused(folder: Path, items: Iterable[VideoItem]) -> list[str]:
         (others, "files in class folders are no videos by their suffix and are not used"),
         (empty, "class folders hold no videos"),
     )
-    return [f"{len(paths)} {text}: {name_few(paths)}" for paths, text in kinds if paths]
-
-
-def manifest_text(items: Sequence[VideoItem]) -> str:
-    """Return items as a CSV manifest with absolute paths, which `load_items` reads back."""
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    with_digest = any(item.digest is not None for item in items)
-    writer.writerow(_COLUMNS if with_digest else _COLUMNS[:-1])
-    for item in items:
-        end = "" if item.end_seconds is None else repr(item.end_seconds)
-        start = repr(item.start_seconds) if item.start_seconds else ""
-        row = (item.path.absolute(), item.label, item.split or "", item.group or "", start, end)
-        writer.writerow((*row, item.digest or "") if with_digest else row)
-    return buffer.getvalue()
+    told = [f"{len(paths)} {text}: {name_few(paths)}" for paths, text in kinds if paths]
+    return told + contents.notes()
 
 
 def fingerprint(items: Iterable[VideoItem]) -> str:
@@ -165,18 +155,29 @@ def fingerprint(items: Iterable[VideoItem]) -> str:
     return hashlib.sha256("\n".join(rows).encode()).hexdigest()[:16]
 
 
-def _read_folder(folder: Path) -> list[VideoItem]:
+def _read_folder(folder: Path) -> tuple[list[VideoItem], list[str], list[str]]:
+    """Return the videos of a folder, what is odd in how it is laid out, and in how classes are named."""
     inside = {path.name: path for path in subfolders(folder)}
     split_of = {name: SPLIT_ALIASES.get(name.lower(), name.lower()) for name in inside}
+    spelled: dict[str, Counter[str]] = defaultdict(Counter)
+    notes: list[str] = []
+    empty = _empty_beside_splits(inside, split_of)
+    among_splits = {name: split for name, split in split_of.items() if name not in empty}
     # Folders of classes inside: a class may be called "test", but then others stand beside it.
-    nested = {split for name, split in split_of.items() if any(subfolders(inside[name]))}
-    if "train" in nested or (nested & set(SPLITS) and set(split_of.values()) <= set(SPLITS)):
-        _check_split_folders(folder, split_of)
-        items = [item for name, path in inside.items() for item in _read_classes(path, split_of[name])]
+    nested = {split for name, split in among_splits.items() if any(subfolders(inside[name]))}
+    if "train" in nested or (nested & set(SPLITS) and set(among_splits.values()) <= set(SPLITS)):
+        _check_split_folders(folder, among_splits)
+        items = [
+            item
+            for name, split in among_splits.items()
+            for item in _read_classes(inside[name], split, spelled)
+        ]
+        if empty:
+            notes.append(f"{len(empty)} folders beside the splits hold no videos: {name_few(empty)}")
     else:
-        items = list(_read_classes(folder, None))
+        items = list(_read_classes(folder, None, spelled))
     if items:
-        return items
+        return items, notes, _tell_joined(spelled)
     tables = sorted(path for path in folder.iterdir() if path.suffix.lower() in (".csv", ".tsv"))
     if tables:
         hint = f"; give the manifest itself: {tables[0]}"
@@ -199,92 +200,35 @@ def _check_split_folders(folder: Path, split_of: Mapping[str, str]) -> None:
             raise DataError(f"{folder}: {' and '.join(names)} both mean {split}; join them into one folder")
 
 
-def _read_classes(folder: Path, split: str | None) -> Iterator[VideoItem]:
+def _empty_beside_splits(inside: Mapping[str, Path], split_of: Mapping[str, str]) -> list[str]:
+    """Return the names of folders without videos that stand beside folders named like splits."""
+    if not set(split_of.values()) & set(SPLITS):
+        return []
+    return [name for name, split in split_of.items() if split not in SPLITS and not list_videos(inside[name])]
+
+
+def _read_classes(folder: Path, split: str | None, spelled: dict[str, Counter[str]]) -> Iterator[VideoItem]:
+    """Yield the videos in class folders, and count in `spelled` how the folders of each class are called."""
     for class_folder in subfolders(folder):
-        for path in list_videos(class_folder):
-            yield VideoItem(path, class_folder.name, split)
+        label = normal_name(class_folder.name.strip())
+        videos = list_videos(class_folder)
+        if videos and not likeness(label):
+            raise DataError(
+                f"{folder}: the class folder {class_folder.name!a} has no name but blanks; rename it"
+            )
+        for path in videos:
+            spelled[label][class_folder.name] += 1
+            yield VideoItem(path, label, split)
 
 
-def _read_table(path: Path, missing_ok: bool) -> list[VideoItem]:
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-        first_line = text.partition("\n")[0]
-        delimiter = "\t" if path.suffix.lower() == ".tsv" or "\t" in first_line else ","
-        reader = csv.DictReader(io.StringIO(text), delimiter=delimiter)
-        columns = [name.strip() for name in reader.fieldnames or []]
-        reader.fieldnames = columns
-        _check_columns(path, columns)
-        rows = [(reader.line_num, row) for row in reader]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path}: cannot be read as a text table ({error})") from error
-    items: list[VideoItem] = []
-    faults: list[str] = []
-    for line, row in rows:
-        try:
-            items.append(_read_row(row, path.parent))
-        except ValueError as error:
-            faults.append(f"line {line}: {error}")
-    faults += ([] if missing_ok else _missing_files(items)) + _repeated_rows(items)
-    with_split = sum(item.split is not None for item in items)
-    if 0 < with_split < len(items):
-        faults.append(f"{len(items) - with_split} rows have no split although {with_split} have one")
-    if faults:
-        raise DataError(f"{path}: " + name_some(faults))
-    if not items:
-        raise DataError(f"{path}: holds no rows under its header")
-    return items
-
-
-def _check_columns(path: Path, columns: Sequence[str]) -> None:
-    faults = [
-        f"unknown column {name!r}.{did_you_mean(name, _COLUMNS)}" for name in columns if name not in _COLUMNS
+def _tell_joined(spelled: Mapping[str, Counter[str]]) -> list[str]:
+    """Return a sentence on each class whose folders are spelled in more than one way."""
+    return [
+        f"folders of the class {visible(label)!r} differ in blanks or Unicode form, and are one class: "
+        + ", ".join(f"{name!a} ({count} videos)" for name, count in sorted(names.items()))
+        for label, names in spelled.items()
+        if len(names) > 1
     ]
-    faults += [f"no column {name!r}." for name in ("path", "label") if name not in columns]
-    faults += [f"column {name!r} twice." for name, count in Counter(columns).items() if count > 1]
-    if faults:
-        raise DataError(
-            f"{path}: {' '.join(faults)} Expected path, label and optionally split, group, start, end"
-        )
-
-
-def _read_row(row: dict[str, str | None], folder: Path) -> VideoItem:
-    values = {key: (value or "").strip() for key, value in row.items() if key is not None}
-    if None in row:
-        raise ValueError("more fields than columns; quote fields that hold the delimiter")
-    for name in ("path", "label"):
-        if not values[name]:
-            raise ValueError(f"no {name}")
-    split = values.get("split", "").lower() or None
-    split = SPLIT_ALIASES.get(split, split) if split else None
-    if split is not None and split not in SPLITS:
-        raise ValueError(f"split {split!r}; expected train, val or test")
-    start, end = _seconds(values, "start") or 0.0, _seconds(values, "end")
-    if end is not None and end <= start:
-        raise ValueError(f"end {end:g} is not after start {start:g}")
-    group, digest = values.get("group") or None, values.get("digest") or None
-    return VideoItem(folder / values["path"], values["label"], split, group, start, end, digest)
-
-
-def _seconds(values: dict[str, str], name: str) -> float | None:
-    text = values.get(name, "")
-    if not text:
-        return None
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = -1.0
-    if not 0 <= seconds < float("inf"):
-        raise ValueError(f"{name} {text!r}; expected seconds, 0 or more")
-    return seconds
-
-
-def _missing_files(items: Sequence[VideoItem]) -> list[str]:
-    return [f"{item.path}: no such file" for item in items if not item.path.is_file()]
-
-
-def _repeated_rows(items: Sequence[VideoItem]) -> list[str]:
-    counts = Counter((item.path, item.start_seconds, item.end_seconds) for item in items)
-    return [f"{key[0]}: listed {count} times" for key, count in counts.items() if count > 1]
 
 
 def _is_text(name: str) -> bool:

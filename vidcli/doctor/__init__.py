@@ -56,7 +56,12 @@ def check_data(data: Path, config: Config, progress: Callable[[int, int], None] 
     items = listing.items
     inspected = _inspect(items, config, data if data.is_dir() else data.parent, progress)
     findings = find_problems(inspected)
-    unused = [Finding("warning", "unused", "the folder", text) for text in listing.notes]
+    unused = [
+        Finding("warning", "class-names", "the classes", text)
+        if text in listing.of_names
+        else Finding("warning", "unused", "the folder" if data.is_dir() else data.name, text)
+        for text in listing.notes
+    ]
     # Sorted already by severity: warnings go before the first note.
     position = next((at for at, found in enumerate(findings) if found.severity == "note"), len(findings))
     findings[position:position] = unused

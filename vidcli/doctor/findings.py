@@ -43,6 +43,7 @@ ADVICE = {
     "header-duration": "Remux it (ffmpeg -i IN -c copy OUT) so that other tools find its end.",
     "too-short": "Lower clip.length or the stride (--set clip.length=8), or leave out what is this short.",
     "no-motion": "Look whether the recording froze; a class that is only still needs no video model.",
+    "class-names": "Give one class one name; names that only look alike are different classes.",
     "unused": "Move videos into class folders; the rest can stay.",
     "header-frames": "Nothing to do: frames are chosen by time, never by count.",
     "variable-rate": "Nothing to do: frames are chosen by time, never by index.",

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 
 from vidcli.data.items import LABEL_SEPARATOR, VideoItem, labels_of
 from vidcli.predict import Prediction
+from vidcli.sheets import csv_text, shown_cell
 
 
 def is_right(item: VideoItem, prediction: Prediction) -> bool:
@@ -21,10 +20,8 @@ def predictions_csv(
     items: Sequence[VideoItem], predictions: Sequence[Prediction], class_names: Sequence[str]
 ) -> str:
     """Return every video's label, prediction and probabilities as CSV."""
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
     fixed = ["video", "start", "end", "label", "predicted", "probability", "correct", "error"]
-    writer.writerow([*fixed, *class_names])
+    rows: list[list[object]] = [[*fixed, *class_names]]
     for item, prediction in zip(items, predictions, strict=True):
         best = prediction.top(1)
         name, probability = best[0] if best else ("", "")
@@ -34,5 +31,5 @@ def predictions_csv(
         correct = str(is_right(item, prediction)).lower()
         end = "" if item.end_seconds is None else item.end_seconds
         about = [prediction.video, item.start_seconds, end, item.label, name, probability, correct]
-        writer.writerow([*about, prediction.error or "", *shown])
-    return buffer.getvalue()
+        rows.append([*about, prediction.error or "", *shown])
+    return csv_text([shown_cell(cell) for cell in row] for row in rows)

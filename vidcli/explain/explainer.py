@@ -20,6 +20,7 @@ from vidcli.errors import ConfigError, ExportError, did_you_mean
 from vidcli.explain.frames import weigh_frames
 from vidcli.explain.maps import MapMethod, map_frames
 from vidcli.exported import ExportedNetwork
+from vidcli.names import normal_name
 from vidcli.sampling import Seconds
 from vidcli.transforms import ClipTransform, build_sampler, to_pixels
 
@@ -133,6 +134,7 @@ def explain_video(
 def _find_label(class_name: str | None, class_names: Sequence[str]) -> int | None:
     if class_name is None:
         return None
+    class_name = normal_name(class_name)
     if class_name not in class_names:
         hint = did_you_mean(class_name, class_names)
         raise ConfigError(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import lru_cache
-from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from vidcli.fonts import choose_font, picture_names
 from vidcli.predict.segments import Floats, Timeline
 from vidcli.video import Frames
 
@@ -16,7 +17,9 @@ NUM_SHOWN = 3
 _WIDE, _NARROW = 0.6, 0.92
 """How much of a picture's width names may take, where that is the longer side and where it is not."""
 
-_ALWAYS = "0123456789%…"
+Row: TypeAlias = tuple[str, float]
+"""Name and probability of a class."""
+
 _GROUND = (0, 0, 0, 150)
 _BEST, _OTHER, _TEXT = (255, 196, 0, 255), (150, 150, 150, 255), (255, 255, 255, 255)
 
@@ -24,68 +27,72 @@ _BEST, _OTHER, _TEXT = (255, 196, 0, 255), (150, 150, 150, 255), (255, 255, 255,
 class Annotator:
     """Draw the most probable classes of each moment into the upper left corner.
 
+    Of a multi-label model all classes that hold at the moment are drawn, and marked, before others.
+
     Attributes:
-        is_legible: a font of this machine has all letters of the class names.
+        names: of the classes, as they are drawn; a number where no font has the letters.
     """
 
-    def __init__(self, class_names: Sequence[str], probabilities_NK: Floats, cell_seconds: float) -> None:
+    def __init__(
+        self,
+        class_names: Sequence[str],
+        probabilities_NK: Floats,
+        cell_seconds: float,
+        held_N: Sequence[Collection[str]] | None = None,
+    ) -> None:
         """Keep what to draw.
 
         Args:
             class_names: position is label.
             probabilities_NK: in each cell; one cell is the whole video.
             cell_seconds: length of a cell.
+            held_N: of a multi-label model, the classes that hold in each cell.
         """
-        self._names = [" ".join(name.split()) for name in class_names]
-        self._probabilities_NK, self._cell_seconds = probabilities_NK, cell_seconds
-        self._font, self.is_legible = choose_font("".join(self._names))
+        self.names = picture_names(class_names, one_font=True)
+        self._class_names = tuple(class_names)
+        self._probabilities_NK, self._cell_seconds, self._held_N = probabilities_NK, cell_seconds, held_N
+        self._font, _ = choose_font("".join(self.names.shown))
         self._widths: dict[tuple[int, int], int] = {}
+
+    @property
+    def is_legible(self) -> bool:
+        """Whether fonts of this machine have all letters of the class names."""
+        return not self.names.numbered
 
     @classmethod
     def of_timeline(cls, timeline: Timeline) -> Annotator:
         """Draw what changes with time."""
-        return cls(timeline.class_names, timeline.probabilities_NK, timeline.cell_seconds)
+        held_N = timeline.held() if timeline.is_multi_label else None
+        return cls(timeline.class_names, timeline.probabilities_NK, timeline.cell_seconds, held_N)
 
     def draw(self, picture_HWC: Frames, seconds: float) -> None:
         """Draw into a picture, in place."""
         size = picture_HWC.shape[:2]
-        cell = min(int(seconds / self._cell_seconds), len(self._probabilities_NK) - 1)
-        # The panel leaves half of a small picture free.
-        room = size[0] // 2 // (2 * _line_height(_font_size(*size)))
-        num_rows = min(NUM_SHOWN, max(1, room))
-        best = np.argsort(-self._probabilities_NK[cell], kind="stable")[:num_rows]
-        rows = tuple((self._names[label], float(self._probabilities_NK[cell, label])) for label in best)
+        rows, num_marked = self._rows(seconds, *size)
+        names = self.names.shown
         if size not in self._widths:
-            self._widths[size] = panel_width(self._names, self._font, *size)
-        panel_HWC, opacity_HW1 = render_panel(rows, *size, self._widths[size], self._font)
+            self._widths[size] = panel_width(names, self._font, *size)
+        panel_HWC, opacity_HW1 = render_panel(rows, *size, self._widths[size], self._font, num_marked)
         height, width = panel_HWC.shape[:2]
         corner = picture_HWC[:height, :width]
         corner[...] = (corner * (1 - opacity_HW1) + panel_HWC * opacity_HW1).round().astype(np.uint8)
 
+    def _rows(self, seconds: float, height: int, width: int) -> tuple[tuple[Row, ...], int]:
+        """Return the classes to draw, and how many of them are marked; those come first.
 
-def choose_font(letters: str) -> tuple[str, bool]:
-    """Return the file of a font, and whether it has all letters: ours, or one of the system's."""
-    # Not before: every prediction would wait for it.
-    import matplotlib
-    from matplotlib.ft2font import FT2Font
-
-    ours = str(Path(matplotlib.get_data_path(), "fonts/ttf/DejaVuSans.ttf"))
-    wanted = {ord(letter) for letter in letters + _ALWAYS}
-    if wanted <= FT2Font(ours).get_charmap().keys():
-        return ours, True
-    from matplotlib import font_manager  # looks through the system's fonts when it is first imported
-
-    for entry in sorted(
-        font_manager.fontManager.ttflist, key=lambda entry: (entry.weight != 400, entry.fname)
-    ):
-        if "LastResort" in entry.name or "Last Resort" in entry.name:
-            continue  # has a box for every letter there is
-        try:
-            if wanted <= FT2Font(entry.fname).get_charmap().keys():
-                return entry.fname, True
-        except (OSError, RuntimeError):
-            continue  # listed, and gone or damaged since
-    return ours, False
+        They are as many as fit into half of the picture, or into all of it where so many hold.
+        """
+        cell = min(int(seconds / self._cell_seconds), len(self._probabilities_NK) - 1)
+        order = np.argsort(-self._probabilities_NK[cell], kind="stable").tolist()
+        held = self._held_N[cell] if self._held_N is not None else None
+        marked = order[:1] if held is None else [label for label in order if self._class_names[label] in held]
+        lines = height // (2 * _line_height(_font_size(height, width)))
+        num_rows = max(min(NUM_SHOWN, max(1, lines // 2)), min(len(marked), max(1, lines - 1)))
+        shown = [*marked, *(label for label in order if label not in marked)][:num_rows]
+        rows = [(self.names.shown[label], float(self._probabilities_NK[cell, label])) for label in shown]
+        if len(marked) > num_rows:  # the last line says how many found no room
+            rows[-1] = (f"{len(marked) - num_rows + 1} more", rows[-1][1])
+        return tuple(rows), min(len(marked), num_rows)
 
 
 def panel_width(names: Sequence[str], font_file: str, picture_height: int, picture_width: int) -> int:
@@ -102,7 +109,12 @@ def panel_width(names: Sequence[str], font_file: str, picture_height: int, pictu
 
 @lru_cache(maxsize=64)
 def render_panel(
-    rows: tuple[tuple[str, float], ...], picture_height: int, picture_width: int, width: int, font_file: str
+    rows: tuple[Row, ...],
+    picture_height: int,
+    picture_width: int,
+    width: int,
+    font_file: str,
+    num_marked: int = 1,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return colours (H, W, 3), 0 to 255, and opacity (H, W, 1) of a panel that fits the picture."""
     size = _font_size(picture_height, picture_width)
@@ -113,7 +125,7 @@ def render_panel(
     draw = ImageDraw.Draw(panel)
     for number, (name, probability) in enumerate(rows if width > 4 * pad else ()):
         top = pad + 2 * line * number
-        colour = _BEST if number == 0 else _OTHER
+        colour = _BEST if number < num_marked else _OTHER
         percent = f"{probability:.0%}"
         room = width - 3 * pad - draw.textlength(percent, font)
         if room < 2 * size:  # the bar tells as much

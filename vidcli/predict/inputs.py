@@ -4,53 +4,99 @@ file                 itself; where it is missing or no video, its prediction say
 folder               all videos below it, by suffix, in path order
 'day*/**/*.mp4'      what matches, in path order; a file of exactly that name comes first
 table.csv, .tsv      a manifest: its rows, with their spans
+
+What this tool wrote is no input: files of results that a pattern also matches are passed over.
 """
 
 from __future__ import annotations
 
+import codecs
 import glob
 import os
 import re
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+import unicodedata
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from vidcli.data.manifest import VideoItem, list_videos, load_items
+from vidcli.data.folders import FolderContents, is_of_vidcli, list_videos, look_through
+from vidcli.data.items import name_few
+from vidcli.data.manifest import VideoItem, read_data
 from vidcli.errors import ConfigError, DataError
+from vidcli.video import VIDEO_SUFFIXES
 
 _TABLE_SUFFIXES = (".csv", ".tsv")
 STDIN = "-"
+_HEAD_BYTES = 2**16
+_RESULTS_HEADERS = (
+    b"video,rank,label,probability,",  # predict
+    b"video,start,end,label,confidence,",  # predict --timeline
+    b"video,start,end,label,predicted,",  # eval
+    b"video,error",  # what training left out
+)
+_RESULTS_JSON = re.compile(
+    rb'\s*\{\s*("video": |"top1": |"mean_average_precision": )|\{"severity": "\w+", "kind": |\{"summary": \{'
+)
+_OWN_VIDEO = "overlay.mp4"
+_PARQUET_KEY = b"vidcli"
+_RESULTS_SUFFIXES = (".csv", ".json", ".jsonl", ".ndjson", ".parquet", ".partial")
 
 Item = TypeVar("Item")
 
 
-def collect_items(paths: Iterable[str | os.PathLike[str]]) -> list[VideoItem]:
+def collect_items(
+    paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
+    tell: Callable[[str], object] = lambda text: None,
+) -> list[VideoItem]:
     """Return the videos that are named, in order.
 
     A path that does not exist, a folder without videos or a pattern that nothing matches is kept: it
-    becomes a prediction with its error, and the rest goes on.
+    becomes a prediction with its error, and the rest goes on. Results of this tool are passed over.
+
+    Args:
+        paths: files, folders, patterns and manifests; one alone may be given as it is.
+        tell: told a sentence on each kind of thing that was passed over.
 
     Raises:
-        DataError: a manifest cannot be read.
+        DataError: a manifest cannot be read, or all that is named are results.
     """
     items: list[VideoItem] = []
-    for path in collect_videos(paths):
-        if path.suffix.lower() in _TABLE_SUFFIXES and os.path.isfile(path):
-            items += load_items(path, missing_ok=True)
+    results: list[Path] = []
+    for path in collect_videos(paths, tell):
+        if is_results(path):
+            results.append(path)
+        elif path.suffix.lower() in _TABLE_SUFFIXES and os.path.isfile(path):
+            listing = read_data(path, missing_ok=True)
+            items += listing.items
+            for text in listing.notes:
+                tell(text)
         else:
             items.append(VideoItem(path, label=""))
+    if results and not items:
+        raise DataError(
+            f"{results[0]}: holds results that vidcli wrote; expected videos, or a manifest of them"
+        )
+    if results:
+        tell(f"{len(results)} results that vidcli wrote are passed over: {name_few(results)}")
     return items
 
 
-def collect_videos(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
+def collect_videos(
+    paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
+    tell: Callable[[str], object] = lambda text: None,
+) -> list[Path]:
     """Return the given files, for a folder all videos below it, and what a pattern matches, in order.
 
     A path that does not exist, a folder without videos or a pattern that nothing matches is kept.
+
+    Args:
+        paths: one path alone may be given as it is.
+        tell: told a sentence on each kind of thing in a folder that was passed over.
     """
     found: list[Path] = []
-    for given in paths:
+    for given in [paths] if isinstance(paths, str | os.PathLike) else paths:
         path = Path(given)
         # Unlike Path.exists, these raise no error where the name is too long for one.
         if _is_pattern(path) and not os.path.lexists(path):
@@ -58,8 +104,43 @@ def collect_videos(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
         else:
             matches = [path]
         for match in matches or [path]:
-            found += (list_videos(match) if os.path.isdir(match) else []) or [match]
+            is_searched = os.path.isdir(match) and not is_results(match)
+            contents = look_through(match) if is_searched else FolderContents()
+            for text in contents.notes():
+                tell(text)
+            found += contents.videos or [match]
     return found
+
+
+def is_results(path: Path) -> bool:
+    """Tell whether this tool wrote a file or folder: by what is in it, or for a file what lies beside it.
+
+    A folder in which other videos lie too is none, nor is a video or a manifest beside results.
+    """
+    try:
+        if os.path.isdir(path):
+            return is_of_vidcli(path) and all(video.name == _OWN_VIDEO for video in list_videos(path))
+        suffix = path.suffix.lower()
+        if (suffix in VIDEO_SUFFIXES and path.name != _OWN_VIDEO) or not os.path.isfile(path):
+            return False
+        if suffix in _RESULTS_SUFFIXES and _holds_results(path, suffix):
+            return True
+        return suffix not in _TABLE_SUFFIXES and is_of_vidcli(path.parent)
+    except OSError:
+        return False
+
+
+def _holds_results(path: Path, suffix: str) -> bool:
+    with open(path, "rb") as file:
+        head = file.read(_HEAD_BYTES)
+        file.seek(max(0, os.fstat(file.fileno()).st_size - _HEAD_BYTES))
+        tail = file.read()
+    if suffix == ".parquet":
+        return head.startswith(b"PAR1") and _PARQUET_KEY in tail
+    if suffix == ".csv":
+        begin = head.removeprefix(codecs.BOM_UTF8).replace(b";", b",")  # as Excel saves it again
+        return begin.startswith(_RESULTS_HEADERS)
+    return _RESULTS_JSON.match(head) is not None
 
 
 def explain_failure(path: Path, reason: str) -> str:
@@ -82,12 +163,29 @@ def read_list(source: str) -> list[Path]:
         content = sys.stdin.buffer.read() if source == STDIN else Path(source).read_bytes()
     except OSError as error:
         raise DataError(f"--from-list {source}: cannot be read ({error.strerror})") from error
-    lines = content.split(b"\0") if b"\0" in content else content.splitlines()
-    # A name is bytes; what is no valid text stays what it is.
-    paths = [Path(os.fsdecode(line)) for line in lines if line.strip()]
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        try:
+            content = content.decode("utf-16").encode()
+        except UnicodeDecodeError as error:
+            raise DataError(f"--from-list {source}: begins like UTF-16, and is not ({error})") from error
+    content = content.removeprefix(codecs.BOM_UTF8)
+    if b"\0" in content:  # made by a program: each name is what it is
+        paths = [Path(os.fsdecode(name)) for name in content.split(b"\0") if name.strip()]
+    else:
+        # A name is bytes; what is no valid text stays what it is.
+        paths = [_find_listed(os.fsdecode(line)) for line in content.splitlines() if line.strip()]
     if not paths:
         raise DataError(f"--from-list {source}: {name} names no videos; expected one path a line")
     return paths
+
+
+def _find_listed(line: str) -> Path:
+    """Return the path in a line: as it is written, else without blanks around it and quotes."""
+    bare = line.strip()
+    is_quoted = len(bare) > 2 and bare[0] == bare[-1] and bare[0] in "\"'"
+    candidates = [line, line.rstrip(), bare, *([bare[1:-1]] if is_quoted else [])]
+    candidates += [unicodedata.normalize(form, candidates[-1]) for form in ("NFC", "NFD")]
+    return Path(next((name for name in candidates if os.path.lexists(name)), candidates[-3]))
 
 
 @dataclass(frozen=True)

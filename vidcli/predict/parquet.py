@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from vidcli.errors import ConfigError, OutputError, WriteError
+from vidcli.names import visible
 from vidcli.predict.predictor import Prediction
-from vidcli.predict.results import JsonResults, ResultsFile, Source, written
+from vidcli.predict.results import JsonResults, ResultsFile, Source
 from vidcli.runtime.files import write_whole
 
 _METADATA_KEY = b"vidcli"
@@ -96,7 +97,9 @@ class ParquetResults(ResultsFile):
             for batch in file.iter_batches(_BATCH_ROWS, columns=["video", "rank", "error", "start", "end"]):
                 for row in batch.to_pylist():
                     if row["error"] is not None or row["rank"] == 1:
-                        self._count((row["video"], row["start"], row["end"]), row["error"] is not None)
+                        self._count(
+                            (visible(row["video"]), row["start"], row["end"]), row["error"] is not None
+                        )
         return str(about["added"])
 
     def _write_all(self, target: Path) -> None:
@@ -144,7 +147,7 @@ def _batches(partial: Path) -> Iterator[list[dict[str, Any]]]:
 
 def _rows_of(result: dict[str, Any]) -> list[dict[str, Any]]:
     about = {
-        "video": written(result["video"]),
+        "video": _text(result["video"]),
         "error": result.get("error"),
         "start": result.get("start", 0.0),
         "end": result.get("end"),
@@ -157,12 +160,17 @@ def _rows_of(result: dict[str, Any]) -> list[dict[str, Any]]:
         about
         | {
             "rank": rank,
-            "label": written(best["label"]),
+            "label": _text(best["label"]),
             "probability": best["probability"],
             "chosen": None if chosen is None else best["label"] in chosen,
         }
         for rank, best in enumerate(result["predictions"], start=1)
     ]
+
+
+def _text(name: str) -> str:
+    """Return a name as Parquet can hold it: broken characters are escaped."""
+    return name.encode("utf-8", "backslashreplace").decode()
 
 
 def _digest(path: Path) -> str:

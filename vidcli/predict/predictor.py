@@ -227,17 +227,18 @@ class Predictor:
 
     def predict_many(
         self,
-        videos: Iterable[str | os.PathLike[str] | VideoItem],
+        videos: str | os.PathLike[str] | VideoItem | Iterable[str | os.PathLike[str] | VideoItem],
         seen: Callable[[VideoItem, Tensor], None] | None = None,
     ) -> Generator[Prediction, None, None]:
         """Classify videos in order; the next ones are decoded while the model computes.
 
         Args:
-            videos: paths, or spans of them.
+            videos: paths, or spans of them; one alone may be given as it is.
             seen: shown the clips (V, T, C, H, W) of each video that could be decoded.
         """
         items = [
-            video if isinstance(video, VideoItem) else VideoItem(Path(video), label="") for video in videos
+            video if isinstance(video, VideoItem) else VideoItem(Path(video), label="")
+            for video in ([videos] if isinstance(videos, str | os.PathLike | VideoItem) else videos)
         ]
         with closing(self.load_many(items)) as loaded:
             for item, views in zip(items, loaded, strict=True):

@@ -28,8 +28,10 @@ from typing import Any, BinaryIO, TypeAlias
 
 from vidcli.data.manifest import VideoItem
 from vidcli.errors import OutputError, VidcliError
+from vidcli.names import visible, visible_json
 from vidcli.predict.predictor import Prediction
 from vidcli.runtime.files import is_stream
+from vidcli.sheets import csv_line, shown_cell, unescape_cell
 
 if sys.platform != "win32":
     import fcntl
@@ -81,11 +83,6 @@ class Source:
             )
 
 
-def written(text: str) -> str:
-    """Return text as files hold it: a name that is no valid text is escaped."""
-    return text.encode("utf-8", "backslashreplace").decode()
-
-
 def prediction_to_dict(prediction: Prediction, top_k: int) -> dict[str, Any]:
     """Return what `--format json` prints for one video."""
     row: dict[str, Any] = {"video": prediction.video}
@@ -101,26 +98,32 @@ def prediction_to_dict(prediction: Prediction, top_k: int) -> dict[str, Any]:
 
 
 def prediction_to_rows(prediction: Prediction, top_k: int) -> list[list[Any]]:
-    """Return the rows of one video under `CSV_COLUMNS`; an empty field where there is nothing."""
+    """Return the rows of one video under `CSV_COLUMNS`; an empty field where there is nothing.
+
+    What would steer a terminal is escaped in names.
+    """
+    video = shown_cell(prediction.video)
     end = "" if prediction.end_seconds is None else prediction.end_seconds
     span = [prediction.start_seconds or "", end]
     if prediction.error is not None:
-        return [[prediction.video, "", "", "", prediction.error, *span, "", ""]]
+        return [[video, "", "", "", shown_cell(prediction.error), *span, "", ""]]
     unknown = "" if prediction.threshold is None else str(prediction.is_unknown).lower()
     best = enumerate(prediction.top(top_k), start=1)
     chosen = prediction.labels
     is_set = prediction.thresholds is not None
     return [
-        [prediction.video, rank, label, p, "", *span, unknown, str(label in chosen).lower() if is_set else ""]
+        [
+            video,
+            rank,
+            shown_cell(label),
+            p,
+            "",
+            *span,
+            unknown,
+            str(label in chosen).lower() if is_set else "",
+        ]
         for rank, (label, p) in best
     ]
-
-
-def csv_line(row: Sequence[Any]) -> str:
-    """Return one row as CSV, with its line end."""
-    buffer = io.StringIO()
-    csv.writer(buffer, lineterminator="\n").writerow(row)
-    return buffer.getvalue()
 
 
 class ResultsFile(ABC):
@@ -140,7 +143,7 @@ class ResultsFile(ABC):
         there = self.done.copy()
         remaining, num_failed = [], 0
         for item in items:
-            key = written(str(item.path)), item.start_seconds, item.end_seconds
+            key = visible(str(item.path)), item.start_seconds, item.end_seconds
             if there[key]:
                 there[key] -= 1
                 num_failed += there[key] < self.failed[key]
@@ -290,7 +293,7 @@ class JsonResults(_LinesFile):
     def _encode(self, prediction: Prediction) -> str:
         row = prediction_to_dict(prediction, self._top_k)
         row |= {"model": self._source.model, "settings": self._source.settings}
-        return json.dumps(row, ensure_ascii=False) + "\n"
+        return visible_json(json.dumps(row, ensure_ascii=False)) + "\n"
 
     def _read(self, content: BinaryIO) -> int:
         end = 0
@@ -305,7 +308,7 @@ class JsonResults(_LinesFile):
             if not isinstance(row, dict) or not isinstance(row.get("video"), str):
                 raise self._damaged(number)
             self._check_source(row.get("model"), row.get("settings"))
-            self._count((written(row["video"]), row.get("start", 0.0), row.get("end")), "error" in row)
+            self._count((visible(row["video"]), row.get("start", 0.0), row.get("end")), "error" in row)
         return end
 
     def _can_be_torn(self, rest: bytes, is_first: bool) -> bool:
@@ -346,7 +349,7 @@ class CsvResults(_LinesFile):
                     self._check_source(None, None)
                 end = position
                 continue
-            row = dict(zip(self._COLUMNS, fields, strict=False))
+            row = dict(zip(self._COLUMNS, map(unescape_cell, fields), strict=False))
             if len(fields) != len(self._COLUMNS) or row["rank"] not in ("", str(len(rows) + 1)):
                 raise self._damaged(number)
             self._check_source(row["model"], row["settings"])
@@ -362,7 +365,7 @@ class CsvResults(_LinesFile):
 
 
 def _key_of_row(row: Mapping[str, str]) -> ResultKey:
-    return row["video"], float(row["start"] or 0), float(row["end"]) if row["end"] else None
+    return visible(row["video"]), float(row["start"] or 0), float(row["end"]) if row["end"] else None
 
 
 def _csv_records(content: BinaryIO) -> Iterator[tuple[int, list[str]]]:

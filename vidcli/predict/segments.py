@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -9,6 +10,9 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+
+from vidcli.names import visible
+from vidcli.sheets import shown_cell
 
 Floats: TypeAlias = npt.NDArray[np.float64]
 
@@ -34,7 +38,9 @@ class Timeline:
 
     Attributes:
         probabilities_NK: of each class, in each cell.
-        segments: in order, without gaps.
+        segments: by their start, without gaps. Of a multi-label model, a segment for each span in which
+            a class reaches its threshold: they overlap, and there are gaps where no class does.
+        is_multi_label: of a model whose classes hold one beside the other.
     """
 
     video: str
@@ -43,6 +49,17 @@ class Timeline:
     duration_seconds: float
     probabilities_NK: Floats
     segments: tuple[Segment, ...]
+    is_multi_label: bool = False
+
+    def held(self) -> list[tuple[str, ...]]:
+        """Return the labels that hold in each cell, by their start."""
+        cells: list[tuple[str, ...]] = [()] * len(self.probabilities_NK)
+        for segment in self.segments:
+            first = round(segment.start_seconds / self.cell_seconds)
+            end = max(first + 1, math.ceil(round(segment.end_seconds / self.cell_seconds, 6)))
+            for cell in range(first, min(end, len(cells))):
+                cells[cell] = (*cells[cell], segment.label)
+        return cells
 
 
 def merge_cells(
@@ -75,6 +92,33 @@ def merge_cells(
             begin = before.start_seconds
         segments.append(Segment(begin, until, name, confidence))
     return tuple(segments)
+
+
+def merge_classes(
+    probabilities_NK: Floats,
+    class_names: Sequence[str],
+    cell_seconds: float,
+    min_seconds: float,
+    duration_seconds: float,
+    thresholds: Sequence[float],
+) -> tuple[Segment, ...]:
+    """Join neighbouring cells in which a class reaches its threshold into segments, class by class.
+
+    A span shorter than `min_seconds`, in which a class holds or does not, becomes as what is around it,
+    the shortest ones first.
+    """
+    min_cells = max(1, round(min_seconds / cell_seconds))
+    segments: list[Segment] = []
+    for label, (name, threshold) in enumerate(zip(class_names, thresholds, strict=True)):
+        above_N = probabilities_NK[:, label] - threshold
+        # Label 0 holds; at the threshold itself it is the first of two that are equal.
+        holds_N = smooth_labels(np.stack([above_N, -above_N], axis=1), min_cells) == 0
+        for start, end in _runs(holds_N):
+            if holds_N[start]:
+                until = duration_seconds if end == len(holds_N) else end * cell_seconds
+                confidence = float(probabilities_NK[start:end, label].mean())
+                segments.append(Segment(start * cell_seconds, until, name, confidence))
+    return tuple(sorted(segments, key=lambda segment: segment.start_seconds))
 
 
 def smooth_labels(probabilities_NK: Floats, min_cells: int) -> npt.NDArray[np.int64]:
@@ -131,18 +175,28 @@ def timeline_to_dict(timeline: Timeline) -> dict[str, Any]:
 
 
 def timeline_to_rows(timeline: Timeline) -> list[list[Any]]:
-    """Return the rows of one video under `SEGMENT_COLUMNS`."""
+    """Return the rows of one video under `SEGMENT_COLUMNS`; one without a label where no class holds."""
+    video = shown_cell(timeline.video)
+    if not timeline.segments:
+        return [[video, 0.0, timeline.duration_seconds, "", "", ""]]
     return [
-        [timeline.video, segment.start_seconds, segment.end_seconds, segment.label, segment.confidence, ""]
+        [
+            video,
+            segment.start_seconds,
+            segment.end_seconds,
+            shown_cell(segment.label),
+            segment.confidence,
+            "",
+        ]
         for segment in timeline.segments
     ]
 
 
 def timeline_to_srt(timeline: Timeline) -> str:
-    """Return the segments as SubRip subtitles."""
+    """Return the segments as SubRip subtitles; an arrow in a name would be read as times."""
     blocks = (
         f"{number}\n{format_clock(segment.start_seconds, ',')} --> {format_clock(segment.end_seconds, ',')}\n"
-        f"{_caption(segment)}\n"
+        f"{_caption(segment).replace('-->', '-- >')}\n"
         for number, segment in enumerate(timeline.segments, start=1)
     )
     return "\n".join(blocks)
@@ -166,5 +220,5 @@ def format_clock(seconds: float, point: str = ".") -> str:
 
 
 def _caption(segment: Segment) -> str:
-    # A blank line would end the caption.
-    return f"{' '.join(segment.label.split())} ({segment.confidence:.0%})"
+    # A line end would end the caption.
+    return f"{visible(' '.join(segment.label.split()))} ({segment.confidence:.0%})"

@@ -29,7 +29,7 @@ from vidcli.errors import VideoError
 from vidcli.models import VideoClassifier
 from vidcli.predict.ahead import run_ahead
 from vidcli.predict.predictor import Predictor
-from vidcli.predict.segments import Floats, Timeline, merge_cells
+from vidcli.predict.segments import Floats, Timeline, merge_cells, merge_classes
 from vidcli.video import Frames, VideoInfo, stream_frames
 
 _NUM_DECODERS = 2
@@ -115,10 +115,21 @@ def build_timeline(
     num_cells = -(-num_frames // plan.step)
     cells_NK = cells.means(num_cells)
     duration = max(info.duration_seconds, (num_frames - 1) * plan.spacing_seconds)
-    segments = merge_cells(
-        cells_NK, predictor.class_names, plan.cell_seconds, min_seconds, duration, predictor.threshold
+    thresholds = predictor.calibration.thresholds
+    about = cells_NK, predictor.class_names, plan.cell_seconds, min_seconds, duration
+    if thresholds is None:
+        segments = merge_cells(*about, predictor.threshold)
+    else:
+        segments = merge_classes(*about, thresholds)
+    return Timeline(
+        os.fspath(video),
+        predictor.class_names,
+        plan.cell_seconds,
+        duration,
+        cells_NK,
+        segments,
+        is_multi_label=thresholds is not None,
     )
-    return Timeline(os.fspath(video), predictor.class_names, plan.cell_seconds, duration, cells_NK, segments)
 
 
 @contextmanager

@@ -13,7 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from vidcli.explain import Explanation
-from vidcli.report.canvas import new_figure, save_png
+from vidcli.fonts import picture_names
+from vidcli.report.canvas import new_figure, save_png, written_text
 
 _MAX_COLUMNS = 8
 _HEAT = "inferno"
@@ -41,8 +42,9 @@ def draw_contact_sheet(explanation: Explanation, path: Path) -> None:
     cell_height = 1.35 * overlaid_THWC.shape[1] / overlaid_THWC.shape[2] + 0.55
     figure = new_figure(max(6.0, 1.4 * columns), rows * cell_height + 0.8)
     legend = " (orange speaks for it, blue against)" if (explanation.weights_T < 0).any() else ""
+    (name,) = picture_names([explanation.class_name]).shown
     figure.suptitle(
-        f"{Path(explanation.video).name}: why {explanation.class_name} ({explanation.probability:.3f})\n"
+        f"{written_text(Path(explanation.video).name)}: why {name} ({explanation.probability:.3f})\n"
         f"frames by {explanation.frame_method}{legend}, places by {explanation.map_method}",
         fontsize=10,
         parse_math=False,

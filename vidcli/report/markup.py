@@ -5,6 +5,8 @@ from __future__ import annotations
 import html
 from collections.abc import Iterable
 
+from vidcli.names import visible
+
 
 class Html(str):
     """Text that is markup; only functions of this module and literals of the package make it."""
@@ -22,7 +24,7 @@ def tag(name: str, /, *children: object, **attributes: object) -> Html:
             the attribute out.
     """
     given = "".join(
-        f' {key.rstrip("_").replace("_", "-")}="{html.escape(str(value))}"'
+        f' {key.rstrip("_").replace("_", "-")}="{escape(value)}"'
         for key, value in attributes.items()
         if value is not None
     )
@@ -40,9 +42,8 @@ def join(children: Iterable[object]) -> Html:
 
 
 def escape(value: object) -> Html:
-    """Return text as markup, control characters out of file names made visible."""
-    text = "".join(c if c.isprintable() or c in "\n\t" else ascii(c)[1:-1] for c in str(value))
-    return Html(html.escape(text))
+    """Return text as markup; what steers or hides in the names of files is made visible."""
+    return Html(html.escape(visible(str(value), keep="\n\t")))
 
 
 def table(

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 from matplotlib.ticker import FuncFormatter
 
+from vidcli.fonts import picture_names
 from vidcli.predict.segments import Timeline
-from vidcli.report.canvas import new_figure, save_png
+from vidcli.report.canvas import new_figure, save_png, written_text
 
 _MAX_ROWS = 20
 
@@ -17,14 +18,18 @@ _MAX_ROWS = 20
 def draw_timeline(timeline: Timeline, path: Path) -> None:
     """Write the segments as a PNG, a row a class, over the probability of the label at each moment.
 
-    The rows are the classes that take most of the time; what others take is in the last one.
+    The rows are the classes that take most of the time; what others take is in the last one. A class
+    whose name no font can write stands there as its number; see `picture_names`.
     """
+    name_of = dict(zip(timeline.class_names, picture_names(timeline.class_names).shown, strict=True))
     taken: Counter[str] = Counter()
     for segment in timeline.segments:
         taken[segment.label] += segment.end_seconds - segment.start_seconds  # type: ignore[assignment]
     names = [name for name, _ in taken.most_common(_MAX_ROWS)]
     rest = len(taken) - len(names)
-    rows = [*names, *([f"{rest} others"] if rest else [])]
+    rows = [*(name_of.get(name, name) for name in names), *([f"{rest} others"] if rest else [])]
+    if not rows:
+        rows = ["no class reaches its threshold"]
     figure = new_figure(11, 1.9 + 0.34 * len(rows))
     lanes, curve = figure.subplots(2, sharex=True, height_ratios=[0.6 + 0.34 * len(rows), 0.9])
     for segment in timeline.segments:
@@ -35,8 +40,9 @@ def draw_timeline(timeline: Timeline, path: Path) -> None:
         lanes.barh(row, length, left=segment.start_seconds, height=0.8, color=f"C{row % 10}", alpha=shade)
     lanes.set_yticks(range(len(rows)), rows, parse_math=False)
     lanes.set_ylim(len(rows) - 0.4, -0.6)
-    lanes.set_title(Path(timeline.video).name, parse_math=False)
+    lanes.set_title(written_text(Path(timeline.video).name), parse_math=False)
     lanes.grid(axis="x", alpha=0.3)
+    # Of a multi-label model, that of the most probable class.
     best_N = timeline.probabilities_NK.max(axis=1)
     edges = np.minimum(np.arange(len(best_N) + 1) * timeline.cell_seconds, timeline.duration_seconds)
     curve.stairs(best_N, edges, fill=True, color="0.6")
@@ -46,7 +52,7 @@ def draw_timeline(timeline: Timeline, path: Path) -> None:
     curve.set_xlabel("time (h:min:s)" if timeline.duration_seconds >= 3600 else "time (min:s)")
     with_hours = timeline.duration_seconds >= 3600
     curve.xaxis.set_major_formatter(FuncFormatter(lambda seconds, _: _clock(seconds, with_hours)))
-    save_png(figure, path)
+    save_png(figure, path, rows)
 
 
 def _clock(seconds: float, with_hours: bool) -> str:

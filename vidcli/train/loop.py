@@ -28,6 +28,7 @@ from vidcli.checkpoint import Checkpoint
 from vidcli.config import Config, config_to_yaml
 from vidcli.data.dataset import ClipDataset
 from vidcli.data.frames import FrameSource
+from vidcli.data.items import labels_of
 from vidcli.data.loader import Batch, balanced_order, epoch_order, iter_batches, num_workers
 from vidcli.data.manifest import VideoItem, class_names_of, fingerprint, manifest_text
 from vidcli.data.moved import with_digests
@@ -334,8 +335,8 @@ class Trainer:
         clips_BTCHW, indices = batch.clips_BTCHW, batch.indices
         if self._features is not None:
             clips_BTCHW, indices = self._features.first_clips(self._order(0))
-        shown = [self._dataset.items[index].label for index in indices]
-        self._record.draw_samples(clips_BTCHW, shown, self.config.clip)
+        labels = [labels_of(self._dataset.items[index].label, self._multi_label) for index in indices]
+        self._record.draw_samples(clips_BTCHW, labels, self.class_names, self.config.clip)
 
     def _update_weights(self, batch: Batch, share: Share) -> StepResult:
         share = self._parts.agree(batch, share)

@@ -25,7 +25,9 @@ from torch import Tensor
 from vidcli import checkpoint as files
 from vidcli import report
 from vidcli.config import ClipConfig
+from vidcli.data.items import LABEL_SEPARATOR
 from vidcli.evaluate import Evaluation
+from vidcli.fonts import picture_names
 from vidcli.runtime.files import write_whole
 from vidcli.train.events import EpochRow, Event, Notice
 
@@ -84,9 +86,27 @@ class RunRecord:
         if time.monotonic() >= self._curves_due:
             self.draw_curves()
 
-    def draw_samples(self, clips_BTCHW: Tensor, names: Sequence[str], clip: ClipConfig) -> None:
-        """Draw clips as the network gets them, beside their class names."""
-        self._draw(files.SAMPLES_FILE, lambda path: report.draw_samples(clips_BTCHW, names, clip, path))
+    def draw_samples(
+        self,
+        clips_BTCHW: Tensor,
+        labels: Sequence[Sequence[str]],
+        class_names: Sequence[str],
+        clip: ClipConfig,
+    ) -> None:
+        """Draw clips as the network gets them, beside their class names.
+
+        Tells which numbers stand for which classes where no font has the letters of their names.
+        """
+
+        def draw(path: Path) -> None:
+            names = picture_names(class_names)
+            if names.note is not None:
+                self._on_event(Notice(names.note))
+            name_of = dict(zip(class_names, names.shown, strict=True))
+            shown = [LABEL_SEPARATOR.join(name_of[name] for name in label) for label in labels]
+            report.draw_samples(clips_BTCHW, shown, clip, path)
+
+        self._draw(files.SAMPLES_FILE, draw)
 
     def draw_confusion(self, scores: Evaluation) -> None:
         """Draw what the validation of the best epoch said."""

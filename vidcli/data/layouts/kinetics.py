@@ -8,13 +8,15 @@ The set is published as links: some of its videos are always gone, for everybody
 
 from __future__ import annotations
 
-import csv
-import io
+import re
+from collections.abc import Mapping
 from pathlib import Path
 
 from vidcli.data.items import SPLIT_ALIASES, SPLITS
-from vidcli.data.layouts.listed import ListedVideo, Listing, read_text, refuse_faults
+from vidcli.data.layouts.listed import ListedVideo, Listing, refuse_faults
 from vidcli.errors import DataError
+from vidcli.names import is_placeholder
+from vidcli.sheets import Sheet, decode_text, read_sheet
 
 _COLUMNS = ("youtube_id", "time_start", "time_end", "split")
 
@@ -24,11 +26,12 @@ def is_kinetics_list(path: Path) -> bool:
     if path.suffix.lower() != ".csv":
         return False
     try:
-        with open(path, encoding="utf-8-sig") as file:
-            header = file.readline(1000).strip().split(",")
-    except (OSError, UnicodeDecodeError):
+        with open(path, "rb") as file:
+            text = decode_text(file.read(2000))[0]
+    except (OSError, ValueError):
         return False  # no text: whoever wants to read it says so
-    return set(_COLUMNS) <= {name.strip().strip('"') for name in header}
+    header = next((line for line in text.splitlines() if line.strip()), "")
+    return set(_COLUMNS) <= {name.strip().strip('"').casefold() for name in re.split("[,;\t]", header)}
 
 
 def read_lists(lists: list[Path], fold: int) -> Listing | None:
@@ -43,7 +46,9 @@ def read_lists(lists: list[Path], fold: int) -> Listing | None:
     videos: list[ListedVideo] = []
     notes: list[str] = []
     for path in own:
-        without_label = _read_list(path, videos)
+        sheet = read_sheet(path, _COLUMNS)
+        notes += sheet.notes
+        without_label = _read_list(path, sheet, videos)
         if without_label:
             notes.append(f"{without_label} rows of {path.name} have no label and are not used")
     if not videos:
@@ -51,33 +56,29 @@ def read_lists(lists: list[Path], fold: int) -> Listing | None:
     return Listing("Kinetics", own[0], videos, notes, are_links=True)
 
 
-def _read_list(path: Path, videos: list[ListedVideo]) -> int:
+def _read_list(path: Path, sheet: Sheet, videos: list[ListedVideo]) -> int:
     """Add the videos of one list; return how many rows have no label."""
-    reader = csv.DictReader(io.StringIO(read_text(path), newline=""), skipinitialspace=True)
     faults = []
     without_label = 0
-    try:
-        for row in reader:
-            label = (row.get("label") or "").strip()
-            if not label:
-                without_label += 1
-                continue
-            try:
-                videos.append(ListedVideo(_file_name(row), label, _split_of(row)))
-            except ValueError as error:
-                faults.append(f"line {reader.line_num}: {error}")
-    except csv.Error as error:
-        raise DataError(f"{path}: cannot be read as a table ({error})") from error
+    for line, row in sheet.rows:
+        label = row.get("label", "").strip()
+        if not label or is_placeholder(label):
+            without_label += 1
+            continue
+        try:
+            videos.append(ListedVideo(_file_name(row), label, _split_of(row)))
+        except ValueError as error:
+            faults.append(f"line {line}: {error}")
     refuse_faults(path, faults)
     return without_label
 
 
-def _file_name(row: dict[str, str]) -> str:
-    name = (row["youtube_id"] or "").strip()
+def _file_name(row: Mapping[str | None, str]) -> str:
+    name = row.get("youtube_id", "").strip()
     if not name:
         raise ValueError("no youtube_id")
     for column in ("time_start", "time_end"):
-        text = (row[column] or "").strip()
+        text = row.get(column, "").strip()
         try:
             seconds = round(float(text))
         except (ValueError, OverflowError):
@@ -86,8 +87,8 @@ def _file_name(row: dict[str, str]) -> str:
     return f"{name}.mp4"
 
 
-def _split_of(row: dict[str, str]) -> str:
-    given = (row["split"] or "").strip().lower()
+def _split_of(row: Mapping[str | None, str]) -> str:
+    given = row.get("split", "").strip().lower()
     split = SPLIT_ALIASES.get(given, given)
     if split not in SPLITS:
         raise ValueError(f"split {given!r}; expected train, validate or test")

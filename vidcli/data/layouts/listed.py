@@ -7,8 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from vidcli.data.items import VideoItem, list_videos, name_few, name_some, subfolders
+from vidcli import sheets
+from vidcli.data.folders import look_through, subfolders
+from vidcli.data.items import VideoItem, name_few, name_some
 from vidcli.errors import DataError
+from vidcli.names import normal_name
 
 _LIST_SUFFIXES = (".txt", ".csv", ".json")
 
@@ -91,8 +94,8 @@ def read_text(path: Path) -> str:
         DataError: the file cannot be read as text.
     """
     try:
-        return path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
+        return sheets.read_text(path)[0]
+    except (OSError, ValueError) as error:
         raise DataError(f"{path}: cannot be read as text ({error})") from error
 
 
@@ -110,10 +113,11 @@ def find_videos(
     Raises:
         DataError: videos are missing, listed twice, or lie in two places.
     """
-    on_disk = list_videos(folder)
+    contents = look_through(folder)
+    on_disk = contents.videos
     by_stem: dict[str, list[Path]] = defaultdict(list)
     for path in on_disk:
-        by_stem[path.stem].append(path)
+        by_stem[normal_name(path.stem)].append(path)
     items: list[VideoItem] = []
     missing: list[str] = []
     seen: dict[Path, str] = {}
@@ -131,7 +135,7 @@ def find_videos(
         seen[path] = video.label
         items.append(VideoItem(path, video.label, video.split, video.group))
     refuse_faults(listing.source, faults)
-    notes = [f"{listing.title}: read as published, by {listing.source}", *listing.notes]
+    notes = [f"{listing.title}: read as published, by {listing.source}", *listing.notes, *contents.notes()]
     if missing and not missing_ok:
         notes.append(_judge_missing(listing, folder, missing, max_missing, len(on_disk)))
     unlisted = [path for path in on_disk if path not in seen]
@@ -144,10 +148,10 @@ def find_videos(
 
 def _find(video: ListedVideo, by_stem: Mapping[str, list[Path]], faults: list[str]) -> Path | None:
     """Return the file of a listed video; among several of that name the one listed most exactly."""
-    name = PurePosixPath(video.name)
+    name = PurePosixPath(normal_name(video.name))
     found = by_stem.get(name.stem, [])
     for fits in (
-        lambda path: path.parent.name in (name.parent.name, video.label),
+        lambda path: normal_name(path.parent.name) in (name.parent.name, normal_name(video.label)),
         lambda path: path.suffix == name.suffix,
     ):
         if len(found) > 1:

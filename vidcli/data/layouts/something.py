@@ -18,6 +18,7 @@ from typing import Any
 from vidcli.data.items import SPLIT_ALIASES
 from vidcli.data.layouts.listed import ListedVideo, Listing, only_one, read_text, refuse_faults
 from vidcli.errors import DataError, did_you_mean
+from vidcli.names import normal_name
 
 _LIST = re.compile(r"(?:something-something-v2-)?(train|validation|test|labels)\.json")
 
@@ -44,7 +45,7 @@ def read_lists(lists: list[Path], fold: int) -> Listing | None:
         if part in of_part:
             path = only_one(of_part[part])
             split = SPLIT_ALIASES.get(part, part)
-            without_label = _read_list(path, split, set(class_names), videos)
+            without_label = _read_list(path, split, set(map(normal_name, class_names)), videos)
             if without_label:
                 notes.append(f"{without_label} videos of {path.name} have no label and are not used")
     return Listing("Something-Something v2", of_part["train"][0], videos, notes)
@@ -63,7 +64,7 @@ def _read_list(path: Path, split: str, class_names: set[str], videos: list[Liste
         elif "template" not in entry:
             without_label += 1
         else:
-            label = str(entry["template"]).replace("[", "").replace("]", "")
+            label = normal_name(str(entry["template"]).replace("[", "").replace("]", ""))
             if label in class_names:
                 videos.append(ListedVideo(f"{entry['id']}.webm", label, split))
             else:
@@ -76,5 +77,5 @@ def _read_list(path: Path, split: str, class_names: set[str], videos: list[Liste
 def _read_json(path: Path) -> Any:
     try:
         return json.loads(read_text(path))
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{path}: cannot be read as JSON ({error})") from error

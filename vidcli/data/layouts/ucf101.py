@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath
 
 from vidcli.data.layouts.listed import ListedVideo, Listing, only_one, read_lines, refuse_faults
 from vidcli.errors import DataError
+from vidcli.names import normal_name
 
 _LIST = re.compile(r"(train|test)list(\d\d)\.txt", re.IGNORECASE)
 _GROUP = re.compile(r"_(g\d+)_c\d+$")
@@ -57,7 +58,7 @@ def _read_class_names(paths: list[Path]) -> dict[str, str]:
     faults = []
     for line, words in read_lines(path):
         if len(words) == 2 and words[0].isdigit():
-            names[words[0]] = words[1]
+            names[words[0]] = normal_name(words[1])
         else:
             faults.append(f"line {line}: {' '.join(words)!r}; expected a number and a class name")
     refuse_faults(path, faults)
@@ -68,7 +69,7 @@ def _read_list(path: Path, split: str, class_names: dict[str, str]) -> list[List
     videos = []
     faults = []
     for line, words in read_lines(path):
-        name = PurePosixPath(words[0].replace("\\", "/"))
+        name = PurePosixPath(normal_name(words[0].replace("\\", "/")))
         label = name.parent.name
         if not label or len(words) > 2:
             faults.append(f"line {line}: {' '.join(words)!r}; expected CLASS/VIDEO and the class's number")

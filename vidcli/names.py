@@ -1,0 +1,102 @@
+"""Names from the wild: of one form when they come in, and harmless when they are shown.
+
+A file system may spell `é` as one code point (NFC) or as `e` and an accent (NFD, macOS); both look
+alike, so that one form stands for both. What is shown holds nothing that steers a terminal, turns the
+reading direction or cannot be seen: such characters are written as Python's escapes, `\\x1b`.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable, Mapping
+
+_JOINERS = "\u200c\u200d"
+"""Persian, Hindi and many emoji are spelt with these; they steer nothing."""
+
+_PLACEHOLDERS = frozenset(("nan", "none", "null", "n/a", "#n/a", "<na>", "#null!", "#ref!", "#name?"))
+
+
+def normal_name(name: str) -> str:
+    """Return a name in the composed form (NFC), so that equal looks are equal strings."""
+    return name if name.isascii() else unicodedata.normalize("NFC", name)
+
+
+def normal_names(names: Iterable[str]) -> tuple[str, ...]:
+    """Return the class names of a model in composed form; as they are where two would become one."""
+    given = tuple(names)
+    normal = tuple(map(normal_name, given))
+    return normal if len(set(normal)) == len(set(given)) else given
+
+
+def visible(text: str, keep: str = "") -> str:
+    """Return text without anything that steers or hides: control, bidi and broken characters are escaped.
+
+    Args:
+        text: such as a file's name.
+        keep: characters that stay all the same, such as line ends in a message of several lines.
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(c if c in keep or _is_harmless(c) else ascii(c)[1:-1] for c in text)
+
+
+def visible_json(text: str) -> str:
+    """Return JSON in which such characters are written as JSON's own escapes; it means the same."""
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(c if _is_harmless(c) else _json_escape(c) for c in text)
+
+
+def _is_harmless(c: str) -> bool:
+    return c.isprintable() or c in _JOINERS or unicodedata.category(c) == "Zs"
+
+
+def _json_escape(c: str) -> str:
+    units = c.encode("utf-16-be", "surrogatepass")
+    return "".join(f"\\u{units[at] << 8 | units[at + 1]:04x}" for at in range(0, len(units), 2))
+
+
+def is_placeholder(label: str) -> bool:
+    """Tell whether a cell of a table says that there is no value, as programs write it: nan, None, N/A."""
+    return label.strip().casefold() in _PLACEHOLDERS
+
+
+def likeness(name: str) -> str:
+    """Return what is equal for names that a reader may take for one another.
+
+    Upper and lower case, blanks, invisible characters and compatible forms (NFKC) make no difference.
+    """
+    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
+    return "".join(c for c in folded if not c.isspace() and not _is_unseen(c))
+
+
+def _is_unseen(c: str) -> bool:
+    """Tell a joiner, mark of direction, control character or variation selector."""
+    return unicodedata.category(c) in ("Cf", "Cc") or "\ufe00" <= c <= "\ufe0f" or c == "\u034f"
+
+
+def tell_alike(counts: Mapping[str, int]) -> list[str]:
+    """Return a sentence on each set of classes whose names a reader may take for one another.
+
+    Args:
+        counts: number of videos by class name.
+    """
+    sets: dict[str, list[str]] = {}
+    for name in counts:
+        sets.setdefault(likeness(name), []).append(name)
+    return [
+        "names that differ only in case, blanks or characters that cannot be seen are different classes: "
+        + ", ".join(f"{_quoted(name)} ({counts[name]} videos)" for name in sorted(alike))
+        + "; give them one name if they are one class"
+        for alike in sets.values()
+        if len(alike) > 1
+    ]
+
+
+def _quoted(name: str) -> str:
+    """Return a name in quotes, with what cannot be told from a plain blank or seen at all escaped."""
+    return "'" + "".join(ascii(c)[1:-1] if _is_odd(c) else c for c in name) + "'"
+
+
+def _is_odd(c: str) -> bool:
+    return _is_unseen(c) or not c.isprintable()
