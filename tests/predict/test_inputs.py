@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vidcli.data.manifest import VideoItem
-from vidcli.errors import ConfigError, DataError
+from vidcli.errors import ConfigError, DataError, VideoError
 from vidcli.predict.inputs import (
     Shard,
     collect_items,
@@ -22,6 +23,7 @@ from vidcli.predict.inputs import (
     read_list,
     shard_of_launcher,
 )
+from vidcli.video import probe
 
 
 @pytest.fixture
@@ -226,3 +228,41 @@ def test_what_every_form_of_predict_writes_is_known(folder):
 def test_one_path_is_one_path(folder):
     assert collect_videos("in/a.avi") == collect_videos(Path("in/a.avi")) == [Path("in/a.avi")]
     assert collect_items("in/a.avi") == [VideoItem(Path("in/a.avi"), "")]
+
+
+def test_a_folder_that_cannot_be_read_fails_and_the_rest_goes_on(tmp_path, monkeypatch):
+    (tmp_path / "locked").mkdir()
+    for name in ("a.mp4", "locked/b.mp4", "z.mp4"):
+        (tmp_path / name).touch()
+    scandir, listdir = os.scandir, os.listdir
+
+    def refuse(look):
+        def refusing(path="."):
+            if os.fspath(path).endswith("locked"):
+                raise PermissionError(13, "Permission denied", os.fspath(path))
+            return look(path)
+
+        return refusing
+
+    # Rights do not hold back the root user, as whom tests may run.
+    monkeypatch.setattr(os, "scandir", refuse(scandir))
+    monkeypatch.setattr(os, "listdir", refuse(listdir))
+    found = collect_videos([tmp_path])
+    assert [path.name for path in found] == ["a.mp4", "z.mp4", "locked"]
+    with pytest.raises(VideoError, match=r"locked: cannot be read \(Permission denied\)"):
+        probe(found[-1])
+
+
+def test_a_folder_that_is_too_deep_fails_and_the_rest_goes_on(tmp_path, monkeypatch):
+    (tmp_path / "tree").mkdir()
+    (tmp_path / "tree" / "a.mp4").touch()
+    monkeypatch.chdir(tmp_path / "tree")
+    for _ in range(25):
+        os.mkdir("d" * 200)
+        os.chdir("d" * 200)
+    monkeypatch.chdir(tmp_path)
+    found = collect_videos([tmp_path / "tree"])
+    assert found[0] == tmp_path / "tree" / "a.mp4"
+    assert len(found) == 2
+    with pytest.raises(VideoError, match="File name too long"):
+        probe(found[-1])

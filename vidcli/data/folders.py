@@ -45,11 +45,13 @@ class FolderContents:
         videos: video files, by suffix, in path order.
         of_system: files and folders that an operating system or a drive left there.
         of_vidcli: folders that this tool wrote.
+        unreadable: folders that could not be looked into.
     """
 
     videos: list[Path] = field(default_factory=list)
     of_system: list[Path] = field(default_factory=list)
     of_vidcli: list[Path] = field(default_factory=list)
+    unreadable: list[Path] = field(default_factory=list)
 
     def notes(self) -> list[str]:
         """Return a sentence on each kind of thing that is passed over."""
@@ -60,14 +62,24 @@ class FolderContents:
         return [f"{len(paths)} {text}: {name_few(paths)}" for paths, text in kinds if paths]
 
 
-def look_through(folder: Path) -> FolderContents:
+def look_through(folder: Path, goes_on: bool = False) -> FolderContents:
     """Find the videos below a folder, and what is passed over there; the folder itself always counts.
 
+    Args:
+        folder: where to look.
+        goes_on: note folders that cannot be read among what is found.
+
     Raises:
-        OSError: a folder cannot be read.
+        OSError: a folder cannot be read; not where `goes_on` is set.
     """
     found = FolderContents()
-    for root, folders, names in os.walk(folder, onerror=_raise):
+
+    def note(error: OSError) -> None:
+        if not goes_on:
+            raise error
+        found.unreadable.append(Path(error.filename or folder))
+
+    for root, folders, names in os.walk(folder, onerror=note):
         if Path(root) != folder and _is_of_vidcli(names):
             found.of_vidcli.append(Path(root))
             folders.clear()
@@ -138,7 +150,3 @@ def _is_of_vidcli(names: Sequence[str]) -> bool:
     """Tell whether a folder with files of these names was written by this tool."""
     there = set(names)
     return any(own <= there for own in _OWN_FILES) or any(_OWN_RECORD.fullmatch(name) for name in names)
-
-
-def _raise(error: OSError) -> None:
-    raise error

@@ -49,6 +49,9 @@ __all__ = [
 ]
 
 
+_LONGEST_PATH = 400
+
+
 @dataclass(frozen=True)
 class DataListing:
     """The videos of a data set, and what a reader should know of it.
@@ -88,7 +91,9 @@ def read_data(
     try:
         listing = _read(path, missing_ok, settings)
     except OSError as error:
-        raise DataError(f"{error.filename or path}: cannot be read ({error.strerror})") from error
+        place = str(error.filename or path)
+        named = place if len(place) <= _LONGEST_PATH else f"{place[:_LONGEST_PATH]}…"
+        raise DataError(f"{named}: cannot be read ({error.strerror})") from error
     listing.of_names.extend(tell_alike_classes(listing.items, settings.multi_label))
     listing.notes.extend(listing.of_names)
     unwritable = [str(item.path) for item in listing.items if not _is_text(str(item.path))]

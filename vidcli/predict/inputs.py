@@ -89,7 +89,8 @@ def collect_videos(
 ) -> list[Path]:
     """Return the given files, for a folder all videos below it, and what a pattern matches, in order.
 
-    A path that does not exist, a folder without videos or a pattern that nothing matches is kept.
+    A path that does not exist, a folder without videos or one that cannot be read, and a pattern that
+    nothing matches are kept.
 
     Args:
         paths: one path alone may be given as it is.
@@ -105,10 +106,10 @@ def collect_videos(
             matches = [path]
         for match in matches or [path]:
             is_searched = os.path.isdir(match) and not is_results(match)
-            contents = look_through(match) if is_searched else FolderContents()
+            contents = look_through(match, goes_on=True) if is_searched else FolderContents()
             for text in contents.notes():
                 tell(text)
-            found += contents.videos or [match]
+            found += [*contents.videos, *contents.unreadable] or [match]
     return found
 
 

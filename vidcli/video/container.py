@@ -88,6 +88,7 @@ def open_video(
         # Asked first, for opening a pipe would wait for its other end.
         mode = os.stat(path).st_mode
         if stat.S_ISDIR(mode):
+            os.listdir(path)  # a folder that cannot be read says so
             raise VideoError(path, "is a folder that holds no video")
         if not stat.S_ISREG(mode):
             raise VideoError(path, "is not a regular file")
