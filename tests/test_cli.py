@@ -269,7 +269,7 @@ def test_eval_json_is_one_line_with_the_promised_keys(here, tmp_path):
     scores = json.loads(result.stdout)
     promised = {
         "top1", "top1_interval", "top5", "balanced_accuracy", "macro_f1", "num_videos", "num_failed",
-        "per_class", "confusion",
+        "per_class", "confusion", "baseline_top1", "verdict",
     }  # fmt: skip
     of_one_model = {"loss", "class_names", "calibration", "risk_coverage"}
     about = {"model", "data", "split"}

@@ -109,8 +109,8 @@ def _read_evaluation(model_file: Path, split: str) -> dict[str, Any] | None:
     except (OSError, ValueError):
         return None
     is_whole = isinstance(told, dict) and (
-        {"split", "data", "worst", "risk_coverage"} <= told.keys()
-        or {"split", "data", "worst", "mean_average_precision"} <= told.keys()
+        {"split", "data", "worst", "risk_coverage", "verdict"} <= told.keys()
+        or {"split", "data", "worst", "mean_average_precision", "verdict"} <= told.keys()
     )
     return told if is_whole and told["data"] is None and told["split"] == split else None
 

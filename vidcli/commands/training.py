@@ -9,9 +9,10 @@ from vidcli import checkpoint as files
 from vidcli import config as settings
 from vidcli import train as training
 from vidcli.commands.motion import prepare_motion_videos
+from vidcli.commands.outcome import tell_outcome
 from vidcli.commands.peers import join_peers
 from vidcli.console import Terminal
-from vidcli.console.training import TrainingView, print_plan, print_run_summary
+from vidcli.console.training import TrainingView, print_plan
 from vidcli.demo import DEMO_RECIPE
 from vidcli.devices import describe_device
 from vidcli.train.distributed import Group
@@ -45,6 +46,7 @@ def train(
             terminal,
             group,
             config.train.epochs,
+            device,
             lambda view: training.start_run(config, folder, out, chosen, view, group),
         )
 
@@ -55,16 +57,23 @@ def resume(terminal: Terminal, run: Path | None, data_root: Path | None, device:
         run = group.from_main(lambda: run or files.newest_run(files.RESUME_FILE))
         terminal.say(f"going on with {run}")
         epochs = group.from_main(lambda: training.epochs_of_run(run))
-        _show(terminal, group, epochs, lambda view: training.resume_run(run, chosen, view, group, data_root))
+        _show(
+            terminal,
+            group,
+            epochs,
+            device,
+            lambda view: training.resume_run(run, chosen, view, group, data_root),
+        )
 
 
 def _show(
     terminal: Terminal,
     group: Group,
     epochs: int,
+    device: str,
     run: Callable[[TrainingView], tuple[Path, list[training.EpochRow]]],
 ) -> None:
     with TrainingView(terminal, epochs) as view:
         folder, rows = run(view)
     if group.is_main:
-        print_run_summary(terminal, folder, rows)
+        tell_outcome(terminal, folder, rows, device, is_alone=group.size == 1)

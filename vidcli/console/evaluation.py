@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from vidcli.calibrate import MAX_TEMPERATURE, MIN_TEMPERATURE
 from vidcli.console.tables import print_pairs
 from vidcli.console.terminal import Terminal, Verbosity
 from vidcli.console.text import count_noun, format_ratio, plain, shorten_path
@@ -33,15 +34,13 @@ def print_evaluation(terminal: Terminal, scores: Evaluation, split: str) -> None
     """Show the metrics, the classes and the confusions of an evaluation."""
     out = terminal.out
     out.print(f"top-1 accuracy     {scores.top1:.3f}   {_interval(scores.top1_interval)}")
+    out.print(f"always the largest {scores.baseline_top1:.3f}   any class by chance {scores.chance_top1:.3f}")
     if scores.top5 is not None:
         out.print(f"top-5 accuracy     {scores.top5:.3f}")
     out.print(f"balanced accuracy  {scores.balanced_accuracy:.3f}")
     out.print(f"macro F1           {scores.macro_f1:.3f}")
     if scores.calibration is not None:
-        out.print(
-            f"calibration error  {scores.calibration.ece:.3f}   {_temperature(scores.calibration)}",
-            soft_wrap=True,
-        )
+        _print_calibration(out, scores.calibration, scores.is_better_than_guessing)
     failed = f", {scores.num_failed} failed and counted as wrong" if scores.num_failed else ""
     out.print(f"videos ({split})".ljust(19) + f"{scores.num_videos}{failed}")
     table = _table("class", "precision", "recall", "F1", "videos")
@@ -52,6 +51,7 @@ def print_evaluation(terminal: Terminal, scores: Evaluation, split: str) -> None
         )  # fmt: skip
     out.print(table)
     _print_confusion(out, scores)
+    out.print(plain(scores.verdict), soft_wrap=True)
 
 
 def print_multi_label(terminal: Terminal, scores: MultiLabelEvaluation, split: str) -> None:
@@ -61,9 +61,9 @@ def print_multi_label(terminal: Terminal, scores: MultiLabelEvaluation, split: s
     out.print(f"micro F1           {scores.micro_f1:.3f}")
     out.print(f"macro F1           {scores.macro_f1:.3f}")
     out.print(f"all classes right  {scores.exact_match:.3f}   {_interval(scores.exact_match_interval)}")
+    out.print(f"always the same    {scores.baseline_exact_match:.3f}")
     if scores.calibration is not None:
-        told = f"{scores.calibration.ece:.3f}   {_temperature(scores.calibration)}"
-        out.print(f"calibration error  {told}", soft_wrap=True)
+        _print_calibration(out, scores.calibration, scores.is_better_than_guessing)
     fitted = (
         f"fitted on {count_noun(scores.fitted_on, 'validation video')}"
         if scores.fitted_on
@@ -84,6 +84,7 @@ def print_multi_label(terminal: Terminal, scores: MultiLabelEvaluation, split: s
             str(row.support),
         )
     out.print(table)
+    out.print(plain(scores.verdict), soft_wrap=True)
 
 
 def print_missing(terminal: Terminal, num_missing: int, num_videos: int, share_right: float) -> None:
@@ -158,13 +159,23 @@ def _interval(interval: tuple[float, float]) -> str:
     return f"95% interval {interval[0]:.3f} to {interval[1]:.3f}"
 
 
+def _print_calibration(out: Console, calibration: CalibrationScores, is_better: bool) -> None:
+    """Show how far probabilities are off, which says nothing good of a model that only guesses."""
+    empty = "" if is_better else "; a model that guesses is easily calibrated: this is no praise"
+    out.print(
+        f"calibration error  {calibration.ece:.3f}   {_temperature(calibration)}{empty}", soft_wrap=True
+    )
+
+
 def _temperature(calibration: CalibrationScores) -> str:
     if not calibration.fitted_on:
         return "not calibrated: the model had no validation split to fit a temperature on"
     before = f"{format_ratio(calibration.ece_uncalibrated)} before; " if calibration.ece_uncalibrated else ""
+    is_at_border = not MIN_TEMPERATURE * 1.01 < calibration.temperature < MAX_TEMPERATURE * 0.99
+    border = ", the end of its range: no temperature makes these probabilities right" if is_at_border else ""
     return (
         f"{before}temperature {calibration.temperature:.2f}, fitted on "
-        f"{count_noun(calibration.fitted_on, 'validation video')}"
+        f"{count_noun(calibration.fitted_on, 'validation video')}{border}"
     )
 
 

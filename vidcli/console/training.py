@@ -95,15 +95,27 @@ class TrainingView:
         return line + ("  best" if event.best and row.val_score is not None else "")
 
 
-def print_run_summary(terminal: Terminal, run: Path, rows: Sequence[EpochRow]) -> None:
-    """Say how a run ended and what to type next."""
+def print_best(terminal: Terminal, rows: Sequence[EpochRow], verdict: str | None) -> None:
+    """Say how good the best epoch is on validation videos, and what that is worth.
+
+    Args:
+        terminal: to print on.
+        rows: of all epochs.
+        verdict: a sentence; None where there is none.
+    """
     validated = [row for row in rows if row.val_score is not None and row.val_loss is not None]
-    if validated:
-        best = max(validated, key=lambda row: (row.val_score or 0.0, -(row.val_loss or 0.0)))
-        kind = "accuracy" if best.val_map is None else "mAP"
-        terminal.say(f"best validation {kind} {best.val_score:.3f} in epoch {best.epoch}")
-    else:
+    if not validated:
         terminal.say("no validation split: the last epoch is the model, its probabilities are not calibrated")
+        return
+    best = max(validated, key=lambda row: (row.val_score or 0.0, -(row.val_loss or 0.0)))
+    kind = "accuracy" if best.val_map is None else "mAP"
+    terminal.say(f"best validation {kind} {best.val_score:.3f} in epoch {best.epoch}")
+    if verdict is not None:
+        terminal.say(f"validation videos, by which the epoch was chosen: {verdict}")
+
+
+def print_run_end(terminal: Terminal, run: Path) -> None:
+    """Say what to type next, and print the run's directory."""
     terminal.say(f"next: vidcli eval --model {run}")
     terminal.out.print(plain(str(run)), soft_wrap=True)
 

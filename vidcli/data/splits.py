@@ -17,7 +17,8 @@ from vidcli.errors import DataError
 def assign_splits(items: Sequence[VideoItem], config: DataConfig) -> list[VideoItem]:
     """Return the items, in their order, each with a split.
 
-    Without splits, test and val are drawn from all videos; with a train but no val split, val is
+    Without splits, test is drawn from all videos and then val from the rest, so that recipes which hold
+    out other shares for validation are tested on the same videos. With a train but no val split, val is
     drawn from train. Given splits are never changed otherwise.
 
     Raises:
@@ -26,9 +27,7 @@ def assign_splits(items: Sequence[VideoItem], config: DataConfig) -> list[VideoI
     """
     given = {item.split for item in items}
     if given == {None}:
-        fractions = {"test": config.test_fraction, "val": config.val_fraction}
-        fractions = {split: share for split, share in fractions.items() if share > 0}
-        assigned = _draw(items, fractions, config.split_seed, config.multi_label)
+        assigned = _draw_test_then_val(items, config)
     elif "train" in given and "val" not in given and config.val_fraction > 0:
         train = [item for item in items if item.split == "train"]
         drawn = iter(_draw(train, {"val": config.val_fraction}, config.split_seed, config.multi_label))
@@ -37,6 +36,37 @@ def assign_splits(items: Sequence[VideoItem], config: DataConfig) -> list[VideoI
         assigned = list(items)
     _check(assigned, config.multi_label)
     return assigned
+
+
+def _draw_test_then_val(items: Sequence[VideoItem], config: DataConfig) -> list[VideoItem]:
+    shares = {"test": config.test_fraction, "val": config.val_fraction}
+    drawn = {split: share for split, share in shares.items() if share > 0}
+    num_units = len(_units_of(items))
+    if drawn and num_units < len(drawn) + 1:
+        raise DataError(
+            f"{num_units} separate videos or groups are too few for train, {' and '.join(drawn)}. Give "
+            "splits in the manifest, or set data.val_fraction or data.test_fraction to 0"
+        )
+    if sum(drawn.values()) >= 1:
+        raise DataError("data.val_fraction and data.test_fraction leave no videos to train on")
+    assigned = list(items)
+    left = 1.0
+    for split, share in drawn.items():
+        kept = [item for item in assigned if item.split in (None, "train")]
+        if len(_units_of(kept)) < 2:
+            break  # what is left is needed to train on
+        given = iter(_draw(kept, {split: share / left}, config.split_seed, config.multi_label))
+        assigned = [next(given) if item.split in (None, "train") else item for item in assigned]
+        left -= share
+    return [item if item.split is not None else replace(item, split="train") for item in assigned]
+
+
+def _units_of(items: Sequence[VideoItem]) -> list[list[int]]:
+    """Return the positions of the items of each group, or file without one, whatever order they come in."""
+    units: dict[tuple[str, str], list[int]] = defaultdict(list)
+    for index, item in enumerate(items):
+        units[("group", item.group) if item.group is not None else ("video", str(item.path))].append(index)
+    return [units[key] for key in sorted(units)]
 
 
 def assign_folds(items: Sequence[VideoItem], num_folds: int, seed: int) -> list[int]:
@@ -78,13 +108,11 @@ def _draw(
     of a class that train still lacks goes to train, whatever the shares. Spans of one file are one
     unit: they share scene and camera as much as any group.
     """
-    units: dict[tuple[str, object], list[int]] = defaultdict(list)
-    for index, item in enumerate(items):
-        units[("group", item.group) if item.group is not None else ("video", item.path)].append(index)
-    if fractions and len(units) < len(fractions) + 1:
+    unit_list = _units_of(items)
+    if fractions and len(unit_list) < len(fractions) + 1:
         raise DataError(
-            f"{len(units)} separate videos or groups are too few for train, {' and '.join(fractions)}. Give "
-            "splits in the manifest, or set data.val_fraction or data.test_fraction to 0"
+            f"{len(unit_list)} separate videos or groups are too few for train, {' and '.join(fractions)}. "
+            "Give splits in the manifest, or set data.val_fraction or data.test_fraction to 0"
         )
     # A video without any class is one of a kind of its own here.
     names_of = [labels_of(item.label, multi_label) or ("",) for item in items]
@@ -95,7 +123,6 @@ def _draw(
         found = [column[name] for index in indices for name in names_of[index]]
         return np.bincount(found, minlength=len(labels))
 
-    unit_list = list(units.values())
     # Roughly by size: with the exact order, groups that all differ in size would know one split only.
     weight_U = np.random.default_rng(seed).uniform(0.5, 1.5, len(unit_list))
     order = sorted(range(len(unit_list)), key=lambda unit: -len(unit_list[unit]) * weight_U[unit])
@@ -103,8 +130,6 @@ def _draw(
     totals_K = count(range(len(items))).astype(float)
     names = ["train", *fractions]
     shares = np.array([1 - sum(fractions.values()), *fractions.values()])
-    if shares[0] <= 0:
-        raise DataError("data.val_fraction and data.test_fraction leave no videos to train on")
     wanted_SK = shares[:, None] * totals_K
     counts_SK = np.zeros_like(wanted_SK)
     split_of: dict[int, str] = {}

@@ -18,6 +18,7 @@ from vidcli.calibrate import Calibration
 from vidcli.data.items import VideoItem, labels_of
 from vidcli.evaluate.reliability import CalibrationScores, measure_set_calibration
 from vidcli.evaluate.scores import bootstrap_interval
+from vidcli.evaluate.verdict import find_baseline, is_better, judge
 from vidcli.predict import Prediction
 
 Floats = npt.NDArray[np.float64]
@@ -66,6 +67,13 @@ class MultiLabelEvaluation:
     temperature: float
     fitted_on: int
     calibration: CalibrationScores | None
+    baseline_exact_match: float
+    verdict: str
+
+    @property
+    def is_better_than_guessing(self) -> bool:
+        """The interval of the videos with all classes right lies above the baseline."""
+        return is_better(self.exact_match_interval, self.baseline_exact_match)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, as `vidcli eval --json` prints them."""
@@ -101,10 +109,17 @@ def evaluate_multi_label(
     precisions = [row.average_precision for row in per_class if row.average_precision is not None]
     f1s = [row.f1 for row in per_class if row.support or row.precision is not None]
     num_chosen = int(chosen_NK.sum() + targets_NK.sum())
+    sets = [
+        ", ".join(name for name, there in zip(class_names, row, strict=True) if there) for row in targets_NK
+    ]
+    baseline = find_baseline([names or "none" for names in sets])
+    exact_match, interval = float(right_N.mean()), bootstrap_interval(right_N)
     return MultiLabelEvaluation(
         mean_average_precision=float(np.mean(precisions)) if precisions else None,
-        exact_match=float(right_N.mean()),
-        exact_match_interval=bootstrap_interval(right_N),
+        exact_match=exact_match,
+        exact_match_interval=interval,
+        baseline_exact_match=baseline.share,
+        verdict=judge(exact_match, interval, baseline, len(predictions), "all classes right for"),
         micro_f1=2 * int((chosen_NK & targets_NK).sum()) / num_chosen if num_chosen else 0.0,
         macro_f1=float(np.mean(f1s)) if f1s else 0.0,
         loss=_loss(scores_NK[~failed_N], targets_NK[~failed_N]),

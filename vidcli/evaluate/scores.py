@@ -16,6 +16,7 @@ from vidcli.evaluate.reliability import (
     measure_calibration,
     measure_risk_coverage,
 )
+from vidcli.evaluate.verdict import find_baseline, is_better, judge
 from vidcli.predict import Prediction
 
 _BOOTSTRAP_DRAWS = 10_000
@@ -47,6 +48,8 @@ class Evaluation:
         confusion: row is the true class, column the predicted one; failed videos are in no column.
         calibration: whether the probabilities are as often right as they say; None if all failed.
         risk_coverage: how accurate the model is where it may abstain.
+        baseline_top1: what always answering the most frequent class of these videos gets.
+        verdict: one sentence on what the accuracy is worth beside that.
     """
 
     top1: float
@@ -62,6 +65,18 @@ class Evaluation:
     confusion: tuple[tuple[int, ...], ...]
     calibration: CalibrationScores | None
     risk_coverage: RiskCoverage
+    baseline_top1: float
+    verdict: str
+
+    @property
+    def chance_top1(self) -> float:
+        """What answering any class with the same probability gets."""
+        return 1 / len(self.class_names)
+
+    @property
+    def is_better_than_guessing(self) -> bool:
+        """The interval of the accuracy lies above the baseline."""
+        return is_better(self.top1_interval, self.baseline_top1)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, as `vidcli eval --json` prints them."""
@@ -100,9 +115,11 @@ def evaluate(
     np.add.at(confusion_KK1, (true_N, guess_N), 1)
     scores = _class_scores(confusion_KK1, class_names)
     correct_N = rank_N == 0
+    top1, interval = float(correct_N.mean()), bootstrap_interval(correct_N)
+    baseline = find_baseline(labels)
     return Evaluation(
-        top1=float(correct_N.mean()),
-        top1_interval=bootstrap_interval(correct_N),
+        top1=top1,
+        top1_interval=interval,
         top5=float((rank_N < 5).mean()) if num_classes > 5 else None,
         balanced_accuracy=float(np.mean([s.recall for s in scores if s.recall is not None])),
         macro_f1=float(np.mean([s.f1 for s in scores if s.support or s.precision is not None])),
@@ -114,6 +131,8 @@ def evaluate(
         confusion=tuple(tuple(int(n) for n in row[:-1]) for row in confusion_KK1),
         calibration=measure_calibration(predictions, true_N, calibration),
         risk_coverage=measure_risk_coverage(predictions, correct_N),
+        baseline_top1=baseline.share,
+        verdict=judge(top1, interval, baseline, len(predictions)),
     )
 
 

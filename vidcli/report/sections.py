@@ -16,7 +16,14 @@ _MAX_UNUSABLE = 50
 
 def cards(scores: Mapping[str, Any]) -> Html:
     """Return the numbers that matter most."""
-    shown = [("top-1 accuracy", ratio(scores["top1"]), f"95%: {interval(scores['top1_interval'])}")]
+    shown = [
+        ("top-1 accuracy", ratio(scores["top1"]), f"95%: {interval(scores['top1_interval'])}"),
+        (
+            "always the largest class",
+            ratio(scores["baseline_top1"]),
+            f"chance {1 / len(scores['class_names']):.3f}",
+        ),
+    ]
     if scores["top5"] is not None:
         shown.append(("top-5 accuracy", ratio(scores["top5"]), ""))
     shown += [
@@ -55,7 +62,7 @@ def _cards(shown: list[tuple[str, str, str]], scores: Mapping[str, Any]) -> Html
     failed, missing = scores["num_failed"], scores.get("num_missing", 0)
     told = f"{failed} failed, counted as wrong" + (f"; {missing} of them are not there" if missing else "")
     shown.append(("videos", str(scores["num_videos"]), told if failed else ""))
-    return tag(
+    cards = tag(
         "div",
         *(
             tag("div", tag("b", value), tag("span", name), tag("span", note), class_="card")
@@ -63,6 +70,7 @@ def _cards(shown: list[tuple[str, str, str]], scores: Mapping[str, Any]) -> Html
         ),
         class_="cards",
     )
+    return Html(tag("p", scores["verdict"], class_="verdict") + cards)
 
 
 def classes(scores: Mapping[str, Any]) -> Html:

@@ -1,0 +1,63 @@
+"""What `vidcli train` says of the model that came out: how good it is, and on what that was measured."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from vidcli import checkpoint as files
+from vidcli.commands.evaluation import evaluate_own_split
+from vidcli.console import Terminal
+from vidcli.console.training import print_best, print_run_end
+from vidcli.data.manifest import VideoItem, load_items
+from vidcli.data.splits import of_split
+from vidcli.evaluate.scores import bootstrap_interval
+from vidcli.evaluate.verdict import find_baseline, judge
+from vidcli.train import EpochRow
+
+
+def tell_outcome(
+    terminal: Terminal, run: Path, rows: Sequence[EpochRow], device: str, is_alone: bool
+) -> None:
+    """Say how a run ended, how good its model is, and what to type next.
+
+    Args:
+        terminal: to speak on.
+        run: its directory.
+        rows: of its epochs.
+        device: as --device says.
+        is_alone: no other process takes part, so that the test videos can be looked at here.
+    """
+    items = load_items(run / files.SPLITS_FILE, missing_ok=True)
+    print_best(terminal, rows, _judge_validation(rows, of_split(items, "val")))
+    if all(row.val_score is None for row in rows):
+        _measure_held_out(terminal, run, of_split(items, "test"), device, is_alone)
+    print_run_end(terminal, run)
+
+
+def _judge_validation(rows: Sequence[EpochRow], validated: Sequence[VideoItem]) -> str | None:
+    """Return what the best accuracy on the validation videos is worth; None where there is none."""
+    reached = [row.val_top1 for row in rows if row.val_top1 is not None]
+    if not reached or not validated:
+        return None
+    right_N = np.arange(len(validated)) < round(max(reached) * len(validated))
+    baseline = find_baseline([item.label for item in validated])
+    return judge(max(reached), bootstrap_interval(right_N), baseline, len(validated))
+
+
+def _measure_held_out(
+    terminal: Terminal, run: Path, tested: Sequence[VideoItem], device: str, is_alone: bool
+) -> None:
+    """Tell what a model is worth that was validated on nothing: on the test videos of its run."""
+    if not is_alone or not any(item.path.exists() for item in tested):
+        way_on = "vidcli eval" if tested else "vidcli eval DATA, with other videos,"
+        terminal.warn(
+            "no video was held out to validate on: the training accuracy is of videos that the model learnt, "
+            f"and says nothing of new ones; {way_on} does"
+        )
+        return
+    terminal.say(f"no video was held out to validate on: measuring on the {len(tested)} test videos")
+    told = evaluate_own_split(terminal, run / files.MODEL_FILE, "test", device, None)
+    terminal.say(f"test videos, from which it did not learn: {told['verdict']}")
