@@ -14,7 +14,12 @@ from vidcli.export import ExportOptions, export_model
 
 
 def export(
-    terminal: Terminal, model: Path | None, data: Path | None, out: Path | None, options: ExportOptions
+    terminal: Terminal,
+    model: Path | None,
+    data: Path | None,
+    out: Path | None,
+    options: ExportOptions,
+    overwrite: bool,
 ) -> None:
     """Run `vidcli export`."""
     model_file = files.find_model(model)
@@ -24,7 +29,8 @@ def export(
     suffix = "-int8" if options.int8 else ""
     folder = out or model_file.parent / f"export-{options.form}{suffix}"
     items = _labelled_videos(data, model_file.parent, checkpoint)
-    report = export_model(checkpoint, items, folder, options, terminal.say)
+    inputs = [model_file, *([data] if data is not None else [])]
+    report = export_model(checkpoint, items, folder, options, terminal.say, inputs, overwrite)
     print_export(terminal, report)
 
 

@@ -11,6 +11,9 @@ import yaml
 from vidcli.config.recipes import find_recipe, read_recipe
 from vidcli.config.sections import Config, Section
 from vidcli.errors import ConfigError, did_you_mean
+from vidcli.runtime.plain import one_line, parse_yaml, shown
+
+_MAX_FAULTS = 20
 
 
 def load_config(recipe: str | None = None, assignments: Sequence[str] = ()) -> Config:
@@ -30,7 +33,7 @@ def load_config(recipe: str | None = None, assignments: Sequence[str] = ()) -> C
         key, equals, text = assignment.partition("=")
         key = key.strip()
         if not equals or not key:
-            faults.append(f"--set {assignment}: expected KEY=VALUE, such as train.lr=3e-4")
+            faults.append(f"--set {one_line(assignment)}: expected KEY=VALUE, such as train.lr=3e-4")
             continue
         section, _, name = key.partition(".")
         unknown = _unknown_names({section: {name: None} if name else None})
@@ -46,7 +49,7 @@ def load_config(recipe: str | None = None, assignments: Sequence[str] = ()) -> C
     except pydantic.ValidationError as error:
         faults += [_describe_fault(fault) for fault in error.errors()]
     if faults:
-        raise ConfigError("\n".join(faults))
+        raise _all_at_once(faults)
     return config
 
 
@@ -59,7 +62,7 @@ def config_from_dict(values: Mapping[str, Any]) -> Config:
     try:
         return Config.model_validate(values)
     except pydantic.ValidationError as error:
-        raise ConfigError("\n".join(_describe_fault(fault) for fault in error.errors())) from error
+        raise _all_at_once([_describe_fault(fault) for fault in error.errors()]) from error
 
 
 def config_to_dict(config: Config) -> dict[str, Any]:
@@ -70,6 +73,11 @@ def config_to_dict(config: Config) -> dict[str, Any]:
 def config_to_yaml(config: Config) -> str:
     """Return the settings as a recipe that repeats them."""
     return yaml.safe_dump(config_to_dict(config), sort_keys=False)
+
+
+def _all_at_once(faults: Sequence[str]) -> ConfigError:
+    more = f"\n… and {len(faults) - _MAX_FAULTS} more" if len(faults) > _MAX_FAULTS else ""
+    return ConfigError("\n".join(faults[:_MAX_FAULTS]) + more)
 
 
 def _sections() -> dict[str, type[Section]]:
@@ -84,7 +92,7 @@ def _unknown_names(values: Mapping[str, Any]) -> list[str]:
     for section_name, section_values in values.items():
         if section_name not in sections:
             keys = list(section_values) if isinstance(section_values, Mapping) else []
-            given = f"{section_name}.{keys[0]}" if len(keys) == 1 else section_name
+            given = one_line(f"{section_name}.{keys[0]}" if len(keys) == 1 else section_name)
             ends = [name for name in all_names if name.endswith(f".{section_name}")]
             hint = f" Did you mean {ends[0]!r}?" if ends else did_you_mean(given, all_names)
             faults.append(f"unknown setting {given!r}.{hint}")
@@ -97,7 +105,7 @@ def _unknown_names(values: Mapping[str, Any]) -> list[str]:
             continue
         for key in section_values:
             if key not in sections[section_name].model_fields:
-                given = f"{section_name}.{key}"
+                given = one_line(f"{section_name}.{key}")
                 faults.append(f"unknown setting {given!r}.{did_you_mean(given, all_names)}")
     return faults
 
@@ -118,12 +126,13 @@ def _parse_value(text: str) -> Any:
         except ValueError:
             continue
     try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError:
+        return parse_yaml(text)
+    except ValueError:
         return text
 
 
 def _describe_fault(fault: Any) -> str:
     name = ".".join(str(part) for part in fault["loc"] if not isinstance(part, int))
     given = fault.get("input")
-    return f"{name}: {fault['msg'].removeprefix('Value error, ')} (got {given!r})"
+    found = "" if isinstance(given, Mapping) else f" (got {shown(given)})"
+    return f"{one_line(name)}: {fault['msg'].removeprefix('Value error, ')}{found}"
