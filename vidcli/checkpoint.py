@@ -33,6 +33,7 @@ from vidcli.models import VideoModel, build_model, is_published, load_published,
 from vidcli.models.registry import find_backbone, find_head
 from vidcli.runtime.files import require_regular, write_whole
 from vidcli.runtime.plain import is_number, one_line, parse_json, shown
+from vidcli.runtime.tensors import load_plain_tensors
 from vidcli.transforms import MEAN, STD
 
 FORMAT_VERSION = 1
@@ -188,7 +189,7 @@ def _metrics_of(values: object) -> dict[str, float | int | None]:
     if not isinstance(values, dict) or len(values) > _MAX_METRICS:
         raise ValueError(f"metrics {shown(values)}, expected numbers by name")
     for name, value in values.items():
-        if value is not None and not is_number(value):
+        if len(name) > _MAX_NAME or (value is not None and not is_number(value)):
             raise ValueError(f"metrics with {shown(name)} {shown(value)}, expected a number")
     return values
 
@@ -247,7 +248,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
             weights = {name: file.get_tensor(name) for name in slices}
     except FileNotFoundError as error:
         raise CheckpointError(f"{path}: no such model file") from error
-    except (OSError, safetensors.SafetensorError, ValueError) as error:
+    except (OSError, RuntimeError, safetensors.SafetensorError, ValueError) as error:
         told = one_line(getattr(error, "strerror", None) or error)
         raise CheckpointError(
             f"{path}: is not a readable model file ({told}); it may be truncated or of another kind. "
@@ -371,7 +372,7 @@ def load_resume(path: Path) -> dict[str, Any]:
         CheckpointError: missing, damaged or foreign.
     """
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        state = load_plain_tensors(path)
     except FileNotFoundError as error:
         raise CheckpointError(f"{path}: no such file; this run has saved no state to resume") from error
     except pickle.UnpicklingError as error:  # its text tells how to run the code all the same

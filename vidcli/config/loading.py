@@ -9,7 +9,7 @@ import pydantic
 import yaml
 
 from vidcli.config.recipes import find_recipe, read_recipe
-from vidcli.config.sections import Config, Section
+from vidcli.config.sections import ClipConfig, Config, Section
 from vidcli.errors import ConfigError, did_you_mean
 from vidcli.runtime.plain import one_line, parse_yaml, shown
 
@@ -63,6 +63,18 @@ def config_from_dict(values: Mapping[str, Any]) -> Config:
         return Config.model_validate(values)
     except pydantic.ValidationError as error:
         raise _all_at_once([_describe_fault(fault) for fault in error.errors()]) from error
+
+
+def change_clip(clip: ClipConfig, **changes: Any) -> ClipConfig:
+    """Return the settings of a clip with some changed.
+
+    Raises:
+        ConfigError: a value is out of range, or all of them together take too much memory.
+    """
+    try:
+        return ClipConfig.model_validate(clip.model_dump() | changes)
+    except pydantic.ValidationError as error:
+        raise _all_at_once([f"clip.{_describe_fault(fault)}" for fault in error.errors()]) from error
 
 
 def config_to_dict(config: Config) -> dict[str, Any]:

@@ -21,7 +21,7 @@ class Section(BaseModel):
 
 MIN_PIXELS, MAX_PIXELS = 16, 1024
 MAX_SEED = 2**63 - 1
-MAX_CLIP_BYTES = 2 * 2**30
+MAX_CLIP_BYTES = 2**30
 """Memory that all clips of one video may take."""
 
 
@@ -117,7 +117,7 @@ class ClipConfig(Section):
         if self.num_bytes > MAX_CLIP_BYTES:
             raise ValueError(
                 f"length x size x views x crops asks for {self.num_bytes / 2**30:.1f} GiB a video, where "
-                f"{MAX_CLIP_BYTES >> 30} GiB are the most; lower one of them"
+                f"{MAX_CLIP_BYTES >> 30} GiB is the most; lower one of them"
             )
         return self
 

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from vidcli.calibrate import UNCALIBRATED, Calibration
 from vidcli.checkpoint import Checkpoint, find_model
-from vidcli.config import Config
+from vidcli.config import Config, change_clip
 from vidcli.data.frames import FrameSource
 from vidcli.data.loader import map_ahead, num_workers
 from vidcli.data.manifest import VideoItem
@@ -179,10 +179,10 @@ class Predictor:
         """Return the same model with other numbers of clips a video and crops a clip; None keeps one.
 
         Raises:
-            ConfigError: the frames leave no room for crops.
+            ConfigError: the frames leave no room for crops, or so many take too much memory.
         """
         clip = self.config.clip
-        clip = clip.model_copy(update={"views": views or clip.views, "crops": crops or clip.crops})
+        clip = change_clip(clip, views=views or clip.views, crops=crops or clip.crops)
         has_room = clip.fit == "crop" or clip.crop_ratio < 1 or clip.resize is not None
         if clip.crops > 1 and not has_room:
             raise ConfigError(

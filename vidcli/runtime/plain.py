@@ -17,8 +17,8 @@ MAX_DEPTH = 32
 MAX_YAML_CHARACTERS = 64 * 2**10
 _MAX_SHOWN = 100
 
-_PLAIN_TAGS = ("null", "bool", "int", "float", "str", "seq", "map")
 _TAG_PREFIX = "tag:yaml.org,2002:"
+_PLAIN_TAGS = (None, "!", f"{_TAG_PREFIX}str")
 
 
 def parse_json(text: str) -> Any:
@@ -47,7 +47,7 @@ def parse_yaml(text: str) -> Any:
 
     Raises:
         ValueError: it is no YAML, is longer than `MAX_YAML_CHARACTERS`, is nested more than `MAX_DEPTH`
-            deep, or holds an alias, a tag of another kind, a key that is no string or stands twice, or a
+            deep, or holds an alias, a tag other than that of strings, a key that is no string or stands twice, or a
             number of thousands of digits.
     """
     if len(text) > MAX_YAML_CHARACTERS:
@@ -143,7 +143,7 @@ def _check_events(text: str) -> None:
         if isinstance(event, yaml.AliasEvent):
             raise ValueError(f"holds the alias *{event.anchor}; write the value itself")
         tag = getattr(event, "tag", None)
-        if tag not in (None, "!", *(_TAG_PREFIX + name for name in _PLAIN_TAGS)):
+        if tag not in _PLAIN_TAGS:
             raise ValueError(f"holds the tag {tag}; expected plain values")
         if isinstance(event, yaml.CollectionStartEvent):
             depth += 1

@@ -45,6 +45,7 @@ from vidcli.train.memory import BatchParts
 from vidcli.train.pace import Pace, waiting_notice
 from vidcli.train.record import RunRecord
 from vidcli.train.schedule import learning_rate, seed_generators, step_seed
+from vidcli.train.state import check_progress
 from vidcli.train.update import BatchTooLarge, Share, StepResult, Updater
 from vidcli.train.validation import validate
 from vidcli.transforms import sided_class_names
@@ -166,6 +167,7 @@ class Trainer:
                     f"{path}: belongs to other data; the videos of {files.SPLITS_FILE} have changed since. "
                     "Bring them back as they were, or start a new run"
                 )
+            check_progress(state, self._settings.epochs, self._num_steps)
             self._update.load_state_dict(state)
             self._epoch, self._step = state["epoch"], state["step"]
             self._totals = _Totals(**state["totals"])
