@@ -34,6 +34,7 @@ from vidcli.data.items import (
 )
 from vidcli.data.layouts import UNUSED_FOLD, is_kinetics_list, read_kinetics_list, read_published
 from vidcli.errors import DataError, did_you_mean
+from vidcli.runtime.files import read_regular, require_regular
 from vidcli.video import VIDEO_SUFFIXES
 
 __all__ = [
@@ -48,6 +49,7 @@ __all__ = [
     "read_data",
 ]
 
+_MAX_TABLE_BYTES = 256 * 2**20
 _COLUMNS = ("path", "label", "split", "group", "start", "end")
 
 
@@ -100,7 +102,9 @@ def _read(path: Path, missing_ok: bool, settings: DataConfig) -> DataListing:
             return DataListing(*published)
         items = _read_folder(path)
         notes = _find_unused(path, items)
-    elif not path.is_file():
+    elif not os.path.isfile(path):
+        if os.path.exists(path):
+            require_regular(path)
         raise DataError(f"{path}: no such folder or manifest")
     elif path.suffix.lower() in VIDEO_SUFFIXES:
         raise DataError(f"{path}: is one video; expected a folder of class folders, or a .csv manifest")
@@ -206,7 +210,7 @@ def _read_classes(folder: Path, split: str | None) -> Iterator[VideoItem]:
 
 def _read_table(path: Path, missing_ok: bool) -> list[VideoItem]:
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_regular(path, _MAX_TABLE_BYTES).decode("utf-8-sig")
         first_line = text.partition("\n")[0]
         delimiter = "\t" if path.suffix.lower() == ".tsv" or "\t" in first_line else ","
         reader = csv.DictReader(io.StringIO(text), delimiter=delimiter)
@@ -277,7 +281,11 @@ def _seconds(values: dict[str, str], name: str) -> float | None:
 
 
 def _missing_files(items: Sequence[VideoItem]) -> list[str]:
-    return [f"{item.path}: no such file" for item in items if not item.path.is_file()]
+    return [
+        f"{item.path}: {'is no regular file' if os.path.exists(item.path) else 'no such file'}"
+        for item in items
+        if not os.path.isfile(item.path)
+    ]
 
 
 def _repeated_rows(items: Sequence[VideoItem]) -> list[str]:

@@ -8,6 +8,7 @@ table.csv, .tsv      a manifest: its rows, with their spans
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import os
 import re
@@ -15,13 +16,15 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import IO, TypeVar
 
 from vidcli.data.manifest import VideoItem, list_videos, load_items
 from vidcli.errors import ConfigError, DataError
+from vidcli.runtime.files import open_regular, read_at_most
 
 _TABLE_SUFFIXES = (".csv", ".tsv")
 STDIN = "-"
+_MAX_LIST_BYTES, _MAX_LIST_PATHS = 256 * 2**20, 2_000_000
 
 Item = TypeVar("Item")
 
@@ -75,13 +78,19 @@ def read_list(source: str) -> list[Path]:
         source: a file, or `-` for standard input.
 
     Raises:
-        DataError: it cannot be read, or holds no path.
+        DataError: it cannot be read, holds no path, or more than a list does.
     """
     name = "standard input" if source == STDIN else source
     try:
-        content = sys.stdin.buffer.read() if source == STDIN else Path(source).read_bytes()
+        with contextlib.ExitStack() as closing:
+            file: IO[bytes] = sys.stdin.buffer
+            if source != STDIN:
+                file = closing.enter_context(open_regular(source, takes_pipes=True))
+            content = read_at_most(file, _MAX_LIST_BYTES, source)
     except OSError as error:
         raise DataError(f"--from-list {source}: cannot be read ({error.strerror})") from error
+    if max(content.count(b"\0"), content.count(b"\n")) > _MAX_LIST_PATHS:
+        raise DataError(f"--from-list {source}: holds more than {_MAX_LIST_PATHS} lines; use several lists")
     lines = content.split(b"\0") if b"\0" in content else content.splitlines()
     # A name is bytes; what is no valid text stays what it is.
     paths = [Path(os.fsdecode(line)) for line in lines if line.strip()]

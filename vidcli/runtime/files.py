@@ -122,24 +122,32 @@ def require_regular(path: str | os.PathLike[str]) -> None:
     Raises:
         OSError: it is not there, or is something else; its `strerror` says what.
     """
-    _check_kind(path, os.stat(path).st_mode)
+    _check_kind(path, os.stat(path).st_mode, takes_pipes=False)
 
 
-def open_regular(path: str | os.PathLike[str]) -> IO[bytes]:
+def open_regular(path: str | os.PathLike[str], takes_pipes: bool = False) -> IO[bytes]:
     """Open a regular file for reading, without waiting for anything.
 
+    Args:
+        path: the file.
+        takes_pipes: open a pipe as well, such as the shell's `<(command)`; one that nobody writes to is
+            empty.
+
     Raises:
-        OSError: it is not there, cannot be read, or is no regular file; its `strerror` says what.
+        OSError: it is not there, cannot be read, or is something else; its `strerror` says what.
     """
-    require_regular(path)  # asked first, for only to open a device may do something
+    # Asked first, for only to open a device may do something.
+    _check_kind(path, os.stat(path).st_mode, takes_pipes)
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-    file = os.fdopen(os.open(path, flags), "rb")
+    number = os.open(path, flags)
     try:
-        _check_kind(path, os.fstat(file.fileno()).st_mode)
+        _check_kind(path, os.fstat(number).st_mode, takes_pipes)
+        if hasattr(os, "set_blocking"):
+            os.set_blocking(number, True)  # reading a pipe waits for what is being written
+        return os.fdopen(number, "rb")
     except OSError:
-        file.close()
+        os.close(number)
         raise
-    return file
 
 
 def read_regular(path: str | os.PathLike[str], max_bytes: int) -> bytes:
@@ -170,8 +178,8 @@ def _too_large(max_bytes: int, name: str | os.PathLike[str]) -> OSError:
     return OSError(errno.EFBIG, f"holds more than {max_bytes / 2**20:g} MiB", os.fspath(name))
 
 
-def _check_kind(path: str | os.PathLike[str], mode: int) -> None:
-    if stat.S_ISREG(mode):
+def _check_kind(path: str | os.PathLike[str], mode: int, takes_pipes: bool) -> None:
+    if stat.S_ISREG(mode) or (takes_pipes and stat.S_ISFIFO(mode)):
         return
     kinds = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
     kind = kinds.get(stat.S_IFMT(mode), "a device")

@@ -47,8 +47,8 @@ def parse_yaml(text: str) -> Any:
 
     Raises:
         ValueError: it is no YAML, is longer than `MAX_YAML_CHARACTERS`, is nested more than `MAX_DEPTH`
-            deep, or holds an alias, a tag other than that of strings, a key that is no string or stands twice, or a
-            number of thousands of digits.
+            deep, or holds an alias, a tag other than that of strings, a key that is no string or stands
+            twice, or a number of thousands of digits.
     """
     if len(text) > MAX_YAML_CHARACTERS:
         raise ValueError(f"holds {len(text)} characters, where {MAX_YAML_CHARACTERS} are the most")

@@ -9,7 +9,9 @@ from pathlib import Path, PurePosixPath
 
 from vidcli.data.items import VideoItem, list_videos, name_few, name_some, subfolders
 from vidcli.errors import DataError
+from vidcli.runtime.files import read_regular
 
+_MAX_LIST_BYTES = 256 * 2**20
 _LIST_SUFFIXES = (".txt", ".csv", ".json")
 
 
@@ -91,7 +93,7 @@ def read_text(path: Path) -> str:
         DataError: the file cannot be read as text.
     """
     try:
-        return path.read_text(encoding="utf-8-sig")
+        return read_regular(path, _MAX_LIST_BYTES).decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: cannot be read as text ({error})") from error
 
