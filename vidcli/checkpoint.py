@@ -112,7 +112,8 @@ def describe_checkpoint(checkpoint: Checkpoint) -> dict[str, Any]:
         "config": settings,
         "class_names": list(checkpoint.class_names),
         "preprocessing": _preprocessing_of(checkpoint.config),
-        "metrics": dict(checkpoint.metrics),
+        # What is no finite number is none in JSON either.
+        "metrics": {name: value if is_number(value) else None for name, value in checkpoint.metrics.items()},
         "fingerprint": checkpoint.fingerprint,
         "calibration": asdict(checkpoint.calibration),
     }

@@ -246,7 +246,9 @@ class ModelConfig(Section):
         "Kinetics-400), motion compact_cnn from what generated videos taught it.",
     )
     weights: str | None = Field(
-        None, description="Local file of backbone weights (.safetensors or .pth) to start from."
+        None,
+        max_length=4096,
+        description="Local file of backbone weights (.safetensors or .pth) to start from.",
     )
     shift: Annotated[Literal["auto", "on", "off"], BeforeValidator(_parse_word)] = Field(
         "auto",

@@ -167,6 +167,11 @@ def _make(
     is_program = options.form == "torch-export"
     exported = open_program(network) if is_program else open_network(folder, options.form, files)
     difference, agreement = compare(_torch_runner(model), exported, compared)
+    if not np.isfinite(difference):
+        raise ExportError(
+            "the exported model, or the original, gives no finite numbers; its weights are damaged or "
+            "diverged, and nothing is written"
+        )
     if not options.int8 and not difference <= MAX_DIFFERENCE:
         raise ExportError(
             f"the exported model differs from the original by {difference:.2g} in a logit on "
