@@ -293,12 +293,16 @@ def test_values_of_set_that_are_not_plain_are_named(name: str, value: str) -> No
 
 
 def test_clips_that_do_not_fit_in_memory_are_refused() -> None:
-    with pytest.raises(ConfigError, match=r"clip: .*asks for 6\.0 GiB a video, where 1 GiB is the most"):
+    with pytest.raises(
+        ConfigError, match=r"clip: length x size asks for 6144 MiB, where 512 MiB are the most"
+    ):
         load_config(None, ["clip.length=512", "clip.size=1024"])
     clip = load_config().clip
-    assert change_clip(clip, views=2, crops=3).num_bytes == 6 * clip.num_bytes
-    with pytest.raises(ConfigError, match="asks for"):
-        change_clip(clip, views=100, crops=9, length=512)
+    assert (
+        change_clip(clip, views=2, crops=3).num_video_bytes == 6 * clip.num_bytes == 6 * clip.num_video_bytes
+    )
+    with pytest.raises(ConfigError, match="length x size x views x crops asks for 2067 MiB, where 1024"):
+        change_clip(clip, views=100, crops=9)
     with pytest.raises(ConfigError, match=r"clip\.views"):
         change_clip(clip, views=101)
 

@@ -21,8 +21,8 @@ class Section(BaseModel):
 
 MIN_PIXELS, MAX_PIXELS = 16, 1024
 MAX_SEED = 2**63 - 1
-MAX_CLIP_BYTES = 2**30
-"""Memory that all clips of one video may take."""
+MAX_CLIP_BYTES, MAX_VIDEO_BYTES = 2**29, 2**30
+"""Memory that one clip, and all clips of one video, may take; what a network makes of them is more."""
 
 
 def _parse_size(value: object) -> object:
@@ -108,17 +108,26 @@ class ClipConfig(Section):
 
     @property
     def num_bytes(self) -> int:
-        """What all clips of one video take in memory: three float32 a pixel."""
+        """What one clip takes in memory: three float32 a pixel."""
         height, width = self.size
-        return self.views * self.crops * self.length * height * width * 12
+        return self.length * height * width * 12
+
+    @property
+    def num_video_bytes(self) -> int:
+        """What all clips of one video take in memory."""
+        return self.num_bytes * self.views * self.crops
 
     @model_validator(mode="after")
     def _fits_in_memory(self) -> ClipConfig:
-        if self.num_bytes > MAX_CLIP_BYTES:
-            raise ValueError(
-                f"length x size x views x crops asks for {self.num_bytes / 2**30:.1f} GiB a video, where "
-                f"{MAX_CLIP_BYTES >> 30} GiB is the most; lower one of them"
-            )
+        for what, asked, most in (
+            ("length x size", self.num_bytes, MAX_CLIP_BYTES),
+            ("length x size x views x crops", self.num_video_bytes, MAX_VIDEO_BYTES),
+        ):
+            if asked > most:
+                raise ValueError(
+                    f"{what} asks for {asked / 2**20:.0f} MiB, where {most >> 20} MiB are the most; lower "
+                    "one of them"
+                )
         return self
 
 
