@@ -382,7 +382,8 @@ def load_resume(path: Path) -> dict[str, Any]:
             f"is never loaded. Expected {RESUME_FILE} of a run directory"
         ) from error
     except Exception as error:  # torch.load raises what pickle and zipfile raise, which is anything
-        raise CheckpointError(f"{path}: is not a readable resume state ({error})") from error
+        told = one_line(getattr(error, "strerror", None) or error)
+        raise CheckpointError(f"{path}: is not a readable resume state ({told})") from error
     if not isinstance(state, dict):
         raise CheckpointError(f"{path}: is not a resume state; expected {RESUME_FILE} of a run directory")
     return state

@@ -100,13 +100,13 @@ def _sections() -> dict[str, type[Section]]:
 def _unknown_names(values: Mapping[str, Any]) -> list[str]:
     sections = _sections()
     all_names = [f"{name}.{key}" for name, section in sections.items() for key in section.model_fields]
-    faults = []
+    faults: list[str] = []
     for section_name, section_values in values.items():
         if section_name not in sections:
             keys = list(section_values) if isinstance(section_values, Mapping) else []
             given = one_line(f"{section_name}.{keys[0]}" if len(keys) == 1 else section_name)
             ends = [name for name in all_names if name.endswith(f".{section_name}")]
-            hint = f" Did you mean {ends[0]!r}?" if ends else did_you_mean(given, all_names)
+            hint = f" Did you mean {ends[0]!r}?" if ends else _hint(given, all_names, len(faults))
             faults.append(f"unknown setting {given!r}.{hint}")
             continue
         if not isinstance(section_values, Mapping):
@@ -118,8 +118,13 @@ def _unknown_names(values: Mapping[str, Any]) -> list[str]:
         for key in section_values:
             if key not in sections[section_name].model_fields:
                 given = one_line(f"{section_name}.{key}")
-                faults.append(f"unknown setting {given!r}.{did_you_mean(given, all_names)}")
+                faults.append(f"unknown setting {given!r}.{_hint(given, all_names, len(faults))}")
     return faults
+
+
+def _hint(given: str, all_names: Sequence[str], num_faults: int) -> str:
+    """Return the nearest name for a fault that will be told; of thousands, most are only counted."""
+    return did_you_mean(given, all_names) if num_faults < _MAX_FAULTS else ""
 
 
 def _without_unknown(values: Mapping[str, Any]) -> dict[str, Any]:

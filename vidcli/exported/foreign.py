@@ -17,6 +17,7 @@ _HINTS = ("producer_name", "producer_version", "domain", "doc_string", "metadata
 """Fields of an ONNX model that its answers do not depend on. ONNX Runtime can be told to take settings
 from one, and tells its own format by bytes that another may put in their place."""
 
+_MAX_GRAPH_BYTES = 32 * 2**20
 _IR_VERSION = "11"
 _OPSET = re.compile(r"opset\d{1,3}")
 _NOT_NEEDED = ("If", "Loop", "TensorIterator", "Assign", "ReadValue")
@@ -39,8 +40,8 @@ def clean_onnx(content: bytes, onnx: Any) -> bytes:
         onnx: the library.
 
     Raises:
-        ValueError: it refers to other files, holds operators of another kind or parts that decide
-            themselves how often they run, or is none.
+        ValueError: it refers to other files, holds operators of another kind or of its own making, or
+            parts that decide themselves how often they run; or is none.
     """
     try:
         model = onnx.ModelProto.FromString(content)
@@ -49,14 +50,14 @@ def clean_onnx(content: bytes, onnx: Any) -> bytes:
     model.DiscardUnknownFields()
     for field in _HINTS:
         model.ClearField(field)
-    local = {(function.domain, function.name) for function in model.functions}
+    if model.functions:
+        raise ValueError("holds operators of its own making, which no export of vidcli has")
     for message in _messages(model):
         if isinstance(message, onnx.TensorProto):
             if message.external_data or message.data_location != onnx.TensorProto.DEFAULT:
                 raise ValueError("refers to numbers in another file, which is never opened")
         elif isinstance(message, onnx.NodeProto):
-            is_standard = message.domain in _STANDARD_DOMAINS
-            if not is_standard and (message.domain, message.op_type) not in local:
+            if message.domain not in _STANDARD_DOMAINS:
                 raise ValueError(f"holds an operator of {message.domain!r}, which is never run")
         elif isinstance(message, onnx.AttributeProto) and (message.HasField("g") or message.graphs):
             raise ValueError("holds a loop or a branch, which no export of vidcli has")
@@ -84,6 +85,8 @@ def clean_ir(xml: bytes, num_weight_bytes: int) -> bytes:
             or numbers outside of the weights; or is none.
     """
     try:
+        if len(xml) > _MAX_GRAPH_BYTES:
+            raise ValueError(f"holds a graph of more than {_MAX_GRAPH_BYTES >> 20} MiB")
         text = xml.decode("utf-8")
         if "<!DOCTYPE" in text:
             raise ValueError("holds a document type, which no export of vidcli has")

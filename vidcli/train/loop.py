@@ -37,6 +37,7 @@ from vidcli.evaluate import Evaluation
 from vidcli.models import build_model
 from vidcli.predict import Prediction, Predictor
 from vidcli.runtime.files import remove_leftovers, write_text
+from vidcli.runtime.plain import one_line
 from vidcli.train.advice import iter_advice
 from vidcli.train.distributed import ALONE, Group, is_peer_failure, synchronise_norms
 from vidcli.train.events import EpochDone, EpochRow, Event, FeatureProgress, Notice, StepDone
@@ -177,7 +178,7 @@ class Trainer:
             self._failed_videos = set(state["failed_videos"])
             self._parts.number = state["num_parts"]
         except (KeyError, TypeError, RuntimeError, ValueError) as error:
-            raise CheckpointError(f"{path}: does not fit this run ({error})") from error
+            raise CheckpointError(f"{path}: does not fit this run ({one_line(error)})") from error
 
     def train(self) -> list[EpochRow]:
         """Run the epochs that are left and return the rows of all.
