@@ -110,6 +110,12 @@ def test_the_metadata_tells_all_that_prediction_needs(saved: Checkpoint, model_f
     assert about["metrics"] == saved.metrics
 
 
+def test_metrics_that_are_no_numbers_do_not_spoil_the_file(saved: Checkpoint, tmp_path: Path) -> None:
+    path = tmp_path / files.MODEL_FILE
+    save_checkpoint(path, replace(saved, metrics={"val_loss": float("nan"), "val_top1": 0.5}))
+    assert load_checkpoint(path).metrics == {"val_loss": None, "val_top1": 0.5}
+
+
 def test_no_path_of_this_machine_is_in_the_file(saved: Checkpoint, tmp_path: Path) -> None:
     start = tmp_path / "private" / "start.safetensors"
     config = saved.config.model_copy(
