@@ -3,6 +3,8 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import re
+import zipfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -108,6 +110,12 @@ def test_the_metadata_tells_all_that_prediction_needs(saved: Checkpoint, model_f
     assert about["metrics"] == saved.metrics
 
 
+def test_metrics_that_are_no_numbers_do_not_spoil_the_file(saved: Checkpoint, tmp_path: Path) -> None:
+    path = tmp_path / files.MODEL_FILE
+    save_checkpoint(path, replace(saved, metrics={"val_loss": float("nan"), "val_top1": 0.5}))
+    assert load_checkpoint(path).metrics == {"val_loss": None, "val_top1": 0.5}
+
+
 def test_no_path_of_this_machine_is_in_the_file(saved: Checkpoint, tmp_path: Path) -> None:
     start = tmp_path / "private" / "start.safetensors"
     config = saved.config.model_copy(
@@ -198,6 +206,176 @@ def test_weights_that_do_not_fit_the_settings_are_refused(model_file: Path) -> N
         load_checkpoint(model_file).build()
 
 
+# --- files that somebody made up ------------------------------------------------------------------
+
+
+def set_at(*path: str, value: object) -> Callable[[dict[str, Any]], object]:
+    def change(about: dict[str, Any]) -> None:
+        for name in path[:-1]:
+            about = about[name]
+        about[path[-1]] = value
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "told"),
+    [
+        (["format_version"], True, "format version True"),
+        (["format_version"], 10**300, "format version 1000"),
+        (["class_names"], [], "class_names"),
+        (["class_names"], "xyz", "class_names 'xyz'"),
+        (["class_names"], ["a", "b", 3], "class_names with 3"),
+        (["class_names"], ["a", "b", " "], "class_names with ' '"),
+        (["class_names"], ["a", "b", "a"], "class_names of which two are the same"),
+        (["class_names"], ["a", "b", "c" * 10**6], "expected names of 1 to 1000 characters"),
+        (["class_names"], ["a", "b", "\ud800"], "class_names with"),
+        (["class_names"], ["a", "b"], "do not fit the model's settings"),
+        (["metrics"], [], "metrics"),
+        (["metrics"], {"top1": "high"}, "'top1' 'high', expected a number"),
+        (["metrics"], {"x" * 10**6: 1}, "metrics"),
+        (["fingerprint"], 7, "fingerprint 7"),
+        (["fingerprint"], "x" * 10**6, "fingerprint"),
+        (["preprocessing"], {"mean": [0, 0, 0]}, "preprocessing"),
+        (["preprocessing", "channels"], "BGR", "preprocessing"),
+        (["calibration"], {"thresholds": [0.5, 0.5, 0.5]}, "with data.multi_label=false"),
+        (["calibration"], {"thresholds": [0.5]}, "one for each of 3 classes"),
+        (["calibration"], {"thresholds": "aaa"}, "one for each of 3 classes"),
+        (["calibration"], {"temperature": True}, "expected numbers"),
+        (["calibration"], {"num_videos": 0.5}, "expected numbers"),
+        (["calibration"], {"num_videos": 10**400}, "expected numbers"),
+        (["config"], [], "config"),
+        (["config", "model"], {f"a{number}": 1 for number in range(10**5)}, "and 99980 more"),
+        (["config", "model", "backbone"], "x" * 10**6, "unknown model.backbone"),
+        (["config", "model", "head"], ["gru"], "model.head"),
+        (["config", "model", "width"], "9" * 5000, "model.width"),
+        (["config", "model", "hidden"], 4096, "do not fit the model's settings"),
+        (["config", "train", "seed"], 10**30, "train.seed"),
+        (["config", "clip", "stride_seconds"], "nan", "clip.stride_seconds"),
+    ],
+)
+def test_descriptions_that_cannot_be_are_named(
+    path: list[str], value: object, told: str, model_file: Path
+) -> None:
+    rewrite_metadata(model_file, set_at(*path, value=value))
+    with pytest.raises(CheckpointError, match=re.escape(told)) as caught:
+        load_checkpoint(model_file)
+    assert len(str(caught.value)) < 2000
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[" * 100_000,
+        '{"a":' * 100_000,
+        '{"format_version": %s}' % ("9" * 5000),
+        '{"format_version": NaN}',
+        '{"format_version": 1, "format_version": 1}',
+        " " * (9 * 2**20),
+    ],
+    ids=["list", "dict", "digits", "nan", "twice", "long"],
+)
+def test_metadata_that_is_made_to_break_readers(text: str, model_file: Path) -> None:
+    weights = safetensors.torch.load_file(model_file)
+    model_file.write_bytes(safetensors.torch.save(weights, {"vidcli": text}))
+    with pytest.raises(CheckpointError, match="is not a readable model file") as caught:
+        load_checkpoint(model_file)
+    assert len(str(caught.value)) < 500
+
+
+def test_memory_that_settings_ask_for_is_bounded(model_file: Path) -> None:
+    rewrite_metadata(
+        model_file, lambda about: about["config"]["clip"].update(length=512, size="1024x1024", views=6)
+    )
+    with pytest.raises(CheckpointError, match=r"asks for 6144 MiB, where 512 MiB are the most"):
+        load_checkpoint(model_file)
+
+
+def test_nothing_is_built_for_weights_of_other_shapes(
+    model_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A network of 40 GB of weights is refused by their shapes alone."""
+    rewrite_metadata(
+        model_file,
+        lambda about: about["config"]["model"].update(
+            head="lstm", hidden=4096, layers=24, bidirectional=True
+        ),
+    )
+    on_devices: list[str] = []
+    build = files.build_model
+
+    def recorded(*args: Any, **kwargs: Any) -> Any:
+        model = build(*args, **kwargs)
+        on_devices.extend({parameter.device.type for parameter in model.parameters()})
+        return model
+
+    monkeypatch.setattr(files, "build_model", recorded)
+    with pytest.raises(CheckpointError, match=r"and \d+ more"):
+        load_checkpoint(model_file)
+    assert on_devices == ["meta"]
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda tensor: tensor.fill_(float("nan")), "no finite numbers"),
+        (lambda tensor: tensor.fill_(float("inf")), "no finite numbers"),
+        (lambda tensor: tensor.to(torch.float8_e4m3fn), "of the type F8_E4M3"),
+        (lambda tensor: tensor.to(torch.int64), "of the type I64"),
+        (lambda tensor: tensor[:-1], "instead of"),
+    ],
+    ids=["nan", "infinite", "float8", "whole", "short"],
+)
+def test_weights_that_are_none_are_named(
+    change: Callable[[torch.Tensor], torch.Tensor], told: str, model_file: Path
+) -> None:
+    about, weights = metadata_of(model_file), safetensors.torch.load_file(model_file)
+    name = "head.output.weight"
+    weights[name] = change(weights[name]).contiguous()
+    model_file.write_bytes(safetensors.torch.save(weights, {"vidcli": json.dumps(about)}))
+    with pytest.raises(CheckpointError, match=told):
+        load_checkpoint(model_file)
+
+
+def test_names_of_unknown_weights_do_not_reach_the_terminal_as_they_are(model_file: Path) -> None:
+    about, weights = metadata_of(model_file), safetensors.torch.load_file(model_file)
+    weights["\x1b[31m" * 1000] = torch.zeros(1)
+    model_file.write_bytes(safetensors.torch.save(weights, {"vidcli": json.dumps(about)}))
+    with pytest.raises(CheckpointError, match="is unknown") as caught:
+        load_checkpoint(model_file)
+    assert "\x1b" not in str(caught.value)
+    assert len(str(caught.value)) < 500
+
+
+def test_a_file_that_claims_more_than_memory_holds(model_file: Path) -> None:
+    about = json.dumps(metadata_of(model_file))
+    num_bytes = 4 * 10**10
+    header = {"__metadata__": {"vidcli": about}}
+    header["a"] = {"dtype": "F32", "shape": [num_bytes // 4], "data_offsets": [0, num_bytes]}
+    text = json.dumps(header).encode()
+    with model_file.open("wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        file.truncate(8 + len(text) + num_bytes)  # a hole, which takes no space on the disk
+    with pytest.raises(CheckpointError, match=r"do not fit|unable to mmap"):
+        load_checkpoint(model_file)
+
+
+@pytest.mark.parametrize("length", [2**63, 200 * 2**20, 99 * 2**20])
+def test_a_header_longer_than_the_file(length: int, model_file: Path) -> None:
+    model_file.write_bytes(length.to_bytes(8, "little") + b'{"__metadata__":{"vidcli":"')
+    with pytest.raises(CheckpointError, match="is not a readable model file"):
+        load_checkpoint(model_file)
+
+
+def test_what_is_no_regular_file_is_named_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path, kind in ((tmp_path / "pipe", "a pipe"), (Path("/dev/zero"), "a device")):
+        with pytest.raises(CheckpointError, match=f"is {kind}, where a regular file was expected"):
+            load_checkpoint(find_model(path))
+    with pytest.raises(CheckpointError, match="no such run directory"):
+        find_model("x" * 5000)
+
+
 # --- writing --------------------------------------------------------------------------------------
 
 
@@ -284,3 +462,21 @@ def test_other_resume_states_are_refused(tmp_path: Path) -> None:
         load_resume(tmp_path / "resume.pt")
     with pytest.raises(CheckpointError, match="no such file; this run has saved no state"):
         load_resume(tmp_path / "gone.pt")
+
+
+def test_resume_states_that_swell_are_refused(tmp_path: Path) -> None:
+    save_resume(tmp_path / "plain.pt", {"a": torch.zeros(10**6)})
+    with (
+        zipfile.ZipFile(tmp_path / "plain.pt") as plain,
+        zipfile.ZipFile(tmp_path / "resume.pt", "w", zipfile.ZIP_DEFLATED) as packed,
+    ):
+        for name in plain.namelist():
+            packed.writestr(name, plain.read(name))
+    with pytest.raises(CheckpointError, match="compressed parts, which torch does not write"):
+        load_resume(tmp_path / "resume.pt")
+
+
+def test_a_pipe_is_no_resume_state(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "resume.pt")
+    with pytest.raises(CheckpointError, match="is a pipe, where a regular file was expected"):
+        load_resume(tmp_path / "resume.pt")

@@ -57,7 +57,7 @@ OPTIONS = {
     "demo": ["--keep", "--out", "--device", "--set", "--count", "--size", "--length", "--seed"],
     "check": ["--config", "--set", "--format", "--quarantine"],
     "explain": ["--model", "--label", "--maps", "--format", "--out", "--device"],
-    "export": ["--model", "--format", "--int8", "--dynamic", "--max-drop", "--data", "--out"],
+    "export": ["--model", "--format", "--int8", "--dynamic", "--max-drop", "--data", "--out", "--overwrite"],
     "models": ["show"],
     "settings": [],
     "bench": ["decode", "train", "infer", "predict"],

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ import yaml
 from vidcli.config import (
     Config,
     builtin_recipes,
+    change_clip,
     config_from_dict,
     config_to_dict,
     config_to_yaml,
@@ -234,3 +236,81 @@ def test_a_binary_file_is_no_recipe(tmp_path: Path) -> None:
 
 def test_an_empty_recipe_changes_nothing(tmp_path: Path) -> None:
     assert load_config(write_recipe(tmp_path, "# nothing yet\n")) == Config()
+
+
+# --- values that somebody made up -----------------------------------------------------------------
+
+ALIASES = "a: &a [x]\nb: &b [*a, *a]\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (ALIASES, "holds the alias"),
+        ("clip: " + "[" * 10_000, "nested more than"),
+        ("train:\n  seed: " + "9" * 5000, "digits"),
+        ("train:\n  epochs: 2024-13-45", "train.epochs"),
+        ("train:\n  epochs: 1\ntrain:\n  epochs: 2", "'train' twice"),
+        ("train:\n  epochs: 1\n  epochs: 2", "'epochs' twice"),
+        ("1: 2", "no text"),
+        ("train:\n  1: 2", "no text"),
+        ("model:\n  backbone: !!binary aGk=", "the tag"),
+        ("train:\n  seed: 0x" + "f" * 10_000, "train.seed"),
+        ("clip: " + " " * 100_000, "holds more than"),
+        ("".join(f"a{number}: 1\n" for number in range(5000)), "and 4980 more"),
+        ("x" * 500 + ": {a: 1}", "unknown setting"),
+    ],
+    ids=lambda value: value[:20],
+)
+def test_recipes_that_are_not_plain_are_named(text: str, told: str, tmp_path: Path) -> None:
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(text)
+    with pytest.raises(ConfigError, match=told) as caught:
+        load_config(str(recipe))
+    assert len(str(caught.value)) < 4000
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "[" * 10_000,
+        "&a [*a]",
+        "9" * 5000,
+        "0x" + "f" * 10_000,
+        "2024-13-45",
+        "!!binary aGk=",
+        "{a: 1, a: 2}",
+        "x" * 100_000,
+        "1e999",
+    ],
+    ids=lambda value: value[:12],
+)
+@pytest.mark.parametrize("name", ["train.epochs", "clip.size", "clip.mean", "model.shift", "train.lr"])
+def test_values_of_set_that_are_not_plain_are_named(name: str, value: str) -> None:
+    with pytest.raises(ConfigError, match=name) as caught:
+        load_config(None, [f"{name}={value}"])
+    assert len(str(caught.value)) < 2000
+
+
+def test_clips_that_do_not_fit_in_memory_are_refused() -> None:
+    with pytest.raises(
+        ConfigError, match=r"clip: length x size asks for 6144 MiB, where 512 MiB are the most"
+    ):
+        load_config(None, ["clip.length=512", "clip.size=1024"])
+    clip = load_config().clip
+    assert (
+        change_clip(clip, views=2, crops=3).num_video_bytes == 6 * clip.num_bytes == 6 * clip.num_video_bytes
+    )
+    with pytest.raises(ConfigError, match="length x size x views x crops asks for 2067 MiB, where 1024"):
+        change_clip(clip, views=100, crops=9)
+    with pytest.raises(ConfigError, match=r"clip\.views"):
+        change_clip(clip, views=101)
+
+
+def test_what_is_no_regular_file_is_no_recipe(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", "/dev/zero", tmp_path):
+        with pytest.raises(ConfigError, match="is no regular file"):
+            load_config(str(path))
+    with pytest.raises(ConfigError, match="neither a file nor a built-in"):
+        load_config("x" * 5000)

@@ -19,8 +19,8 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 LAYERS = (
     ("names",),
     ("errors",),
-    ("sheets", "fonts"),
     ("runtime",),
+    ("sheets", "fonts"),
     ("sampling", "calibrate", "focus"),
     ("config",),
     ("video",),

@@ -157,6 +157,19 @@ def test_probabilities_are_averaged_over_views(small_config, videos):
     assert len(set(brightness_V)) == 3
 
 
+def test_views_that_are_large_together_are_computed_in_turn(small_config, videos, monkeypatch):
+    config = small_config(clip__views=3, clip__length=2)
+    whole, expected = recorded(config, videos[0])
+    monkeypatch.setattr("vidcli.predict.predictor._COMPUTED_BYTES", 2 * config.clip.num_bytes)
+    monkeypatch.setattr("vidcli.predict.predictor._LOADED_BYTES", config.clip.num_video_bytes)
+    model = Recorder()
+    predictor = Predictor(model, config, ("bright", "dark"), CPU)
+    found = list(predictor.predict_many(videos[:3]))
+    assert [len(batch) for batch in model.batches] == [2, 1] * 3
+    assert torch.equal(torch.cat(model.batches[:2]), whole)
+    assert found[0].probabilities == pytest.approx(expected.probabilities, rel=1e-6)
+
+
 def test_shuffling_changes_the_order_of_frames_only(small_config, videos):
     config = small_config(clip__length=8)
     ordered = recorded(config, videos[0])[0][0]

@@ -17,7 +17,7 @@ import json
 import os
 import pickle
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +26,15 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from vidcli.calibrate import UNCALIBRATED, Calibration
+from vidcli.calibrate import UNCALIBRATED, Calibration, uncalibrated
 from vidcli.config import Config, config_from_dict, config_to_dict
 from vidcli.errors import CheckpointError, ConfigError, did_you_mean
 from vidcli.models import VideoModel, build_model, is_published, load_published, published_names
+from vidcli.models.registry import find_backbone, find_head
 from vidcli.names import normal_names
-from vidcli.runtime.files import write_whole
+from vidcli.runtime.files import require_regular, write_whole
+from vidcli.runtime.plain import is_number, one_line, parse_json, shown
+from vidcli.runtime.tensors import load_plain_tensors
 from vidcli.transforms import MEAN, STD
 
 FORMAT_VERSION = 1
@@ -46,7 +49,13 @@ RUN_FILES = (
 EVENTS_PREFIX = "events.out.tfevents."
 EXPORT_FILE = "vidcli.json"
 RUNS_FOLDER = Path("runs")
+MAX_DESCRIPTION_BYTES = 8 * 2**20
+"""Of the JSON that describes a model."""
+
 _METADATA_KEY = "vidcli"
+_MAX_CLASSES, _MAX_NAME, _MAX_METRICS = 100_000, 1000, 1000
+_FLOATS, _WHOLE = ("F64", "F32", "F16", "BF16"), ("I64", "I32")
+_FOREIGN_SUFFIXES = (".pt2", ".onnx", ".xml", ".bin")
 
 
 @dataclass(frozen=True)
@@ -107,16 +116,18 @@ def describe_checkpoint(checkpoint: Checkpoint) -> dict[str, Any]:
         "format_version": FORMAT_VERSION,
         "config": settings,
         "class_names": list(checkpoint.class_names),
-        "preprocessing": {
-            "mean": checkpoint.config.clip.mean or MEAN,
-            "std": checkpoint.config.clip.std or STD,
-            "channels": "RGB",
-            "layout": "TCHW",
-        },
-        "metrics": dict(checkpoint.metrics),
+        "preprocessing": _preprocessing_of(checkpoint.config),
+        # What is no finite number is none in JSON either.
+        "metrics": {name: value if is_number(value) else None for name, value in checkpoint.metrics.items()},
         "fingerprint": checkpoint.fingerprint,
         "calibration": asdict(checkpoint.calibration),
     }
+
+
+def _preprocessing_of(config: Config) -> dict[str, object]:
+    """Return how frames become numbers, for whoever reads a file without vidcli."""
+    mean, std = config.clip.mean or MEAN, config.clip.std or STD
+    return {"mean": list(mean), "std": list(std), "channels": "RGB", "layout": "TCHW"}
 
 
 def parse_description(about: object, source: Path) -> dict[str, Any]:
@@ -126,22 +137,93 @@ def parse_description(about: object, source: Path) -> dict[str, Any]:
         CheckpointError: it is of another version, or damaged; names `source`.
     """
     version = about.get("format_version") if isinstance(about, dict) else None
-    if not isinstance(about, dict) or version != FORMAT_VERSION:
+    if not isinstance(about, dict) or type(version) is not int or version != FORMAT_VERSION:
         raise CheckpointError(
-            f"{source}: has format version {version}, this vidcli reads "
+            f"{source}: has format version {shown(version)}, this vidcli reads "
             f"{FORMAT_VERSION}; use the version of vidcli that wrote it"
         )
     try:
+        config = _config_of(about["config"])
+        class_names = _class_names_of(about["class_names"])
+        if about.get("preprocessing", preprocessing := _preprocessing_of(config)) != preprocessing:
+            raise ValueError(f"preprocessing {shown(about['preprocessing'])}, expected {preprocessing}")
         return {
-            "config": config_from_dict(about["config"]),
-            "class_names": normal_names(about["class_names"]),
-            "metrics": about["metrics"],
-            "fingerprint": about["fingerprint"],
+            "config": config,
+            "class_names": class_names,
+            "metrics": _metrics_of(about["metrics"]),
+            "fingerprint": _fingerprint_of(about["fingerprint"]),
             # Files of earlier versions have none.
-            "calibration": Calibration(**about.get("calibration", {})),
+            "calibration": _calibration_of(
+                about.get("calibration", {}), len(class_names), config.data.multi_label
+            ),
         }
-    except (ConfigError, KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(f"{source}: holds settings that this version does not know: {error}") from error
+    except (ConfigError, KeyError, ValueError) as error:
+        told = f"{error} is missing" if isinstance(error, KeyError) else error
+        raise CheckpointError(f"{source}: holds settings that this version does not know: {told}") from error
+
+
+def _config_of(values: object) -> Config:
+    if not isinstance(values, dict):
+        raise ValueError(f"config {shown(values)}, expected settings")
+    config = config_from_dict(values)
+    find_backbone(config.model.backbone)
+    find_head(config.model.head)
+    return config
+
+
+def _class_names_of(values: object) -> tuple[str, ...]:
+    if not isinstance(values, list) or not 1 <= len(values) <= _MAX_CLASSES:
+        raise ValueError(f"class_names {shown(values)}, expected a list of 1 to {_MAX_CLASSES} names")
+    for name in values:
+        if not isinstance(name, str) or not name.strip() or len(name) > _MAX_NAME or not _is_text(name):
+            raise ValueError(f"class_names with {shown(name)}, expected names of 1 to {_MAX_NAME} characters")
+    names = normal_names(values)
+    if len(set(names)) < len(names):
+        raise ValueError("class_names of which two are the same")
+    return names
+
+
+def _is_text(name: str) -> bool:
+    """Tell whether a string can be written: JSON can hold halves of characters."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _metrics_of(values: object) -> dict[str, float | int | None]:
+    if not isinstance(values, dict) or len(values) > _MAX_METRICS:
+        raise ValueError(f"metrics {shown(values)}, expected numbers by name")
+    for name, value in values.items():
+        if len(name) > _MAX_NAME or (value is not None and not is_number(value)):
+            raise ValueError(f"metrics with {shown(name)} {shown(value)}, expected a number")
+    return values
+
+
+def _fingerprint_of(value: object) -> str:
+    if not isinstance(value, str) or len(value) > _MAX_NAME:
+        raise ValueError(f"fingerprint {shown(value)}, expected a digest of the data")
+    return value
+
+
+def _calibration_of(values: object, num_classes: int, multi_label: bool) -> Calibration:
+    known = {item.name for item in fields(Calibration)}
+    if not isinstance(values, dict) or not set(values) <= known:
+        raise ValueError(f"calibration {shown(values)}, expected {', '.join(sorted(known))}")
+    thresholds = values.get("thresholds")
+    numbers = [values.get("temperature", 1.0), values.get("num_videos", 0)]
+    if thresholds is not None:
+        if not isinstance(thresholds, list) or len(thresholds) != num_classes:
+            raise ValueError(
+                f"thresholds {shown(thresholds)}, expected one for each of {num_classes} classes"
+            )
+        numbers += thresholds
+    if not all(is_number(number) for number in numbers) or not isinstance(numbers[1], int):
+        raise ValueError(f"calibration {shown(values)}, expected numbers")
+    if values and (thresholds is not None) != multi_label:
+        raise ValueError(f"thresholds {shown(thresholds)} with data.multi_label={str(multi_label).lower()}")
+    return Calibration(**values) if values else uncalibrated(num_classes, multi_label)
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
@@ -151,10 +233,12 @@ def load_checkpoint(path: Path) -> Checkpoint:
         CheckpointError: missing, truncated, or written by something else.
         ConfigError: a published model that cannot be downloaded.
     """
-    if not path.exists() and is_published(str(path)):
+    if not os.path.exists(path) and is_published(str(path)):
         published = load_published(str(path))
         return Checkpoint(published.weights, published.config, published.class_names, published.metrics)
+    _refuse_foreign(path)
     try:
+        require_regular(path)
         with safetensors.safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             if _METADATA_KEY not in metadata:
@@ -162,16 +246,74 @@ def load_checkpoint(path: Path) -> Checkpoint:
                     f"{path}: is a safetensors file, but not a vidcli model (it lacks vidcli's metadata); "
                     "weights of a backbone go to `--set model.weights=FILE` of `vidcli train`"
                 )
-            about = json.loads(metadata[_METADATA_KEY])
-            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            if len(metadata[_METADATA_KEY]) > MAX_DESCRIPTION_BYTES:
+                raise ValueError(f"its description holds more than {MAX_DESCRIPTION_BYTES >> 20} MiB")
+            described = parse_description(parse_json(metadata[_METADATA_KEY]), path)
+            slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
+            found = {name: (part.get_dtype(), tuple(part.get_shape())) for name, part in slices.items()}
+            _refuse_other_weights(path, found, described["config"], len(described["class_names"]))
+            weights = {name: file.get_tensor(name) for name in slices}
     except FileNotFoundError as error:
         raise CheckpointError(f"{path}: no such model file") from error
-    except (OSError, safetensors.SafetensorError, json.JSONDecodeError) as error:
+    except (OSError, RuntimeError, safetensors.SafetensorError, ValueError) as error:
+        told = one_line(getattr(error, "strerror", None) or error)
         raise CheckpointError(
-            f"{path}: is not a readable model file ({error}); it may be truncated or of another kind. "
+            f"{path}: is not a readable model file ({told}); it may be truncated or of another kind. "
             f"Expected {MODEL_FILE} of a run directory"
         ) from error
-    return Checkpoint(weights, **parse_description(about, path))
+    if broken := [name for name, tensor in weights.items() if not torch.isfinite(tensor).all()]:
+        raise CheckpointError(
+            f"{path}: holds weights that are no finite numbers, such as {shown(broken[0])}; train again"
+        )
+    return Checkpoint(weights, **described)
+
+
+def _refuse_foreign(path: Path) -> None:
+    """Refuse a file of an exported model that is named itself."""
+    if path.suffix == ".pt2":
+        raise CheckpointError(
+            f"{path}: is a torch-export program, which is for other programs and never loaded, since such a "
+            "file may hold code; export the run with `--format onnx` or `--format openvino`"
+        )
+    if path.suffix in _FOREIGN_SUFFIXES:
+        raise CheckpointError(
+            f"{path}: is one file of an exported model; name the folder that `vidcli export` wrote"
+        )
+
+
+def _refuse_other_weights(
+    path: Path, found: Mapping[str, tuple[str, tuple[int, ...]]], config: Config, num_classes: int
+) -> None:
+    """Compare a file with the model that its settings describe, before either takes memory.
+
+    Args:
+        path: of the file, for messages.
+        found: type and shape of what it holds, by name.
+        config, num_classes: of the model.
+
+    Raises:
+        CheckpointError: the weights are not those of that model.
+    """
+    try:
+        with torch.device("meta"):
+            wanted = build_model(config.model, num_classes, load_weights=False).state_dict()
+    except (ConfigError, ValueError, RuntimeError) as error:
+        raise CheckpointError(f"{path}: holds settings of no model: {one_line(error)}") from error
+    faults = [
+        *(f"{name} is missing" for name in wanted if name not in found),
+        *(f"{shown(name)} is unknown" for name in found if name not in wanted),
+    ]
+    for name in wanted.keys() & found.keys():
+        (dtype, shape), tensor = found[name], wanted[name]
+        if shape != tuple(tensor.shape):
+            faults.append(f"{name} is {shape} instead of {tuple(tensor.shape)}")
+        elif dtype not in (_FLOATS if tensor.is_floating_point() else _WHOLE):
+            faults.append(f"{name} is of the type {dtype}")
+    if faults:
+        more = f", and {len(faults) - 3} more" if len(faults) > 3 else ""
+        raise CheckpointError(
+            f"{path}: the weights do not fit the model's settings: {', '.join(sorted(faults)[:3])}{more}"
+        )
 
 
 def find_model(model: str | os.PathLike[str] | None) -> Path:
@@ -187,15 +329,16 @@ def find_model(model: str | os.PathLike[str] | None) -> Path:
     if model is None:
         return newest_run(MODEL_FILE) / MODEL_FILE
     path = Path(model)
-    if is_published(str(path)) and not path.is_file() and not (path / MODEL_FILE).is_file():
+    # Unlike Path.exists and its kin, these raise no error where the name is too long for one.
+    if is_published(str(path)) and not os.path.isfile(path) and not os.path.isfile(path / MODEL_FILE):
         return path
-    if path.is_dir():
-        if (path / MODEL_FILE).is_file():
+    if os.path.isdir(path):
+        if os.path.isfile(path / MODEL_FILE):
             return path / MODEL_FILE
-        if (path / EXPORT_FILE).is_file():
+        if os.path.isfile(path / EXPORT_FILE):
             return path
         raise CheckpointError(f"{path}: holds no {MODEL_FILE}; expected the directory of a finished epoch")
-    if not path.exists():
+    if not os.path.exists(path):
         raise CheckpointError(
             f"{path}: no such run directory or model file"
             + (f".{near}" if (near := did_you_mean(str(path), published_names())) else "")
@@ -248,7 +391,7 @@ def load_resume(path: Path) -> dict[str, Any]:
         CheckpointError: missing, damaged or foreign.
     """
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        state = load_plain_tensors(path)
     except FileNotFoundError as error:
         raise CheckpointError(f"{path}: no such file; this run has saved no state to resume") from error
     except pickle.UnpicklingError as error:  # its text tells how to run the code all the same
@@ -257,7 +400,8 @@ def load_resume(path: Path) -> dict[str, Any]:
             f"is never loaded. Expected {RESUME_FILE} of a run directory"
         ) from error
     except Exception as error:  # torch.load raises what pickle and zipfile raise, which is anything
-        raise CheckpointError(f"{path}: is not a readable resume state ({error})") from error
+        told = one_line(getattr(error, "strerror", None) or error)
+        raise CheckpointError(f"{path}: is not a readable resume state ({told})") from error
     if not isinstance(state, dict):
         raise CheckpointError(f"{path}: is not a resume state; expected {RESUME_FILE} of a run directory")
     return state

@@ -18,6 +18,7 @@ from typing import Any
 
 from vidcli.errors import DataError
 from vidcli.names import visible
+from vidcli.runtime.files import read_regular
 
 _FORMULA = re.compile("\\s*[=+\\-@\uff1d\uff0b\uff0d\uff20]|[\t\r\n]")
 _NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*|\s*[+-]?(inf|nan)\s*", re.IGNORECASE)
@@ -127,11 +128,7 @@ def read_text(path: Path) -> tuple[str, str]:
         ValueError: it is no text, or too much of it.
         OSError: it cannot be read.
     """
-    with open(path, "rb") as file:
-        content = file.read(_MAX_BYTES + 1)
-    if len(content) > _MAX_BYTES:
-        raise ValueError(f"it is larger than {_MAX_BYTES >> 30} GiB")
-    text, encoding = decode_text(content)
+    text, encoding = decode_text(read_regular(path, _MAX_BYTES))
     if "\0" in text:
         raise ValueError("it holds NUL characters")
     return text, encoding

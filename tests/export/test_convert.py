@@ -13,8 +13,8 @@ import torch
 from torch import nn
 
 from vidcli.config import load_config
-from vidcli.export.convert import to_onnx, to_openvino, trace, write_onnx, write_openvino, write_program
-from vidcli.exported import open_network
+from vidcli.export.convert import network_files, open_program, to_onnx, to_openvino, trace
+from vidcli.exported import Run, open_network
 from vidcli.models import VideoClassifier, backbone_names, build_model, head_names
 from vidcli.models.recurrence import make_exportable
 
@@ -44,19 +44,21 @@ def build(backbone: str, head: str, *settings: str) -> VideoClassifier:
     return model
 
 
-def write_all(model: VideoClassifier, folder: Path, any_length: bool, forms: tuple[str, ...]) -> None:
+def convert_all(
+    model: VideoClassifier, folder: Path, any_length: bool, forms: tuple[str, ...]
+) -> dict[str, dict[str, bytes]]:
+    """Return the files of a model by format and name, and leave nothing in the folder."""
     program = trace(model, 4, SIDE, SIDE, any_length)
-    if "torch-export" in forms:
-        write_program(program, folder)
     proto = to_onnx(program)
-    if "onnx" in forms:
-        write_onnx(proto, folder)
+    networks = {"torch-export": program, "onnx": proto}
     if "openvino" in forms:
-        write_openvino(to_openvino(proto, folder), folder)
+        networks["openvino"] = to_openvino(proto, folder)
+    files = {form: network_files(networks[form], form, folder) for form in forms}
+    assert list(folder.iterdir()) == []
+    return files
 
 
-def assert_equal(model: VideoClassifier, folder: Path, form: str, shapes: list[tuple[int, int]]) -> None:
-    run = open_network(folder, form)
+def assert_equal(model: VideoClassifier, run: Run, shapes: list[tuple[int, int]]) -> None:
     for number, (num_clips, num_frames) in enumerate(shapes):
         generator = torch.Generator().manual_seed(number)
         clip = torch.randn(num_clips, num_frames, 3, SIDE, SIDE, generator=generator)
@@ -68,17 +70,16 @@ def assert_equal(model: VideoClassifier, folder: Path, form: str, shapes: list[t
 @pytest.mark.parametrize("head", head_names())
 def test_every_head_in_every_format_and_length(head: str, tmp_path: Path) -> None:
     model = build("simple_cnn", head)
-    forms = ("onnx", "openvino", "torch-export")
-    write_all(model, tmp_path, True, forms)
-    for form in forms:
-        assert_equal(model, tmp_path, form, [(1, 4), (3, 7), (2, 2), (1, 1)])
+    files = convert_all(model, tmp_path, True, ("onnx", "openvino"))
+    runs = [open_network(tmp_path, form, content) for form, content in files.items()]
+    for run in (*runs, open_program(trace(model, 4, SIDE, SIDE, True))):
+        assert_equal(model, run, [(1, 4), (3, 7), (2, 2), (1, 1)])
 
 
 def test_deep_bidirectional_recurrence_behind_a_temporal_shift(tmp_path: Path) -> None:
     model = build("compact_cnn", "lstm", "model.layers=2", "model.bidirectional=true", "model.shift=on")
-    write_all(model, tmp_path, True, ("onnx", "openvino"))
-    for form in ("onnx", "openvino"):
-        assert_equal(model, tmp_path, form, [(2, 5), (1, 3)])
+    for form, files in convert_all(model, tmp_path, True, ("onnx", "openvino")).items():
+        assert_equal(model, open_network(tmp_path, form, files), [(2, 5), (1, 3)])
 
 
 @pytest.fixture(scope="module")
@@ -92,10 +93,10 @@ def test_a_fixed_length_leaves_the_batch_free(
     of_fixed_length: tuple[VideoClassifier, Any], tmp_path: Path
 ) -> None:
     model, proto = of_fixed_length
-    write_onnx(proto, tmp_path)
-    assert_equal(model, tmp_path, "onnx", [(1, 4), (3, 4)])
+    run = open_network(tmp_path, "onnx", network_files(proto, "onnx", tmp_path))
+    assert_equal(model, run, [(1, 4), (3, 4)])
     with pytest.raises(Exception, match="dimension"):
-        open_network(tmp_path, "onnx")(np.zeros((1, 5, 3, SIDE, SIDE), np.float32))
+        run(np.zeros((1, 5, 3, SIDE, SIDE), np.float32))
 
 
 @pytest.mark.slow
@@ -103,9 +104,8 @@ def test_a_fixed_length_leaves_the_batch_free(
 @pytest.mark.parametrize("backbone", backbone_names())
 def test_every_backbone(backbone: str, head: str, tmp_path: Path) -> None:
     model = build(backbone, head)
-    write_all(model, tmp_path, True, ("onnx", "openvino"))
-    for form in ("onnx", "openvino"):
-        assert_equal(model, tmp_path, form, [(2, 4), (1, 3)])
+    for form, files in convert_all(model, tmp_path, True, ("onnx", "openvino")).items():
+        assert_equal(model, open_network(tmp_path, form, files), [(2, 4), (1, 3)])
 
 
 @pytest.mark.parametrize("kind", [nn.RNN, nn.LSTM, nn.GRU])
@@ -121,10 +121,12 @@ def test_recurrent_layers_equal_those_of_torch(kind: type[nn.RNN], bidirectional
 
 
 def test_exports_do_not_tell_where_they_were_made(tmp_path: Path) -> None:
-    write_all(build("simple_cnn", "gru"), tmp_path, True, ("onnx", "openvino", "torch-export"))
+    forms = ("onnx", "openvino", "torch-export")
+    converted = convert_all(build("simple_cnn", "gru"), tmp_path, True, forms)
     home = str(Path(__file__).parents[2]).encode()
-    for path in tmp_path.iterdir():
-        content = path.read_bytes()
+    contents = [content for files in converted.values() for content in files.values()]
+    assert len(contents) == 4
+    for content in contents:
         assert home not in content
         assert str(tmp_path).encode() not in content
         assert b"site-packages" not in content

@@ -15,14 +15,13 @@ from vidcli.checkpoint import Checkpoint
 from vidcli.config import load_config
 from vidcli.errors import ExportError
 from vidcli.export import ExportOptions, export_model
-from vidcli.export.convert import to_onnx, to_openvino, trace, write_onnx, write_openvino, write_program
+from vidcli.export.convert import network_files, open_program, to_onnx, to_openvino, trace
 from vidcli.export.quantize import quantize, quantized_layers
 from vidcli.export.videos import LabelledViews
 from vidcli.exported import open_network
 from vidcli.models import VideoModel, build_model, network_names
 from vidcli.models.networks import compare_regions, exportable_masks
 
-FORMS = ("torch-export", "onnx", "openvino")
 # The smallest clip (T, side) that each takes. A side of 32 pixels makes Swin's windows shift and pad.
 SMALLEST = {"s3d": (14, 224), "mvit_v1_b": (16, 224), "mvit_v2_s": (16, 224)}
 QUICK = "mc3_18"
@@ -55,17 +54,20 @@ def check(backbone: str, folder: Path, any_length: bool) -> None:
         backbone, torch.randn(1, num_frames, 3, side, side, generator=torch.Generator().manual_seed(0))
     )
     program = trace(model, num_frames, side, side, any_length)
-    write_program(program, folder)
     proto = to_onnx(program)
-    write_onnx(proto, folder)
-    write_openvino(to_openvino(proto, folder), folder)
+    networks = {"onnx": proto, "openvino": to_openvino(proto, folder)}
+    runs = {
+        form: open_network(folder, form, network_files(network, form, folder))
+        for form, network in networks.items()
+    }
+    runs["torch-export"] = open_program(program)
     for num_clips, length in ((1, num_frames), (2, num_frames + 3 * any_length)):
         clip_BTCHW = torch.randn(num_clips, length, 3, side, side, generator=torch.Generator().manual_seed(1))
         with torch.inference_mode():
             expected = model(clip_BTCHW).numpy()
         assert np.ptp(expected) > 1e-2  # logits of a silenced network would be equal whatever ran
-        for form in FORMS:
-            found = open_network(folder, form)(clip_BTCHW.numpy())
+        for form, run in runs.items():
+            found = run(clip_BTCHW.numpy())
             np.testing.assert_allclose(found, expected, atol=1e-3, rtol=1e-4, err_msg=form)
 
 
@@ -87,10 +89,10 @@ def check_int8(backbone: str, folder: Path, form: str) -> None:
     layers = sum(isinstance(module, nn.Conv3d | nn.Linear) for module in model.modules())
     # In ONNX the last layer or two stay in float.
     assert layers - 2 <= len(quantized_layers(quantized.model, form))
-    (write_openvino if form == "openvino" else write_onnx)(quantized.model, folder)
-    size = sum(path.stat().st_size for path in folder.iterdir())
+    files = network_files(quantized.model, form, folder)
+    size = sum(map(len, files.values()))
     assert size < 0.3 * sum(4 * parameter.numel() for parameter in model.parameters())
-    run = open_network(folder, form)
+    run = open_network(folder, form, files)
     with torch.inference_mode():
         expected = np.concatenate([model(clip).numpy() for clip in clips])
     found = np.concatenate([run(array) for array in arrays])

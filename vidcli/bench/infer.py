@@ -21,7 +21,14 @@ import torch
 from torch import Tensor, nn
 
 from vidcli.bench.timing import seconds_a_call
-from vidcli.checkpoint import MODEL_FILE, Checkpoint, find_model, load_checkpoint, save_checkpoint
+from vidcli.checkpoint import (
+    EXPORT_FILE,
+    MODEL_FILE,
+    Checkpoint,
+    find_model,
+    load_checkpoint,
+    save_checkpoint,
+)
 from vidcli.config import Config, load_config
 from vidcli.data.builtin import MotionDataOptions, make_motion_data
 from vidcli.data.manifest import load_items
@@ -145,7 +152,6 @@ def bench_infer(models: Sequence[Path], rounds: int = 5, with_compile: bool = Tr
 def summarize(rows: Sequence[Row]) -> Row:
     """Return the summary of all rows that compare an export with torch eager."""
     exports = [row for row in rows if row["speedup"] and not row["runtime"].startswith("torch")]
-    exports += [row for row in rows if row["speedup"] and row["runtime"].startswith("torch-export")]
     speedups: dict[str, dict[str, float]] = {}
     for row in exports:
         best = speedups.setdefault(row["network"], {})
@@ -192,7 +198,7 @@ def make_bench_models(
         for form in ("onnx", "openvino"):
             for int8 in (False, True):
                 made.append(run / f"{form}-{'int8' if int8 else 'float32'}")
-                if not made[-1].exists():
+                if not (made[-1] / EXPORT_FILE).exists():
                     on_step(f"making {made[-1]}")
                     options = ExportOptions(form, int8, max_drop=1.0)
                     export_model(

@@ -42,10 +42,13 @@ def export(
     out: Annotated[
         Path | None, typer.Option(help="Folder to write; without it, export-FORMAT in the run.")
     ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace files in the folder that no export wrote.")
+    ] = False,
 ) -> None:
     """Write a model for other runtimes, checked against the original on real clips."""
     from vidcli.commands import export as command
     from vidcli.export import ExportOptions
 
     options = ExportOptions(form.value, int8, dynamic, max_drop)
-    command.export(open_terminal(ctx), model, data, data_root, out, options)
+    command.export(open_terminal(ctx), model, data, data_root, out, options, overwrite)

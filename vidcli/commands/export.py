@@ -21,6 +21,7 @@ def export(
     data_root: Path | None,
     out: Path | None,
     options: ExportOptions,
+    overwrite: bool,
 ) -> None:
     """Run `vidcli export`."""
     model_file = files.find_model(model)
@@ -30,7 +31,8 @@ def export(
     suffix = "-int8" if options.int8 else ""
     folder = out or model_file.parent / f"export-{options.form}{suffix}"
     items = _labelled_videos(data, data_root, model_file.parent, checkpoint)
-    report = export_model(checkpoint, items, folder, options, terminal.say)
+    inputs = [*files.files_of_model(model_file), *([data] if data is not None else [])]
+    report = export_model(checkpoint, items, folder, options, terminal.say, inputs, overwrite)
     print_export(terminal, report)
 
 

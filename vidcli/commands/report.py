@@ -24,12 +24,14 @@ from vidcli.data.manifest import SPLITS, VideoItem
 from vidcli.data.moved import load_run_items
 from vidcli.errors import CheckpointError, ConfigError, VideoError
 from vidcli.report.html import RunReport, render_report
-from vidcli.runtime.files import OutputFile, OutputFolder
+from vidcli.runtime.files import OutputFile, OutputFolder, read_regular
+from vidcli.runtime.plain import parse_json
 from vidcli.sheets import read_sheet, unescape_cell
 from vidcli.transforms import build_sampler
 
 REPORT_FILE = "report.html"
 _NUM_FRAMES = 6
+_MAX_JSON_BYTES = 64 * 2**20
 
 
 def report(
@@ -105,8 +107,8 @@ def _read_evaluation(model_file: Path, split: str) -> dict[str, Any] | None:
     try:
         if path.stat().st_mtime < model_file.stat().st_mtime:
             return None
-        told = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        told = json.loads(read_regular(path, _MAX_JSON_BYTES))
+    except (OSError, ValueError, RecursionError):
         return None
     is_whole = isinstance(told, dict) and (
         {"split", "data", "worst", "risk_coverage", "verdict"} <= told.keys()
@@ -155,8 +157,11 @@ def _read_epochs(folder: Path) -> list[dict[str, Any]]:
     if not path.is_file():
         return []
     try:
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    except (OSError, ValueError) as error:
+        rows = [json.loads(line) for line in read_regular(path, _MAX_JSON_BYTES).splitlines()]
+        if not all(isinstance(row, dict) for row in rows):
+            raise ValueError("a line is no object")
+        return rows
+    except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path}: cannot be read as lines of JSON ({error})") from error
 
 
@@ -165,10 +170,10 @@ def _read_environment(folder: Path) -> dict[str, str]:
     if not path.is_file():
         return {}
     try:
-        told = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        told = parse_json(read_regular(path, _MAX_JSON_BYTES).decode("utf-8"))
+        return {str(name): str(value) for name, value in told.items()}
+    except (OSError, ValueError, AttributeError) as error:
         raise CheckpointError(f"{path}: cannot be read as JSON ({error})") from error
-    return {str(name): str(value) for name, value in told.items()}
 
 
 def _best_epoch(checkpoint: Checkpoint) -> int | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from vidcli.config.listing import Setting, iter_settings
-from vidcli.config.loading import config_from_dict, config_to_dict, config_to_yaml, load_config
+from vidcli.config.loading import change_clip, config_from_dict, config_to_dict, config_to_yaml, load_config
 from vidcli.config.recipes import builtin_recipes, find_recipe, recipe_folder, recipe_title
 from vidcli.config.sections import (
     AugmentConfig,
@@ -23,6 +23,7 @@ __all__ = [
     "Setting",
     "TrainConfig",
     "builtin_recipes",
+    "change_clip",
     "config_from_dict",
     "config_to_dict",
     "config_to_yaml",

@@ -9,8 +9,11 @@ import pydantic
 import yaml
 
 from vidcli.config.recipes import find_recipe, read_recipe
-from vidcli.config.sections import Config, Section
+from vidcli.config.sections import ClipConfig, Config, Section
 from vidcli.errors import ConfigError, did_you_mean
+from vidcli.runtime.plain import one_line, parse_yaml, shown
+
+_MAX_FAULTS = 20
 
 
 def load_config(recipe: str | None = None, assignments: Sequence[str] = ()) -> Config:
@@ -30,7 +33,7 @@ def load_config(recipe: str | None = None, assignments: Sequence[str] = ()) -> C
         key, equals, text = assignment.partition("=")
         key = key.strip()
         if not equals or not key:
-            faults.append(f"--set {assignment}: expected KEY=VALUE, such as train.lr=3e-4")
+            faults.append(f"--set {one_line(assignment)}: expected KEY=VALUE, such as train.lr=3e-4")
             continue
         section, _, name = key.partition(".")
         unknown = _unknown_names({section: {name: None} if name else None})
@@ -46,7 +49,7 @@ def load_config(recipe: str | None = None, assignments: Sequence[str] = ()) -> C
     except pydantic.ValidationError as error:
         faults += [_describe_fault(fault) for fault in error.errors()]
     if faults:
-        raise ConfigError("\n".join(faults))
+        raise _all_at_once(faults)
     return config
 
 
@@ -59,7 +62,19 @@ def config_from_dict(values: Mapping[str, Any]) -> Config:
     try:
         return Config.model_validate(values)
     except pydantic.ValidationError as error:
-        raise ConfigError("\n".join(_describe_fault(fault) for fault in error.errors())) from error
+        raise _all_at_once([_describe_fault(fault) for fault in error.errors()]) from error
+
+
+def change_clip(clip: ClipConfig, **changes: Any) -> ClipConfig:
+    """Return the settings of a clip with some changed.
+
+    Raises:
+        ConfigError: a value is out of range, or all of them together take too much memory.
+    """
+    try:
+        return ClipConfig.model_validate(clip.model_dump() | changes)
+    except pydantic.ValidationError as error:
+        raise _all_at_once([f"clip.{_describe_fault(fault)}" for fault in error.errors()]) from error
 
 
 def config_to_dict(config: Config) -> dict[str, Any]:
@@ -72,6 +87,11 @@ def config_to_yaml(config: Config) -> str:
     return yaml.safe_dump(config_to_dict(config), sort_keys=False)
 
 
+def _all_at_once(faults: Sequence[str]) -> ConfigError:
+    more = f"\n… and {len(faults) - _MAX_FAULTS} more" if len(faults) > _MAX_FAULTS else ""
+    return ConfigError("\n".join(faults[:_MAX_FAULTS]) + more)
+
+
 def _sections() -> dict[str, type[Section]]:
     found = {name: field.annotation for name, field in Config.model_fields.items()}
     return {name: section for name, section in found.items() if isinstance(section, type)}
@@ -80,13 +100,13 @@ def _sections() -> dict[str, type[Section]]:
 def _unknown_names(values: Mapping[str, Any]) -> list[str]:
     sections = _sections()
     all_names = [f"{name}.{key}" for name, section in sections.items() for key in section.model_fields]
-    faults = []
+    faults: list[str] = []
     for section_name, section_values in values.items():
         if section_name not in sections:
             keys = list(section_values) if isinstance(section_values, Mapping) else []
-            given = f"{section_name}.{keys[0]}" if len(keys) == 1 else section_name
+            given = one_line(f"{section_name}.{keys[0]}" if len(keys) == 1 else section_name)
             ends = [name for name in all_names if name.endswith(f".{section_name}")]
-            hint = f" Did you mean {ends[0]!r}?" if ends else did_you_mean(given, all_names)
+            hint = f" Did you mean {ends[0]!r}?" if ends else _hint(given, all_names, len(faults))
             faults.append(f"unknown setting {given!r}.{hint}")
             continue
         if not isinstance(section_values, Mapping):
@@ -97,9 +117,14 @@ def _unknown_names(values: Mapping[str, Any]) -> list[str]:
             continue
         for key in section_values:
             if key not in sections[section_name].model_fields:
-                given = f"{section_name}.{key}"
-                faults.append(f"unknown setting {given!r}.{did_you_mean(given, all_names)}")
+                given = one_line(f"{section_name}.{key}")
+                faults.append(f"unknown setting {given!r}.{_hint(given, all_names, len(faults))}")
     return faults
+
+
+def _hint(given: str, all_names: Sequence[str], num_faults: int) -> str:
+    """Return the nearest name for a fault that will be told; of thousands, most are only counted."""
+    return did_you_mean(given, all_names) if num_faults < _MAX_FAULTS else ""
 
 
 def _without_unknown(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -118,12 +143,13 @@ def _parse_value(text: str) -> Any:
         except ValueError:
             continue
     try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError:
+        return parse_yaml(text)
+    except ValueError:
         return text
 
 
 def _describe_fault(fault: Any) -> str:
     name = ".".join(str(part) for part in fault["loc"] if not isinstance(part, int))
     given = fault.get("input")
-    return f"{name}: {fault['msg'].removeprefix('Value error, ')} (got {given!r})"
+    found = "" if isinstance(given, Mapping) else f" (got {shown(given)})"
+    return f"{one_line(name)}: {fault['msg'].removeprefix('Value error, ')}{found}"

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import importlib.resources
+import os
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from vidcli.errors import ConfigError, did_you_mean
+from vidcli.runtime.files import read_regular
+from vidcli.runtime.plain import MAX_YAML_CHARACTERS, parse_yaml
 
 
 def recipe_folder() -> Path:
@@ -35,11 +36,13 @@ def find_recipe(recipe: str) -> Path:
         ConfigError: neither exists; names the nearest built-in recipe.
     """
     given = Path(recipe)
-    if given.is_file():
+    if os.path.isfile(given):  # unlike Path.is_file, raises no error where the name is too long for one
         return given
     builtin = {path.stem: path for path in builtin_recipes()}
     if recipe in builtin:
         return builtin[recipe]
+    if os.path.exists(given):
+        raise ConfigError(f"recipe {recipe!r}: is no regular file; give a file of settings")
     raise ConfigError(
         f"recipe {recipe!r}: neither a file nor a built-in recipe ({', '.join(builtin)})."
         + did_you_mean(recipe, builtin)
@@ -50,12 +53,13 @@ def read_recipe(path: Path) -> dict[str, Any]:
     """Return the settings of a recipe, by section.
 
     Raises:
-        ConfigError: the file is not YAML, or holds no sections.
+        ConfigError: the file is not plain YAML, or holds no sections.
     """
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"recipe {path}: cannot be read as YAML ({error})") from error
+        values = parse_yaml(read_regular(path, MAX_YAML_CHARACTERS).decode("utf-8-sig"))
+    except (OSError, ValueError) as error:
+        told = getattr(error, "strerror", None) or error
+        raise ConfigError(f"recipe {path}: cannot be read as YAML ({told})") from error
     if values is None:
         return {}
     if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):

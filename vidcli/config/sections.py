@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
 
 from vidcli.sampling import SamplingMode
 
@@ -20,6 +20,9 @@ class Section(BaseModel):
 
 
 MIN_PIXELS, MAX_PIXELS = 16, 1024
+MAX_SEED = 2**63 - 1
+MAX_CLIP_BYTES, MAX_VIDEO_BYTES = 2**29, 2**30
+"""Memory that one clip, and all clips of one video, may take; what a network makes of them is more."""
 
 
 def _parse_size(value: object) -> object:
@@ -103,6 +106,30 @@ class ClipConfig(Section):
         1, ge=1, le=9, description="Windows a clip in eval and predict, along the longer side, averaged."
     )
 
+    @property
+    def num_bytes(self) -> int:
+        """What one clip takes in memory: three float32 a pixel."""
+        height, width = self.size
+        return self.length * height * width * 12
+
+    @property
+    def num_video_bytes(self) -> int:
+        """What all clips of one video take in memory."""
+        return self.num_bytes * self.views * self.crops
+
+    @model_validator(mode="after")
+    def _fits_in_memory(self) -> ClipConfig:
+        for what, asked, most in (
+            ("length x size", self.num_bytes, MAX_CLIP_BYTES),
+            ("length x size x views x crops", self.num_video_bytes, MAX_VIDEO_BYTES),
+        ):
+            if asked > most:
+                raise ValueError(
+                    f"{what} asks for {asked / 2**20:.0f} MiB, where {most >> 20} MiB are the most; lower "
+                    "one of them"
+                )
+        return self
+
 
 class DataConfig(Section):
     """How videos become splits and batches."""
@@ -120,7 +147,7 @@ class DataConfig(Section):
         False, description="A video may have several classes, or none: `|` parts them in the label column."
     )
     split_seed: int = Field(
-        0, ge=0, description="Seed of the automatic split; train.seed leaves the split alone."
+        0, ge=0, le=MAX_SEED, description="Seed of the automatic split; train.seed leaves the split alone."
     )
     max_unusable: float = Field(
         0.1, ge=0, le=1, description="Share of undecodable videos above which the run stops."
@@ -142,13 +169,19 @@ class DataConfig(Section):
         "off", description="cuda decodes on an NVIDIA GPU; where none can, on the CPU, with a warning."
     )
     max_pixels: int = Field(
-        8192 * 8192, ge=256, description="Pixels of a coded frame above which a video is refused."
+        8192 * 8192,
+        ge=256,
+        le=2**31 - 1,
+        description="Pixels of a coded frame above which a video is refused.",
     )
     max_frames: int = Field(
-        0, ge=0, description="Frames decoded for one video above which it is refused; 0 is no limit."
+        0,
+        ge=0,
+        le=MAX_SEED,
+        description="Frames decoded for one video above which it is refused; 0 is no limit.",
     )
     max_seconds: float = Field(
-        3600.0, gt=0, description="Seconds of decoding after which a video is abandoned."
+        3600.0, gt=0, le=1e9, description="Seconds of decoding after which a video is abandoned."
     )
     workers: int = Field(0, ge=0, le=256, description="Videos decoded at once; 0 takes the number of cores.")
 
@@ -222,7 +255,9 @@ class ModelConfig(Section):
         "Kinetics-400), motion compact_cnn from what generated videos taught it.",
     )
     weights: str | None = Field(
-        None, description="Local file of backbone weights (.safetensors or .pth) to start from."
+        None,
+        max_length=4096,
+        description="Local file of backbone weights (.safetensors or .pth) to start from.",
     )
     shift: Annotated[Literal["auto", "on", "off"], BeforeValidator(_parse_word)] = Field(
         "auto",
@@ -268,11 +303,15 @@ class TrainConfig(Section):
     lr: float = Field(1e-3, gt=0, le=10, description="Highest learning rate, reached after the warm-up.")
     weight_decay: float = Field(0.05, ge=0, le=1, description="Decay of weights (not of biases and norms).")
     momentum: float = Field(0.9, ge=0, lt=1, description="Momentum of sgd.")
-    warmup_epochs: float = Field(5.0, ge=0, description="Epochs of rising learning rate before the cosine.")
+    warmup_epochs: float = Field(
+        5.0, ge=0, le=10_000, description="Epochs of rising learning rate before the cosine."
+    )
     backbone_lr_ratio: float = Field(
         1.0, gt=0, le=10, description="Learning rate of the backbone as a share of train.lr."
     )
-    freeze_epochs: int = Field(0, ge=0, description="First epochs in which the backbone stays as it started.")
+    freeze_epochs: int = Field(
+        0, ge=0, le=10_000, description="First epochs in which the backbone stays as it started."
+    )
     frozen_clips: int = Field(
         4,
         ge=0,
@@ -283,6 +322,7 @@ class TrainConfig(Section):
     unfreeze_every: int = Field(
         0,
         ge=0,
+        le=10_000,
         description="Epochs from one backbone stage that starts to learn to the one before it, last first; "
         "0 starts all at once.",
     )
@@ -297,7 +337,7 @@ class TrainConfig(Section):
         "class's share.",
     )
     label_smoothing: float = Field(0.1, ge=0, lt=1, description="Probability given to the other classes.")
-    grad_clip: float = Field(5.0, ge=0, description="Largest gradient norm; 0 does not clip.")
+    grad_clip: float = Field(5.0, ge=0, le=1e9, description="Largest gradient norm; 0 does not clip.")
     ema: float = Field(
         0.0,
         ge=0,
@@ -305,9 +345,12 @@ class TrainConfig(Section):
         description="Share that a step keeps of the running average of weights, which is validated and "
         "saved; 0 keeps no average.",
     )
-    seed: int = Field(0, ge=0, description="Seed of weights, order, sampling and augmentation.")
+    seed: int = Field(0, ge=0, le=MAX_SEED, description="Seed of weights, order, sampling and augmentation.")
     patience: int = Field(
-        0, ge=0, description="Epochs without a better validation before stopping; 0 never stops early."
+        0,
+        ge=0,
+        le=10_000,
+        description="Epochs without a better validation before stopping; 0 never stops early.",
     )
     precision: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         "auto", description="auto trains in bfloat16 on CUDA, float32 elsewhere; float16 scales its loss."
@@ -316,7 +359,7 @@ class TrainConfig(Section):
         "off", description="Compile the model for training: a slow first step, then faster ones."
     )
     checkpoint_minutes: float = Field(
-        10.0, gt=0, description="Minutes between saves inside an epoch; each epoch ends with one."
+        10.0, gt=0, le=1e6, description="Minutes between saves inside an epoch; each epoch ends with one."
     )
     plots: bool = Field(True, description="Draw curves.png, samples.png and confusion.png in the run.")
 

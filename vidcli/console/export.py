@@ -23,5 +23,8 @@ def print_export(terminal: Terminal, report: ExportReport) -> None:
             terminal.warn("there is no validation split: accuracy was compared on training videos")
     for layer in report.float_layers:
         out.print(plain(f"left in float      {layer}"), soft_wrap=True)
-    terminal.say(f"next: vidcli eval --model {report.folder}")
+    if report.form == "torch-export":
+        terminal.say("this format is for other programs; vidcli itself runs --format onnx and openvino")
+    else:
+        terminal.say(f"next: vidcli eval --model {report.folder}")
     out.print(plain(str(report.folder)), soft_wrap=True)

@@ -22,6 +22,7 @@ import fcntl
 import hashlib
 import json
 import os
+import stat
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -298,7 +299,7 @@ class DiskCache:
     @contextmanager
     def _ledger(self) -> Iterator[_Ledger]:
         """Hold the folder's lock; `total` is kept when the block is left without an error."""
-        with open(self.folder / "size", "a+b") as file:
+        with _open_unchanged(self.folder / "size") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             file.seek(0)
             text = file.read(32).strip()
@@ -369,8 +370,17 @@ def _partial_of(path: Path) -> Path:
 
 
 def _open_unchanged(path: Path) -> BinaryIO:
-    """Open a file for writing, made where it is not there yet, and leave what is in it."""
-    return os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+b")
+    """Open a file for writing, made where it is not there yet, and leave what is in it.
+
+    Raises:
+        OSError: it cannot be opened, or is no regular file.
+    """
+    flags = os.O_RDWR | os.O_CREAT | os.O_NONBLOCK | os.O_NOFOLLOW
+    file = os.fdopen(os.open(path, flags, 0o666), "r+b")
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise OSError(errno.EINVAL, "is no regular file", os.fspath(path))
+    return file
 
 
 def _lock_if_free(file: BinaryIO) -> bool:

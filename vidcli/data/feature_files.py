@@ -24,6 +24,7 @@ from torch import nn
 
 from vidcli.data.builtin import cache_folder
 from vidcli.data.items import VideoItem
+from vidcli.runtime.files import open_regular
 
 _CACHE_VERSION = 1
 
@@ -53,8 +54,9 @@ class FeatureFiles:
         if file is None:
             return None
         try:
-            features: Features = np.load(file, allow_pickle=False)
-        except (OSError, ValueError, EOFError):
+            with open_regular(file) as stream:
+                features: Features = np.load(stream, allow_pickle=False)
+        except (OSError, ValueError, EOFError, MemoryError):
             return None  # not there, or cut short: it is computed, and written, again
         if features.dtype != np.float32 or features.ndim != len(shape):
             return None

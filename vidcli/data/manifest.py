@@ -34,6 +34,7 @@ from vidcli.data.layouts import UNUSED_FOLD, is_kinetics_list, read_kinetics_lis
 from vidcli.data.rows import manifest_text, read_manifest
 from vidcli.errors import DataError
 from vidcli.names import likeness, normal_name, visible
+from vidcli.runtime.files import require_regular
 from vidcli.video import VIDEO_SUFFIXES
 
 __all__ = [
@@ -111,7 +112,9 @@ def _read(path: Path, missing_ok: bool, settings: DataConfig) -> DataListing:
             return DataListing(*published)
         items, notes, of_names = _read_folder(path)
         notes += _find_unused(path, items)
-    elif not path.is_file():
+    elif not os.path.isfile(path):
+        if os.path.exists(path):
+            require_regular(path)
         raise DataError(f"{path}: no such folder or manifest")
     elif path.suffix.lower() in VIDEO_SUFFIXES:
         raise DataError(f"{path}: is one video; expected a folder of class folders, or a .csv manifest")

@@ -23,6 +23,7 @@ from typing import BinaryIO
 import numpy as np
 import numpy.typing as npt
 
+from vidcli.runtime.files import open_regular
 from vidcli.sampling import Seconds
 from vidcli.video import DecodedFrames, Frames
 
@@ -89,7 +90,7 @@ def open_pack(path: Path) -> Pack | None:
         OSError: it cannot be read.
     """
     try:
-        with open(path, "rb") as file:
+        with open_regular(path) as file:
             if os.fstat(file.fileno()).st_size == 0:
                 raise DamagedPack("it is empty")
             return Pack(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))

@@ -182,7 +182,11 @@ def _seconds(values: Mapping[str, str], name: str, has_decimal_commas: bool) -> 
 
 
 def _missing_files(items: Sequence[VideoItem]) -> list[str]:
-    return [f"{item.path}: no such file" for item in items if not item.path.is_file()]
+    return [
+        f"{item.path}: {'is no regular file' if os.path.exists(item.path) else 'no such file'}"
+        for item in items
+        if not os.path.isfile(item.path)
+    ]
 
 
 def _repeated_rows(items: Sequence[VideoItem]) -> list[str]:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from vidcli.checkpoint import Checkpoint
+from vidcli.config import change_clip
 from vidcli.data.manifest import VideoItem
 from vidcli.evaluate.scores import evaluate
 from vidcli.predict import Predictor
@@ -49,7 +50,7 @@ def sweep_views(
     """
     labels = [item.label for item in items]
     for count in views:
-        clip = checkpoint.config.clip.model_copy(update={"views": count})
+        clip = change_clip(checkpoint.config.clip, views=count)
         config = checkpoint.config.model_copy(update={"clip": clip})
         predictor = Predictor.from_checkpoint(replace(checkpoint, config=config), device)
         started = time.perf_counter()

@@ -11,6 +11,8 @@ Shape suffixes: B clips, T frames, C channels, H W pixels. B is always free, T w
 
 from __future__ import annotations
 
+import inspect
+import io
 import warnings
 from pathlib import Path
 from typing import Any
@@ -19,9 +21,10 @@ import torch
 from torch import nn
 
 from vidcli.errors import ExportError
-from vidcli.exported import INPUT_NAME, NETWORK_FILES, OUTPUT_NAME, import_runtime
+from vidcli.exported import INPUT_NAME, NETWORK_FILES, OUTPUT_NAME, Floats, Run, import_runtime
 from vidcli.models.networks import exportable_masks
 from vidcli.models.recurrence import make_exportable
+from vidcli.runtime.files import temporary_file
 
 _OPSET = 18
 _NAME_SCOPES = "pkg.torch.onnx.name_scopes"
@@ -55,11 +58,52 @@ def trace(model: nn.Module, clip_length: int, height: int, width: int, any_lengt
     return program
 
 
-def write_program(program: Any, folder: Path) -> None:
-    """Write a traced model as `model.pt2`."""
+def network_files(network: Any, form: str, folder: Path) -> dict[str, bytes]:
+    """Return the files of a converted model, by name.
+
+    Args:
+        network: `torch.export.ExportedProgram`, `onnx.ModelProto` or `openvino.Model`.
+        form: torch-export, onnx or openvino.
+        folder: for two temporary files of OpenVINO, which writes nowhere else.
+    """
+    if form == "openvino":
+        return _openvino_files(network, folder)
+    (name,) = NETWORK_FILES[form]
+    if form == "onnx":
+        return {name: network.SerializeToString()}
+    buffer = io.BytesIO()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about torch's own future, not about this model
-        torch.export.save(program, folder / NETWORK_FILES["torch-export"][0])
+        torch.export.save(network, buffer)
+    return {name: buffer.getvalue()}
+
+
+def _openvino_files(model: Any, folder: Path) -> dict[str, bytes]:
+    model.set_rt_info({}, "conversion_parameters")  # which tells where it was made
+    # The weights go beside the graph, under its name.
+    with temporary_file(folder, ".xml") as graph:
+        weights = graph.with_suffix(".bin")
+        try:
+            import_runtime("openvino").save_model(model, str(graph), compress_to_fp16=False)
+            paths = (graph, weights)
+            return {
+                name: path.read_bytes() for name, path in zip(NETWORK_FILES["openvino"], paths, strict=True)
+            }
+        finally:
+            weights.unlink(missing_ok=True)
+
+
+def open_program(program: Any) -> Run:
+    """Return what torch makes of a program that this process has traced."""
+    # Tracing notes that neither T nor T - 1 was 1, for strides' sake; the operators take any T.
+    takes_guards = "check_guards" in inspect.signature(program.module).parameters
+    network = program.module(check_guards=False) if takes_guards else program.module()
+
+    def run(clip_BTCHW: Floats) -> Floats:
+        logits_BK: Floats = network(torch.from_numpy(clip_BTCHW)).detach().numpy()
+        return logits_BK
+
+    return run
 
 
 def to_onnx(program: Any) -> Any:
@@ -92,11 +136,6 @@ def to_onnx(program: Any) -> Any:
     return proto
 
 
-def write_onnx(proto: Any, folder: Path) -> None:
-    """Write an ONNX model as `model.onnx`."""
-    import_runtime("onnx").save(proto, str(folder / NETWORK_FILES["onnx"][0]))
-
-
 def to_openvino(proto: Any, folder: Path) -> Any:
     """Return an ONNX model as an `openvino.Model`; `folder` is for a temporary file.
 
@@ -104,22 +143,12 @@ def to_openvino(proto: Any, folder: Path) -> Any:
         ExportError: openvino is not installed, or does not know an operation.
     """
     openvino = import_runtime("openvino")
-    temporary = folder / "convert.onnx"
     try:
-        import_runtime("onnx").save(proto, str(temporary))
-        return openvino.convert_model(str(temporary))
+        with temporary_file(folder, ".onnx") as temporary:
+            import_runtime("onnx").save(proto, str(temporary))
+            return openvino.convert_model(str(temporary))
     except RuntimeError as error:
         raise ExportError(f"OpenVINO does not take the model ({_first_line(error)})") from error
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def write_openvino(model: Any, folder: Path) -> None:
-    """Write an OpenVINO model as `model.xml` and `model.bin`, without where it was made."""
-    model.set_rt_info({}, "conversion_parameters")
-    import_runtime("openvino").save_model(
-        model, str(folder / NETWORK_FILES["openvino"][0]), compress_to_fp16=False
-    )
 
 
 def _onnx_translations() -> dict[Any, Any]:

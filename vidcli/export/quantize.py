@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,9 +22,17 @@ import numpy.typing as npt
 
 from vidcli.calibrate import Calibration
 from vidcli.errors import ExportError
-from vidcli.export.convert import write_onnx, write_openvino
 from vidcli.export.videos import LabelledViews
-from vidcli.exported import INPUT_NAME, Floats, import_runtime, open_network, signal_stack_kept
+from vidcli.exported import (
+    INPUT_NAME,
+    NETWORK_FILES,
+    Floats,
+    Run,
+    compile_openvino,
+    import_runtime,
+    open_network,
+    signal_stack_kept,
+)
 
 LAYER_TYPES = frozenset({"Convolution", "GroupConvolution", "MatMul", "Conv", "Gemm"})
 _QUANTIZERS = frozenset({"FakeQuantize", "QuantizeLinear", "DequantizeLinear"})
@@ -145,14 +152,13 @@ def _reads_quantized(op: Any) -> bool:
     return source.get_type_name() in _QUANTIZERS
 
 
-def _runner(model: Any, form: str) -> Callable[[Floats], Floats]:
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        (write_onnx if form == "onnx" else write_openvino)(model, folder)
-        return open_network(folder, form)
+def _runner(model: Any, form: str) -> Run:
+    if form == "openvino":
+        return compile_openvino(model)
+    return open_network(Path("int8"), form, {NETWORK_FILES[form][0]: model.SerializeToString()})
 
 
-def _compiled_runner(compiled: Any) -> Callable[[Floats], Floats]:
+def _compiled_runner(compiled: Any) -> Run:
     def run(clip_BTCHW: Floats) -> npt.NDArray[np.float32]:
         return np.array(compiled(clip_BTCHW)[0], dtype=np.float32)
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import json
-import os
-import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,13 +17,13 @@ from vidcli.checkpoint import EXPORT_FILE, Checkpoint, describe_checkpoint
 from vidcli.data.items import class_names_of
 from vidcli.data.manifest import VideoItem
 from vidcli.data.splits import of_split
-from vidcli.errors import CheckpointError, ExportError
-from vidcli.export.convert import to_onnx, to_openvino, trace, write_onnx, write_openvino, write_program
+from vidcli.errors import ExportError
+from vidcli.export.convert import network_files, open_program, to_onnx, to_openvino, trace
 from vidcli.export.quantize import measure_accuracy, quantize
 from vidcli.export.videos import LabelledViews, load_views
-from vidcli.exported import NETWORK_FILES, Floats, digest_file, import_runtime, open_network
+from vidcli.exported import NETWORK_FILES, Floats, digests_of_export, import_runtime, open_network
 from vidcli.models.registry import NETWORKS, NetworkSpec, find_backbone
-from vidcli.runtime.files import write_text
+from vidcli.runtime.files import OutputFolder, remove_leftovers
 
 FORMATS = tuple(NETWORK_FILES)
 MAX_DIFFERENCE = 1e-3
@@ -34,6 +34,9 @@ _LIBRARIES = {
     "openvino": ("onnx", "onnxscript", "openvino"),
     "torch-export": (),
 }
+_MAX_WEIGHT_BYTES = 2**31 - 64 * 2**20
+"""Of a model in ONNX, whose graph needs some of its 2 GiB."""
+
 _NUM_PARITY_VIDEOS = 16
 _NUM_CALIBRATION_VIDEOS = 200
 
@@ -89,6 +92,8 @@ def export_model(
     folder: Path,
     options: ExportOptions,
     on_step: Callable[[str], None],
+    inputs: Sequence[Path] = (),
+    overwrite: bool = False,
 ) -> ExportReport:
     """Write an exported model.
 
@@ -96,64 +101,77 @@ def export_model(
         checkpoint: the model.
         items: labelled videos with splits: logits are compared on val (else test, else train)
             videos; int8 is calibrated on train and measured on val videos.
-        folder: to write; an earlier export there is replaced.
+        folder: to write; an earlier export there is replaced, and nothing else.
         options: format and precision.
         on_step: told what is done next.
+        inputs: the model and the data, beside the videos: none of it is replaced.
+        overwrite: replace files that are no export's, and write beside others.
 
     Raises:
-        ExportError: a library is missing, the export differs from the model by more than
-            `MAX_DIFFERENCE`, or int8 loses more than `max_drop` or cannot be measured.
-        CheckpointError: the folder cannot be written, or holds something else.
+        ExportError: a library is missing, the model is too large for the format, the export differs
+            from the model by more than `MAX_DIFFERENCE`, or int8 loses more than `max_drop` or cannot
+            be measured.
+        OutputError: the folder holds something else.
+        WriteError: the folder cannot be written.
     """
     if options.int8 and options.form == "torch-export":
         raise ExportError("--int8 goes with --format onnx or openvino: torch-export stays in float")
     if options.any_length:
         _refuse_any_length(checkpoint)
+    if options.form != "torch-export":
+        _refuse_too_large(checkpoint, options.form)
     if options.int8:
         _refuse_unknown_classes(checkpoint, items)
         if not of_split(items, "train"):
             raise ExportError("--int8 is calibrated on training videos, of which there are none; see --data")
     for name in (*_LIBRARIES[options.form], *(["nncf"] if options.int8 else [])):
         import_runtime(name)  # rather now than after minutes of work
-    _refuse_foreign(folder)
-    model = checkpoint.build()
-    partial = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
-    try:
-        partial.mkdir(parents=True)
-        try:
-            report = _write(checkpoint, model, items, partial, folder, options, on_step)
-            if folder.exists():
-                shutil.rmtree(folder)
-            partial.rename(folder)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
-    except OSError as error:
-        raise CheckpointError(
-            f"{folder}: cannot be written ({error.strerror or error}); choose another --out"
-        ) from error
+    output = OutputFolder(
+        folder,
+        "export",
+        (*NETWORK_FILES[options.form], EXPORT_FILE),
+        inputs=[*inputs, *(item.path for item in items)],
+        overwrite=overwrite,
+        unrecorded=digests_of_export(folder),
+    )
+    with output:
+        remove_leftovers(folder)
+        report, files = _make(checkpoint, items, folder, options, on_step)
+        for name, content in files.items():
+            output.write(name, functools.partial(Path.write_bytes, data=content))
+        about = _describe(checkpoint, report, options, files)
+        output.write_text(EXPORT_FILE, json.dumps(about, indent=1) + "\n")
+        output.remove_earlier()
     return report
 
 
-def _write(
+def _make(
     checkpoint: Checkpoint,
-    model: torch.nn.Module,
     items: Sequence[VideoItem],
-    partial: Path,
     folder: Path,
     options: ExportOptions,
     on_step: Callable[[str], None],
-) -> ExportReport:
+) -> tuple[ExportReport, dict[str, bytes]]:
+    """Return the files of a network that was compared with its model; `folder` is for temporary files."""
+    model = checkpoint.build()
     split = next((name for name in ("val", "test", "train") if of_split(items, name)), "")
     compared = load_views(of_split(items, split), checkpoint, _NUM_PARITY_VIDEOS, on_step)
     on_step(f"converting to {options.form}")
-    network = _convert(checkpoint, model, partial, options)
+    network = _convert(checkpoint, model, folder, options)
     measured: dict[str, Any] = {}
     if options.int8:
         network, measured = _quantize(network, checkpoint, model, items, options, on_step)
-    writers = {"onnx": write_onnx, "openvino": write_openvino, "torch-export": write_program}
-    writers[options.form](network, partial)
+    files = network_files(network, options.form, folder)
     on_step("comparing")
-    difference, agreement = compare(_torch_runner(model), open_network(partial, options.form), compared)
+    # A program is compared as it is in memory: a file of one may hold code, and is never loaded.
+    is_program = options.form == "torch-export"
+    exported = open_program(network) if is_program else open_network(folder, options.form, files)
+    difference, agreement = compare(_torch_runner(model), exported, compared)
+    if not np.isfinite(difference):
+        raise ExportError(
+            "the exported model, or the original, gives no finite numbers; its weights are damaged or "
+            "diverged, and nothing is written"
+        )
     if not options.int8 and not difference <= MAX_DIFFERENCE:
         raise ExportError(
             f"the exported model differs from the original by {difference:.2g} in a logit on "
@@ -166,11 +184,10 @@ def _write(
         num_videos=len(compared),
         max_difference=difference,
         agreement=agreement,
-        num_bytes=sum((partial / name).stat().st_size for name in NETWORK_FILES[options.form]),
+        num_bytes=sum(map(len, files.values())),
         **measured,
     )
-    _describe(checkpoint, report, options, partial)
-    return report
+    return report, files
 
 
 def _convert(checkpoint: Checkpoint, model: torch.nn.Module, folder: Path, options: ExportOptions) -> Any:
@@ -226,21 +243,24 @@ def compare(
     return float(np.max(differences)), float(np.mean(same))
 
 
-def _describe(checkpoint: Checkpoint, report: ExportReport, options: ExportOptions, folder: Path) -> None:
-    about = describe_checkpoint(checkpoint)
+def _describe(
+    checkpoint: Checkpoint, report: ExportReport, options: ExportOptions, files: Mapping[str, bytes]
+) -> dict[str, Any]:
+    """Return what `vidcli.json` holds."""
     measured: dict[str, Any] = {
         key: value
         for key, value in asdict(report).items()
         if key not in ("folder", "form", "precision", "num_bytes")
     }
+    about = describe_checkpoint(checkpoint)
     about["export"] = {
         "format": options.form,
         "precision": report.precision,
         "any_length": options.any_length,
-        "files": {name: digest_file(folder / name) for name in NETWORK_FILES[options.form]},
+        "files": {name: hashlib.sha256(content).hexdigest() for name, content in files.items()},
         "measured": measured,
     }
-    write_text(folder / EXPORT_FILE, json.dumps(about, indent=1) + "\n")
+    return about
 
 
 def _torch_runner(model: torch.nn.Module) -> Callable[[Floats], Floats]:
@@ -274,8 +294,10 @@ def _refuse_unknown_classes(checkpoint: Checkpoint, items: Sequence[VideoItem]) 
         )
 
 
-def _refuse_foreign(folder: Path) -> None:
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        if folder.is_dir() and (folder / EXPORT_FILE).is_file():
-            return
-        raise CheckpointError(f"{folder}: exists and is no exported model; choose another --out")
+def _refuse_too_large(checkpoint: Checkpoint, form: str) -> None:
+    num_bytes = sum(tensor.numel() * 4 for tensor in checkpoint.weights.values())
+    if num_bytes > _MAX_WEIGHT_BYTES:
+        raise ExportError(
+            f"--format {form}: the model's weights take {num_bytes / 2**30:.1f} GiB, and one ONNX file holds "
+            f"less than 2; use --format torch-export"
+        )

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
+import os
 from typing import Any
 
 import safetensors
 
-from vidcli.config import Config
+from vidcli.config import ClipConfig, Config, change_clip
 from vidcli.errors import ConfigError
 from vidcli.models.registry import NetworkSpec, find_backbone
+from vidcli.runtime.plain import parse_json
 
 
 def settle_clip(config: Config) -> Config:
@@ -56,12 +56,23 @@ def _check_clip(config: Config, spec: NetworkSpec) -> None:
 
 
 def _statistics_of_file(weights: str | None) -> tuple[Any, Any] | None:
-    """Return the channel statistics that one of our model files holds; None for any other file."""
-    if weights is None or not weights.endswith(".safetensors") or not Path(weights).is_file():
+    """Return the channel statistics that one of our model files holds; None for any other file.
+
+    Raises:
+        ConfigError: the file is one of ours, and its statistics cannot be.
+    """
+    if weights is None or not weights.endswith(".safetensors") or not os.path.isfile(weights):
         return None
     try:
         with safetensors.safe_open(weights, framework="pt") as file:
-            about = json.loads((file.metadata() or {})["vidcli"])
-            return about["preprocessing"]["mean"], about["preprocessing"]["std"]
-    except (KeyError, TypeError, ValueError, OSError, safetensors.SafetensorError):
+            about = parse_json((file.metadata() or {})["vidcli"])
+            found = about["preprocessing"]["mean"], about["preprocessing"]["std"]
+    except (KeyError, TypeError, ValueError, OSError, RuntimeError, safetensors.SafetensorError):
         return None  # not one of ours; whether it is readable, loading it says
+    try:
+        clip = change_clip(ClipConfig(), mean=found[0], std=found[1])
+    except ConfigError as error:
+        raise ConfigError(
+            f"model.weights={weights}: holds channel statistics that cannot be: {error}"
+        ) from error
+    return None if clip.mean is None or clip.std is None else (clip.mean, clip.std)

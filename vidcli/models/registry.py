@@ -13,6 +13,7 @@ from vidcli.config import ModelConfig
 from vidcli.errors import ConfigError, did_you_mean
 from vidcli.models import families, heads
 from vidcli.models.backbones import Backbone, build_compact_cnn, build_simple_cnn
+from vidcli.runtime.plain import shown
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 KINETICS_MEAN, KINETICS_STD = (0.43216, 0.394666, 0.37645), (0.22803, 0.22145, 0.216989)
@@ -282,4 +283,5 @@ def unused_settings(config: ModelConfig) -> list[str]:
 
 
 def _unknown(setting: str, name: str, known: Mapping[str, Any]) -> str:
-    return f"unknown {setting} {name!r}.{did_you_mean(name, known)} There are: {', '.join(known)}."
+    near = did_you_mean(name, known) if len(name) < 100 else ""
+    return f"unknown {setting} {shown(name)}.{near} There are: {', '.join(known)}."

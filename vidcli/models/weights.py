@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,6 +22,7 @@ from vidcli.config import ModelConfig
 from vidcli.errors import CheckpointError, ConfigError
 from vidcli.models.backbones import Backbone, first_convolution
 from vidcli.models.registry import find_backbone
+from vidcli.runtime.tensors import load_plain_tensors
 
 _NOT_BACKBONE = ("fc.", "classifier.", "head.", "projection.")
 """Prefixes of layers after the backbone, in torchvision's files and ours."""
@@ -101,15 +103,16 @@ def load_weights_file(path: Path) -> dict[str, Tensor]:
         ConfigError: no such file, or of another kind.
         CheckpointError: the file is damaged or holds something else than tensors.
     """
-    if not path.is_file():
-        raise ConfigError(f"model.weights={path}: no such file. Give the path of a weights file.")
+    if not os.path.isfile(path):
+        found = "is no regular file" if os.path.exists(path) else "no such file"
+        raise ConfigError(f"model.weights={path}: {found}. Give the path of a weights file.")
     if path.suffix not in (".safetensors", *_PICKLE_SUFFIXES):
         raise ConfigError(f"model.weights={path}: expected a file that ends in .safetensors or .pth.")
     try:
         if path.suffix == ".safetensors":
             loaded: object = safetensors.torch.load_file(path)
         else:
-            loaded = torch.load(path, map_location="cpu", weights_only=True)
+            loaded = load_plain_tensors(path)
     except Exception as error:  # garbage makes the readers raise all kinds
         raise CheckpointError(
             f"{path}: cannot be read as weights ({_first_line(error)}). "

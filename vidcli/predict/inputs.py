@@ -11,6 +11,7 @@ What this tool wrote is no input: files of results that a pattern also matches a
 from __future__ import annotations
 
 import codecs
+import contextlib
 import glob
 import os
 import re
@@ -19,16 +20,18 @@ import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import IO, TypeVar
 
 from vidcli.data.folders import FolderContents, is_of_vidcli, list_videos, look_through
 from vidcli.data.items import name_few
 from vidcli.data.manifest import VideoItem, read_data
 from vidcli.errors import ConfigError, DataError
+from vidcli.runtime.files import open_regular, read_at_most
 from vidcli.video import VIDEO_SUFFIXES
 
 _TABLE_SUFFIXES = (".csv", ".tsv")
 STDIN = "-"
+_MAX_LIST_BYTES, _MAX_LIST_PATHS = 256 * 2**20, 2_000_000
 _HEAD_BYTES = 2**16
 _RESULTS_HEADERS = (
     b"video,rank,label,probability,",  # predict
@@ -157,13 +160,19 @@ def read_list(source: str) -> list[Path]:
         source: a file, or `-` for standard input.
 
     Raises:
-        DataError: it cannot be read, or holds no path.
+        DataError: it cannot be read, holds no path, or more than a list does.
     """
     name = "standard input" if source == STDIN else source
     try:
-        content = sys.stdin.buffer.read() if source == STDIN else Path(source).read_bytes()
+        with contextlib.ExitStack() as closing:
+            file: IO[bytes] = sys.stdin.buffer
+            if source != STDIN:
+                file = closing.enter_context(open_regular(source, takes_pipes=True))
+            content = read_at_most(file, _MAX_LIST_BYTES, source)
     except OSError as error:
         raise DataError(f"--from-list {source}: cannot be read ({error.strerror})") from error
+    if max(content.count(b"\0"), content.count(b"\n")) > _MAX_LIST_PATHS:
+        raise DataError(f"--from-list {source}: holds more than {_MAX_LIST_PATHS} lines; use several lists")
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         try:
             content = content.decode("utf-16").encode()

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from vidcli.calibrate import UNCALIBRATED, Calibration
 from vidcli.checkpoint import Checkpoint, find_model
-from vidcli.config import Config
+from vidcli.config import Config, change_clip
 from vidcli.data.frames import FrameSource
 from vidcli.data.loader import map_ahead, num_workers
 from vidcli.data.manifest import VideoItem
@@ -36,6 +36,9 @@ from vidcli.predict.inputs import explain_failure
 from vidcli.sampling import shuffled_order
 from vidcli.transforms import ClipTransform, build_sampler
 from vidcli.video import Frames
+
+_LOADED_BYTES, _COMPUTED_BYTES = 2**30, 2**29
+"""Of the clips that wait for the model, and of those that it is given at once."""
 
 
 @dataclass(frozen=True)
@@ -179,10 +182,10 @@ class Predictor:
         """Return the same model with other numbers of clips a video and crops a clip; None keeps one.
 
         Raises:
-            ConfigError: the frames leave no room for crops.
+            ConfigError: the frames leave no room for crops, or so many take too much memory.
         """
         clip = self.config.clip
-        clip = clip.model_copy(update={"views": views or clip.views, "crops": crops or clip.crops})
+        clip = change_clip(clip, views=views or clip.views, crops=crops or clip.crops)
         has_room = clip.fit == "crop" or clip.crop_ratio < 1 or clip.resize is not None
         if clip.crops > 1 and not has_room:
             raise ConfigError(
@@ -256,9 +259,11 @@ class Predictor:
 
     def load_many(self, items: Sequence[VideoItem]) -> Generator[Tensor | VideoError, None, None]:
         """Yield the views of each video in order, or why there are none; the next are decoded ahead."""
-        workers = min(num_workers(self.config.data.workers), max(1, len(items)))
+        most = max(1, _LOADED_BYTES // self.config.clip.num_video_bytes)
+        workers = min(num_workers(self.config.data.workers), max(1, len(items)), most)
+        ahead = min(2 * workers, most - 1)
         on_cpu = self.device.type == "cpu"
-        return map_ahead(self._try_views, items, workers, ahead=2 * workers, gives_way=on_cpu)
+        return map_ahead(self._try_views, items, workers, ahead, gives_way=on_cpu)
 
     @torch.inference_mode()
     def classify(self, views_VTCHW: Tensor) -> npt.NDArray[np.float64]:
@@ -267,7 +272,11 @@ class Predictor:
         # Asked first, for `eval` visits every module: a tenth of a small model's time.
         if self._model.training:
             self._model.eval()
-        logits_VK = np.asarray(self._compute(views_VTCHW.to(self.device)).double().cpu().numpy())
+        # All at once, but for views so large that the network would fill the memory.
+        parts = torch.split(views_VTCHW, max(1, _COMPUTED_BYTES // self.config.clip.num_bytes))
+        logits_VK = np.concatenate(
+            [self._compute(part.to(self.device)).double().cpu().numpy() for part in parts]
+        )
         self.model_seconds += time.perf_counter() - started
         return logits_VK
 

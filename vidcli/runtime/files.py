@@ -16,6 +16,7 @@ flushed to the disk and then renamed: a reader, a kill or a full disk never leav
 
 from __future__ import annotations
 
+import errno
 import functools
 import hashlib
 import itertools
@@ -24,7 +25,7 @@ import os
 import re
 import secrets
 import stat
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
@@ -116,14 +117,84 @@ def remove_leftovers(folder: Path) -> None:
                 path.unlink()
 
 
+def require_regular(path: str | os.PathLike[str]) -> None:
+    """Refuse what is no regular file: opening a pipe would wait for its other end, a device never ends.
+
+    Raises:
+        OSError: it is not there, or is something else; its `strerror` says what.
+    """
+    _check_kind(path, os.stat(path).st_mode, takes_pipes=False)
+
+
+def open_regular(path: str | os.PathLike[str], takes_pipes: bool = False) -> IO[bytes]:
+    """Open a regular file for reading, without waiting for anything.
+
+    Args:
+        path: the file.
+        takes_pipes: open a pipe as well, such as the shell's `<(command)`; one that nobody writes to is
+            empty.
+
+    Raises:
+        OSError: it is not there, cannot be read, or is something else; its `strerror` says what.
+    """
+    # Asked first, for only to open a device may do something.
+    _check_kind(path, os.stat(path).st_mode, takes_pipes)
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    number = os.open(path, flags)
+    try:
+        _check_kind(path, os.fstat(number).st_mode, takes_pipes)
+        if hasattr(os, "set_blocking"):
+            os.set_blocking(number, True)  # reading a pipe waits for what is being written
+        return os.fdopen(number, "rb")
+    except OSError:
+        os.close(number)
+        raise
+
+
+def read_regular(path: str | os.PathLike[str], max_bytes: int) -> bytes:
+    """Return the content of a regular file.
+
+    Raises:
+        OSError: as `open_regular`, or it holds more than `max_bytes`.
+    """
+    with open_regular(path) as file:
+        if os.fstat(file.fileno()).st_size > max_bytes:
+            raise _too_large(max_bytes, path)
+        return file.read()
+
+
+def read_at_most(file: IO[bytes], max_bytes: int, name: str | os.PathLike[str]) -> bytes:
+    """Return all that is left in an open file or pipe.
+
+    Raises:
+        OSError: it is more than `max_bytes`; names the file as `name`.
+    """
+    content = file.read(max_bytes + 1)
+    if len(content) > max_bytes:
+        raise _too_large(max_bytes, name)
+    return content
+
+
+def _too_large(max_bytes: int, name: str | os.PathLike[str]) -> OSError:
+    return OSError(errno.EFBIG, f"holds more than {max_bytes / 2**20:g} MiB", os.fspath(name))
+
+
+def _check_kind(path: str | os.PathLike[str], mode: int, takes_pipes: bool) -> None:
+    if stat.S_ISREG(mode) or (takes_pipes and stat.S_ISFIFO(mode)):
+        return
+    kinds = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
+    kind = kinds.get(stat.S_IFMT(mode), "a device")
+    raise OSError(errno.EINVAL, f"is {kind}, where a regular file was expected", os.fspath(path))
+
+
 def digest_file(path: Path) -> str:
     """Return the SHA-256 of a file, as hexadecimal digits.
 
     Raises:
-        OSError: it cannot be read.
+        OSError: it cannot be read, or is no regular file.
     """
     digest = hashlib.sha256()
-    with open(path, "rb") as file:
+    with open_regular(path) as file:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
@@ -208,6 +279,7 @@ class OutputFolder:
         inputs: Iterable[str | os.PathLike[str]] = (),
         overwrite: bool = False,
         is_shared: bool = False,
+        unrecorded: Mapping[str, str] | None = None,
     ) -> None:
         """Check that the files may be written, and make the folder.
 
@@ -221,6 +293,8 @@ class OutputFolder:
             inputs: files and folders that the command reads; see `OutputFile`.
             overwrite: replace files of these names that are not as recorded, and write beside others.
             is_shared: other files lie in the folder rightly, such as in the directory of a run.
+            unrecorded: name and SHA-256 of what the command is known to have written where there is no
+                record, as its earlier versions left none.
 
         Raises:
             OutputError: something is there that must not be replaced.
@@ -233,6 +307,8 @@ class OutputFolder:
             raise OutputError(f"{place}: is no folder; choose another")
         self._is_new = not folder.exists()
         known = _read_record(self._record)
+        if known is None and unrecorded:
+            known = subject, {name: [digest] for name, digest in unrecorded.items()}
         recorded = known if known is not None and known[0] == subject else (subject, {})
         self._digests: dict[str, list[str]] = dict(recorded[1])
         self._earlier = {name for name in self._digests if self._is_as_recorded(name)}

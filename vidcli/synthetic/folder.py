@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 
 from vidcli.errors import DataError
+from vidcli.runtime.files import read_regular
+from vidcli.runtime.plain import parse_json
 from vidcli.synthetic.motion import GENERATOR_VERSION, MOTION_CLASSES, MotionVideoOptions, render_motion
 from vidcli.video import encode_video
 
@@ -21,6 +23,7 @@ MOTION_SPLITS = ("train", "val", "test")
 _MARKER = "motion.json"
 _UNFINISHED_MARKER = "motion.unfinished.json"
 _PARTIAL_PREFIX = ".partial-"
+_MAX_MARKER_BYTES = 2**20
 
 
 def write_motion_videos(
@@ -175,8 +178,8 @@ def _write_video(path: Path, seed_sequence: np.random.SeedSequence, options: Mot
 
 def _read_json(path: Path) -> object:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
+        return parse_json(read_regular(path, _MAX_MARKER_BYTES).decode("utf-8"))
+    except (OSError, ValueError):
         return None  # damaged, and so equal to no request
 
 

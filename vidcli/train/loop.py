@@ -39,6 +39,7 @@ from vidcli.evaluate import Evaluation
 from vidcli.models import build_model
 from vidcli.predict import Prediction, Predictor
 from vidcli.runtime.files import remove_leftovers, write_text
+from vidcli.runtime.plain import one_line
 from vidcli.train.advice import iter_advice
 from vidcli.train.distributed import ALONE, Group, is_peer_failure, synchronise_norms
 from vidcli.train.events import EpochDone, EpochRow, Event, FeatureProgress, Notice, StepDone
@@ -47,6 +48,7 @@ from vidcli.train.memory import BatchParts
 from vidcli.train.pace import Pace, waiting_notice
 from vidcli.train.record import RunRecord
 from vidcli.train.schedule import learning_rate, seed_generators, step_seed
+from vidcli.train.state import check_progress
 from vidcli.train.update import BatchTooLarge, Share, StepResult, Updater
 from vidcli.train.validation import validate
 from vidcli.transforms import sided_class_names
@@ -168,6 +170,7 @@ class Trainer:
                     f"{path}: belongs to other data; the videos of {files.SPLITS_FILE} have changed since. "
                     "Bring them back as they were, or start a new run"
                 )
+            check_progress(state, self._settings.epochs, self._num_steps)
             self._update.load_state_dict(state)
             self._epoch, self._step = state["epoch"], state["step"]
             self._totals = _Totals(**state["totals"])
@@ -177,7 +180,7 @@ class Trainer:
             self._failed_videos = set(state["failed_videos"])
             self._parts.number = state["num_parts"]
         except (KeyError, TypeError, RuntimeError, ValueError) as error:
-            raise CheckpointError(f"{path}: does not fit this run ({error})") from error
+            raise CheckpointError(f"{path}: does not fit this run ({one_line(error)})") from error
 
     def train(self) -> list[EpochRow]:
         """Run the epochs that are left and return the rows of all.

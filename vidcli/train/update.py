@@ -27,6 +27,7 @@ from vidcli.train.freezing import Freezing
 from vidcli.train.loss import ClipLoss, MultiLabelLoss, count_correct
 from vidcli.train.mixing import ClipMixer
 from vidcli.train.schedule import autocast_dtype, build_optimizer, learning_rate
+from vidcli.train.state import check_update
 
 
 class BatchTooLarge(Exception):
@@ -260,8 +261,9 @@ class Updater:
         Raises:
             KeyError: an entry is missing.
             RuntimeError: the weights are of another model, or there is no average where one is due.
-            ValueError: the optimizer's memory is of another model.
+            ValueError: the optimizer's memory is of another model, or no such memory.
         """
+        check_update(state, self._optimizer)
         self.model.load_state_dict(state["model"])
         self._optimizer.load_state_dict(state["optimizer"])
         if self._average is not None:

@@ -13,6 +13,7 @@ from vidcli.data.items import VideoItem, name_few, name_some
 from vidcli.errors import DataError
 from vidcli.names import normal_name
 
+_MAX_LIST_BYTES = 256 * 2**20
 _LIST_SUFFIXES = (".txt", ".csv", ".json")
 
 

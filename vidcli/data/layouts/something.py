@@ -10,7 +10,6 @@ The class is the template without its brackets; 78687 is the video 78687.webm.
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from vidcli.data.items import SPLIT_ALIASES
 from vidcli.data.layouts.listed import ListedVideo, Listing, only_one, read_text, refuse_faults
 from vidcli.errors import DataError, did_you_mean
 from vidcli.names import normal_name
+from vidcli.runtime.plain import parse_json
 
 _LIST = re.compile(r"(?:something-something-v2-)?(train|validation|test|labels)\.json")
 
@@ -76,6 +76,6 @@ def _read_list(path: Path, split: str, class_names: set[str], videos: list[Liste
 
 def _read_json(path: Path) -> Any:
     try:
-        return json.loads(read_text(path))
-    except (ValueError, RecursionError) as error:
+        return parse_json(read_text(path))
+    except ValueError as error:
         raise DataError(f"{path}: cannot be read as JSON ({error})") from error

@@ -1,0 +1,32 @@
+"""Files that torch wrote, read without running anything in them and within the memory that they take."""
+
+from __future__ import annotations
+
+import os
+import zipfile
+from typing import Any
+
+import torch
+
+from vidcli.runtime.files import open_regular
+
+
+def load_plain_tensors(path: str | os.PathLike[str]) -> Any:
+    """Return what torch saved in a file: tensors, numbers, strings and containers of them only.
+
+    Raises:
+        ValueError: it holds more than it says, as only a file made to fill the memory does.
+        Exception: it is missing, damaged or holds objects; torch raises what its readers raise.
+    """
+    with open_regular(path) as file:
+        if zipfile.is_zipfile(file):
+            file.seek(0)
+            with zipfile.ZipFile(file) as archive:
+                entries = archive.infolist()
+            if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
+                raise ValueError("holds compressed parts, which torch does not write")
+            num_bytes = os.fstat(file.fileno()).st_size
+            if sum(entry.file_size for entry in entries) > num_bytes:
+                raise ValueError("holds parts larger than itself")
+        file.seek(0)
+        return torch.load(file, map_location="cpu", weights_only=True)
