@@ -8,6 +8,7 @@ is needed to predict. Nothing in it is ever executed. Every file is written whol
     RUN/resume.pt            what goes on training RUN/splits.csv       every video used and its split
     RUN/unusable.csv         what was left out, and why; only where there is such
     RUN/environment.json     versions and hardware it was trained with
+    RUN/run.lock             locked while a process trains, and the sign that the folder is a run
     RUN/curves.png, samples.png, confusion.png, events.out.tfevents.*    for people to look at
 """
 
@@ -39,6 +40,7 @@ CONFIG_FILE, METRICS_FILE, SPLITS_FILE = "config.yaml", "metrics.jsonl", "splits
 UNUSABLE_FILE, ENVIRONMENT_FILE = "unusable.csv", "environment.json"
 CURVES_FILE, SAMPLES_FILE, CONFUSION_FILE = "curves.png", "samples.png", "confusion.png"
 EVENTS_PREFIX = "events.out.tfevents."
+LOCK_FILE = "run.lock"
 EXPORT_FILE = "vidcli.json"
 RUNS_FOLDER = Path("runs")
 _METADATA_KEY = "vidcli"

@@ -19,7 +19,7 @@ import torch
 
 import vidcli
 from vidcli import checkpoint as files
-from vidcli.errors import CheckpointError, DataError
+from vidcli.errors import CheckpointError, DataError, WriteError
 from vidcli.predict import Predictor
 from vidcli.train import EpochDone, Notice, StepDone, resume_run
 
@@ -202,7 +202,7 @@ def test_what_a_kill_left_half_written_is_removed(small_config, pair_data, train
 
     with pytest.raises(Died):
         train_run(small_config(CHANGES), pair_data, on_event=on_event)
-    left = tmp_path / "run" / ".resume.pt.4242.tmp"
+    left = tmp_path / "run" / ".vidcli-0123456789abcdef.tmp.pt"
     left.write_bytes(b"half a state")
     resume(tmp_path / "run")
     assert not left.exists()
@@ -295,7 +295,7 @@ def test_a_disk_that_fills_up_loses_nothing(
             before.update(whole())
             full_disk(room)
 
-    with pytest.raises(CheckpointError) as caught:
+    with pytest.raises(WriteError) as caught:
         train_run(small_config(CHANGES), pair_data, on_event=on_event)
     full_disk(None)
     assert re.search(
@@ -317,7 +317,7 @@ def test_a_disk_that_is_full_while_saving_inside_an_epoch(
             interrupt()  # saves at once
 
     with pytest.raises(
-        CheckpointError, match=r"resume\.pt: cannot be written \(.*File too large\).* then go on with"
+        WriteError, match=r"resume\.pt: cannot be written \(.*File too large\).* then go on with"
     ):
         train_run(small_config(CHANGES), pair_data, on_event=on_event)
     full_disk(None)
@@ -331,7 +331,7 @@ def test_a_disk_that_is_full_from_the_start(full_disk, small_config, pair_data, 
         if isinstance(event, StepDone):
             full_disk(0)
 
-    with pytest.raises(CheckpointError, match="No state had been saved yet: make room or mend the folder"):
+    with pytest.raises(WriteError, match="No state had been saved yet: make room or mend the folder"):
         train_run(small_config(), pair_data, on_event=on_event)
     full_disk(None)
     assert len(train_run(small_config(), pair_data).rows) == 1  # into the same folder

@@ -25,7 +25,7 @@ import torch
 from vidcli import checkpoint as files
 from vidcli.calibrate import uncalibrated
 from vidcli.checkpoint import Checkpoint
-from vidcli.config import Config, config_to_yaml
+from vidcli.config import Config, TrainConfig, config_to_yaml
 from vidcli.data.dataset import ClipDataset
 from vidcli.data.frames import FrameSource
 from vidcli.data.loader import Batch, balanced_order, epoch_order, iter_batches, num_workers
@@ -460,8 +460,7 @@ class Trainer:
         return len(self._rows) - self._stale_epochs
 
     def _is_over(self) -> bool:
-        stopped_early = bool(self._settings.patience) and self._stale_epochs >= self._settings.patience
-        return self._epoch >= self._settings.epochs or stopped_early
+        return is_over(self._settings, self._epoch, self._stale_epochs)
 
     def _seconds_left(self, clips_per_second: float) -> float:
         clips_done = self._epoch * len(self._dataset) + self._totals.num_clips
@@ -526,3 +525,15 @@ class Trainer:
             yield
         finally:
             signal.signal(signal.SIGINT, previous)
+
+
+def is_over(settings: TrainConfig, epochs_done: int, stale_epochs: int) -> bool:
+    """Tell whether a run has nothing left to do.
+
+    Args:
+        settings: how long it goes on.
+        epochs_done: whole ones.
+        stale_epochs: the last ones that were not better than the best.
+    """
+    stopped_early = bool(settings.patience) and stale_epochs >= settings.patience
+    return epochs_done >= settings.epochs or stopped_early
