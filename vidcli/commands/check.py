@@ -27,14 +27,16 @@ def check(
         raise ConfigError(f"--quarantine {quarantine}: expected a file to write that is not DATA itself")
     with terminal.counting("decoding") as show:
         report = check_data(data, config, show)
-    if form == "json":
-        for finding in report.findings:
-            print_json(finding_to_dict(finding))
-        print_json({"summary": report.summary.to_dict()})
-    else:
-        print_findings(terminal, report)
-    if quarantine is not None:
-        _write_quarantine(terminal, quarantine, report)
+    try:  # written before it is printed: who reads the print may leave, or be none
+        if quarantine is not None:
+            _write_quarantine(terminal, quarantine, report)
+    finally:
+        if form == "json":
+            for finding in report.findings:
+                print_json(finding_to_dict(finding))
+            print_json({"summary": report.summary.to_dict()})
+        else:
+            print_findings(terminal, report)
     return 1 if report.summary.num_found["error"] else 0
 
 

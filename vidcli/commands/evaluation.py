@@ -70,21 +70,25 @@ def evaluate(
         def finish() -> int:
             measured = _measure(predictor, items, predictions)
             told = _tell(measured, model_file, data, split)
-            if not as_json:
-                _print(terminal, measured, split)
+            compared, rows = None, []
             if rival_file is not None:
-                comparison = compare(_right(items, predictions), _right(items, of_rival))
-                told["against"] = {"model": str(rival_file), **comparison.to_dict()}
-                if not as_json:
-                    print_comparison(terminal, comparison, str(model_file), str(rival_file))
+                compared = compare(_right(items, predictions), _right(items, of_rival))
+                told["against"] = {"model": str(rival_file), **compared.to_dict()}
             if views_sweep:
                 rows = _sweep_views(terminal, model_file, items, split, chosen)
                 told["views_sweep"] = [row.to_dict() for row in rows]
-                if not as_json:
-                    print_views(terminal, rows)
-            if as_json:
-                print_json(told)
-            _write_evaluation(terminal, out or evaluation_folder(model_file, split), told, items, measured)
+            try:  # written before it is printed: who reads the print may leave, or be none
+                folder = out or evaluation_folder(model_file, split)
+                _write_evaluation(terminal, folder, told, items, measured)
+            finally:
+                if as_json:
+                    print_json(told)
+                else:
+                    _print(terminal, measured, split)
+                    if compared is not None:
+                        print_comparison(terminal, compared, str(model_file), str(rival_file))
+                    if rows:
+                        print_views(terminal, rows)
             _name_failures(terminal, measured)
             return 1 if measured.scores.num_failed else 0
 

@@ -18,7 +18,7 @@ from vidcli.console.predictions import open_writer
 from vidcli.console.text import count_noun
 from vidcli.data.manifest import VideoItem
 from vidcli.devices import choose_device
-from vidcli.errors import ConfigError
+from vidcli.errors import ConfigError, StreamError
 from vidcli.predict import Prediction, Predictor
 from vidcli.predict.inputs import collect_items, parse_shard, read_list, shard_of_launcher
 from vidcli.predict.parquet import ParquetResults, import_pyarrow
@@ -89,13 +89,18 @@ def predict(terminal: Terminal, options: PredictOptions) -> int:
         tell = advised.append if form == "table" else terminal.warn
         return watch_for_export(predictions, predictor, model_file, len(some), tell)
 
-    started = time.perf_counter()
-    if output is None or form == "table":
-        code = _predict_streaming(terminal, predictor, items, form, options.top_k, output, run)
-    else:
-        code = _predict_resuming(terminal, predictor, items, form, options.top_k, output, run)
-    for sentence in advised:
-        terminal.warn(sentence)
+    started, code = time.perf_counter(), 0
+    try:
+        if output is None or form == "table":
+            code = _predict_streaming(terminal, predictor, items, form, options.top_k, output, run)
+        else:
+            code = _predict_resuming(terminal, predictor, items, form, options.top_k, output, run)
+        for sentence in advised:
+            terminal.warn(sentence)
+    except StreamError:  # nobody reads the results, but the annotated video is still wanted
+        if options.annotate is not None:
+            annotate_with_prediction(terminal, predictor, items[0], options.annotate)
+        raise
     if options.annotate is not None and code == 0:
         annotate_with_prediction(terminal, predictor, items[0], options.annotate)
     if (options.views, options.crops) != (None, None):

@@ -90,15 +90,17 @@ def predict_timelines(
                 writer.write_failure(str(item.path), error.reason)
                 terminal.fail(str(error))
                 continue
-            writer.write(timeline)
-            if options.picture is not None:
-                from vidcli import report  # brings matplotlib
+            try:
+                if options.picture is not None:
+                    from vidcli import report  # brings matplotlib
 
-                picture = options.picture
-                write_whole(picture, lambda temporary: report.draw_timeline(timeline, temporary))  # noqa: B023 (called at once)
-                terminal.say(f"wrote {picture}")
-            if options.annotate is not None:
-                annotate_with_timeline(terminal, predictor, item, options.annotate, timeline)
+                    picture = options.picture
+                    write_whole(picture, lambda temporary: report.draw_timeline(timeline, temporary))  # noqa: B023 (called at once)
+                    terminal.say(f"wrote {picture}")
+                if options.annotate is not None:
+                    annotate_with_timeline(terminal, predictor, item, options.annotate, timeline)
+            finally:  # printed last: who reads standard output may be gone
+                writer.write(timeline)
     return 1 if num_failed else 0
 
 

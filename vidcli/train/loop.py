@@ -9,15 +9,12 @@ from __future__ import annotations
 
 import json
 import math
-import signal
-import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, suppress
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import torch
@@ -37,6 +34,7 @@ from vidcli.evaluate import Evaluation
 from vidcli.models import build_model
 from vidcli.predict import Prediction, Predictor
 from vidcli.runtime.files import remove_leftovers, write_text
+from vidcli.runtime.signals import AskedToEnd, deferred
 from vidcli.train.advice import iter_advice
 from vidcli.train.distributed import ALONE, Group, is_peer_failure, synchronise_norms
 from vidcli.train.events import EpochDone, EpochRow, Event, FeatureProgress, Notice, StepDone
@@ -129,7 +127,8 @@ class Trainer:
         self._failed_videos: set[str] = set()
         self._parts = BatchParts(self._update, self._settings, group, on_event)
         self._saved_at = time.monotonic()
-        self._interrupted = self._told_of_waiting = False
+        self._told_of_waiting = False
+        self._asked_by = 0  # the signal that asked this process to end
         self._record = RunRecord(run, self._settings.plots and group.is_main, on_event)
         if unsynchronised is not None:
             self._on_event(Notice(unsynchronised))
@@ -181,7 +180,7 @@ class Trainer:
         """Run the epochs that are left and return the rows of all.
 
         Raises:
-            KeyboardInterrupt: Ctrl-C; the state has been saved first.
+            KeyboardInterrupt: Ctrl-C, or `AskedToEnd` by a signal; the state has been saved first.
             CheckpointError: the run directory can no longer be written; says how to go on.
             TrainError: the loss is no longer a number.
         """
@@ -194,7 +193,7 @@ class Trainer:
         try:
             if self._keeps_features:
                 self._compute_features()
-            with self._deferred_interrupt(), closing(self._batches_left()) as batches:
+            with deferred(self._note_signal), closing(self._batches_left()) as batches:
                 while not self._is_over():
                     self._train_epoch(batches)
                     self._finish_epoch()
@@ -364,8 +363,8 @@ class Trainer:
         if self._group.is_main:
             self._write_epoch(row, scores, best)
         self._on_event(EpochDone(row, best))
-        if any(self._group.any(self._interrupted)):
-            self._stop()
+        if signum := self._group.largest(self._asked_by)[0]:
+            self._stop(signum)
 
     def _write_epoch(self, row: EpochRow, scores: Evaluation | None, best: bool) -> None:
         self._save_model(files.LAST_FILE, row)
@@ -481,11 +480,12 @@ class Trainer:
 
     def _save_if_due(self) -> None:
         is_due = time.monotonic() - self._saved_at > 60 * self._settings.checkpoint_minutes
-        interrupted, is_due = self._group.any(self._interrupted, is_due and self._group.is_main)
-        if (interrupted or is_due) and self._group.is_main:
+        # Processes agree; of different signals the one with the highest number counts.
+        signum, saves = self._group.largest(self._asked_by, is_due and self._group.is_main)
+        if (signum or saves) and self._group.is_main:
             self._save_resume()
-        if interrupted:
-            self._stop()
+        if signum:
+            self._stop(signum)
 
     def _save_resume(self) -> None:
         self._record.flush()
@@ -504,27 +504,12 @@ class Trainer:
         files.save_resume(self._run / files.RESUME_FILE, state)
         self._saved_at = time.monotonic()
 
-    def _stop(self) -> None:
+    def _note_signal(self, signum: int) -> None:
+        self._asked_by = signum
+
+    def _stop(self, signum: float) -> None:
         self._on_event(Notice(f"interrupted; go on with `vidcli train --resume {self._run}`"))
-        raise KeyboardInterrupt
-
-    @contextmanager
-    def _deferred_interrupt(self) -> Iterator[None]:
-        """Let the first Ctrl-C wait for the end of the step, so that no half-made update is saved."""
-        if threading.current_thread() is not threading.main_thread():
-            yield  # Python delivers signals to the main thread only
-            return
-
-        def note(signum: int, frame: FrameType | None) -> None:
-            if self._interrupted:
-                raise KeyboardInterrupt
-            self._interrupted = True
-
-        previous = signal.signal(signal.SIGINT, note)
-        try:
-            yield
-        finally:
-            signal.signal(signal.SIGINT, previous)
+        raise AskedToEnd(int(signum))
 
 
 def is_over(settings: TrainConfig, epochs_done: int, stale_epochs: int) -> bool:
