@@ -16,6 +16,7 @@ flushed to the disk and then renamed: a reader, a kill or a full disk never leav
 
 from __future__ import annotations
 
+import errno
 import functools
 import hashlib
 import json
@@ -396,11 +397,14 @@ class FileLock:
 
         Raises:
             FileExistsError: it is there.
-            OSError: the file cannot be made, or is a link.
+            OSError: the file cannot be made, or is a link, pipe or device.
         """
         flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | (os.O_EXCL if is_new else 0)
         while True:
             file = os.fdopen(os.open(self.path, flags, 0o666), "r+b", buffering=0)
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                file.close()
+                raise OSError(errno.EINVAL, "is no regular file", str(self.path))
             outcome = _lock_now(file)
             if outcome is False:
                 file.close()
