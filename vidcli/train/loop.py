@@ -25,7 +25,7 @@ from vidcli.checkpoint import Checkpoint
 from vidcli.config import Config, TrainConfig, config_to_yaml
 from vidcli.data.dataset import ClipDataset
 from vidcli.data.frames import FrameSource
-from vidcli.data.loader import Batch, balanced_order, epoch_order, iter_batches, num_workers
+from vidcli.data.loader import Batch, balanced_order, batch_ends, epoch_order, iter_batches, num_workers
 from vidcli.data.manifest import VideoItem, class_names_of, fingerprint, manifest_text
 from vidcli.data.splits import of_split
 from vidcli.environment import describe_environment
@@ -40,6 +40,7 @@ from vidcli.train.distributed import ALONE, Group, is_peer_failure, synchronise_
 from vidcli.train.events import EpochDone, EpochRow, Event, FeatureProgress, Notice, StepDone
 from vidcli.train.frozen import FeaturePredictor, FrozenFeatures, is_frozen, obstacle_to_features
 from vidcli.train.memory import BatchParts
+from vidcli.train.norms import fewest_clips, single_clips
 from vidcli.train.pace import Pace, waiting_notice
 from vidcli.train.record import RunRecord
 from vidcli.train.schedule import learning_rate, seed_generators, step_seed
@@ -101,7 +102,11 @@ class Trainer:
         torch.manual_seed(self._settings.seed)
         self.model = build_model(config.model, len(self.class_names)).to(device)
         unsynchronised = synchronise_norms(self.model, group, device)
-        self._num_steps = math.ceil(len(self._dataset) / self._settings.batch_size)
+        self._fewest_clips = fewest_clips(self.model, config)
+        if self._settings.batch_size < self._fewest_clips:
+            raise single_clips(config)
+        self._ends = batch_ends(len(self._dataset), self._settings.batch_size, self._fewest_clips)
+        self._num_steps = len(self._ends)
         self._labels = (
             [] if self._multi_label else [self._dataset.label(i) for i in range(len(self._dataset))]
         )
@@ -125,7 +130,7 @@ class Trainer:
         self._best: tuple[float, float] | None = None
         self._stale_epochs = 0
         self._failed_videos: set[str] = set()
-        self._parts = BatchParts(self._update, self._settings, group, on_event)
+        self._parts = BatchParts(self._update, self._settings, group, on_event, self._fewest_clips)
         self._saved_at = time.monotonic()
         self._told_of_waiting = False
         self._asked_by = 0  # the signal that asked this process to end
@@ -245,7 +250,7 @@ class Trainer:
     ) -> Generator[Batch, None, None]:
         """Yield a process's part of the batches of epochs, from this step of the first on."""
         if self._features is not None:
-            return self._features.batches(orders, self._step, group.rank, group.size)
+            return self._features.batches(orders, self._step, group.rank, group.size, self._fewest_clips)
         return iter_batches(
             self._dataset,
             orders,
@@ -256,6 +261,7 @@ class Trainer:
             gives_way=self._device.type == "cpu",
             rank=group.rank,
             num_ranks=group.size,
+            fewest=self._fewest_clips,
         )
 
     def _train_epoch(self, batches: Iterator[Batch]) -> None:
@@ -300,14 +306,19 @@ class Trainer:
                 [failure for part in self._group.gather(batch.failures) for failure in part]
             )
         num_clips, fewest = sum(counts), min(counts)
-        if fewest or not num_clips:
-            num_parts = max(1, min(self._parts.number, fewest))
-            return batch, Share(num_clips, num_parts, sizes=tuple(counts))
-        # Fewer clips than processes: all compute all of them, so that none is without.
-        end = (self._step + 1) * self._settings.batch_size
+        if 0 < num_clips < self._fewest_clips:
+            text = (
+                "one clip is left out of this epoch: all others of its batch failed, and BatchNorm needs two"
+            )
+            self._on_event(Notice(text))
+            num_clips = 0
+        if fewest >= self._fewest_clips or not num_clips:
+            return batch, Share(num_clips, self._parts.fitting(fewest), sizes=tuple(counts))
+        # Too few clips for a process each: all compute all of them, so that none is without.
+        end = self._ends[self._step]
         with closing(self._iter_batches([(self._epoch, self._order(self._epoch)[:end])], ALONE)) as batches:
             whole = next(batches)
-        return whole, Share(num_clips, min(self._parts.number, num_clips), self._group.size)
+        return whole, Share(num_clips, self._parts.fitting(num_clips), self._group.size)
 
     def _train_step(self, batch: Batch, share: Share) -> None:
         if self._position == 0 and self._group.is_main:

@@ -13,6 +13,7 @@ from vidcli import checkpoint as files
 from vidcli.config import Config, load_config
 from vidcli.data.check import check_videos, failures_csv
 from vidcli.data.items import LABEL_SEPARATOR, labels_of
+from vidcli.data.loader import batch_ends
 from vidcli.data.manifest import SPLITS, VideoItem, class_names_of, load_items, read_data
 from vidcli.data.splits import assign_splits, of_split
 from vidcli.errors import CheckpointError, ConfigError, DataError, VideoError
@@ -22,6 +23,7 @@ from vidcli.train.claim import RunClaim, in_use
 from vidcli.train.distributed import ALONE, Group, may_restart, num_restarts
 from vidcli.train.events import CheckProgress, EpochRow, Event, Notice
 from vidcli.train.loop import Trainer, is_over
+from vidcli.train.norms import fewest_clips, single_clips
 
 _RESTART_SECONDS = 30.0
 """How long torchrun, which starts processes again, gives the earlier ones to end."""
@@ -146,13 +148,15 @@ def plan_run(config: Config, data: Path, on_event: Callable[[Event], None]) -> R
         }
         for name in class_names
     }
-    num_train = len(of_split(items, "train"))
+    batch_size, fewest = config.train.batch_size, fewest_clips(model, config)
+    if batch_size < fewest:
+        raise single_clips(config)
     return RunPlan(
         config,
         class_names,
         counts,
         sum(parameter.numel() for parameter in model.parameters()),
-        config.train.epochs * -(-num_train // config.train.batch_size),
+        config.train.epochs * len(batch_ends(len(of_split(items, "train")), batch_size, fewest)),
     )
 
 
