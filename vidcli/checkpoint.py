@@ -8,7 +8,7 @@ is needed to predict. Nothing in it is ever executed. Every file is written whol
     RUN/resume.pt            what goes on training RUN/splits.csv       every video used and its split
     RUN/unusable.csv         what was left out, and why; only where there is such
     RUN/environment.json     versions and hardware it was trained with
-    RUN/run.lock             locked while a process trains, and the sign that the folder is a run
+    RUN/run.lock             locked while a process trains; stays where a run did not come to its end
     RUN/curves.png, samples.png, confusion.png, events.out.tfevents.*    for people to look at
 """
 

@@ -7,7 +7,9 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -64,24 +66,41 @@ def test_a_run_that_came_to_nothing_leaves_nothing(in_tmp_path: Path) -> None:
     assert list(empty.iterdir()) == []  # the user's own folder stays
 
 
-def test_processes_that_start_together_get_a_folder_each_or_are_refused(
-    small_config, pair_data, tmp_path
-) -> None:
+def test_claims_at_the_same_moment_get_a_folder_each_or_are_refused(in_tmp_path: Path) -> None:
+    def claim(out: Path | None) -> Path | None:
+        held = RunClaim()
+        claims.append(held)  # held until all have tried
+        barrier.wait()
+        try:
+            return held.begin(out, "name")
+        except CheckpointError:
+            return None
+
+    (in_tmp_path / "empty").mkdir()
+    for out in [None, Path("new"), Path("empty")]:
+        barrier, claims = threading.Barrier(8), []
+        with ThreadPoolExecutor(8) as threads:
+            taken = list(threads.map(claim, [out] * 8))
+        assert len(set(taken)) == (8 if out is None else 2)
+        assert taken.count(None) == (0 if out is None else 7)
+        for held in claims:
+            held.__exit__(None, None, None)
+
+
+def test_processes_that_start_together_do_not_share_a_folder(small_config, pair_data, tmp_path) -> None:
     (tmp_path / "recipe.yaml").write_text(config_to_yaml(small_config()))
-    common = ["train", str(pair_data), "--config", "recipe.yaml", "--device", "cpu"]
-    alone = [start(common, tmp_path) for _ in range(2)]
-    shared = [start([*common, "--out", "shared"], tmp_path) for _ in range(2)]
-    told = [child.communicate(timeout=120) for child in (*alone, *shared)]
-    assert [child.returncode for child in alone] == [0, 0]
-    assert len({out for out, _ in told[:2]}) == 2
-    assert len(list((tmp_path / "runs").glob("*/model.safetensors"))) == 2
-    assert sorted(child.returncode for child in shared) == [0, 1]
-    (refusal,) = (err for (_, err), child in zip(told[2:], shared, strict=True) if child.returncode)
-    winner = next(child for child in shared if not child.returncode)
-    # The loser looked while the winner trained, or after it.
-    assert f"process {winner.pid} on" in refusal or "exists and is not an empty folder" in refusal
-    assert "--out" in refusal
-    assert "epoch" not in refusal
+    common = ["train", str(pair_data), "--config", "recipe.yaml", "--device", "cpu", "--out", "run"]
+    children = [start(common, tmp_path) for _ in range(2)]
+    told = [child.communicate(timeout=120)[1] for child in children]
+    assert sorted(child.returncode for child in children) == [0, 1]
+    winner, loser = sorted(range(2), key=lambda number: children[number].returncode)
+    # It looked while the other trained, or after that.
+    assert (
+        f"process {children[winner].pid} on" in told[loser]
+        or "exists and is not an empty folder" in told[loser]
+    )
+    assert "choose another --out" in told[loser]
+    assert "epoch" not in told[loser]
 
 
 # --- what a new run may begin in ------------------------------------------------------------------
@@ -223,7 +242,7 @@ def test_a_finished_run_is_read_without_its_lock(small_config, pair_data, train_
     with RunClaim() as claim:
         assert claim.resume(run.folder)
         assert resume_run(run.folder, CPU, lambda event: None)[1] == run.rows
-    (run.folder / LOCK).unlink()
+    assert not (run.folder / LOCK).exists()
     assert resume_run(run.folder, CPU, lambda event: None)[1] == run.rows
     assert not (run.folder / LOCK).exists()  # nor is it written
 

@@ -7,7 +7,8 @@ long as a process trains:
     vidcli run
     process 4242 on host7          who holds it, or held it last
 
-The lock goes with its process, however that ends, so that a run goes on at once after a kill.
+The lock goes with its process, however that ends, so that a run goes on at once after a kill. A run that
+came to its end leaves no lock file.
 """
 
 from __future__ import annotations
@@ -114,7 +115,10 @@ class RunClaim:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Give the folder back, and take it away if nothing was written in it."""
+        """Give the folder back, and take it away if nothing was written in it.
+
+        What came to its end needs no sign any more that it may be begun anew.
+        """
         if self._lock is None:
             return
         run = self._lock.path.parent
@@ -123,6 +127,8 @@ class RunClaim:
                 self._lock.remove()
                 if self._is_made:
                     _remove_empty(run)
+            elif error is None and _is_begun(run):
+                self._lock.remove()
         self._lock.release()
         self._lock = None
 
