@@ -14,9 +14,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from typer.testing import CliRunner
 
 import vidcli
 from vidcli import checkpoint as files
+from vidcli.cli import app
 from vidcli.config import config_to_yaml
 from vidcli.errors import CheckpointError, VidcliError
 from vidcli.runtime import files as runtime_files
@@ -137,9 +139,6 @@ def test_a_folder_that_holds_something_is_refused_and_stays(held: dict[str, str]
         claim.begin(folder, "name")
     found = {str(p.relative_to(folder)): p.read_text() for p in folder.rglob("*") if p.is_file()}
     assert found == held
-    if "notes.txt" in str(held):
-        with pytest.raises(CheckpointError, match="exists and is not an empty folder"):
-            refuse_taken(folder)
 
 
 @pytest.mark.parametrize("kind", ["file", "link", "dangling", "link to a folder"])
@@ -214,6 +213,29 @@ def test_data_that_cannot_be_trained_on_leaves_no_folder(small_config, tmp_path)
     with pytest.raises(VidcliError):
         start_run(small_config(), tmp_path / "none", tmp_path / "run", CPU, lambda event: None)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_place_is_tried_before_other_work_and_left_as_it_was(tmp_path: Path) -> None:
+    refuse_taken(tmp_path / "new")
+    (tmp_path / "empty").mkdir()
+    refuse_taken(tmp_path / "empty")
+    assert [path.name for path in tmp_path.rglob("*")] == ["empty"]
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(CheckpointError, match="below: cannot be written"):
+        refuse_taken(tmp_path / "file" / "below")
+
+
+@pytest.mark.parametrize("command", [["demo"], ["train"], ["train", "--compare"]], ids=" ".join)
+def test_commands_that_make_their_videos_first_look_at_the_place_before(
+    command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "splits.csv").write_text("mine")
+    monkeypatch.setenv("VIDCLI_CACHE", str(tmp_path / "cache"))
+    result = CliRunner().invoke(app, [*command, "--out", str(tmp_path / "mine"), "--device", "cpu"])
+    assert result.exit_code == 1
+    assert "mine: exists and is not an empty folder; choose another --out" in result.stderr
+    assert not (tmp_path / "cache").exists()
 
 
 # --- going on -------------------------------------------------------------------------------------

@@ -134,16 +134,13 @@ class RunClaim:
 
 
 def refuse_taken(out: Path) -> None:
-    """See that a new run could begin in a folder, before work that comes even before that.
+    """See that a new run can begin in a folder, before work that comes even before that.
 
     Raises:
-        CheckpointError: the folder holds something, or is none.
+        CheckpointError: it cannot; see `RunClaim.begin`.
     """
-    if os.path.lexists(out):
-        _refuse_file(out)
-        names = {path.name for path in out.iterdir()}
-        if names and (files.LOCK_FILE not in names or _is_begun(out)):
-            raise _taken(out)
+    with RunClaim() as claim:
+        claim.begin(out, out.name)
 
 
 def in_use(run: Path, way_out: str) -> CheckpointError:
