@@ -84,11 +84,7 @@ def write_motion_videos(
         elif progress is not None:
             progress(len(jobs), len(jobs))
     except (OSError, WriteError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise DataError(
-            f"{root}: the motion videos cannot be written there ({reason}). "
-            f"Free the space, mend the permissions, or name another folder."
-        ) from error
+        raise _unwritable(root, error) from error
     return list(jobs)
 
 
@@ -126,6 +122,14 @@ def _turn(root: Path) -> Iterator[None]:
         yield
     finally:
         lock.remove()
+
+
+def _unwritable(root: Path, error: OSError | WriteError) -> DataError:
+    reason = getattr(error, "strerror", None) or error
+    return DataError(
+        f"{root}: the motion videos cannot be written there ({reason}). Free the space, mend the "
+        "permissions, or name another folder."
+    )
 
 
 def _foreign(root: Path, path: Path) -> DataError:
