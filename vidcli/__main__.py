@@ -1,17 +1,19 @@
 """`python -m vidcli` and the `vidcli` command."""
 
+from __future__ import annotations
+
 import os
 import sys
 
 from vidcli.allocator import keep_freed_memory
-from vidcli.cli import app
+from vidcli.cli import run
 
 
 def main() -> None:
-    """Run the command line."""
+    """Run the command line and end the process with its exit code."""
     speak_utf8()
     keep_freed_memory()  # the process is ours; one that imports the package decides by itself
-    app(prog_name="vidcli")
+    sys.exit(run())
 
 
 def speak_utf8() -> None:

@@ -8,6 +8,7 @@ is needed to predict. Nothing in it is ever executed. Every file is written whol
     RUN/resume.pt            what goes on training RUN/splits.csv       every video used and its split
     RUN/unusable.csv         what was left out, and why; only where there is such
     RUN/environment.json     versions and hardware it was trained with
+    RUN/run.lock             locked while a process trains; stays where a run did not come to its end
     RUN/curves.png, samples.png, confusion.png, events.out.tfevents.*    for people to look at
 """
 
@@ -47,6 +48,7 @@ RUN_FILES = (
     *(ENVIRONMENT_FILE, CURVES_FILE, SAMPLES_FILE, CONFUSION_FILE),
 )
 EVENTS_PREFIX = "events.out.tfevents."
+LOCK_FILE = "run.lock"
 EXPORT_FILE = "vidcli.json"
 RUNS_FOLDER = Path("runs")
 MAX_DESCRIPTION_BYTES = 8 * 2**20

@@ -10,6 +10,7 @@
     ├── PeerError         another process of the same run that ended
     ├── OutputError       something in the place of an output that must not be replaced
     ├── WriteError        a file that cannot be written
+    │   └── StreamError   standard output that cannot be written, or that nobody reads any more
     └── ExportError       a model that cannot be exported, or whose export is not as good
 
 A message names the subject, what was found, what was expected and the next step. Misuse of a
@@ -82,6 +83,14 @@ class OutputError(VidcliError):
 
 class WriteError(VidcliError):
     """A file that cannot be written; what was there is unchanged."""
+
+
+class StreamError(WriteError):
+    """Standard output that takes no more results; files are written all the same."""
+
+    def __init__(self, reason: str, exit_code: int = 1) -> None:
+        super().__init__(f"standard output: cannot be written ({reason})")
+        self.exit_code = exit_code
 
 
 class ExportError(VidcliError):

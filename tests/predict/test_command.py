@@ -221,6 +221,26 @@ def test_a_reader_that_has_seen_enough_ends_the_run_quietly(here):
     assert started.returncode == 141  # as of a `cat` that nobody reads any more
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="no SIGTERM there")
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+def test_a_scheduler_that_ends_the_run_leaves_whole_results(here, name):
+    signum, before = getattr(signal, name), set(here.iterdir())
+    output = here / "out.jsonl"
+    arguments = ("many", "--output", str(output), "--views", "10")
+    with start(*arguments, stderr=subprocess.PIPE) as started:
+        while started.poll() is None and not (output.exists() and output.stat().st_size):
+            time.sleep(0.01)
+        started.send_signal(signum)
+        message = started.stderr.read()
+    assert started.returncode == 128 + signum
+    assert message == ""
+    lines = output.read_text().splitlines()
+    assert 0 < len(lines) < 200
+    assert all(json.loads(line)["video"] for line in lines)
+    assert set(here.iterdir()) - before == {output}
+    assert "videos are there already" in predict(*arguments).stderr
+
+
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full here")
 def test_standard_output_on_a_full_disk(here):
     with (

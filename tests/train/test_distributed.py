@@ -155,6 +155,20 @@ def test_ctrl_c_ends_all_and_the_run_goes_on(small_config, pair_data, tmp_path):
         assert (run / name).read_bytes() == (plain / name).read_bytes(), name
 
 
+def test_a_scheduler_that_ends_one_process_ends_all_with_the_state_saved(small_config, pair_data, tmp_path):
+    run = tmp_path / "run"
+    recipe = write_recipe(small_config(LONG, train__checkpoint_minutes=60), tmp_path)
+    child = torchrun(pair_data, "--config", recipe, "--out", run, folder=tmp_path)
+    wait_for(run, (1, 0), child)
+    os.kill(workers_of(child)[1], signal.SIGTERM)  # the other agrees
+    code, _, err = finish(child)
+    assert code != 0
+    assert err.count(f"interrupted; go on with `vidcli train --resume {run}`") == 1, err
+    assert "exitcode  : 143" in err
+    state = files.load_resume(run / files.RESUME_FILE)
+    assert (1, 0) <= (state["epoch"], state["step"]) < (20, 0)
+
+
 def test_a_process_that_is_killed_starts_again_with_the_others(small_config, pair_data, tmp_path):
     run = tmp_path / "run"
     recipe = write_recipe(small_config(LONG), tmp_path)

@@ -130,3 +130,15 @@ def test_other_errors_are_no_want_of_memory(small_config, pair_data, train_run, 
     room_for(3, RuntimeError("shapes do not match"))
     with pytest.raises(RuntimeError, match="shapes do not match"):
         train_run(small_config(EXACT, train__auto_batch=True), pair_data)
+
+
+def test_parts_are_never_too_small_for_batchnorm(small_config, pair_data, train_run, room_for):
+    lonely = {"clip.length": 1, "clip.size": 16, "model.head": "mean", "data.val_fraction": 0}
+    config = small_config(lonely, train__batch_size=8, train__auto_batch=True)
+    sizes = room_for(2)
+    train_run(config, pair_data)
+    assert sizes[-4:] == [2, 2, 2, 2]
+    sizes = room_for(1)
+    with pytest.raises(TrainError, match="out of memory"):
+        train_run(config, pair_data, "another")
+    assert 1 not in sizes

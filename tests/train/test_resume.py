@@ -19,9 +19,10 @@ import torch
 
 import vidcli
 from vidcli import checkpoint as files
-from vidcli.errors import CheckpointError, DataError
+from vidcli.errors import CheckpointError, DataError, WriteError
 from vidcli.predict import Predictor
-from vidcli.train import EpochDone, Notice, StepDone, resume_run
+from vidcli.runtime.signals import AskedToEnd
+from vidcli.train import EpochDone, Notice, StepDone, Trainer, resume_run
 
 CPU = torch.device("cpu")
 # Everything that draws at random is on: dropout, crops, light, order, positions in the segments. So is
@@ -48,8 +49,8 @@ CHANGES = {
 TINY = {"model.backbone": "simple_cnn", "model.width": 8, "model.hidden": 8}
 
 
-def interrupt():
-    signal.raise_signal(signal.SIGINT)
+def interrupt(signum=signal.SIGINT):
+    signal.raise_signal(signum)
 
 
 def resume(folder):
@@ -108,6 +109,25 @@ def test_interrupted_while_validating(
     assert len((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()) == 1
     resume(tmp_path / "run")
     finished_like(tmp_path / "run")
+
+
+def test_a_second_signal_does_not_wait_for_the_end_of_the_step(
+    small_config, pair_data, train_run, tmp_path, monkeypatch
+):
+    real, calls = Trainer._update_weights, []
+
+    def impatient(self, *arguments):
+        calls.append(arguments)
+        if len(calls) == 2:
+            interrupt(signal.SIGTERM)
+            interrupt(signal.SIGINT)
+        return real(self, *arguments)
+
+    monkeypatch.setattr(Trainer, "_update_weights", impatient)
+    with pytest.raises(AskedToEnd) as caught:
+        train_run(small_config(CHANGES), pair_data)
+    assert caught.value.exit_code == 130
+    assert not (tmp_path / "run" / "resume.pt").exists()
 
 
 @pytest.mark.parametrize("epoch", [1, 3])
@@ -202,7 +222,7 @@ def test_what_a_kill_left_half_written_is_removed(small_config, pair_data, train
 
     with pytest.raises(Died):
         train_run(small_config(CHANGES), pair_data, on_event=on_event)
-    left = tmp_path / "run" / ".resume.pt.4242.tmp"
+    left = tmp_path / "run" / ".vidcli-0123456789abcdef.tmp.pt"
     left.write_bytes(b"half a state")
     resume(tmp_path / "run")
     assert not left.exists()
@@ -295,7 +315,7 @@ def test_a_disk_that_fills_up_loses_nothing(
             before.update(whole())
             full_disk(room)
 
-    with pytest.raises(CheckpointError) as caught:
+    with pytest.raises(WriteError) as caught:
         train_run(small_config(CHANGES), pair_data, on_event=on_event)
     full_disk(None)
     assert re.search(
@@ -317,7 +337,7 @@ def test_a_disk_that_is_full_while_saving_inside_an_epoch(
             interrupt()  # saves at once
 
     with pytest.raises(
-        CheckpointError, match=r"resume\.pt: cannot be written \(.*File too large\).* then go on with"
+        WriteError, match=r"resume\.pt: cannot be written \(.*File too large\).* then go on with"
     ):
         train_run(small_config(CHANGES), pair_data, on_event=on_event)
     full_disk(None)
@@ -331,7 +351,7 @@ def test_a_disk_that_is_full_from_the_start(full_disk, small_config, pair_data, 
         if isinstance(event, StepDone):
             full_disk(0)
 
-    with pytest.raises(CheckpointError, match="No state had been saved yet: make room or mend the folder"):
+    with pytest.raises(WriteError, match="No state had been saved yet: make room or mend the folder"):
         train_run(small_config(), pair_data, on_event=on_event)
     full_disk(None)
     assert len(train_run(small_config(), pair_data).rows) == 1  # into the same folder
@@ -434,10 +454,13 @@ def test_too_much_data_that_is_gone_is_an_error(finished, pair_data):
     refuse(finished, DataError, r"2 of 12 videos cannot be used(.|\n)*no such file")
 
 
-# --- a real Ctrl-C --------------------------------------------------------------------------------
+# --- real signals ---------------------------------------------------------------------------------
 
 
-def test_ctrl_c_saves_and_exits_130(small_config, pair_data, train_run, same_weights, tmp_path):
+@pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_saves_and_ends_the_run(
+    signum, code, small_config, pair_data, train_run, same_weights, tmp_path
+):
     changes = CHANGES | TINY | {"train.epochs": 20}
     command = [sys.executable, "-m", "vidcli", "train", str(pair_data), "--device", "cpu", "--out", "run"]
     config = small_config(changes)
@@ -452,11 +475,11 @@ def test_ctrl_c_saves_and_exits_130(small_config, pair_data, train_run, same_wei
         for line in child.stderr:
             lines.append(line)
             if line.startswith("epoch  1/20"):
-                child.send_signal(signal.SIGINT)
+                child.send_signal(signum)
                 break
         stdout, stderr = child.communicate(timeout=120)
     stderr = "".join(lines) + stderr
-    assert child.returncode == 130, stderr
+    assert child.returncode == code, stderr
     assert "interrupted; go on with `vidcli train --resume run`" in stderr
     assert "Traceback" not in stderr
     assert stdout == ""

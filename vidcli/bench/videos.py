@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from vidcli.runtime.files import write_whole
 from vidcli.video import Frames, encode_video, repeat_video
 
 _FPS = 25
@@ -89,14 +90,16 @@ def _make(folder: Path, kind: _Kind) -> Path:
     if path.exists():
         return path
     # Complete or not there: a run that was broken off must not leave half a video behind.
-    partial = folder / f"partial-{path.name}"
+    write_whole(path, lambda temporary: _encode(folder, kind, temporary))
+    return path
+
+
+def _encode(folder: Path, kind: _Kind, path: Path) -> None:
     if kind.repeats > 1:
-        clip = _make(folder, _h264_clip_of(kind))
-        repeat_video(clip, partial, kind.repeats)
+        repeat_video(_make(folder, _h264_clip_of(kind)), path, kind.repeats)
     else:
         frames = _moving_picture(_FPS * _CLIP_SECONDS, kind.height, kind.width)
-        encode_video(partial, frames, _FPS, kind.codec, options=kind.options)
-    return partial.rename(path)
+        encode_video(path, frames, _FPS, kind.codec, options=kind.options)
 
 
 def _h264_clip_of(kind: _Kind) -> _Kind:

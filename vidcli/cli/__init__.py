@@ -7,7 +7,7 @@ of the imports below is the order of the commands in the help.
 from __future__ import annotations
 
 # isort: off
-from vidcli.cli.app import app
+from vidcli.cli.app import app, run
 from vidcli.cli import training, evaluation, prediction, explain, report, export, demo, data, listing, bench
 # isort: on
 
@@ -22,5 +22,6 @@ __all__ = [
     "listing",
     "prediction",
     "report",
+    "run",
     "training",
 ]

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-import os
 import platform
-import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
 import vidcli
-from vidcli.errors import VidcliError
+from vidcli.errors import StreamError, VidcliError
+from vidcli.runtime.signals import ended_by_exception, exit_code_of
+from vidcli.runtime.streams import StandardStreams
 
 if TYPE_CHECKING:
     from vidcli.console import Terminal
 
 _ANYWHERE = {"--quiet", "-q", "--verbose", "-v", "--traceback"}
 """Options of vidcli itself that people also write after the command's name."""
+
+_SIGNALLED = 128
+"""Exit codes above it name a signal."""
 
 
 class _Commands(TyperGroup):
@@ -27,25 +32,60 @@ class _Commands(TyperGroup):
         end = args.index("--") if "--" in args else len(args)
         shared = [arg for arg in args[:end] if arg in _ANYWHERE]
         rest = [arg for arg in args[:end] if arg not in _ANYWHERE]
-        return super().parse_args(ctx, [*shared, *rest, *args[end:]])
+        with _one_message(ctx):  # --help and --version print while arguments are read
+            return super().parse_args(ctx, [*shared, *rest, *args[end:]])
 
     def invoke(self, ctx: Any) -> Any:
-        try:
+        with _one_message(ctx):
             return super().invoke(ctx)
-        except KeyboardInterrupt:
-            raise typer.Exit(130) from None
-        except BrokenPipeError:
-            # Whoever read the results has seen enough. What Python would still flush at its end
-            # goes nowhere, for there is nobody to tell; the code is that of a killed `cat`.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            raise typer.Exit(141) from None
-        except VidcliError as error:
-            if ctx.params.get("traceback"):
-                raise
-            from vidcli.console import print_error
 
-            print_error(str(error))
-            raise typer.Exit(error.exit_code) from None
+
+@contextmanager
+def _one_message(ctx: Any) -> Iterator[None]:
+    """Print one message of what the user can mend, and end with its exit code."""
+    try:
+        yield
+    except KeyboardInterrupt as interrupt:
+        raise typer.Exit(exit_code_of(interrupt)) from None
+    except BrokenPipeError:  # of an output that is a pipe; the code is that of a killed `cat`
+        raise typer.Exit(141) from None
+    except StreamError as error:
+        raise typer.Exit(error.exit_code) from None  # told at the end, with what is lost only then
+    except VidcliError as error:
+        if ctx.params.get("traceback"):
+            raise
+        from vidcli.console import print_error
+
+        print_error(str(error))
+        raise typer.Exit(error.exit_code) from None
+
+
+def run() -> int:
+    """Run the command line in a process of its own, and return the exit code.
+
+    Signals that end a process end it as Ctrl-C does: what is half done is cleared away first.
+    """
+    streams = StandardStreams()
+    with ended_by_exception():
+        code = _exit_code(lambda: app(prog_name="vidcli"))
+        lost = streams.finish()
+    if lost is None or code > _SIGNALLED:
+        return code
+    if lost.exit_code < _SIGNALLED:
+        from vidcli.console import print_error
+
+        print_error(str(lost))
+    return lost.exit_code
+
+
+def _exit_code(command: Callable[[], object]) -> int:
+    try:
+        command()
+    except SystemExit as leaving:
+        return leaving.code if isinstance(leaving.code, int) else int(leaving.code is not None)
+    except KeyboardInterrupt as interrupt:  # before or after the command itself
+        return exit_code_of(interrupt)
+    return 0
 
 
 app = typer.Typer(

@@ -22,7 +22,8 @@ from vidcli.console.bench import (
     print_predict_bench,
     print_train_bench,
 )
-from vidcli.data.builtin import MotionDataOptions, cache_folder, make_motion_data
+from vidcli.data.builtin import MotionDataOptions, make_motion_data
+from vidcli.data.caches import open_cache
 from vidcli.data.check import check_videos
 from vidcli.data.splits import of_split
 from vidcli.demo import DEMO_RECIPE
@@ -37,8 +38,9 @@ def decode(terminal: Terminal, videos: list[Path], rounds: int, as_json: bool) -
     short_and_long = None
     if not videos:
         terminal.say("no VIDEO given: measuring on videos made for this, which takes minutes at first")
-        videos = make_bench_videos(cache_folder() / "bench")
-        short_and_long = make_length_pair(cache_folder() / "bench")
+        folder = open_cache("bench")
+        videos = make_bench_videos(folder)
+        short_and_long = make_length_pair(folder)
     rows = []
     with usual_memory():  # the others come from programs that leave memory to the C library
         for row in bench_decode(collect_videos(videos), rounds, short_and_long=short_and_long):
@@ -93,7 +95,7 @@ def infer(terminal: Terminal, models: list[Path], rounds: int, with_compile: boo
     """Run `vidcli bench infer`; return the exit code: 1 if a model failed."""
     if not models:
         terminal.say("no --model given: measuring random ResNets made for this, which takes minutes at first")
-        folder = cache_folder() / "bench-infer"
+        folder = open_cache("bench-infer")
         models = make_bench_models(folder, ("resnet18", "resnet50"), 224, terminal.say)
     rows = []
     for row in bench_infer(models, rounds, with_compile):

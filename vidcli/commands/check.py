@@ -29,14 +29,16 @@ def check(
     output = None if quarantine is None else OutputFile("--quarantine", quarantine, _inputs(data), overwrite)
     with terminal.counting("decoding") as show:
         report = check_data(data, config, show)
-    if form == "json":
-        for finding in report.findings:
-            print_json(finding_to_dict(finding))
-        print_json({"summary": report.summary.to_dict()})
-    else:
-        print_findings(terminal, report)
-    if output is not None:
-        _write_quarantine(terminal, output, report)
+    try:  # written before it is printed: who reads the print may leave, or be none
+        if output is not None:
+            _write_quarantine(terminal, output, report)
+    finally:
+        if form == "json":
+            for finding in report.findings:
+                print_json(finding_to_dict(finding))
+            print_json({"summary": report.summary.to_dict()})
+        else:
+            print_findings(terminal, report)
     return 1 if report.summary.num_found["error"] else 0
 
 

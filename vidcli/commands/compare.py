@@ -11,7 +11,7 @@ from vidcli.console.compare import CompareView, print_comparison
 from vidcli.demo import DEMO_RECIPE
 from vidcli.devices import choose_device
 from vidcli.errors import ConfigError
-from vidcli.train import compare_heads
+from vidcli.train import compare_heads, refuse_taken
 
 SPLITS_TO_SCORE = ("auto", "test")
 
@@ -34,6 +34,8 @@ def compare(
         recipe = recipe or DEMO_RECIPE
     config = settings.load_config(recipe, assignments)
     if data is None:
+        if out is not None:
+            refuse_taken(out)
         terminal.say("no DATA given: comparing on the built-in motion videos")
         data = prepare_motion_videos(terminal)
     with CompareView(terminal) as view:

@@ -107,16 +107,17 @@ def evaluate(terminal: Terminal, options: EvalOptions) -> int:
             if options.views_sweep:
                 rows = _sweep_views(terminal, model_file, items, split, chosen)
                 told["views_sweep"] = [row.to_dict() for row in rows]
-            # Before anything is printed: whoever reads along may be gone.
-            _write_evaluation(terminal, folder, told, items, measured)
-            if options.as_json:
-                print_json(told)
-            else:
-                _print(terminal, measured, split)
-                if comparison is not None:
-                    print_comparison(terminal, comparison, str(model_file), str(rival_file))
-                if rows is not None:
-                    print_views(terminal, rows)
+            try:  # written before it is printed: who reads the print may leave, or be none
+                _write_evaluation(terminal, folder, told, items, measured)
+            finally:
+                if options.as_json:
+                    print_json(told)
+                else:
+                    _print(terminal, measured, split)
+                    if comparison is not None:
+                        print_comparison(terminal, comparison, str(model_file), str(rival_file))
+                    if rows is not None:
+                        print_views(terminal, rows)
             _name_failures(terminal, measured)
             return 1 if measured.scores.num_failed else 0
 

@@ -14,6 +14,7 @@ from vidcli.demo import DEMO_RECIPE, run_demo
 from vidcli.devices import choose_device
 from vidcli.errors import ConfigError
 from vidcli.synthetic import MotionVideoOptions
+from vidcli.train import refuse_taken
 
 
 def demo(
@@ -35,6 +36,8 @@ def demo(
     except ValueError as error:
         raise ConfigError(str(error)) from error
     options = MotionDataOptions(num_train_per_class=count, seed=seed, video=look)
+    if out is not None:
+        refuse_taken(out)
     terminal.say("making motion videos of eight classes that only time can tell apart")
     data = prepare_motion_videos(terminal, keep, options)
     terminal.say(f"videos: {data}")

@@ -18,7 +18,7 @@ from vidcli.console.predictions import open_writer
 from vidcli.console.text import count_noun
 from vidcli.data.manifest import VideoItem
 from vidcli.devices import choose_device
-from vidcli.errors import ConfigError, OutputError
+from vidcli.errors import ConfigError, OutputError, StreamError
 from vidcli.predict import Prediction, Predictor
 from vidcli.predict.inputs import STDIN, collect_items, parse_shard, read_list, shard_of_launcher
 from vidcli.predict.parquet import ParquetResults, import_pyarrow, partial_file
@@ -92,17 +92,22 @@ def predict(terminal: Terminal, options: PredictOptions) -> int:
         tell = advised.append if form == "table" else terminal.warn
         return watch_for_export(predictions, predictor, model_file, len(some), tell)
 
-    started = time.perf_counter()
-    if outputs.results is None or form == "table":
-        code = _predict_streaming(terminal, predictor, items, form, options.top_k, outputs.results, run)
-    else:
-        if options.overwrite:
-            outputs.results.open().close()
-            if form == "parquet":
-                OutputFile("--output", partial_file(outputs.results.path), overwrite=True).open().close()
-        code = _predict_resuming(terminal, predictor, items, form, options.top_k, outputs.results.path, run)
-    for sentence in advised:
-        terminal.warn(sentence)
+    started, code = time.perf_counter(), 0
+    try:
+        if outputs.results is None or form == "table":
+            code = _predict_streaming(terminal, predictor, items, form, options.top_k, outputs.results, run)
+        else:
+            if options.overwrite:
+                _empty(outputs.results, form)
+            code = _predict_resuming(
+                terminal, predictor, items, form, options.top_k, outputs.results.path, run
+            )
+        for sentence in advised:
+            terminal.warn(sentence)
+    except StreamError:  # nobody reads the results, but the annotated video is still wanted
+        if outputs.annotated is not None:
+            annotate_with_prediction(terminal, predictor, items[0], outputs.annotated)
+        raise
     if outputs.annotated is not None and code == 0:
         annotate_with_prediction(terminal, predictor, items[0], outputs.annotated)
     if (options.views, options.crops) != (None, None):
@@ -138,6 +143,13 @@ def _check_outputs(
     return Outputs(
         check("--output", output, is_continued), *map(check, ("--annotate", "--picture"), named[1:])
     )
+
+
+def _empty(results: OutputFile, form: str) -> None:
+    """Begin results anew, whatever the file held."""
+    results.open().close()
+    if form == "parquet":
+        OutputFile("--output", partial_file(results.path), overwrite=True).open().close()
 
 
 def _choose_form(options: PredictOptions) -> str:

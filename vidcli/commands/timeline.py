@@ -17,7 +17,7 @@ from vidcli.data.splits import of_split
 from vidcli.errors import ConfigError, VidcliError, VideoError
 from vidcli.fonts import picture_names
 from vidcli.predict import Predictor
-from vidcli.predict.segments import FORMAT_OF_SUFFIX, SUBTITLES
+from vidcli.predict.segments import FORMAT_OF_SUFFIX, SUBTITLES, Timeline
 from vidcli.predict.timeline import WindowPlan, build_timeline, plan_windows
 from vidcli.runtime.files import OutputFile
 from vidcli.video import probe
@@ -105,17 +105,26 @@ def predict_timelines(
                 writer.write_failure(str(item.path), error.reason)
                 terminal.fail(str(error))
                 continue
-            writer.write(timeline)
-            if outputs.picture is not None:
-                from vidcli import report  # brings matplotlib
-
-                outputs.picture.write(partial(report.draw_timeline, timeline))
-                terminal.say(f"wrote {outputs.picture.path}")
-                if (note := picture_names(timeline.class_names).note) is not None:
-                    terminal.warn(note)
-            if outputs.annotated is not None:
-                annotate_with_timeline(terminal, predictor, item, outputs.annotated, timeline)
+            try:
+                _write_files(terminal, predictor, item, outputs, timeline)
+            finally:  # printed last: who reads standard output may be gone
+                writer.write(timeline)
     return 1 if num_failed else 0
+
+
+def _write_files(
+    terminal: Terminal, predictor: Predictor, item: VideoItem, outputs: Outputs, timeline: Timeline
+) -> None:
+    """Draw a timeline, and into its video, as far as that was asked for."""
+    if outputs.picture is not None:
+        from vidcli import report  # brings matplotlib
+
+        outputs.picture.write(partial(report.draw_timeline, timeline))
+        terminal.say(f"wrote {outputs.picture.path}")
+        if (note := picture_names(timeline.class_names).note) is not None:
+            terminal.warn(note)
+    if outputs.annotated is not None:
+        annotate_with_timeline(terminal, predictor, item, outputs.annotated, timeline)
 
 
 def _describe(predictor: Predictor, plan: WindowPlan, window: float) -> str:

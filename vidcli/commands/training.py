@@ -15,7 +15,7 @@ from vidcli.console import Terminal
 from vidcli.console.training import TrainingView, print_plan
 from vidcli.demo import DEMO_RECIPE
 from vidcli.devices import describe_device
-from vidcli.train.distributed import Group
+from vidcli.train.distributed import Group, num_restarts
 
 
 def train(
@@ -33,6 +33,9 @@ def train(
             recipe = recipe or DEMO_RECIPE
         config = group.from_main(lambda: settings.load_config(recipe, assignments))
         if data is None:
+            if out is not None and not dry_run and not num_restarts():
+                place = out
+                group.from_main(lambda: training.refuse_taken(place))
             terminal.say("no DATA given: training on the built-in motion videos")
             data = group.first_on_each_machine(lambda: prepare_motion_videos(terminal))
         if dry_run:

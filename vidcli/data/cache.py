@@ -22,6 +22,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import stat
 import threading
 import time
@@ -32,6 +33,7 @@ from typing import BinaryIO, Literal, Protocol, TypeAlias
 
 import numpy as np
 
+from vidcli.data.caches import own_files, own_folders, take_cache
 from vidcli.data.manifest import VideoItem
 from vidcli.data.packs import PACK_VERSION, DamagedPack, Pack, open_pack, pack_size, write_pack
 from vidcli.sampling import Seconds, shown_frames
@@ -39,6 +41,9 @@ from vidcli.video import DecodedFrames, Frames, Plan
 
 Decode: TypeAlias = Callable[[], DecodedFrames]
 
+_DIGITS = 40
+_FOLDER_NAME = re.compile("[0-9a-f]{2}")
+_FILE_NAME = re.compile(rf"[0-9a-f]{{{_DIGITS}}}\.(pack|partial)")
 _POLL_SECONDS = 0.02
 # Below the bound by this share after making room, so that not every video has to make room anew.
 _SLACK = 1 / 32
@@ -95,7 +100,7 @@ class DiskCache:
         """Name the folder; nothing is written before `prepare`.
 
         Args:
-            folder: for packs alone; made where it is not there yet.
+            folder: for packs alone; made and marked where it is not there yet, see `caches`.
             max_bytes: all packs in it together take no more.
             settings: all that decoded frames depend on beside the file and its span, as JSON values.
             patience_seconds: how long to wait for another process that decodes the same video.
@@ -116,10 +121,11 @@ class DiskCache:
         Packs that are there can be read even where none can be written.
         """
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
+            take_cache(self.folder)
             with self._ledger() as ledger:
-                for path in self.folder.glob("*/*.partial"):
-                    _remove_if_abandoned(path)
+                for path, _ in self._own_files():
+                    if path.suffix == ".partial":
+                        _remove_if_abandoned(path)
                 ledger.total = self._make_room(0)
         except OSError as error:
             return _reason(error)
@@ -179,7 +185,7 @@ class DiskCache:
             return None
         about = [PACK_VERSION, os.fspath(source), status.st_size, status.st_mtime_ns]
         about += [item.start_seconds, item.end_seconds, *self._settings]
-        name = hashlib.sha256(json.dumps(about).encode()).hexdigest()[:40]
+        name = hashlib.sha256(json.dumps(about).encode()).hexdigest()[:_DIGITS]
         path = self.folder / name[:2] / f"{name}.pack"
         with self._lock:
             self._paths[item] = path
@@ -233,6 +239,8 @@ class DiskCache:
         ends = time.monotonic() + self._patience_seconds
         while time.monotonic() < ends:
             partial.parent.mkdir(parents=True, exist_ok=True)
+            if partial.parent.is_symlink():
+                raise OSError(errno.ELOOP, "is a link, which is not followed", str(partial.parent))
             with ExitStack() as closing:
                 file = closing.enter_context(_open_unchanged(partial))
                 if _lock_if_free(file) and _is_still(file, partial):
@@ -317,11 +325,7 @@ class DiskCache:
         """
         found: list[tuple[int, int, Path]] = []
         total = 0
-        for path in self.folder.glob("*/*"):
-            try:
-                status = path.stat()
-            except FileNotFoundError:
-                continue
+        for path, status in self._own_files():
             total += status.st_size
             if path.suffix == ".pack":
                 found.append((status.st_mtime_ns, status.st_size, path))
@@ -337,6 +341,11 @@ class DiskCache:
                 path.unlink(missing_ok=True)
                 total -= size
         return total
+
+    def _own_files(self) -> Iterator[tuple[Path, os.stat_result]]:
+        """Yield all packs, whole and partial; of other files there may be, none is touched."""
+        for folder in own_folders(self.folder, _FOLDER_NAME.fullmatch):
+            yield from own_files(folder, _FILE_NAME.fullmatch)
 
 
 class _Ledger:
@@ -370,12 +379,12 @@ def _partial_of(path: Path) -> Path:
 
 
 def _open_unchanged(path: Path) -> BinaryIO:
-    """Open a file for writing, made where it is not there yet, and leave what is in it.
+    """Open a file for writing, made where it is not there yet, and leave what is in it; follow no link.
 
     Raises:
         OSError: it cannot be opened, or is no regular file.
     """
-    flags = os.O_RDWR | os.O_CREAT | os.O_NONBLOCK | os.O_NOFOLLOW
+    flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0)
     file = os.fdopen(os.open(path, flags, 0o666), "r+b")
     if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
         file.close()

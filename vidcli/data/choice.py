@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from vidcli.config import Config
-from vidcli.data.builtin import cache_folder
 from vidcli.data.cache import DiskCache, MemoryCache
+from vidcli.data.caches import find_cache
 from vidcli.data.frames import FrameSource, decoding_settings
 from vidcli.data.loader import map_ahead
 from vidcli.data.manifest import VideoItem
@@ -40,7 +40,7 @@ def choose_source(items: Sequence[VideoItem], config: Config, workers: int) -> t
     if wanted == "off":
         return FrameSource(config), []
     disk = DiskCache(
-        cache_folder() / "frames",
+        find_cache("frames"),
         int(config.data.cache_gib * _GIB),
         decoding_settings(config),
         config.data.max_seconds,

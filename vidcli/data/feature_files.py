@@ -11,8 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import shutil
+import re
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -22,11 +21,15 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from vidcli.data.builtin import cache_folder
+from vidcli.data.caches import find_cache, own_files, own_folders, take_cache
 from vidcli.data.items import VideoItem
-from vidcli.runtime.files import open_regular
+from vidcli.errors import WriteError
+from vidcli.runtime.files import is_leftover, open_regular, write_whole
 
 _CACHE_VERSION = 1
+_DIGITS = 24
+_FOLDER_NAME = re.compile(rf"[0-9a-f]{{{_DIGITS}}}")
+_FILE_NAME = re.compile(rf"[0-9a-f]{{{_DIGITS}}}\.npy")
 
 Features = npt.NDArray[np.float32]
 
@@ -40,7 +43,8 @@ class FeatureFiles:
         Args:
             about: all that the features depend on beside the video, as JSON values.
         """
-        self.folder = cache_folder() / "features" / _digest([_CACHE_VERSION, *about])
+        self._root = find_cache("features")
+        self.folder = self._root / _digest([_CACHE_VERSION, *about])
 
     def read(self, item: VideoItem, about: Sequence[object], shape: Sequence[int | None]) -> Features | None:
         """Return what was written of a video; None if nothing is there, or what is has another shape.
@@ -68,26 +72,26 @@ class FeatureFiles:
         file = self._file_of(item, about)
         if file is None:
             return
-        temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            with open(temporary, "wb") as stream:
-                np.save(stream, features, allow_pickle=False)
-            os.replace(temporary, file)
-        except OSError:
-            with suppress(OSError):
-                temporary.unlink(missing_ok=True)
+        with suppress(OSError, WriteError):
+            take_cache(self._root)
+            self.folder.mkdir(exist_ok=True)
+            if not self.folder.is_symlink():
+                write_whole(file, lambda temporary: np.save(temporary, features, allow_pickle=False))
 
     def prune(self, max_bytes: float) -> None:
         """Delete the features of other backbones and settings, oldest first, beyond so many bytes."""
         try:
-            folders = [path for path in self.folder.parent.iterdir() if path.is_dir()]
+            folders = list(own_folders(self._root, _FOLDER_NAME.fullmatch))
             folders.sort(key=lambda path: (path == self.folder, path.stat().st_mtime), reverse=True)
             total = 0
             for folder in folders:
-                total += sum(file.stat().st_size for file in folder.iterdir())
+                files = list(own_files(folder, _is_own_file))
+                total += sum(status.st_size for _, status in files)
                 if total > max_bytes and folder != self.folder:
-                    shutil.rmtree(folder, ignore_errors=True)
+                    for path, _ in files:
+                        path.unlink(missing_ok=True)
+                    with suppress(OSError):  # holds something of somebody else's
+                        folder.rmdir()
         except OSError:
             return  # another process prunes at the same time, or there is no cache at all
 
@@ -110,5 +114,9 @@ def digest_of_weights(module: nn.Module) -> str:
     return digest.hexdigest()
 
 
+def _is_own_file(name: str) -> bool:
+    return _FILE_NAME.fullmatch(name) is not None or is_leftover(Path(name))
+
+
 def _digest(about: Sequence[object]) -> str:
-    return hashlib.sha256(json.dumps(about).encode()).hexdigest()[:24]
+    return hashlib.sha256(json.dumps(about).encode()).hexdigest()[:_DIGITS]

@@ -16,7 +16,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import islice, pairwise
 from typing import TypeAlias, TypeVar
 
 import numpy as np
@@ -146,6 +146,27 @@ def balanced_order(labels: Sequence[int], seed: int, epoch: int) -> list[int]:
     return order
 
 
+def batch_ends(num_clips: int, batch_size: int, fewest: int = 1) -> list[int]:
+    """Return where each batch of an epoch ends.
+
+        7 clips in batches of 3             3  6  7    the last may be smaller
+        of 2 clips or more                  3  5  7    the one before gives it what it lacks
+        5 clips in batches of 2, or more    2  5       or takes it in, where it has nothing to give
+
+    Args:
+        num_clips: drawn in the epoch.
+        batch_size: clips a batch.
+        fewest: clips of the smallest batch that may be, if there are as many.
+    """
+    ends = [*range(batch_size, num_clips, batch_size), num_clips] if num_clips else []
+    if len(ends) > 1 and (missing := fewest - (ends[-1] - ends[-2])) > 0:
+        if batch_size - missing >= fewest:
+            ends[-2] -= missing
+        else:
+            del ends[-2]
+    return ends
+
+
 def iter_batches(
     dataset: ClipDataset,
     orders: Iterable[tuple[int, Sequence[int]]],
@@ -156,6 +177,7 @@ def iter_batches(
     gives_way: bool = False,
     rank: int = 0,
     num_ranks: int = 1,
+    fewest: int = 1,
 ) -> Generator[Batch, None, None]:
     """Yield the batches of epochs, one after the other, from number `first` of the first on.
 
@@ -174,6 +196,7 @@ def iter_batches(
         gives_way: a model on the same cores comes first.
         rank: of this process, where several train together.
         num_ranks: how many do; each gets its part of every batch, of `num_ranks` clips one.
+        fewest: clips of the smallest batch of all processes; see `batch_ends`.
     """
 
     is_left = threading.Event()
@@ -200,7 +223,7 @@ def iter_batches(
         return loaded
 
     executor = ThreadPoolExecutor(workers, "vidcli-load", compute_alone, (gives_way,))
-    parts = iter_draws(orders, batch_size, first, rank, num_ranks)
+    parts = iter_draws(orders, batch_size, first, rank, num_ranks, fewest)
     # Beside the batch that is asked for: two, and a clip for every thread.
     ahead = max(2, -(-workers * num_ranks // batch_size))
     filling: deque[_Filling] = deque()
@@ -260,14 +283,15 @@ def iter_draws(
     first: int = 0,
     rank: int = 0,
     num_ranks: int = 1,
+    fewest: int = 1,
 ) -> Iterator[list[Draw]]:
     """Yield which clips make each batch, or this process's part of it; see `iter_batches`."""
-    start = first * batch_size
     for epoch, order in orders:
         draws = [(epoch, *draw) for draw in _number_repeats(order)]
-        for begin in range(start, len(draws), batch_size):
-            yield draws[begin : begin + batch_size][rank::num_ranks]
-        start = 0
+        ends = batch_ends(len(draws), batch_size, fewest)
+        for begin, end in list(pairwise([0, *ends]))[first:]:
+            yield draws[begin:end][rank::num_ranks]
+        first = 0
 
 
 def _number_repeats(order: Sequence[int]) -> list[tuple[int, int]]:

@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from vidcli.errors import DataError
-from vidcli.runtime.files import read_regular
+from vidcli.errors import DataError, WriteError
+from vidcli.runtime.files import FileLock, is_leftover, read_regular, write_text, write_whole
 from vidcli.runtime.plain import parse_json
 from vidcli.synthetic.motion import GENERATOR_VERSION, MOTION_CLASSES, MotionVideoOptions, render_motion
 from vidcli.video import encode_video
@@ -22,7 +24,9 @@ MOTION_SPLITS = ("train", "val", "test")
 
 _MARKER = "motion.json"
 _UNFINISHED_MARKER = "motion.unfinished.json"
-_PARTIAL_PREFIX = ".partial-"
+_PARTIAL_PREFIX = ".partial-"  # of earlier versions
+_LOCK = "motion.lock"
+_POLL_SECONDS = 0.1
 _MAX_MARKER_BYTES = 2**20
 
 
@@ -41,7 +45,8 @@ def write_motion_videos(
         folder/motion.json                     written last: settings, seed, version
 
     Every file depends on seed, split, class and index alone. What an interrupted call has left is
-    completed, or rewritten where its settings were others. One call at a time may write a folder.
+    completed, or rewritten where its settings were others. Of several processes that want one folder, one
+    writes it, and the others wait.
 
     Args:
         folder: does not exist, is empty, or was written by this function.
@@ -72,15 +77,16 @@ def write_motion_videos(
     root = Path(folder)
     jobs = dict(_plan_videos(root, num_per_class, seed))
     try:
-        _claim(root, request)
-        _write_missing(jobs, options, progress)
-        _write_json(root / _MARKER, request)
-        (root / _UNFINISHED_MARKER).unlink(missing_ok=True)
-    except OSError as error:
-        raise DataError(
-            f"{root}: the motion videos cannot be written there ({error.strerror or error}). "
-            f"Free the space, mend the permissions, or name another folder."
-        ) from error
+        if not _is_complete(root, request, jobs):
+            with _turn(root):
+                _claim(root, request)
+                _write_missing(jobs, options, progress)
+                _write_json(root / _MARKER, request)
+                (root / _UNFINISHED_MARKER).unlink(missing_ok=True)
+        elif progress is not None:
+            progress(len(jobs), len(jobs))
+    except (OSError, WriteError) as error:
+        raise _unwritable(root, error) from error
     return list(jobs)
 
 
@@ -95,16 +101,51 @@ def _plan_videos(
                 yield path, np.random.SeedSequence(seed, spawn_key=key)
 
 
-def _claim(root: Path, request: dict[str, Any]) -> None:
-    """Make the folder ready for what is missing in it.
+def _is_complete(root: Path, request: dict[str, Any], jobs: Iterable[Path]) -> bool:
+    is_whole = (root / _MARKER).is_file() and _read_json(root / _MARKER) == request
+    return is_whole and all(path.exists() for path in jobs)
 
-    From then on it holds one of the two markers, which tell a later call whose it is.
-    """
+
+@contextmanager
+def _turn(root: Path) -> Iterator[None]:
+    """Make the folder and wait until no other process writes it."""
     if root.exists() and not root.is_dir():
         raise DataError(
             f"{root}: is a file, where a folder for the motion videos was expected. Name another."
         )
     root.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(root / _LOCK)
+    while not lock.acquire():
+        time.sleep(_POLL_SECONDS)
+    if lock.read():  # ours is empty
+        lock.release()
+        raise _foreign(root, root / _LOCK)
+    try:
+        yield
+    finally:
+        lock.remove()
+
+
+def _unwritable(root: Path, error: OSError | WriteError) -> DataError:
+    reason = getattr(error, "strerror", None) or error
+    return DataError(
+        f"{root}: the motion videos cannot be written there ({reason}). Free the space, mend the "
+        "permissions, or name another folder."
+    )
+
+
+def _foreign(root: Path, path: Path) -> DataError:
+    return DataError(
+        f"{root}: holds other things ({path.relative_to(root)}), where an empty folder was expected for the "
+        "motion videos. Name a folder that is empty or does not exist."
+    )
+
+
+def _claim(root: Path, request: dict[str, Any]) -> None:
+    """Make the folder ready for what is missing in it.
+
+    From then on it holds one of the two markers, which tell a later call whose it is.
+    """
     if (root / _MARKER).exists():
         if _read_json(root / _MARKER) != request:
             raise DataError(
@@ -115,13 +156,10 @@ def _claim(root: Path, request: dict[str, Any]) -> None:
     foreign, videos = _list_contents(root)
     unfinished = root / _UNFINISHED_MARKER
     if foreign or (videos and not unfinished.exists()):
-        raise DataError(
-            f"{root}: holds other things ({(foreign or videos)[0].relative_to(root)}), where an empty folder "
-            f"was expected for the motion videos. Name a folder that is empty or does not exist."
-        )
+        raise _foreign(root, (foreign or videos)[0])
     same = unfinished.exists() and _read_json(unfinished) == request
     for path in videos:
-        if not same or path.name.startswith(_PARTIAL_PREFIX):
+        if not same or path.name.startswith(_PARTIAL_PREFIX) or is_leftover(path):
             path.unlink()
     _write_json(unfinished, request)
 
@@ -135,9 +173,11 @@ def _list_contents(root: Path) -> tuple[list[Path], list[Path]]:
         name = path.name.removeprefix(_PARTIAL_PREFIX)
         if path.is_dir():
             continue
-        if parents in places and re.fullmatch(rf"{re.escape(parents[1])}_\d{{4,}}\.mp4", name):
+        if parents in places and (
+            re.fullmatch(rf"{re.escape(parents[1])}_\d{{4,}}\.mp4", name) or is_leftover(path)
+        ):
             videos.append(path)
-        elif parents or name not in (_MARKER, _UNFINISHED_MARKER):
+        elif parents or (name not in (_MARKER, _UNFINISHED_MARKER, _LOCK) and not is_leftover(path)):
             foreign.append(path)
     return foreign, videos
 
@@ -164,16 +204,13 @@ def _write_missing(
 
 def _write_video(path: Path, seed_sequence: np.random.SeedSequence, options: MotionVideoOptions) -> None:
     clip = render_motion(path.parent.name, np.random.default_rng(seed_sequence), options)
-    partial = path.with_name(_PARTIAL_PREFIX + path.name)
     # Without x264's macroblock tree: with it, frames this small are not coded alike every time
     # (one clip in five gave other bytes within ten calls). And no keyframe but the first.
     codec_options = {"crf": str(options.crf), "preset": "veryfast", "g": "250"}
     codec_options["x264-params"] = "mbtree=0:scenecut=0"
-    try:
-        encode_video(partial, clip.frames, options.fps, options=codec_options)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    write_whole(
+        path, lambda temporary: encode_video(temporary, clip.frames, options.fps, options=codec_options)
+    )
 
 
 def _read_json(path: Path) -> object:
@@ -184,9 +221,4 @@ def _read_json(path: Path) -> object:
 
 
 def _write_json(path: Path, value: dict[str, Any]) -> None:
-    partial = path.with_name(_PARTIAL_PREFIX + path.name)
-    with partial.open("w", encoding="utf-8") as file:
-        json.dump(value, file, indent=2)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
+    write_text(path, json.dumps(value, indent=2))

@@ -1,5 +1,6 @@
 """Training: events, schedule, loop, and runs from their data to their directory."""
 
+from vidcli.train.claim import refuse_taken
 from vidcli.train.compare import CompareProgress, Comparison, HeadScore, compare_heads
 from vidcli.train.events import (
     CheckProgress,
@@ -30,6 +31,7 @@ __all__ = [
     "epochs_of_run",
     "plan_items",
     "plan_run",
+    "refuse_taken",
     "resume_run",
     "start_run",
 ]

@@ -45,8 +45,9 @@ from vidcli.models import (
     wake_residual_branches,
 )
 from vidcli.runtime.files import write_text
+from vidcli.train.claim import RunClaim
 from vidcli.train.events import Notice
-from vidcli.train.run import create_run, remove_if_empty
+from vidcli.train.run import run_name
 from vidcli.train.schedule import build_optimizer, learning_rate
 
 NUM_FOLDS = 5
@@ -154,6 +155,15 @@ def compare_heads(
     if config.data.multi_label:
         raise ConfigError("--compare: scores accuracy, which data.multi_label=true has none of")
     config = settle_clip(config)
+    with RunClaim() as claim:
+        run = claim.begin(out, run_name(config)) if out is not None else None
+        model = _build_frozen(config, device)
+        items = _read_items(config, data, split, on_event)
+        return _compare(config, items, split, run, model, device, on_event)
+
+
+def _build_frozen(config: Config, device: torch.device) -> VideoClassifier:
+    """Return the model whose backbone makes the features, as the settings or chance give it."""
     torch.manual_seed(config.train.seed)
     # One and the same head, so that the draws of a random backbone do not depend on the setting.
     model = build_model(config.model.model_copy(update={"head": "mean"}), num_classes=2).to(device)
@@ -164,14 +174,7 @@ def compare_heads(
         )
     if config.model.weights is None and not config.model.pretrained:
         wake_residual_branches(model.backbone)
-    items = _read_items(config, data, split, on_event)
-    run = create_run(out, config) if out is not None else None
-    try:
-        return _compare(config, items, split, run, model, device, on_event)
-    except BaseException:
-        if run is not None:
-            remove_if_empty(run)
-        raise
+    return model
 
 
 def _compare(

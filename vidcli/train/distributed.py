@@ -110,10 +110,9 @@ class Group:
             distributed.all_gather(parts, own)
         return [part.tolist() for part in parts]
 
-    def any(self, *flags: bool) -> list[bool]:
-        """Tell for each flag whether any process has raised it."""
-        rows = self.gather_numbers(*flags)
-        return [any(column) for column in zip(*rows, strict=True)]
+    def largest(self, *numbers: float) -> list[float]:
+        """Return the largest of each number over all processes; of a flag, whether any has raised it."""
+        return [max(column) for column in zip(*self.gather_numbers(*numbers), strict=True)]
 
     def from_main(self, function: Callable[[], Value]) -> Value:
         """Run a function in the main process and return its result in all.

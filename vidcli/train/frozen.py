@@ -144,9 +144,10 @@ class FrozenFeatures:
         first: int = 0,
         rank: int = 0,
         num_ranks: int = 1,
+        fewest: int = 1,
     ) -> Generator[Batch, None, None]:
         """Yield batches as `iter_batches` does, of features in place of clips."""
-        for draws in iter_draws(orders, self._config.train.batch_size, first, rank, num_ranks):
+        for draws in iter_draws(orders, self._config.train.batch_size, first, rank, num_ranks, fewest):
             failures = [
                 self._failures[True, index] for _, index, _ in draws if (True, index) in self._failures
             ]

@@ -9,15 +9,12 @@ from __future__ import annotations
 
 import json
 import math
-import signal
-import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, suppress
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import torch
@@ -25,11 +22,11 @@ import torch
 from vidcli import checkpoint as files
 from vidcli.calibrate import uncalibrated
 from vidcli.checkpoint import Checkpoint
-from vidcli.config import Config, config_to_yaml
+from vidcli.config import Config, TrainConfig, config_to_yaml
 from vidcli.data.dataset import ClipDataset
 from vidcli.data.frames import FrameSource
 from vidcli.data.items import labels_of
-from vidcli.data.loader import Batch, balanced_order, epoch_order, iter_batches, num_workers
+from vidcli.data.loader import Batch, balanced_order, batch_ends, epoch_order, iter_batches, num_workers
 from vidcli.data.manifest import VideoItem, class_names_of, fingerprint, manifest_text
 from vidcli.data.moved import with_digests
 from vidcli.data.splits import of_split
@@ -40,11 +37,13 @@ from vidcli.models import build_model
 from vidcli.predict import Prediction, Predictor
 from vidcli.runtime.files import remove_leftovers, write_text
 from vidcli.runtime.plain import one_line
+from vidcli.runtime.signals import AskedToEnd, deferred
 from vidcli.train.advice import iter_advice
 from vidcli.train.distributed import ALONE, Group, is_peer_failure, synchronise_norms
 from vidcli.train.events import EpochDone, EpochRow, Event, FeatureProgress, Notice, StepDone
 from vidcli.train.frozen import FeaturePredictor, FrozenFeatures, is_frozen, obstacle_to_features
 from vidcli.train.memory import BatchParts
+from vidcli.train.norms import fewest_clips, single_clips
 from vidcli.train.pace import Pace, waiting_notice
 from vidcli.train.record import RunRecord
 from vidcli.train.schedule import learning_rate, seed_generators, step_seed
@@ -107,7 +106,11 @@ class Trainer:
         torch.manual_seed(self._settings.seed)
         self.model = build_model(config.model, len(self.class_names)).to(device)
         unsynchronised = synchronise_norms(self.model, group, device)
-        self._num_steps = math.ceil(len(self._dataset) / self._settings.batch_size)
+        self._fewest_clips = fewest_clips(self.model, config)
+        if self._settings.batch_size < self._fewest_clips:
+            raise single_clips(config)
+        self._ends = batch_ends(len(self._dataset), self._settings.batch_size, self._fewest_clips)
+        self._num_steps = len(self._ends)
         self._labels = (
             [] if self._multi_label else [self._dataset.label(i) for i in range(len(self._dataset))]
         )
@@ -131,9 +134,10 @@ class Trainer:
         self._best: tuple[float, float] | None = None
         self._stale_epochs = 0
         self._failed_videos: set[str] = set()
-        self._parts = BatchParts(self._update, self._settings, group, on_event)
+        self._parts = BatchParts(self._update, self._settings, group, on_event, self._fewest_clips)
         self._saved_at = time.monotonic()
-        self._interrupted = self._told_of_waiting = False
+        self._told_of_waiting = False
+        self._asked_by = 0  # the signal that asked this process to end
         self._record = RunRecord(run, self._settings.plots and group.is_main, on_event)
         if unsynchronised is not None:
             self._on_event(Notice(unsynchronised))
@@ -186,7 +190,7 @@ class Trainer:
         """Run the epochs that are left and return the rows of all.
 
         Raises:
-            KeyboardInterrupt: Ctrl-C; the state has been saved first.
+            KeyboardInterrupt: Ctrl-C, or `AskedToEnd` by a signal; the state has been saved first.
             CheckpointError: the run directory can no longer be written; says how to go on.
             TrainError: the loss is no longer a number.
         """
@@ -199,7 +203,7 @@ class Trainer:
         try:
             if self._keeps_features:
                 self._compute_features()
-            with self._deferred_interrupt(), closing(self._batches_left()) as batches:
+            with deferred(self._note_signal), closing(self._batches_left()) as batches:
                 while not self._is_over():
                     self._train_epoch(batches)
                     self._finish_epoch()
@@ -251,7 +255,7 @@ class Trainer:
     ) -> Generator[Batch, None, None]:
         """Yield a process's part of the batches of epochs, from this step of the first on."""
         if self._features is not None:
-            return self._features.batches(orders, self._step, group.rank, group.size)
+            return self._features.batches(orders, self._step, group.rank, group.size, self._fewest_clips)
         return iter_batches(
             self._dataset,
             orders,
@@ -262,6 +266,7 @@ class Trainer:
             gives_way=self._device.type == "cpu",
             rank=group.rank,
             num_ranks=group.size,
+            fewest=self._fewest_clips,
         )
 
     def _train_epoch(self, batches: Iterator[Batch]) -> None:
@@ -306,14 +311,19 @@ class Trainer:
                 [failure for part in self._group.gather(batch.failures) for failure in part]
             )
         num_clips, fewest = sum(counts), min(counts)
-        if fewest or not num_clips:
-            num_parts = max(1, min(self._parts.number, fewest))
-            return batch, Share(num_clips, num_parts, sizes=tuple(counts))
-        # Fewer clips than processes: all compute all of them, so that none is without.
-        end = (self._step + 1) * self._settings.batch_size
+        if 0 < num_clips < self._fewest_clips:
+            text = (
+                "one clip is left out of this epoch: all others of its batch failed, and BatchNorm needs two"
+            )
+            self._on_event(Notice(text))
+            num_clips = 0
+        if fewest >= self._fewest_clips or not num_clips:
+            return batch, Share(num_clips, self._parts.fitting(fewest), sizes=tuple(counts))
+        # Too few clips for a process each: all compute all of them, so that none is without.
+        end = self._ends[self._step]
         with closing(self._iter_batches([(self._epoch, self._order(self._epoch)[:end])], ALONE)) as batches:
             whole = next(batches)
-        return whole, Share(num_clips, min(self._parts.number, num_clips), self._group.size)
+        return whole, Share(num_clips, self._parts.fitting(num_clips), self._group.size)
 
     def _train_step(self, batch: Batch, share: Share) -> None:
         if self._position == 0 and self._group.is_main:
@@ -369,8 +379,8 @@ class Trainer:
         if self._group.is_main:
             self._write_epoch(row, scores, best)
         self._on_event(EpochDone(row, best))
-        if any(self._group.any(self._interrupted)):
-            self._stop()
+        if signum := self._group.largest(self._asked_by)[0]:
+            self._stop(signum)
 
     def _write_epoch(self, row: EpochRow, scores: Evaluation | None, best: bool) -> None:
         self._save_model(files.LAST_FILE, row)
@@ -465,8 +475,7 @@ class Trainer:
         return len(self._rows) - self._stale_epochs
 
     def _is_over(self) -> bool:
-        stopped_early = bool(self._settings.patience) and self._stale_epochs >= self._settings.patience
-        return self._epoch >= self._settings.epochs or stopped_early
+        return is_over(self._settings, self._epoch, self._stale_epochs)
 
     def _seconds_left(self, clips_per_second: float) -> float:
         clips_done = self._epoch * len(self._dataset) + self._totals.num_clips
@@ -487,11 +496,12 @@ class Trainer:
 
     def _save_if_due(self) -> None:
         is_due = time.monotonic() - self._saved_at > 60 * self._settings.checkpoint_minutes
-        interrupted, is_due = self._group.any(self._interrupted, is_due and self._group.is_main)
-        if (interrupted or is_due) and self._group.is_main:
+        # Processes agree; of different signals the one with the highest number counts.
+        signum, saves = self._group.largest(self._asked_by, is_due and self._group.is_main)
+        if (signum or saves) and self._group.is_main:
             self._save_resume()
-        if interrupted:
-            self._stop()
+        if signum:
+            self._stop(signum)
 
     def _save_resume(self) -> None:
         self._record.flush()
@@ -510,24 +520,21 @@ class Trainer:
         files.save_resume(self._run / files.RESUME_FILE, state)
         self._saved_at = time.monotonic()
 
-    def _stop(self) -> None:
+    def _note_signal(self, signum: int) -> None:
+        self._asked_by = signum
+
+    def _stop(self, signum: float) -> None:
         self._on_event(Notice(f"interrupted; go on with `vidcli train --resume {self._run}`"))
-        raise KeyboardInterrupt
+        raise AskedToEnd(int(signum))
 
-    @contextmanager
-    def _deferred_interrupt(self) -> Iterator[None]:
-        """Let the first Ctrl-C wait for the end of the step, so that no half-made update is saved."""
-        if threading.current_thread() is not threading.main_thread():
-            yield  # Python delivers signals to the main thread only
-            return
 
-        def note(signum: int, frame: FrameType | None) -> None:
-            if self._interrupted:
-                raise KeyboardInterrupt
-            self._interrupted = True
+def is_over(settings: TrainConfig, epochs_done: int, stale_epochs: int) -> bool:
+    """Tell whether a run has nothing left to do.
 
-        previous = signal.signal(signal.SIGINT, note)
-        try:
-            yield
-        finally:
-            signal.signal(signal.SIGINT, previous)
+    Args:
+        settings: how long it goes on.
+        epochs_done: whole ones.
+        stale_epochs: the last ones that were not better than the best.
+    """
+    stopped_early = bool(settings.patience) and stale_epochs >= settings.patience
+    return epochs_done >= settings.epochs or stopped_early

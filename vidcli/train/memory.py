@@ -21,12 +21,36 @@ class BatchParts:
     """
 
     def __init__(
-        self, update: Updater, settings: TrainConfig, group: Group, on_event: Callable[[Event], None]
+        self,
+        update: Updater,
+        settings: TrainConfig,
+        group: Group,
+        on_event: Callable[[Event], None],
+        fewest_clips: int = 1,
     ) -> None:
-        """Begin with the parts that the settings say."""
-        self.number = settings.accumulate
+        """Begin with the parts that the settings say.
+
+        Args:
+            update: tells what fits.
+            settings: how many parts, and whether more are found.
+            group: the processes that train together.
+            on_event: told when the number changes.
+            fewest_clips: of the smallest part; see `norms`.
+        """
+        self.number, self._fewest_clips = settings.accumulate, fewest_clips
+        if (most := settings.batch_size // fewest_clips) < self.number <= settings.batch_size:
+            on_event(
+                Notice(
+                    f"train.accumulate={self.number}: batches pass in {most} parts at most, for BatchNorm "
+                    "needs two clips or more at once"
+                )
+            )
         self._update, self._settings, self._group, self._on_event = update, settings, group, on_event
         self._agreed = group.size == 1 or not settings.auto_batch
+
+    def fitting(self, num_clips: int) -> int:
+        """Return in how many parts so many clips pass: as many as usual, none of them too small."""
+        return max(1, min(self.number, num_clips // self._fewest_clips))
 
     def agree(self, batch: Batch, share: Share) -> Share:
         """Find parts that fit in every process, once, before any waits for another inside a step.
@@ -43,7 +67,7 @@ class BatchParts:
         most = max(self._group.gather(fitting))
         if most > share.num_parts:
             self._take(batch, most)
-        return replace(share, num_parts=min(most, *self._group.gather(len(batch.indices))))
+        return replace(share, num_parts=min(self._group.gather(self.fitting(len(batch.indices)))))
 
     def cut(self, batch: Batch, share: Share) -> Share:
         """Return the share in smaller parts that fit, after its own did not.
@@ -52,7 +76,8 @@ class BatchParts:
             TrainError: a single clip does not fit, or parts are not to be changed; names what fits.
         """
         num_clips = len(batch.indices)
-        fitting = self._find_number(batch, 2 * share.num_parts) if share.num_parts < num_clips else None
+        most = num_clips // self._fewest_clips
+        fitting = self._find_number(batch, 2 * share.num_parts) if share.num_parts < most else None
         # Of several processes the others wait in the middle of the step: none can begin it anew.
         if fitting is None or not self._settings.auto_batch or self._group.size > 1:
             raise self._too_large(batch, _largest_part(num_clips, share.num_parts), fitting)
@@ -62,7 +87,7 @@ class BatchParts:
     def _find_number(self, batch: Batch, first: int) -> int | None:
         """Return `first`, or the first double of it whose parts fit; None if a single clip does not."""
         num_clips = len(batch.indices)
-        for number in _doubled(first, num_clips):
+        for number in _doubled(first, max(1, num_clips // self._fewest_clips)):
             size = _largest_part(num_clips, number)
             if self._update.fits(batch.clips_BTCHW[:size], batch.labels_B[:size]):
                 return number

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,15 +13,21 @@ from vidcli import checkpoint as files
 from vidcli.config import Config, load_config
 from vidcli.data.check import check_videos, failures_csv
 from vidcli.data.items import LABEL_SEPARATOR, labels_of
+from vidcli.data.loader import batch_ends
 from vidcli.data.manifest import SPLITS, VideoItem, class_names_of, read_data
 from vidcli.data.moved import load_run_items
 from vidcli.data.splits import assign_splits, of_split
 from vidcli.errors import CheckpointError, ConfigError, DataError, VideoError
 from vidcli.models import build_model, network_names, settle_clip
-from vidcli.runtime.files import is_leftover, write_text
+from vidcli.runtime.files import write_text
+from vidcli.train.claim import RunClaim, in_use
 from vidcli.train.distributed import ALONE, Group, may_restart, num_restarts
 from vidcli.train.events import CheckProgress, EpochRow, Event, Notice
-from vidcli.train.loop import Trainer
+from vidcli.train.loop import Trainer, is_over
+from vidcli.train.norms import fewest_clips, single_clips
+
+_RESTART_SECONDS = 30.0
+"""How long torchrun, which starts processes again, gives the earlier ones to end."""
 
 
 @dataclass(frozen=True)
@@ -61,8 +66,10 @@ def start_run(
             on_event(Notice(f"started again by torchrun: going on with {out}"))
             return resume_run(out, device, on_event, group)
     config = settle_clip(config)
-    run, items = group.from_main(lambda: _begin(config, data, out, on_event))
-    try:
+    with RunClaim() as claim:
+        run, items = group.from_main(
+            lambda: (claim.begin(out, run_name(config)), plan_items(config, data, on_event))
+        )
         # A model that cannot be built is refused before all videos are read, which may take long. One
         # process a machine downloads what there is to download.
         num_classes = len(class_names_of(items, config.data.multi_label))
@@ -72,11 +79,7 @@ def start_run(
             trainer.describe(kept)
             if failures:
                 write_text(run / files.UNUSABLE_FILE, failures_csv(failures))
-    except BaseException:
-        if group.is_main:
-            remove_if_empty(run)
-        raise
-    return run, trainer.train()
+        return run, trainer.train()
 
 
 def resume_run(
@@ -98,15 +101,14 @@ def resume_run(
         data_root: where its videos are now, if they moved.
 
     Raises:
-        CheckpointError: the directory is no run, or its state is damaged.
+        CheckpointError: the directory is no run, its state is damaged, or another process goes on with it.
         DataError: its videos are gone.
     """
-    config, items = group.from_main(
-        lambda: (_config_of_run(run), load_run_items(run / files.SPLITS_FILE, data_root))
-    )
-    _, _, trainer = _build_trainer(config, items, run, device, on_event, group)
-    trainer.restore()
-    return run, trainer.train()
+    with RunClaim() as claim:
+        config, items = group.from_main(lambda: _open_run(run, claim, data_root))
+        _, _, trainer = _build_trainer(config, items, run, device, on_event, group)
+        trainer.restore()
+        return run, trainer.train()
 
 
 def epochs_of_run(run: Path) -> int:
@@ -158,26 +160,36 @@ def plan_run(config: Config, data: Path, on_event: Callable[[Event], None]) -> R
         }
         for name in class_names
     }
-    num_train = len(of_split(items, "train"))
+    batch_size, fewest = config.train.batch_size, fewest_clips(model, config)
+    if batch_size < fewest:
+        raise single_clips(config)
     return RunPlan(
         config,
         class_names,
         counts,
         sum(parameter.numel() for parameter in model.parameters()),
-        config.train.epochs * -(-num_train // config.train.batch_size),
+        config.train.epochs * len(batch_ends(len(of_split(items, "train")), batch_size, fewest)),
     )
 
 
-def _begin(
-    config: Config, data: Path, out: Path | None, on_event: Callable[[Event], None]
-) -> tuple[Path, list[VideoItem]]:
-    """Make the run directory and plan the videos."""
-    run = create_run(out, config)
-    try:
-        return run, plan_items(config, data, on_event)
-    except BaseException:
-        remove_if_empty(run)
-        raise
+def _open_run(run: Path, claim: RunClaim, data_root: Path | None) -> tuple[Config, list[VideoItem]]:
+    """Take a run that goes on, and read its settings and videos; one that is finished is only read."""
+    config = _config_of_run(run)
+    if not _is_finished(run, config):
+        patience = _RESTART_SECONDS if num_restarts() else 0.0
+        if not claim.resume(run, patience):
+            raise in_use(run, "wait for its end, or stop it; then the same command goes on")
+    return config, load_run_items(run / files.SPLITS_FILE, data_root)
+
+
+def _is_finished(run: Path, config: Config) -> bool:
+    state = files.load_resume(run / files.RESUME_FILE)
+    epochs_done, stale_epochs = state.get("epoch"), state.get("stale_epochs")
+    return (
+        isinstance(epochs_done, int)  # otherwise restoring the state tells what is wrong with it
+        and isinstance(stale_epochs, int)
+        and is_over(config.train, epochs_done, stale_epochs)
+    )
 
 
 def _config_of_run(run: Path) -> Config:
@@ -228,51 +240,9 @@ def _require_two_classes(items: Sequence[VideoItem], multi_label: bool) -> None:
         )
 
 
-def create_run(out: Path | None, config: Config) -> Path:
-    """Make the folder of a new run and return it.
-
-    Without `out` it is `runs/<date>_<time>_<backbone>_<head>`; a whole video network has no head.
-    """
+def run_name(config: Config) -> str:
+    """Return the name of a new run: `<date>_<time>_<backbone>_<head>`; a whole video network has no head."""
     network = config.model.backbone
     if network not in network_names():
         network += f"_{config.model.head}"
-    name = f"{time.strftime('%Y-%m-%d_%H-%M-%S')}_{network}"
-    run = out or files.RUNS_FOLDER / name
-    try:
-        if run.exists() and (not run.is_dir() or _is_taken(run)):
-            go_on = (
-                f", or go on with `vidcli train --resume {run}`"
-                if (run / files.RESUME_FILE).is_file()
-                else ""
-            )
-            raise CheckpointError(f"{run}: exists and is not an empty folder; choose another --out{go_on}")
-        run.mkdir(parents=True, exist_ok=True)
-        probe = run / ".writable"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise CheckpointError(f"{run}: cannot be written ({error.strerror}); choose another --out") from error
-    return run
-
-
-def _is_taken(run: Path) -> bool:
-    """Tell whether a folder holds more than the beginning of a run that saved no state."""
-    beginning = {
-        files.CONFIG_FILE,
-        files.ENVIRONMENT_FILE,
-        files.SPLITS_FILE,
-        files.UNUSABLE_FILE,
-        files.SAMPLES_FILE,
-    }
-    return any(
-        path.name not in beginning and not path.name.startswith(files.EVENTS_PREFIX) and not is_leftover(path)
-        for path in run.iterdir()
-    )
-
-
-def remove_if_empty(run: Path) -> None:
-    """Take back a folder in which nothing was written, so that the same --out works next time."""
-    with suppress(OSError):  # rmdir takes empty folders only
-        run.rmdir()
-        if run.parent == files.RUNS_FOLDER:
-            run.parent.rmdir()
+    return f"{time.strftime('%Y-%m-%d_%H-%M-%S')}_{network}"
