@@ -360,13 +360,43 @@ def files_of_model(model_file: Path) -> list[Path]:
     return [path for path in (model_file, *run_files) if path.exists()]
 
 
+def is_unfinished(run: Path) -> bool:
+    """Tell whether a run was stopped before its end, or still goes on: its lock file is there."""
+    return os.path.lexists(run / LOCK_FILE)
+
+
+def describe_unfinished(model_file: Path, config: Config) -> str | None:
+    """Return a sentence on the run of a model, if that did not come to its end.
+
+    Args:
+        model_file: as `find_model` gives it.
+        config: of the model.
+    """
+    run = model_file.parent
+    if model_file.name not in (MODEL_FILE, LAST_FILE) or not is_unfinished(run):
+        return None
+    try:
+        with open(run / METRICS_FILE, "rb") as file:
+            reached = f"after {sum(1 for _ in file)} of {config.train.epochs} epochs"
+    except OSError:
+        reached = "before its first epoch ended"
+    return (
+        f"{run}: this run did not finish, and its model is what it was {reached}; if it was stopped, go on "
+        f"with `vidcli train --resume {run}`"
+    )
+
+
 def newest_run(holding: str) -> Path:
     """Return the run under `runs/` whose file named `holding` was written last.
+
+    Of models, one of a run that came to its end is preferred to newer ones of others.
 
     Raises:
         CheckpointError: no run has such a file.
     """
     files = sorted(RUNS_FOLDER.glob(f"*/{holding}"), key=lambda path: path.stat().st_mtime)
+    if holding == MODEL_FILE:
+        files = [path for path in files if not is_unfinished(path.parent)] or files
     if not files:
         raise CheckpointError(
             f"no run under {RUNS_FOLDER}/ holds a {holding}; train one with `vidcli train`, or name a "

@@ -199,3 +199,77 @@ def test_a_root_belongs_to_a_run(place, monkeypatch, args, expected):
     result = vidcli(*args)
     assert result.exit_code == 2
     assert expected in " ".join(result.stderr.replace("│", " ").split())
+
+
+# --- splits and runs that are not what they seem --------------------------------------------------
+
+
+def test_a_split_of_data_without_splits_is_refused(place):
+    data = place / "data" / "test"
+    for split in ("val", "test", "train"):
+        result = vidcli("eval", data, "--split", split, "--model", place / "run", "--out", place / "new")
+        assert result.exit_code == 2
+        assert f"--split {split}: {data} has no splits" in result.stderr
+    for args in ((), ("--split", "all")):
+        result = vidcli("eval", data, *args, "--model", place / "run", "--out", place / "new")
+        assert result.exit_code == 0, result.stderr
+        assert "4 videos" in result.stderr
+
+
+def test_a_run_that_did_not_finish_is_named_and_not_the_newest_one(place, monkeypatch):
+    monkeypatch.chdir(place)
+    (place / "runs").mkdir()
+    shutil.copytree(place / "run", place / "runs" / "whole")
+    shutil.copytree(place / "run", place / "runs" / "stopped")
+    (place / "runs" / "stopped" / "run.lock").write_text("a run of vidcli\n")
+    (place / "runs" / "stopped" / "model.safetensors").touch()
+    video = next((place / "data").rglob("*.mp4"))
+    result = vidcli("predict", video, "--verbose")
+    assert "model: runs/whole/model.safetensors" in result.stderr
+    assert "did not finish" not in result.stderr
+    for command in (("predict", video, "--model"), ("eval", "--model"), ("report",)):
+        told = vidcli(*command, "runs/stopped")
+        assert told.exit_code == 0, told.stderr
+        assert "runs/stopped: this run did not finish" in told.stderr
+        assert "after 1 of 1 epochs" in told.stderr
+        assert "vidcli train --resume runs/stopped" in told.stderr
+    shutil.rmtree(place / "runs" / "whole")
+    assert "model: runs/stopped/model.safetensors" in vidcli("predict", video, "--verbose").stderr
+
+
+# --- what a score is worth ------------------------------------------------------------------------
+
+
+def test_a_poor_model_is_called_poor(place):
+    told = json.loads((place / "run" / "eval-test" / "eval.json").read_text())
+    assert told["baseline_top1"] == 0.5
+    low, high = told["top1_interval"]
+    expected = "better" if low > 0.5 else "worse" if high < 0.5 else "no better"
+    assert told["verdict"].startswith(f"{expected} than guessing: right for {told['top1']:.3f} of 4 videos")
+    assert "always answering 'left' gets 0.500" in told["verdict"]
+    shown = vidcli("eval", "--model", place / "run")
+    assert told["verdict"] in shown.stdout
+    assert "always the largest 0.500   any class by chance 0.500" in shown.stdout
+
+
+def test_a_run_without_validation_is_measured_on_its_test_videos(
+    motion_data, small_config, tmp_path, monkeypatch
+):
+    from vidcli.config import config_to_yaml
+
+    monkeypatch.chdir(tmp_path)
+    for split in ("train", "test"):
+        for name in ("left", "right"):
+            shutil.copytree(motion_data / split / name, tmp_path / "data" / split / name)
+    (tmp_path / "recipe.yaml").write_text(config_to_yaml(small_config({"data.val_fraction": 0})))
+    result = vidcli("train", "data", "--config", "recipe.yaml", "--device", "cpu", "--out", "run")
+    assert result.exit_code == 0, result.stderr
+    assert "measuring on the 4 test videos" in result.stderr
+    told = json.loads((tmp_path / "run" / "eval-test" / "eval.json").read_text())
+    assert f"test videos, from which it did not learn: {told['verdict']}" in result.stderr
+    shutil.rmtree(tmp_path / "data" / "test")
+    result = vidcli(
+        "train", "data", "--config", "recipe.yaml", "--set", "data.test_fraction=0", "--out", "r2"
+    )
+    assert result.exit_code == 0, result.stderr
+    assert "says nothing of new ones" in result.stderr

@@ -19,7 +19,9 @@ def evaluate(
         typer.Argument(help="Folder or manifest; without it, the data of the run.", show_default=False),
     ] = None,
     model: ModelOption = None,
-    split: Annotated[str, typer.Option(help="train, val, test, or all.")] = "test",
+    split: Annotated[
+        str | None, typer.Option(help="train, val, test, or all; without it test.", show_default=False)
+    ] = None,
     against: Annotated[
         Path | None,
         typer.Option(metavar="MODEL", help="Another model to compare with, on the same videos."),

@@ -38,6 +38,7 @@ from vidcli.predict import Prediction, Predictor
 from vidcli.runtime.files import OutputFolder, choose_folder
 from vidcli.train.distributed import ALONE, Group
 
+_USUAL_SPLIT = "test"
 _OUTPUT_FILES = ("predictions.csv", "eval.json", "confusion.png", "reliability.png")
 
 
@@ -48,7 +49,7 @@ class EvalOptions:
     Attributes:
         data: folder or manifest; None is the run's own data.
         data_root: where the run's own data is now, if it moved.
-        split: train, val, test or all.
+        split: train, val, test or all; None is test, or all of data that has no splits.
         against: another model to compare with.
         views_sweep: measure 1 to 10 clips a video, too.
         out: folder to write; None is one in the run.
@@ -58,7 +59,7 @@ class EvalOptions:
     data: Path | None
     data_root: Path | None
     model: Path | None
-    split: str
+    split: str | None
     against: Path | None
     views_sweep: bool
     device: str
@@ -69,7 +70,7 @@ class EvalOptions:
 
 def evaluate(terminal: Terminal, options: EvalOptions) -> int:
     """Run `vidcli eval`; return the exit code: 1 if a video failed."""
-    data, split = options.data, options.split
+    data, split = options.data, options.split or _USUAL_SPLIT
     if split not in (*SPLITS, "all"):
         raise ConfigError(f"--split {split}: expected train, val, test or all")
     if data is not None and options.data_root is not None:
@@ -78,7 +79,9 @@ def evaluate(terminal: Terminal, options: EvalOptions) -> int:
         model_file = group.from_main(lambda: files.find_model(options.model))
         predictor = Predictor.load(model_file, chosen)
         items = group.from_main(
-            lambda: _items_to_evaluate(terminal, data, options.data_root, model_file, split, predictor)
+            lambda: _items_to_evaluate(
+                terminal, data, options.data_root, model_file, split, predictor, options.split is not None
+            )
         )
         folder = group.from_main(lambda: _folder_to_write(options, model_file, items))
         if options.views_sweep:
@@ -88,6 +91,8 @@ def evaluate(terminal: Terminal, options: EvalOptions) -> int:
         )
         rival = None if rival_file is None else _load_rival(rival_file, chosen, items, group)
         _name_missing(terminal, items, data)
+        if (unfinished := files.describe_unfinished(model_file, predictor.config)) is not None:
+            terminal.warn(unfinished)
         if data is not None:
             _name_training_videos(terminal, model_file, items)
         terminal.say(f"{model_file}: {len(items)} videos")
@@ -196,7 +201,7 @@ def _folder_to_write(options: EvalOptions, model_file: Path, items: list[VideoIt
         OutputError: it holds something that must not be replaced.
         WriteError: it cannot be written.
     """
-    folder = options.out or evaluation_folder(model_file, options.split, options.data)
+    folder = options.out or evaluation_folder(model_file, options.split or _USUAL_SPLIT, options.data)
     if folder is None:
         return None
     subject = "" if options.out is not None else _subject(options.data)
@@ -285,7 +290,9 @@ def _items_to_evaluate(
     model_file: Path,
     split: str,
     predictor: Predictor,
+    is_chosen: bool = True,
 ) -> list[VideoItem]:
+    """Return the videos to evaluate; `is_chosen` says that a person asked for the split."""
     if data is None:
         if not model_file.exists():
             raise DataError(
@@ -302,6 +309,11 @@ def _items_to_evaluate(
             terminal.warn(text)
         items = listing.items
     splits = {item.split for item in items} - {None}
+    if not splits and is_chosen and split != "all":
+        raise ConfigError(
+            f"--split {split}: {data} has no splits, so that its videos are one set; leave --split out to "
+            "evaluate all of them"
+        )
     # Data without splits, such as a folder of new videos, is evaluated whole.
     chosen = items if split == "all" or not splits else of_split(items, split)
     if not chosen:

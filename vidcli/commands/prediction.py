@@ -76,6 +76,8 @@ def predict(terminal: Terminal, options: PredictOptions) -> int:
     predictor = Predictor.load(model_file, device)
     predictor.abstain_below(options.threshold)
     terminal.detail(f"model: {model_file}")
+    if (unfinished := files.describe_unfinished(model_file, predictor.config)) is not None:
+        terminal.warn(unfinished)
     if options.timeline is not None:
         return predict_timelines(terminal, predictor, model_file, items, form, outputs, options.timeline)
     num_own = predictor.config.clip.views * predictor.config.clip.crops

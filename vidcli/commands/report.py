@@ -49,6 +49,8 @@ def report(
     model_file = files.find_model(run)
     folder = model_file.parent
     checkpoint = files.load_checkpoint(model_file)
+    if (unfinished := files.describe_unfinished(model_file, checkpoint.config)) is not None:
+        terminal.warn(unfinished)
     if not (folder / files.SPLITS_FILE).is_file():
         raise CheckpointError(f"{folder}: holds no {files.SPLITS_FILE}; expected the directory of a run")
     items = load_run_items(folder / files.SPLITS_FILE, data_root)

@@ -140,6 +140,11 @@ class DataConfig(Section):
     test_fraction: float = Field(
         0.15, ge=0, lt=0.9, description="Share of all videos held out when there is no test split."
     )
+    folders: Literal["class", "group/class", "class/group"] = Field(
+        "class",
+        description="What folders of a data folder are: classes, groups (people, days) that hold classes, "
+        "or classes that hold groups.",
+    )
     fold: int = Field(
         1, ge=1, le=3, description="Which of the three published splits of UCF101 or HMDB51 is used."
     )

@@ -21,6 +21,7 @@ from pathlib import Path
 
 from vidcli.config import DataConfig
 from vidcli.data.folders import find_others, list_videos, look_through, subfolders
+from vidcli.data.guesses import doubt_classes
 from vidcli.data.items import (
     SPLIT_ALIASES,
     SPLITS,
@@ -110,7 +111,7 @@ def _read(path: Path, missing_ok: bool, settings: DataConfig) -> DataListing:
         published = read_published(path, settings.fold, settings.max_unusable, missing_ok)
         if published is not None:
             return DataListing(*published)
-        items, notes, of_names = _read_folder(path)
+        items, notes, of_names = _read_folder(path, settings.folders)
         notes += _find_unused(path, items)
     elif not os.path.isfile(path):
         if os.path.exists(path):
@@ -163,7 +164,7 @@ def fingerprint(items: Iterable[VideoItem]) -> str:
     return hashlib.sha256("\n".join(rows).encode()).hexdigest()[:16]
 
 
-def _read_folder(folder: Path) -> tuple[list[VideoItem], list[str], list[str]]:
+def _read_folder(folder: Path, layout: str) -> tuple[list[VideoItem], list[str], list[str]]:
     """Return the videos of a folder, what is odd in how it is laid out, and in how classes are named."""
     inside = {path.name: path for path in subfolders(folder)}
     split_of = {name: SPLIT_ALIASES.get(name.lower(), name.lower()) for name in inside}
@@ -178,13 +179,20 @@ def _read_folder(folder: Path) -> tuple[list[VideoItem], list[str], list[str]]:
         items = [
             item
             for name, split in among_splits.items()
-            for item in _read_classes(inside[name], split, spelled)
+            for item in _read_classes(inside[name], split, layout, spelled)
         ]
+        roots = [inside[name] for name in among_splits]
         if empty:
             notes.append(f"{len(empty)} folders beside the splits hold no videos: {name_few(empty)}")
     else:
-        items = list(_read_classes(folder, None, spelled))
+        items = list(_read_classes(folder, None, layout, spelled))
+        roots = [folder]
     if items:
+        if layout == "class":
+            called = {name for names in spelled.values() for name in names}
+            folders = [path for root in roots for path in subfolders(root) if path.name in called]
+            doubt = doubt_classes(list({path.name: path for path in folders}.values()))
+            notes += [doubt] if doubt else []
         return items, notes, _tell_joined(spelled)
     tables = sorted(path for path in folder.iterdir() if path.suffix.lower() in (".csv", ".tsv"))
     if tables:
@@ -215,18 +223,35 @@ def _empty_beside_splits(inside: Mapping[str, Path], split_of: Mapping[str, str]
     return [name for name, split in split_of.items() if split not in SPLITS and not list_videos(inside[name])]
 
 
-def _read_classes(folder: Path, split: str | None, spelled: dict[str, Counter[str]]) -> Iterator[VideoItem]:
+def _read_classes(
+    folder: Path, split: str | None, layout: str, spelled: dict[str, Counter[str]]
+) -> Iterator[VideoItem]:
     """Yield the videos in class folders, and count in `spelled` how the folders of each class are called."""
-    for class_folder in subfolders(folder):
-        label = normal_name(class_folder.name.strip())
-        videos = list_videos(class_folder)
+    for name, group, videos in _class_folders(folder, layout):
+        label = normal_name(name.strip())
         if videos and not likeness(label):
-            raise DataError(
-                f"{folder}: the class folder {class_folder.name!a} has no name but blanks; rename it"
-            )
+            raise DataError(f"{folder}: the class folder {name!a} has no name but blanks; rename it")
         for path in videos:
-            spelled[label][class_folder.name] += 1
-            yield VideoItem(path, label, split)
+            spelled[label][name] += 1
+            yield VideoItem(path, label, split, group)
+
+
+def _class_folders(folder: Path, layout: str) -> Iterator[tuple[str, str | None, list[Path]]]:
+    """Yield the name of each class, the group in which its videos lie, and the videos.
+
+    Args:
+        folder: of one split.
+        layout: as `data.folders` says.
+    """
+    for outer in subfolders(folder):
+        if layout == "class":
+            yield outer.name, None, list_videos(outer)
+            continue
+        for inner in subfolders(outer):
+            name, group = (inner.name, outer.name) if layout == "group/class" else (outer.name, inner.name)
+            yield name, group, list_videos(inner)
+        if layout == "class/group":  # what lies in no group
+            yield outer.name, None, [path for path in list_videos(outer) if path.parent == outer]
 
 
 def _tell_joined(spelled: Mapping[str, Counter[str]]) -> list[str]:
