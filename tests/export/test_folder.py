@@ -243,7 +243,7 @@ def die(source, target):
         os.kill(os.getpid(), signal.SIGKILL)
     replace(source, target)
 files.os.replace = die
-files._rename_new = die
+files.rename_new = die
 app(["export", "--model", sys.argv[2], "--format", "torch-export", "--out", sys.argv[3]])
 """
 

@@ -21,7 +21,7 @@ from vidcli import checkpoint as files
 from vidcli.cli import app
 from vidcli.config import config_to_yaml
 from vidcli.errors import CheckpointError, VidcliError
-from vidcli.runtime import files as runtime_files
+from vidcli.runtime import locks
 from vidcli.train import EpochDone, compare_heads, resume_run, start_run
 from vidcli.train.claim import RunClaim, refuse_taken
 
@@ -192,7 +192,7 @@ def test_a_run_whose_process_died_is_free(tmp_path: Path) -> None:
 def test_without_locks_runs_go_on_and_a_folder_that_may_be_in_use_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runtime_files, "_lock_now", lambda file: None)
+    monkeypatch.setattr(locks, "_lock_now", lambda file: None)
     with RunClaim() as first, RunClaim() as second:
         first.begin(tmp_path / "run", "name")
         with pytest.raises(CheckpointError, match="is being written by process"):

@@ -12,7 +12,7 @@ from vidcli.errors import ConfigError, VideoError
 from vidcli.predict import Predictor
 from vidcli.predict.annotate import Annotator
 from vidcli.predict.segments import Timeline
-from vidcli.runtime.files import OutputFile
+from vidcli.runtime.outputs import OutputFile
 from vidcli.video import rewrite_video
 
 

@@ -12,7 +12,7 @@ from vidcli.console.findings import finding_to_dict, print_findings
 from vidcli.data.manifest import load_items, manifest_text
 from vidcli.doctor import DataReport, check_data
 from vidcli.errors import DataError
-from vidcli.runtime.files import OutputFile
+from vidcli.runtime.outputs import OutputFile
 
 
 def check(

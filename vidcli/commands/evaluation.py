@@ -35,7 +35,7 @@ from vidcli.evaluate.table import is_right
 from vidcli.evaluate.views import ViewsRow, sweep_views
 from vidcli.fonts import picture_names
 from vidcli.predict import Prediction, Predictor
-from vidcli.runtime.files import OutputFolder, choose_folder
+from vidcli.runtime.outputs import OutputFolder, choose_folder
 from vidcli.train.distributed import ALONE, Group
 
 _USUAL_SPLIT = "test"

@@ -17,7 +17,7 @@ from vidcli.explain import Explanation, MapMethod, explain_video
 from vidcli.exported import load_network
 from vidcli.fonts import picture_names
 from vidcli.report.explanation import draw_contact_sheet, iter_overlay_video
-from vidcli.runtime.files import OutputFolder
+from vidcli.runtime.outputs import OutputFolder
 from vidcli.video import encode_video
 
 _OVERLAY_FPS = 4.0

@@ -25,7 +25,8 @@ from vidcli.predict.parquet import ParquetResults, import_pyarrow, partial_file
 from vidcli.predict.results import FORMAT_OF_SUFFIX, CsvResults, JsonResults, ResultsFile, Source
 from vidcli.predict.saved import FrameSaver
 from vidcli.predict.segments import SUBTITLES
-from vidcli.runtime.files import OutputFile, is_stream
+from vidcli.runtime.files import is_stream
+from vidcli.runtime.outputs import OutputFile
 
 Run: TypeAlias = Callable[[Sequence[VideoItem]], Generator[Prediction, None, None]]
 """Predicts videos in order."""

@@ -24,7 +24,8 @@ from vidcli.data.manifest import SPLITS, VideoItem
 from vidcli.data.moved import load_run_items
 from vidcli.errors import CheckpointError, ConfigError, VideoError
 from vidcli.report.html import RunReport, render_report
-from vidcli.runtime.files import OutputFile, OutputFolder, read_regular
+from vidcli.runtime.files import read_regular
+from vidcli.runtime.outputs import OutputFile, OutputFolder
 from vidcli.runtime.plain import parse_json
 from vidcli.sheets import read_sheet, unescape_cell
 from vidcli.transforms import build_sampler

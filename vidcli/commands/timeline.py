@@ -19,7 +19,7 @@ from vidcli.fonts import picture_names
 from vidcli.predict import Predictor
 from vidcli.predict.segments import FORMAT_OF_SUFFIX, SUBTITLES, Timeline
 from vidcli.predict.timeline import WindowPlan, build_timeline, plan_windows
-from vidcli.runtime.files import OutputFile
+from vidcli.runtime.outputs import OutputFile
 from vidcli.video import probe
 
 _NUM_PROBED = 20

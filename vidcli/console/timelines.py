@@ -23,7 +23,7 @@ from vidcli.predict.segments import (
     timeline_to_srt,
     timeline_to_vtt,
 )
-from vidcli.runtime.files import OutputFile
+from vidcli.runtime.outputs import OutputFile
 from vidcli.sheets import csv_line, shown_cell
 
 

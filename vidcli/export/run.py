@@ -23,7 +23,8 @@ from vidcli.export.quantize import measure_accuracy, quantize
 from vidcli.export.videos import LabelledViews, load_views
 from vidcli.exported import NETWORK_FILES, Floats, digests_of_export, import_runtime, open_network
 from vidcli.models.registry import NETWORKS, NetworkSpec, find_backbone
-from vidcli.runtime.files import OutputFolder, remove_leftovers
+from vidcli.runtime.files import remove_leftovers
+from vidcli.runtime.outputs import OutputFolder
 
 FORMATS = tuple(NETWORK_FILES)
 MAX_DIFFERENCE = 1e-3

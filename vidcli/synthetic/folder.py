@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from vidcli.errors import DataError, WriteError
-from vidcli.runtime.files import FileLock, is_leftover, read_regular, write_text, write_whole
+from vidcli.runtime.files import is_leftover, read_regular, write_text, write_whole
+from vidcli.runtime.locks import FileLock
 from vidcli.runtime.plain import parse_json
 from vidcli.synthetic.motion import GENERATOR_VERSION, MOTION_CLASSES, MotionVideoOptions, render_motion
 from vidcli.video import encode_video

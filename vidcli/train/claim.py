@@ -25,7 +25,8 @@ from types import TracebackType
 
 from vidcli import checkpoint as files
 from vidcli.errors import CheckpointError
-from vidcli.runtime.files import FileLock, is_leftover
+from vidcli.runtime.files import is_leftover
+from vidcli.runtime.locks import FileLock
 
 _MARK = "vidcli run\n"
 _HOLDER = re.compile(r"process \d+ on [\w.-]+")
