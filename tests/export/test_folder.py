@@ -99,7 +99,7 @@ def test_a_file_that_was_changed_since_is_not_replaced(
     (out / "model.onnx").write_bytes(b"quantised by hand")
     refused = export(run_folder, "--format", "onnx", "--out", out)
     assert refused.exit_code == 2
-    assert "model.onnx: exists, and is not what the same command left there" in refused.stderr
+    assert "model.onnx: exists; choose another file, or replace it with --overwrite" in refused.stderr
     other = export(run_folder, "--format", "openvino", "--out", out)  # its own files, beside it
     assert other.exit_code == 0, other.output
     assert (out / "model.onnx").read_bytes() == b"quantised by hand"
