@@ -119,8 +119,8 @@ def open_video(
     except (*FOREIGN_ERRORS, RuntimeError) as error:  # RuntimeError: the device cannot decode this
         budget.check_time()
         sizes = find_missing_end(path)
-        why = f"is cut off: {sizes}" if sizes else f"is not a video that can be opened ({reason(error)})"
-        raise VideoError(path, why) from error
+        why = f"cut off: {sizes}" if sizes else reason(error)
+        raise VideoError(path, f"is not a video that can be opened ({why})") from error
     with container:
         stream = _choose_stream(path, container)
         budget.check_size(stream.height, stream.width)
