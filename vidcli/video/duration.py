@@ -40,7 +40,7 @@ Times = Sequence[float]
 def find_rate(stream: av.VideoStream) -> float | None:
     """Return the frames a second of a stream; None where nothing tells."""
     rate = stream.average_rate or stream.guessed_rate
-    return float(rate) if rate else None
+    return rate.numerator / rate.denominator if rate else None
 
 
 def period_of(fps: float | None) -> float:
@@ -51,8 +51,10 @@ def period_of(fps: float | None) -> float:
 def tolerance_of(stream: av.VideoStream) -> float:
     """Return how many seconds later than a wanted moment a frame of a stream may start."""
     # AVI may name the ticks of its clock as its rate, of which few hold a frame.
-    rates = [float(rate) for rate in (stream.average_rate, stream.guessed_rate) if rate]
-    return tolerance_seconds(period_of(min(rates, default=None)))
+    periods = [
+        rate.denominator / rate.numerator for rate in (stream.average_rate, stream.guessed_rate) if rate
+    ]
+    return tolerance_seconds(max(periods, default=_UNKNOWN_PERIOD_SECONDS))
 
 
 def measure_duration(

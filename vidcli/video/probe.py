@@ -16,6 +16,7 @@ from vidcli.video.limits import Budget, DecodeLimits, call_in_time
 from vidcli.video.orientation import Orientation, orientation_of_frame
 
 _MAX_ASPECT = 8
+_SQUARE = Fraction(1)
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,7 @@ def describe(
         has_audio=bool(container.streams.audio),
         has_b_frames=stream.codec_context.reorder_depth > 0,
         is_mirrored=orientation.is_mirrored,
-        num_video_streams=len(video_streams(container)),
+        num_video_streams=len(video_streams(container)) if len(container.streams.video) > 1 else 1,
         tolerance_seconds=tolerance_of(stream),
     )
 
@@ -122,5 +123,6 @@ def describe(
 def _sane_aspect(stream: av.VideoStream) -> Fraction:
     """Return the shape of a stream's pixels; one that no camera has is a fault of the header."""
     # A lean open leaves the aspect that only the coded stream names to the decoder.
-    aspect = stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio or Fraction(1)
-    return aspect if 1 / _MAX_ASPECT <= aspect <= _MAX_ASPECT else Fraction(1)
+    aspect = stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio or _SQUARE
+    across, down = aspect.numerator, aspect.denominator
+    return aspect if across <= _MAX_ASPECT * down and down <= _MAX_ASPECT * across else _SQUARE
