@@ -576,3 +576,37 @@ def test_encrypted_frames_are_called_so(tmp_path: Path) -> None:
         decode_frames(path)
     with pytest.raises(VideoError, match="is encrypted"):
         probe(path)
+
+
+# --- whatever goes wrong --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError("no room"), RuntimeError("odd"), OSError(95, "no"), KeyError("x")]
+)
+def test_whatever_goes_wrong_with_a_video_is_its_error(
+    error: Exception, plain: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*args: object) -> None:
+        raise error
+
+    monkeypatch.setattr(Converter, "_to_rgb", fail)
+    for attempt in (
+        lambda: decode_frames(plain),
+        lambda: decode_frames(plain, lambda duration: np.zeros(2)),
+        lambda: decode_frames(plain, lambda duration: np.linspace(0, duration, 9), num_threads=2),
+        lambda: list(stream_frames(plain, 0.5)),
+        lambda: rewrite_video(plain, tmp_path / "new.mp4", lambda picture, seconds: None),
+    ):
+        with pytest.raises(VideoError, match=r"plain\.mp4: cannot be "):
+            attempt()
+
+
+def test_a_plan_that_fails_is_its_makers_error(plain: Path) -> None:
+    def plan(duration: float) -> np.ndarray:
+        raise KeyError("mine")
+
+    with pytest.raises(KeyError, match="mine"):
+        decode_frames(plain, plan)
+    with pytest.raises(ValueError, match="finite moments"):
+        decode_frames(plain, lambda duration: np.array([np.nan]))

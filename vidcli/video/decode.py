@@ -22,7 +22,7 @@ from vidcli.video.convert import Converter, Frames, SizeRule
 from vidcli.video.duration import find_rate, measure_duration, period_of, tolerance_of
 from vidcli.video.feed import Deliver, NotPlannable
 from vidcli.video.hardware import HardwareName, find_hardware, warn_of_cpu
-from vidcli.video.limits import Budget, DecodeLimits, call_in_time
+from vidcli.video.limits import Budget, DecodeLimits, PlanFailed, call_in_time
 from vidcli.video.lookahead import Distrusted
 from vidcli.video.marks import marks_for
 from vidcli.video.orientation import Orientation, orientation_in_stream
@@ -204,9 +204,12 @@ class _Request:
         if self._plan is None:
             return None
         if self._wanted is None:
-            moments = np.ravel(self._plan(end - self.start_seconds)).astype(np.float64)
-            if not np.isfinite(moments).all():
-                raise ValueError("a plan must return finite moments")
+            try:
+                moments = np.ravel(self._plan(end - self.start_seconds)).astype(np.float64)
+                if not np.isfinite(moments).all():
+                    raise ValueError("a plan must return finite moments")
+            except Exception as error:
+                raise PlanFailed(error) from error
             self._wanted = moments
         # A span is half-open: a moment at its end is answered with the last frame inside.
         latest = end - 2 * tolerance if self.has_end else end
@@ -337,7 +340,7 @@ def _decode_groups(
                     last = decoder.run(output.limits[group.start : group.stop], sink)
                     if last is not None:
                         lasts.append((last, decoder.last_duration))
-        except (VideoError, NotPlannable) as error:
+        except Exception as error:  # raised again below
             failures.append(error)
 
     threads = [threading.Thread(target=serve, name="vidcli-decode") for _ in range(num_threads - 1)]

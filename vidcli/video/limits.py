@@ -10,7 +10,8 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -96,17 +97,46 @@ class Budget:
             )
 
 
+class PlanFailed(Exception):
+    """The caller's own function failed with `error`, which is no fault of the file."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+@contextmanager
+def faults_of(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Make whatever goes wrong with one video that video's error, so that others go on.
+
+    Raises:
+        VideoError: something was raised that names no file; a failed assertion is raised as it is.
+    """
+    try:
+        yield
+    except (VideoError, AssertionError):
+        raise
+    except PlanFailed as failed:
+        raise failed.error from None
+    except Exception as error:  # of libraries, and of memory that is not there
+        told = str(error) or type(error).__name__
+        raise VideoError(path, f"cannot be decoded ({told})") from error
+
+
 def call_in_time(budget: Budget, function: Callable[[], Result]) -> Result:
     """Return what `function` returns, as long as it does so in the time of the budget and a grace.
 
     Raises:
-        VideoError: it has not come back; its thread is left behind.
+        VideoError: it has not come back, so that its thread is left behind, or anything else went wrong.
     """
     seconds = budget.seconds_left
+
+    def call() -> Result:
+        with faults_of(budget.path):
+            return function()
+
     try:
-        return call_expendably(
-            function, None if seconds is None else seconds + _GRACE_SECONDS, budget.give_up
-        )
+        return call_expendably(call, None if seconds is None else seconds + _GRACE_SECONDS, budget.give_up)
     except StillRunning:
         raise VideoError(
             budget.path,

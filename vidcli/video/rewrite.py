@@ -18,7 +18,7 @@ from vidcli.errors import VideoError
 from vidcli.video.container import FOREIGN_ERRORS, decode_packets, open_video, packets_of, reason
 from vidcli.video.convert import Converter, Frames
 from vidcli.video.duration import find_rate, period_of
-from vidcli.video.limits import Budget, DecodeLimits
+from vidcli.video.limits import Budget, DecodeLimits, faults_of
 from vidcli.video.probe import describe
 
 _NUM_DECODERS = 2
@@ -48,7 +48,7 @@ def rewrite_video(
     if os.path.exists(target) and os.path.samefile(source, target):
         raise VideoError(target, "is the video itself; choose another file to write")
     budget = Budget(source, replace(limits or DecodeLimits(), seconds=None))
-    with open_video(source, budget, _NUM_DECODERS) as (container, stream):
+    with faults_of(source), open_video(source, budget, _NUM_DECODERS) as (container, stream):
         try:
             output = av.open(str(target), mode="w")
         except FOREIGN_ERRORS as error:

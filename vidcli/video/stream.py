@@ -11,7 +11,7 @@ import numpy as np
 
 from vidcli.video.container import open_video
 from vidcli.video.convert import Converter, Frames, SizeRule
-from vidcli.video.limits import Budget, DecodeLimits
+from vidcli.video.limits import Budget, DecodeLimits, faults_of
 from vidcli.video.probe import VideoInfo
 from vidcli.video.sequential import decode_from_start, refuse_early_end
 
@@ -49,7 +49,7 @@ def stream_frames(
     if spacing_seconds <= 0:
         raise ValueError("spacing_seconds must be positive")
     budget = Budget(path, replace(limits or DecodeLimits(), seconds=None))
-    with open_video(path, budget, num_threads) as (container, stream):
+    with faults_of(path), open_video(path, budget, num_threads) as (container, stream):
         info, timed = decode_from_start(budget, container, stream)
         converter = Converter(path, info, size)
         tolerance = info.tolerance_seconds
