@@ -149,7 +149,10 @@ def inspect_file(path: Path, items: Sequence[VideoItem], sampler: ClipSampler, d
     if not len(pts_seconds):
         return FileReport(path, info, small.error, digest=content, spans=none)
     usual, longest, odd = _intervals(pts_seconds, info)
-    decoded_seconds = float(pts_seconds[-1]) + usual
+    last_seconds = float(pts_seconds[-1])
+    decoded_seconds = last_seconds + usual
+    if small.error is None and last_seconds < info.duration_seconds:
+        decoded_seconds = min(decoded_seconds, info.duration_seconds)  # after pauses the last may be short
     error_reason = small.error
     if error_reason is None and info.duration_seconds - decoded_seconds > 2 * usual:
         error_reason = _reason_to_refuse(path)
