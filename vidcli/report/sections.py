@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from vidcli.evaluate import Slice, merge_small
+from vidcli.evaluate.details import MIN_VIDEOS
 from vidcli.report.charts import Series, line_chart
 from vidcli.report.markup import Html, join, table, tag
 
@@ -79,7 +81,7 @@ def classes(scores: Mapping[str, Any]) -> Html:
         (row["label"], ratio(row["precision"]), ratio(row["recall"]), ratio(row["f1"]), row["support"])
         for row in scores["per_class"]
     ]
-    return table(("class", "precision", "recall", "F1", "videos"), rows)
+    return table(("class", "precision", "recall", "F1", "videos"), rows, grey=_small_classes(scores))
 
 
 def multi_label_classes(scores: Mapping[str, Any]) -> Html:
@@ -93,7 +95,12 @@ def multi_label_classes(scores: Mapping[str, Any]) -> Html:
         else "Not fitted: the model had no validation split; every threshold is 0.5."
     )
     head = ("class", "average precision", "threshold", "precision", "recall", "F1", "videos")
-    return join([table(head, rows), tag("p", fitted, class_="soft")])
+    return join([table(head, rows, grey=_small_classes(scores)), tag("p", fitted, class_="soft")])
+
+
+def _small_classes(scores: Mapping[str, Any]) -> set[int]:
+    """Return the positions of classes with too few videos to say much."""
+    return {at for at, row in enumerate(scores["per_class"]) if row["support"] < MIN_VIDEOS}
 
 
 def confusion(scores: Mapping[str, Any]) -> Html:
@@ -232,19 +239,34 @@ def _temperature(calibrated: Mapping[str, Any]) -> str:
 
 
 def slices(scores: Mapping[str, Any]) -> Html:
-    """Return accuracy by group, length and size, where there is more than one."""
+    """Return accuracy by group, length and size, where there is more than one.
+
+    Those with too few videos to say anything by themselves are one grey row, the last, and behind a fold.
+    """
     parts = []
-    is_set = "mean_average_precision" in scores
-    measure, name = ("exact_match", "all classes right") if is_set else ("top1", "top-1")
-    for title, key in (("group", "by_group"), ("length", "by_duration"), ("size", "by_resolution")):
+    for noun, key in (("group", "by_group"), ("length", "by_duration"), ("size", "by_resolution")):
         if len(scores[key]) > 1:
-            rows = [
-                (row["name"], row["num_videos"], row["num_failed"] or "·", ratio(row[measure]),
-                 interval(row[f"{measure}_interval"]))
-                for row in scores[key]
-            ]  # fmt: skip
-            parts.append(table((title, "videos", "failed", name, "95% interval"), rows))
+            head = (noun, "videos", "failed", _name_of_accuracy(scores), "95% interval")
+            parts.append(_slices([Slice.from_dict(row) for row in scores[key]], noun, head))
     return tag("div", *parts, class_="grid2") if parts else Html("")
+
+
+def _name_of_accuracy(scores: Mapping[str, Any]) -> str:
+    return "all classes right" if "mean_average_precision" in scores else "top-1"
+
+
+def _slices(rows: Sequence[Slice], noun: str, head: Sequence[str]) -> Html:
+    large, others = merge_small(rows, noun)
+    if others is None:
+        return table(head, map(_slice_cells, large))
+    small = [_slice_cells(row) for row in rows if row.is_small]
+    merged = table(head, map(_slice_cells, (*large, others)), grey={len(large)})
+    each = table(head, small, grey=range(len(small)))
+    return tag("div", merged, tag("details", tag("summary", "each of the others"), each))
+
+
+def _slice_cells(row: Slice) -> tuple[object, ...]:
+    return row.name, row.num_videos, row.num_failed or "·", ratio(row.accuracy), interval(row.interval)
 
 
 def data(

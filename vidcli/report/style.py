@@ -45,6 +45,7 @@ tbody tr:last-child td { border-bottom: 0; }
 td.n, th.n { text-align: right; padding: 5px 0 5px 12px; white-space: nowrap; }
 td { overflow-wrap: anywhere; min-width: 5em; }
 td.n { min-width: 0; }
+.few td { color: var(--soft); font-style: italic; }
 .changed td { font-weight: 600; }
 .grid2 { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 320px), 1fr)); gap: 20px; }
 .matrix { width: auto; }
