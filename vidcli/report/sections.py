@@ -149,11 +149,7 @@ def training(epochs: Sequence[Mapping[str, Any]], best_epoch: int | None) -> Htm
 
     def series(**names: str) -> list[Series]:
         return [
-            Series(
-                label,
-                [(row["epoch"], row[key]) for row in epochs if row.get(key) is not None],
-            )
-            for key, label in names.items()
+            Series(label, [(row["epoch"], row.get(key)) for row in epochs]) for key, label in names.items()
         ]
 
     charts = (
@@ -173,7 +169,7 @@ def training(epochs: Sequence[Mapping[str, Any]], best_epoch: int | None) -> Htm
     drawn = [
         line_chart(title, lines, "epoch", y_range=ends, marked_x=best_epoch)
         for title, lines, ends in charts
-        if any(line.points for line in lines)
+        if any(line.pieces for line in lines)
     ]
     if not drawn:
         return Html("")
