@@ -7,7 +7,10 @@ from typing import Any
 
 from vidcli.evaluate import Slice, merge_small
 from vidcli.evaluate.details import MIN_VIDEOS
+from vidcli.evaluate.verdict import is_better
+from vidcli.palette import class_colours
 from vidcli.report.charts import Series, line_chart
+from vidcli.report.chips import chip, class_label
 from vidcli.report.markup import Html, join, table, tag
 
 _SPLITS = ("train", "val", "test")
@@ -21,7 +24,7 @@ def cards(scores: Mapping[str, Any]) -> Html:
     shown = [
         ("top-1 accuracy", ratio(scores["top1"]), f"95%: {interval(scores['top1_interval'])}"),
         (
-            "always the largest class",
+            "baseline: always the largest class",
             ratio(scores["baseline_top1"]),
             f"chance {1 / len(scores['class_names']):.3f}",
         ),
@@ -47,6 +50,7 @@ def multi_label_cards(scores: Mapping[str, Any]) -> Html:
             ratio(scores["exact_match"]),
             f"95%: {interval(scores['exact_match_interval'])}",
         ),
+        ("baseline: always the same classes", ratio(scores["baseline_exact_match"]), "all right"),
     ]
     shown += _calibration_card(scores)
     return _cards(shown, scores)
@@ -72,13 +76,28 @@ def _cards(shown: list[tuple[str, str, str]], scores: Mapping[str, Any]) -> Html
         ),
         class_="cards",
     )
-    return Html(tag("p", scores["verdict"], class_="verdict") + cards)
+    return join([_verdict(scores), cards])
+
+
+def _verdict(scores: Mapping[str, Any]) -> Html:
+    """Return the sentence on what the scores are worth, green where that is more than guessing."""
+    key = "exact_match" if "exact_match_interval" in scores else "top1"
+    is_good = is_better(scores[f"{key}_interval"], scores[f"baseline_{key}"])
+    verdict = tag("b", "Verdict: "), scores["verdict"], "."
+    return tag("p", *verdict, class_="verdict good" if is_good else "verdict bad")
 
 
 def classes(scores: Mapping[str, Any]) -> Html:
     """Return precision, recall, F1 and support by class."""
+    colours = class_colours(scores["class_names"])
     rows = [
-        (row["label"], ratio(row["precision"]), ratio(row["recall"]), ratio(row["f1"]), row["support"])
+        (
+            class_label(row["label"], colours),
+            ratio(row["precision"]),
+            ratio(row["recall"]),
+            ratio(row["f1"]),
+            row["support"],
+        )
         for row in scores["per_class"]
     ]
     return table(("class", "precision", "recall", "F1", "videos"), rows, grey=_small_classes(scores))
@@ -87,7 +106,11 @@ def classes(scores: Mapping[str, Any]) -> Html:
 def multi_label_classes(scores: Mapping[str, Any]) -> Html:
     """Return average precision, threshold, precision, recall, F1 and support by class."""
     keys = ("average_precision", "threshold", "precision", "recall", "f1")
-    rows = [(row["label"], *(ratio(row[key]) for key in keys), row["support"]) for row in scores["per_class"]]
+    colours = class_colours(scores["class_names"])
+    rows = [
+        (class_label(row["label"], colours), *(ratio(row[key]) for key in keys), row["support"])
+        for row in scores["per_class"]
+    ]
     fitted = (
         f"Thresholds and a temperature of {scores['temperature']:.2f} were fitted on {scores['fitted_on']} "
         "validation videos."
@@ -106,6 +129,7 @@ def _small_classes(scores: Mapping[str, Any]) -> set[int]:
 def confusion(scores: Mapping[str, Any]) -> Html:
     """Return the confusion matrix, or the commonest confusions where it would not be readable."""
     names = scores["class_names"]
+    colours = class_colours(names)
     if len(names) > _MAX_MATRIX_CLASSES:
         pairs = sorted(
             (
@@ -117,18 +141,26 @@ def confusion(scores: Mapping[str, Any]) -> Html:
             key=lambda pair: (-pair[0], pair[1], pair[2]),
         )
         note = f"The {min(len(pairs), _NUM_CONFUSIONS)} commonest of {len(pairs)} confusions."
-        rows = [(true, guess, count) for count, true, guess in pairs[:_NUM_CONFUSIONS]]
+        rows = [
+            (class_label(true, colours), class_label(guess, colours), count)
+            for count, true, guess in pairs[:_NUM_CONFUSIONS]
+        ]
         return join([tag("p", note), table(("is", "taken for", "videos"), rows, numbers=2)])
-    head = tag(
-        "tr", tag("th", "true \\ predicted"), *(tag("th", k + 1, title=n) for k, n in enumerate(names))
-    )
+    numbered = (tag("th", chip(colours[name]), k + 1, title=name) for k, name in enumerate(names))
+    head = tag("tr", tag("th", "true \\ predicted"), *numbered)
     body = []
     for true, counts in enumerate(scores["confusion"]):
         num_true = max(1, scores["per_class"][true]["support"])
         body.append(
             tag(
                 "tr",
-                tag("th", f"{names[true]} {true + 1}", class_="name", title=names[true]),
+                tag(
+                    "th",
+                    chip(colours[names[true]]),
+                    f"{names[true]} {true + 1}",
+                    class_="name",
+                    title=names[true],
+                ),
                 *(_cell(n, n / num_true, true == k, names[k]) for k, n in enumerate(counts)),
             )
         )
@@ -142,6 +174,16 @@ def _cell(count: int, share: float, is_own: bool, name: str) -> Html:
     style = f"background: rgba(var(--heat), {0.75 * share:.2f})" if count else None
     title = f"{name}: {count} ({share:.0%} of the row)"
     return tag("td", count or "·", class_=kind, style=style, title=title)
+
+
+def history(trained: str | None, evaluated: str | None, unfinished: str | None) -> Html:
+    """Return when the run was trained and evaluated, and a warning where it did not finish."""
+    dates = [f"{what} {when}" for what, when in (("trained", trained), ("evaluated", evaluated)) if when]
+    told = f"{', '.join(dates)} (dates of its files)" if dates else "Its files have no dates."
+    parts = [tag("p", told[0].upper() + told[1:], class_="soft")]
+    if unfinished is not None:
+        parts.append(tag("p", tag("b", "Unfinished run: "), unfinished, class_="warning"))
+    return join(parts)
 
 
 def training(epochs: Sequence[Mapping[str, Any]], best_epoch: int | None) -> Html:
@@ -272,7 +314,11 @@ def data(
     unusable: Sequence[tuple[str, str]],
 ) -> Html:
     """Return videos by class and split, and what was left out."""
-    rows = [(name, *(counts.get(split, 0) for split in _SPLITS)) for name, counts in num_videos.items()]
+    colours = class_colours(num_videos)
+    rows: list[tuple[object, ...]] = [
+        (class_label(name, colours), *(counts.get(split, 0) for split in _SPLITS))
+        for name, counts in num_videos.items()
+    ]
     rows.append(("all", *(num_all.get(split, 0) for split in _SPLITS)))
     parts = [table(("class", *_SPLITS), rows)]
     if num_groups:
