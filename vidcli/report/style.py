@@ -50,6 +50,7 @@ th { color: var(--soft); font-weight: 600; white-space: nowrap; vertical-align: 
 tbody tr:last-child td { border-bottom: 0; }
 td.n, th.n { text-align: right; padding: 5px 0 5px 12px; white-space: nowrap; }
 td { overflow-wrap: anywhere; min-width: 5em; }
+td:first-child { min-width: 9em; }
 td.n { min-width: 0; }
 .few td { color: var(--soft); font-style: italic; }
 .changed td { font-weight: 600; }
