@@ -162,7 +162,8 @@ def build_contact_sheet(explanation: Explanation, cells: Sequence[Frames]) -> Fi
         axes.set_axis_off()
         axes.set_title(f"{explanation.seconds_T[frame]:.2f} s", fontsize=9)
         bar = figure.add_subplot(grid[2 * row + 1, column])
-        bar.barh([0], [share], color=(colour if share >= 0 else GREY).hex)
+        ink = colour if share >= 0 else GREY
+        bar.barh([0], [share], color=ink.hex, edgecolor=ink.stripe_hex, linewidth=0, hatch=ink.stripes.value)
         bar.axvline(0, color="0.5", linewidth=0.8)
         bar.set_xlim(min(0.0, float(shares_T.min())), 1)
         bar.set_axis_off()

@@ -314,11 +314,7 @@ def data(
     unusable: Sequence[tuple[str, str]],
 ) -> Html:
     """Return videos by class and split, and what was left out."""
-    colours = class_colours(num_videos)
-    rows: list[tuple[object, ...]] = [
-        (class_label(name, colours), *(counts.get(split, 0) for split in _SPLITS))
-        for name, counts in num_videos.items()
-    ]
+    rows = [(name, *(counts.get(split, 0) for split in _SPLITS)) for name, counts in num_videos.items()]
     rows.append(("all", *(num_all.get(split, 0) for split in _SPLITS)))
     parts = [table(("class", *_SPLITS), rows)]
     if num_groups:

@@ -35,11 +35,10 @@ section { background: var(--card); border: 1px solid var(--line); border-radius:
 .card { background: var(--card); border: 1px solid var(--line); border-radius: 10px; padding: 12px 16px; }
 .card b { display: block; font-size: 1.5rem; line-height: 1.3; font-variant-numeric: tabular-nums; }
 .card span { display: block; color: var(--soft); font-size: .85rem; line-height: 1.4; }
-.verdict { border-left: 4px solid; padding: 6px 12px; margin: 0 0 14px; background: var(--card);
-  overflow-wrap: anywhere; }
+.verdict { border-left: 4px solid; padding: 6px 12px; margin: 0 0 14px; background: var(--card); }
 .verdict.good, .verdict.bad { color: var(--text); }
 .verdict.good { border-color: var(--good); } .verdict.bad { border-color: var(--bad); }
-.warning { border: 1px solid var(--bad); border-radius: 8px; padding: 8px 12px; overflow-wrap: anywhere; }
+.warning { border: 1px solid var(--bad); border-radius: 8px; padding: 8px 12px; }
 .chip { display: inline-block; width: .75em; height: .75em; margin-right: .4em; border-radius: 2px; }
 .chart + p { margin-top: 10px; }
 .scroll { overflow-x: auto; }
@@ -55,7 +54,6 @@ td.n { min-width: 0; }
 .few td { color: var(--soft); font-style: italic; }
 .changed td { font-weight: 600; }
 .grid2 { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 320px), 1fr)); gap: 20px; }
-.grid2 > *, .videos > *, .cards > * { min-width: 0; }
 .matrix { width: auto; }
 .matrix td, .matrix th { border: 1px solid var(--line); padding: 5px 8px; text-align: center;
   min-width: 2.6em; }
