@@ -31,7 +31,7 @@ Window: TypeAlias = tuple[float, float, float, float]
 _FULL_QUANTILE = 0.98
 _LOW_QUANTILE = 0.05
 _LEAST_CONTRAST = 0.1
-_MAX_BYTES = 2**28
+_MAX_BYTES = 2**27
 """Of pictures that are decoded at once."""
 
 
@@ -146,8 +146,6 @@ def explain_video(
     frames = FrameSource(about.config).frames(VideoItem(Path(video), label=""), plan)
     transform = ClipTransform(clip_config)
     clip_TCHW = transform(frames).to(device)
-    top, left, height, width = transform.seen_window(frames)
-    num_rows, num_columns = frames.shape[1:3]
     with torch.inference_mode():
         logits_BK = network(clip_TCHW[None]).double().cpu().numpy()
     probabilities_K = about.calibration.probabilities(logits_BK)
@@ -168,7 +166,7 @@ def explain_video(
         frame_method=frame_method,
         map_method=map_method,
         class_names=tuple(about.class_names),
-        window=(top / num_rows, left / num_columns, height / num_rows, width / num_columns),
+        window=_shares(transform.seen_window(frames), *frames.shape[1:3]),
     )
 
 
@@ -191,6 +189,11 @@ def iter_pictures(explanation: Explanation, about: Checkpoint) -> Iterator[Frame
             limits=decode_limits(data),
             hwaccel=data.hwaccel,
         ).frames
+
+
+def _shares(window: tuple[int, int, int, int], num_rows: int, num_columns: int) -> Window:
+    top, left, height, width = window
+    return top / num_rows, left / num_columns, height / num_rows, width / num_columns
 
 
 def _same_moments(moments: Seconds, duration_seconds: float) -> Seconds:

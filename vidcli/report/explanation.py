@@ -26,6 +26,7 @@ from vidcli.video import Frames
 
 # Without the darkest third, which is not seen on a dark video.
 _HEAT = ListedColormap(matplotlib.colormaps["inferno"](np.linspace(0.35, 1, 256)))
+_HEAT_RGB = (_HEAT(np.linspace(0, 1, 256))[:, :3] * 255).astype(np.float32)
 _OPACITY = 0.75
 _UNSEEN = 0.5
 """Brightness of what was cut off before the network saw the frame."""
@@ -57,7 +58,7 @@ class Overlay:
         shares_HW = Image.fromarray(self._shares_THW[frame].astype(np.float32))
         large = shares_HW.resize((right - left, bottom - top), Image.Resampling.BICUBIC)
         shares_hw = np.asarray(large).clip(0, 1)
-        heated: Frames = np.asarray((picture_HWC * _UNSEEN).round(), dtype=np.uint8)
+        heated: Frames = np.asarray((picture_HWC * np.float32(_UNSEEN)).round(), dtype=np.uint8)
         seen = picture_HWC[top:bottom, left:right]
         heated[top:bottom, left:right] = _mix(seen, shares_hw)
         return heated
@@ -196,6 +197,7 @@ def _title(explanation: Explanation) -> str:
 
 def _mix(frames: Frames, shares: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
     """Lay heat over pixels (..., C): as opaque as its share (...) of full heat."""
-    alpha = (_OPACITY * shares)[..., None]
-    mixed = frames * (1 - alpha) + _HEAT(shares)[..., :3] * 255 * alpha
+    alpha = np.float32(_OPACITY) * shares[..., None]
+    heat = _HEAT_RGB[(shares * 255).round().astype(np.uint8)]
+    mixed = frames * (1 - alpha) + heat * alpha
     return np.asarray(mixed.round().clip(0, 255), dtype=np.uint8)
