@@ -20,7 +20,7 @@ LAYERS = (
     ("names",),
     ("errors",),
     ("runtime",),
-    ("sheets", "fonts"),
+    ("sheets", "fonts", "palette"),
     ("sampling", "calibrate", "focus"),
     ("config",),
     ("video",),

@@ -8,6 +8,7 @@ tells which number is which: no picture shows boxes.
 from __future__ import annotations
 
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -64,6 +65,39 @@ def drawable(text: str) -> str:
     seen = "".join(c for c in text if unicodedata.category(c) != "Cf" and not "\ufe00" <= c <= "\ufe0f")
     private = "".join(c for c in seen if unicodedata.category(c) == "Co")  # some font may have it
     return visible(" ".join(seen.split()), keep=private)
+
+
+def short_names(names: Sequence[str], max_columns: int) -> list[str]:
+    """Return names that take little room, still told apart: the middle of a long one is left out.
+
+    Args:
+        names: such as `PictureNames.shown`.
+        max_columns: how wide they may be; a letter of East Asia takes two columns.
+    """
+    short = [_shorten(name, max_columns) for name in names]
+    counts = Counter(short)
+    return [
+        text if counts[text] == 1 or text == name else _shorten(name, max_columns, f"#{at + 1}")
+        for at, (name, text) in enumerate(zip(names, short, strict=True))
+    ]
+
+
+def num_columns(text: str) -> int:
+    """Return how many letters wide a text is; those of East Asia take the room of two."""
+    return sum(2 if unicodedata.east_asian_width(letter) in "WF" else 1 for letter in text)
+
+
+def _shorten(text: str, max_columns: int, end: str = "") -> str:
+    """Return a text whose middle gives way to an ellipsis; an `end` is added to what is cut anyway."""
+    if num_columns(text) <= max_columns and not end:
+        return text
+    tail = end or text
+    while not end and num_columns(tail) > max_columns // 3:
+        tail = tail[1:]
+    head = text
+    while head and num_columns(head) + 1 + num_columns(tail) > max_columns:
+        head = head[:-1]
+    return f"{head}…{tail}"
 
 
 def font_families(text: str) -> list[str]:

@@ -9,8 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from vidcli.console import Terminal
+from vidcli.console.evaluation import print_details
+from vidcli.console.terminal import Verbosity
 from vidcli.data.manifest import VideoItem
-from vidcli.evaluate import Details, find_details
+from vidcli.evaluate import Details, Slice, bootstrap_interval, find_details, merge_small
 from vidcli.predict import Prediction
 
 ABC = ("a", "b", "c")
@@ -122,3 +125,56 @@ def test_sets_of_classes(items: list[VideoItem]) -> None:
     assert set(told["by_group"][0]) == {
         "name", "num_videos", "num_failed", "exact_match", "exact_match_interval"
     }  # fmt: skip
+
+
+# --- slices with few videos -----------------------------------------------------------------------
+
+
+def of(name: str, num_right: int, num_videos: int, num_failed: int = 0) -> Slice:
+    correct = np.arange(num_videos) < num_right
+    return Slice(name, num_videos, num_failed, num_right / num_videos, bootstrap_interval(correct))
+
+
+def test_a_group_of_few_videos_is_never_the_worst(items: list[VideoItem]) -> None:
+    groups = ["many"] * 5 + ["few"] * 4 + ["better"] * 6
+    named = [replace(items[0], group=group) for group in groups]
+    answers = ["b", "b", "b", "a", "a", *["b"] * 4, *["a"] * 5, "b"]  # of the four, all are wrong
+    predictions = [says(item, name) for item, name in zip(named, answers, strict=True)]
+    details = find_details(named, predictions, 1)
+    assert [row.name for row in details.by_group] == ["many", "better", "few"]
+    assert len(details.to_dict()["by_group"]) == 3  # the JSON tells all
+
+
+def test_small_slices_are_one_row_that_counts_them() -> None:
+    rows = [of("a", 0, 4, 1), of("b", 3, 5), of("c", 2, 2, 1), of("d", 1, 9)]
+    large, others = merge_small(rows, "group")
+    assert [row.name for row in large] == ["b", "d"]
+    assert others is not None
+    assert others.name == "others (2 groups with fewer than 5 videos each)"
+    assert (others.num_videos, others.num_failed, others.accuracy) == (6, 2, pytest.approx(2 / 6))
+    assert others.interval == bootstrap_interval(np.array([True, True, False, False, False, False]))
+    assert merge_small(rows[:1], "length")[1] is not None
+    assert merge_small(rows[:1], "length")[1].name == "others (1 length with fewer than 5 videos)"  # type: ignore[union-attr]
+    assert merge_small(rows[1::2], "size") == ((rows[1], rows[3]), None)
+
+
+@pytest.mark.parametrize("is_multi_label", [False, True])
+def test_a_slice_is_read_as_it_was_told(is_multi_label: bool) -> None:
+    row = of("day <1>", 3, 7, 1)
+    assert Slice.from_dict(row.to_dict(is_multi_label)) == row
+
+
+@pytest.mark.parametrize("num_groups", [3, 300])
+def test_the_table_shows_small_groups_as_one_row(
+    num_groups: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "120")
+    small = tuple(of(f"person {number}", 0, 2) for number in range(num_groups))
+    details = Details(False, (of("crowd", 6, 9), *small), (), (), (), ())
+    print_details(Terminal.open(Verbosity.NORMAL), details)
+    told = capsys.readouterr().out
+    rows = [line for line in told.splitlines() if "crowd" in line or "others" in line or "person" in line]
+    assert len(rows) == 2
+    assert "crowd" in rows[0]
+    assert f"others ({num_groups} groups with fewer than 5 videos each)" in rows[1]
+    assert "eval.json tells each group by itself" in told

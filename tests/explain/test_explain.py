@@ -25,6 +25,7 @@ from vidcli.explain.frames import delete_frames, log_probability, occlude_frames
 from vidcli.explain.maps import grad_cam, integrated_gradients, map_frames
 from vidcli.models import backbone_names, build_model, head_names
 from vidcli.report.explanation import overlay_frames
+from vidcli.transforms import ClipTransform, to_pixels
 
 CPU = torch.device("cpu")
 
@@ -226,6 +227,58 @@ def test_the_command_writes_pictures_and_numbers(model: Path, motion_data: Path,
     table = run(video, "--model", model, "--out", out)
     assert table.exit_code == 0, table.output
     assert "frames by occlusion" in table.stdout
+
+
+@pytest.mark.parametrize("size", [(90, 161), (161, 90), (64, 64)])
+def test_the_overlay_has_the_size_of_the_video(
+    size: tuple[int, int], model: Path, write_video: Callable[..., Path], tmp_path: Path
+) -> None:
+    from vidcli.video import decode_frames
+
+    even = tuple(side & ~1 for side in size)
+    video = write_video(tmp_path / "v.mp4", 8, *even)
+    result = run(video, "--model", model, "--out", tmp_path / "why")
+    assert result.exit_code == 0, result.output
+    frames = decode_frames(tmp_path / "why" / "overlay.mp4", None).frames
+    assert frames.shape == (4, *even, 3)
+    original = decode_frames(video, None).frames.astype(int)
+    # The upper edge has no legend: it is the video, though cut off there and so darker, or heated.
+    for frame, same in zip(frames, original[[1, 3, 5, 7]], strict=True):
+        assert np.corrcoef(frame[:8].ravel(), same[:8].ravel())[0, 1] > 0.5
+
+
+def test_a_still_clip_has_a_flat_map_and_is_said_to(
+    model: Path, tmp_path: Path, write_video: Callable[..., Path]
+) -> None:
+    from vidcli.video import decode_frames, encode_video
+
+    still = decode_frames(write_video(tmp_path / "v.mp4", 1, 64, 64), None).frames[0]
+    encode_video(tmp_path / "still.mp4", [still] * 8, 8)
+    result = run(tmp_path / "still.mp4", "--model", model, "--out", tmp_path / "why")
+    assert result.exit_code == 0, result.output
+    assert "the map of places is flat" in result.output
+    told = json.loads((tmp_path / "why" / "explanation.json").read_text())
+    assert told["map_is_flat"] is True
+    assert [frame["focus"] for frame in told["frames"]] == [None] * 4
+
+
+@pytest.mark.parametrize("focus", [1.0, 0.5])
+def test_the_window_is_what_the_network_saw(focus: float) -> None:
+    config = load_config(None, ["clip.size=32", f"clip.focus={focus}", "clip.crop_ratio=0.8"]).clip
+    transform = ClipTransform(config)
+    frames = np.random.default_rng(0).integers(
+        0, 256, (4, *transform.decode_size(60, 100), 3), dtype=np.uint8
+    )
+    frames[:, :, : frames.shape[2] // 2] = 0  # what moves is on the right
+    top, left, height, width = transform.seen_window(frames)
+    seen = frames[:, top : top + height, left : left + width]
+    shown = to_pixels(transform(frames), config)
+    if (height, width) == (32, 32):
+        np.testing.assert_array_equal(seen, shown)
+    else:
+        small = seen.mean(axis=(1, 2))
+        np.testing.assert_allclose(shown.mean(axis=(1, 2)), small, atol=6)
+    assert left > 0
 
 
 def test_small_weights_and_those_against_can_be_told(capsys: pytest.CaptureFixture[str]) -> None:

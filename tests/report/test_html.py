@@ -5,9 +5,12 @@ from __future__ import annotations
 import base64
 import io
 import json
+import os
 import re
 import shutil
+from datetime import datetime, timezone
 from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,7 +18,10 @@ import torch
 from matplotlib import image
 from typer.testing import CliRunner
 
+from tests.report.pages import CLASS_NAMES, page_of
 from vidcli.cli import app
+from vidcli.commands.report import _unfinished
+from vidcli.palette import class_colours
 from vidcli.report.charts import Series, line_chart, ticks
 from vidcli.report.markup import Html, tag, void
 from vidcli.report.videos import shrink, thumbnail
@@ -88,6 +94,90 @@ def test_it_holds_what_was_promised(page, run):
         assert promised in text, promised
     for example in [*scores["worst"], *scores["most_confused"]]:
         assert any(text.endswith(example["video"][-14:]) for text in page.text if "mp4" in text)
+
+
+def test_it_names_the_verdict_the_baseline_and_the_dates(page, run):
+    text = " ".join(page.text)
+    scores = json.loads((run / "eval-test" / "eval.json").read_text())
+    assert f"Verdict:  {scores['verdict']}" in text
+    assert "baseline: always the largest class" in text
+    assert f"{scores['baseline_top1']:.3f}" in text
+    for what, file in (("Trained", "metrics.jsonl"), ("evaluated", "eval-test/eval.json")):
+        written = datetime.fromtimestamp((run / file).stat().st_mtime, timezone.utc)
+        assert f"{what} {written:%Y-%m-%d %H:%M} UTC" in text
+    assert "Unfinished run" not in text
+
+
+def test_dates_are_those_of_the_files_not_of_the_clock(run, page, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(run, copy)
+    for file, day in (("model.safetensors", 1), ("metrics.jsonl", 2), ("eval-test/eval.json", 3)):
+        seconds = datetime(2024, 2, day, 11, 59, tzinfo=timezone.utc).timestamp()
+        os.utime(copy / file, (seconds, seconds))
+    assert vidcli("report", copy).exit_code == 0
+    source = (copy / "report.html").read_text(encoding="utf-8")
+    assert "Trained 2024-02-02 11:59 UTC, evaluated 2024-02-03 11:59 UTC (dates of its files)" in source
+    (copy / "metrics.jsonl").unlink()
+    assert vidcli("report", copy).exit_code == 0
+    source = (copy / "report.html").read_text(encoding="utf-8")
+    assert "Trained 2024-02-01 11:59 UTC" in source
+    assert "Unfinished run" not in source  # nothing says so
+
+
+def test_a_class_has_its_colour_on_the_page(page):
+    chips = [attributes["style"] for name, attributes in page.elements if attributes.get("class") == "chip"]
+    colours = class_colours([EVIL, "up"])
+    assert {f"background: {colour.hex}" for colour in colours.values()} == set(chips)
+    assert len(chips) > 10
+
+
+def row(epoch, **scores):
+    return {"epoch": epoch, "val_top1": None, "val_map": None, "val_loss": None} | scores
+
+
+@pytest.mark.parametrize(
+    ("rows", "is_finished"),
+    [
+        ([row(n) for n in range(1, 5)], False),
+        ([row(n) for n in range(1, 11)], True),
+        ([], True),  # nothing tells
+        # The best was the first, and three epochs were not better: it stopped early.
+        ([row(n, val_top1=0.5, val_loss=1.0) for n in range(1, 5)], True),
+        ([row(n, val_map=0.5, val_loss=1.0) for n in range(1, 5)], True),
+        # A smaller loss is better where accuracies are equal.
+        ([row(n, val_top1=0.5, val_loss=1.0 / n) for n in range(1, 5)], False),
+        ([row(n, val_top1=0.1 * n, val_loss=1.0) for n in range(1, 5)], False),
+        ([{"epoch": 1}, {"epoch": 2, "val_top1": "a"}], False),
+    ],
+)
+def test_a_run_that_did_not_finish_is_told(rows, is_finished, small_config):
+    config = small_config(train__epochs=10, train__patience=3)
+    told = _unfinished(config, rows, Path("a run"))
+    assert (told is None) == is_finished
+    if told is not None:
+        assert f"{len(rows)} of 10 epochs are done" in told
+        assert "vidcli train --resume 'a run'" in told
+
+
+def test_the_page_of_an_unfinished_run_says_so(motion_data, small_config, tmp_path):
+    run = tmp_path / "run"
+    start_run(small_config(train__epochs=2), motion_data, run, torch.device("cpu"), lambda event: None)
+    assert vidcli("report", run).exit_code == 0
+    assert "Unfinished run" not in (run / "report.html").read_text(encoding="utf-8")
+    rows = (run / "metrics.jsonl").read_text().splitlines()
+    (run / "metrics.jsonl").write_text(rows[0] + "\n")
+    assert vidcli("report", run).exit_code == 0
+    text = " ".join(Page((run / "report.html").read_text(encoding="utf-8")).text)
+    assert "Unfinished run:  1 of 2 epochs are done" in text
+
+
+@pytest.mark.parametrize("kind", CLASS_NAMES)
+def test_a_page_of_any_classes_is_well_formed(kind):
+    page = Page(page_of(kind))
+    text = " ".join(page.text)
+    assert all(name in text for name in CLASS_NAMES[kind][:5])
+    assert text.count("others (2 groups with fewer than 5 videos each)") == 1
+    assert page_of(kind) == page_of(kind)
 
 
 def test_nothing_in_the_data_becomes_markup(page):

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from vidcli import checkpoint as files
+from vidcli.checkpoint import Checkpoint
 from vidcli.console import Terminal, print_json
 from vidcli.console.explanation import print_explanation
 from vidcli.devices import choose_device
 from vidcli.errors import OutputError
-from vidcli.explain import Explanation, MapMethod, explain_video
+from vidcli.explain import Explanation, MapMethod, explain_video, iter_pictures
 from vidcli.exported import load_network
 from vidcli.fonts import picture_names
-from vidcli.report.explanation import draw_contact_sheet, iter_overlay_video
+from vidcli.report.explanation import Overlay, draw_contact_sheet, shrink_to_cell
 from vidcli.runtime.outputs import OutputFolder
-from vidcli.video import encode_video
+from vidcli.video import Frames, encode_video
 
 _OVERLAY_FPS = 4.0
 _FILES = ("sheet.png", "overlay.mp4", "explanation.json")
@@ -44,7 +45,7 @@ def explain(
     with _open_folder(video, out, overwrite, (video, model_file, *run)) as folder:
         network, about = load_network(model_file)
         explanation = explain_video(network.to(chosen), about, chosen, video, class_name, maps)
-        _write(explanation, folder)
+        _write(explanation, about, folder)
     if (note := picture_names([explanation.class_name]).note) is not None:
         terminal.warn(note)
     if form == "json":
@@ -83,9 +84,16 @@ def _shorten(name: str) -> str:
     return name.rstrip()
 
 
-def _write(explanation: Explanation, folder: OutputFolder) -> None:
+def _write(explanation: Explanation, about: Checkpoint, folder: OutputFolder) -> None:
     folder.write_text("explanation.json", json.dumps(explanation.to_dict(), indent=1) + "\n")
-    folder.write("sheet.png", lambda path: draw_contact_sheet(explanation, path))
-    folder.write(
-        "overlay.mp4", lambda path: encode_video(path, iter_overlay_video(explanation), _OVERLAY_FPS)
-    )
+    overlay = Overlay(explanation)
+    cells = []
+
+    def pictures() -> Iterator[Frames]:
+        for frame, picture in enumerate(iter_pictures(explanation, about)):
+            heated = overlay.heat(picture, frame)
+            cells.append(shrink_to_cell(heated))
+            yield overlay.finish(heated, frame)
+
+    folder.write("overlay.mp4", lambda path: encode_video(path, pictures(), _OVERLAY_FPS))
+    folder.write("sheet.png", lambda path: draw_contact_sheet(explanation, cells, path))

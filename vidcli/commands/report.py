@@ -6,6 +6,7 @@ import json
 import shlex
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +24,13 @@ from vidcli.data.loader import map_ahead, num_workers
 from vidcli.data.manifest import SPLITS, VideoItem
 from vidcli.data.moved import load_run_items
 from vidcli.errors import CheckpointError, ConfigError, VideoError
+from vidcli.report.axes import finite_or_none
 from vidcli.report.html import RunReport, render_report
 from vidcli.runtime.files import read_regular
 from vidcli.runtime.outputs import OutputFile, OutputFolder
 from vidcli.runtime.plain import parse_json
 from vidcli.sheets import read_sheet, unescape_cell
+from vidcli.train.loop import is_over
 from vidcli.transforms import build_sampler
 
 REPORT_FILE = "report.html"
@@ -61,6 +64,7 @@ def report(
     if evaluation is None:
         terminal.say(f"{model_file}: no evaluation of it on {split} yet; making one")
         evaluation = evaluate_own_split(terminal, model_file, split, device, None)
+    epochs = _read_epochs(folder)
     page = RunReport(
         run=folder.resolve().name,
         command=shlex.join(
@@ -72,12 +76,15 @@ def report(
         num_all=Counter(item.split for item in items if item.split is not None),
         num_groups=_count_groups(items),
         unusable=_read_unusable(folder),
-        epochs=_read_epochs(folder),
+        epochs=epochs,
         best_epoch=_best_epoch(checkpoint),
         split=split,
         evaluation=evaluation,
         frames=_shown_frames(terminal, checkpoint.config, evaluation),
         environment=_read_environment(folder),
+        trained=_date_of(folder / files.METRICS_FILE) or _date_of(model_file),
+        evaluated=_date_of(_evaluation_file(model_file, split)),
+        unfinished=_unfinished(checkpoint.config, epochs, folder),
     )
     write(render_report(page))
     terminal.say(f"wrote {out or folder / REPORT_FILE}: open it in a browser")
@@ -103,10 +110,9 @@ def _page_to_write(
 
 def _read_evaluation(model_file: Path, split: str) -> dict[str, Any] | None:
     """Return what `vidcli eval` left of this split, unless it is of other data or an older model."""
-    folder = evaluation_folder(model_file, split)
-    if folder is None:
+    path = _evaluation_file(model_file, split)
+    if path is None:
         return None
-    path = folder / "eval.json"
     try:
         if path.stat().st_mtime < model_file.stat().st_mtime:
             return None
@@ -118,6 +124,37 @@ def _read_evaluation(model_file: Path, split: str) -> dict[str, Any] | None:
         or {"split", "data", "worst", "mean_average_precision", "verdict"} <= told.keys()
     )
     return told if is_whole and told["data"] is None and told["split"] == split else None
+
+
+def _evaluation_file(model_file: Path, split: str) -> Path | None:
+    folder = evaluation_folder(model_file, split)
+    return None if folder is None else folder / "eval.json"
+
+
+def _date_of(path: Path | None) -> str | None:
+    """Return when a file was last written, in UTC: the same wherever the page is made."""
+    try:
+        seconds = path.stat().st_mtime if path is not None else None
+    except OSError:
+        return None
+    return None if seconds is None else f"{datetime.fromtimestamp(seconds, timezone.utc):%Y-%m-%d %H:%M} UTC"
+
+
+def _unfinished(config: Config, epochs: Sequence[Mapping[str, Any]], run: Path) -> str | None:
+    """Return how far a run came that has epochs left and did not stop early; None of any other."""
+    scores: list[tuple[float, float]] = []
+    for number, row in enumerate(epochs):
+        accuracy, precision = finite_or_none(row.get("val_top1")), finite_or_none(row.get("val_map"))
+        score, loss = precision if accuracy is None else accuracy, finite_or_none(row.get("val_loss"))
+        # Without validation the last epoch is the best.
+        scores.append((number, 0.0) if score is None or loss is None else (score, -loss))
+    stale_epochs = len(scores) - 1 - scores.index(max(scores)) if scores else 0
+    if not epochs or is_over(config.train, len(epochs), stale_epochs):
+        return None
+    return (
+        f"{len(epochs)} of {config.train.epochs} epochs are done, and it did not stop early, so that all "
+        f"scores here are of a model in the making. Go on with: vidcli train --resume {shlex.quote(str(run))}"
+    )
 
 
 def _settings(config: Config) -> list[tuple[str, str, bool]]:

@@ -21,7 +21,9 @@ from vidcli.evaluate import (
     RiskCoverage,
     SetExample,
     Slice,
+    merge_small,
 )
+from vidcli.evaluate.details import MIN_VIDEOS
 from vidcli.evaluate.multilabel import MultiLabelEvaluation
 from vidcli.evaluate.views import ViewsRow
 
@@ -47,7 +49,7 @@ def print_evaluation(terminal: Terminal, scores: Evaluation, split: str) -> None
     for score in scores.per_class:
         table.add_row(
             plain(score.label), format_ratio(score.precision), format_ratio(score.recall), f"{score.f1:.3f}",
-            str(score.support),
+            str(score.support), style=_style_of(score.support),
         )  # fmt: skip
     out.print(table)
     _print_confusion(out, scores)
@@ -82,6 +84,7 @@ def print_multi_label(terminal: Terminal, scores: MultiLabelEvaluation, split: s
             format_ratio(row.recall),
             f"{row.f1:.3f}",
             str(row.support),
+            style=_style_of(row.support),
         )
     out.print(table)
     out.print(plain(scores.verdict), soft_wrap=True)
@@ -179,6 +182,11 @@ def _temperature(calibration: CalibrationScores) -> str:
     )
 
 
+def _style_of(num_videos: int) -> str | None:
+    """Return the style of a row: grey where it has too few videos to say much."""
+    return "dim" if num_videos < MIN_VIDEOS else None
+
+
 def _table(first: str, *others: str, title: str | None = None) -> Table:
     """Return an empty table: text on the left, numbers on the right."""
     table = Table(first, title=title, title_justify="left")
@@ -224,8 +232,10 @@ def print_abstention(terminal: Terminal, risk_coverage: RiskCoverage) -> None:
 
 
 def _print_slices(out: Console, name: str, slices: Sequence[Slice], measure: str) -> None:
+    """Show the slices that say something, and in one grey row those that are too small to."""
+    large, others = merge_small(slices, name)
     table = _table(name, "videos", "failed", measure, "95% interval")
-    for row in slices[:_MAX_SLICES]:
+    for row in (*large[:_MAX_SLICES], *([others] if others is not None else [])):
         low, high = row.interval
         table.add_row(
             plain(row.name),
@@ -233,10 +243,13 @@ def _print_slices(out: Console, name: str, slices: Sequence[Slice], measure: str
             str(row.num_failed) if row.num_failed else "·",
             f"{row.accuracy:.3f}",
             f"{low:.3f} to {high:.3f}",
+            style="dim" if row is others else None,
         )
     out.print(table)
-    if len(slices) > _MAX_SLICES:
-        out.print(f"… and {len(slices) - _MAX_SLICES} more; eval.json tells all")
+    num_left = max(0, len(large) - _MAX_SLICES)
+    if num_left or others is not None:
+        more = f"… and {num_left} more; " if num_left else ""
+        out.print(f"{more}eval.json tells each {name} by itself")
 
 
 def _print_examples(

@@ -36,3 +36,5 @@ def print_explanation(terminal: Terminal, explanation: Explanation) -> None:
     out.print(table)
     if (explanation.weights_T < 0).any():
         out.print("█ speaks for the class, ▒ against it")
+    if explanation.full_heat is None:
+        out.print("the map of places is flat: no place stands out, and the pictures show no heat")

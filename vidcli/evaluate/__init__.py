@@ -12,7 +12,7 @@ Shape suffixes: N videos, K classes; K1 is K and one more for videos that failed
 from __future__ import annotations
 
 from vidcli.evaluate.comparison import Comparison, compare
-from vidcli.evaluate.details import Details, Example, SetExample, Slice, find_details
+from vidcli.evaluate.details import Details, Example, SetExample, Slice, find_details, merge_small
 from vidcli.evaluate.reliability import CalibrationScores, RiskCoverage
 from vidcli.evaluate.scores import Evaluation, bootstrap_interval, evaluate
 from vidcli.evaluate.table import predictions_csv
@@ -30,5 +30,6 @@ __all__ = [
     "compare",
     "evaluate",
     "find_details",
+    "merge_small",
     "predictions_csv",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, TypeAlias, TypeVar
 
@@ -21,6 +21,8 @@ _Pair: TypeAlias = "tuple[VideoItem, Prediction]"
 _Row = TypeVar("_Row", "Example", "SetExample")
 
 NUM_EXAMPLES = 20
+MIN_VIDEOS = 5
+"""Videos of which a share of right answers says anything at all."""
 _UNKNOWN = "unknown"
 # Upper ends in seconds, exclusive, and names.
 _DURATIONS = (
@@ -49,11 +51,47 @@ class Slice:
     accuracy: float
     interval: tuple[float, float]
 
+    @property
+    def is_small(self) -> bool:
+        """It has too few videos to say anything by itself."""
+        return self.num_videos < MIN_VIDEOS
+
+    @classmethod
+    def from_dict(cls, told: Mapping[str, Any]) -> Slice:
+        """Return what `to_dict` told, with either of its names for accuracy."""
+        name = "exact_match" if "exact_match" in told else "top1"
+        low, high = told[f"{name}_interval"]
+        return cls(told["name"], told["num_videos"], told["num_failed"], told[name], (low, high))
+
     def to_dict(self, is_multi_label: bool) -> dict[str, Any]:
         """Return plain values, under the names that the whole evaluation has for them."""
         name = "exact_match" if is_multi_label else "top1"
         about = {"name": self.name, "num_videos": self.num_videos, "num_failed": self.num_failed}
         return about | {name: self.accuracy, f"{name}_interval": self.interval}
+
+
+def merge_small(slices: Sequence[Slice], noun: str) -> tuple[tuple[Slice, ...], Slice | None]:
+    """Return the slices with enough videos to say something, and all others as one.
+
+    Args:
+        slices: of one kind, in any order, which the first part keeps.
+        noun: what one of them is, such as `group`.
+
+    Returns:
+        The large slices, and the others together under a name that counts them; None without any.
+    """
+    small = [row for row in slices if row.is_small]
+    large = tuple(row for row in slices if not row.is_small)
+    if not small:
+        return large, None
+    many, each = ("", "") if len(small) == 1 else ("s", " each")
+    name = f"others ({len(small)} {noun}{many} with fewer than {MIN_VIDEOS} videos{each})"
+    num_videos = sum(row.num_videos for row in small)
+    num_right = sum(round(row.accuracy * row.num_videos) for row in small)
+    correct_N = np.arange(num_videos) < num_right
+    num_failed = sum(row.num_failed for row in small)
+    accuracy = num_right / num_videos
+    return large, Slice(name, num_videos, num_failed, accuracy, bootstrap_interval(correct_N))
 
 
 @dataclass(frozen=True)
@@ -100,11 +138,12 @@ class SetExample:
 
 @dataclass(frozen=True)
 class Details:
-    """Accuracy by slice, the worst first, and videos by name.
+    """Accuracy by slice, and videos by name.
 
     Attributes:
         is_multi_label: the videos have any number of classes.
-        by_group: empty where no video names a group.
+        by_group: the worst first, but those with too few videos to be called that last; empty where
+            no video names a group.
         by_duration, by_resolution: of the spans and upright frames, the shortest and smallest first.
         worst: wrong answers, the surest first; of sets of classes, the largest loss first.
         most_confused: answers whose first two classes are nearest to each other, right or wrong; of
@@ -153,7 +192,9 @@ def find_details(items: Sequence[VideoItem], predictions: Sequence[Prediction], 
         worst, most_confused = _named(known, _example, lambda row: row.probability)
     return Details(
         is_multi_label=is_multi_label,
-        by_group=tuple(sorted(by_group, key=lambda row: (row.accuracy, -row.num_videos, row.name))),
+        by_group=tuple(
+            sorted(by_group, key=lambda row: (row.is_small, row.accuracy, -row.num_videos, row.name))
+        ),
         by_duration=_slices(pairs, [_duration_bucket(seconds) for seconds in lengths], _duration_name),
         by_resolution=_slices(pairs, sizes, lambda size: f"{size[1]}x{size[0]}"),
         worst=worst,

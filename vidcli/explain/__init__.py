@@ -7,7 +7,7 @@ explainer    a video and a model to an `Explanation`
 
 from __future__ import annotations
 
-from vidcli.explain.explainer import Explanation, explain_video
+from vidcli.explain.explainer import Explanation, explain_video, iter_pictures
 from vidcli.explain.maps import MapMethod
 
-__all__ = ["Explanation", "MapMethod", "explain_video"]
+__all__ = ["Explanation", "MapMethod", "explain_video", "iter_pictures"]

@@ -34,26 +34,30 @@ MapMethod: TypeAlias = Literal["gradients", "grad-cam"]
 
 _NUM_STEPS = 16
 _SMOOTHING_DIVISOR = 10
+_LEAST_LOGIT = 0.01
+"""What all places together must add to a logit, 1% of the odds; less would be noise, stretched."""
 
 
 def map_frames(network: nn.Module, clip_TCHW: Tensor, label: int, method: MapMethod) -> Floats:
     """Return how much each pixel speaks for a class, maps (T, H, W), 0 to 1.
 
-    The highest value of the whole clip is 1, so that frames can be compared.
+    The highest value of the whole clip is 1, so that frames can be compared; all are 0 where no place
+    speaks for the class.
 
     Raises:
         ConfigError: `grad-cam` of a whole video network, which has no map for each frame.
     """
     if method == "gradients":
-        maps_THW = _smooth(integrated_gradients(network, clip_TCHW, label).sum(dim=1))
+        parts_Thw = maps_THW = _smooth(integrated_gradients(network, clip_TCHW, label).sum(dim=1))
     elif isinstance(network, VideoClassifier):
-        map_Thw = grad_cam(network, clip_TCHW, label)
-        maps_THW = F.interpolate(map_Thw[:, None], clip_TCHW.shape[-2:], mode="bicubic")[:, 0]
+        parts_Thw = grad_cam(network, clip_TCHW, label)
+        maps_THW = F.interpolate(parts_Thw[:, None], clip_TCHW.shape[-2:], mode="bicubic")[:, 0]
     else:
         raise ConfigError("--maps grad-cam: a whole video network has no map of each frame; use gradients")
+    if float(parts_Thw.clamp(min=0).sum()) < _LEAST_LOGIT:
+        return np.zeros(maps_THW.shape, dtype=np.float32)
     maps_THW = maps_THW.clamp(min=0).cpu()
-    highest = float(maps_THW.max())
-    return np.asarray((maps_THW / highest if highest > 0 else maps_THW).numpy(), dtype=np.float32)
+    return np.asarray((maps_THW / maps_THW.max()).numpy(), dtype=np.float32)
 
 
 def integrated_gradients(

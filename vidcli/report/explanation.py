@@ -1,79 +1,203 @@
-"""Pictures of an explanation: a contact sheet, and frames with their maps laid over them.
+"""Pictures of an explanation: frames with their maps laid over them as heat, in a sheet and a video.
 
 Shape suffixes: T frames, H W pixels, C channels.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib
 import numpy as np
 import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import ListedColormap, Normalize
+from matplotlib.figure import Figure
+from PIL import Image, ImageDraw, ImageFont
 
 from vidcli.explain import Explanation
-from vidcli.fonts import picture_names
+from vidcli.fonts import choose_font, picture_names, short_names
+from vidcli.palette import GREY, Colour, class_colours
+from vidcli.predict.annotate import Layout
 from vidcli.report.canvas import new_figure, save_png, written_text
+from vidcli.video import Frames
 
-_MAX_COLUMNS = 8
-_HEAT = "inferno"
-_OPACITY = 0.6
-_MIN_SIDE = 256
-_BAR_HEIGHT = 12
-_BAR_RGB = (255, 140, 0)
+# Without the darkest third, which is not seen on a dark video.
+_HEAT = ListedColormap(matplotlib.colormaps["inferno"](np.linspace(0.35, 1, 256)))
+_HEAT_RGB = (_HEAT(np.linspace(0, 1, 256))[:, :3] * 255).astype(np.float32)
+_OPACITY = 0.75
+_UNSEEN = 0.5
+"""Brightness of what was cut off before the network saw the frame."""
+_CELL_PIXELS = 480
+_SHEET_INCHES, _MIN_CELL_INCHES, _MAX_CELL_INCHES = 13.0, 1.5, 4.4
+_MAX_TITLE_COLUMNS = 60
+_PANEL = (0, 0, 0)
+
+
+class Overlay:
+    """Lays the maps of an explanation over its frames, at any size of these."""
+
+    def __init__(self, explanation: Explanation) -> None:
+        """Fix the scale of heat and of weights for the whole clip."""
+        self._explanation = explanation
+        full = explanation.full_heat
+        maps_THW = explanation.maps_THW
+        self._shares_THW = np.zeros_like(maps_THW) if full is None else (maps_THW / full).clip(0, 1)
+        self._colour = colour_of(explanation)
+        self._largest = max(float(np.abs(explanation.weights_T).max()), 1e-12)
+
+    def heat(self, picture_HWC: Frames, frame: int) -> Frames:
+        """Return a frame of the upright video with heat: unchanged where the map is zero.
+
+        What was cut off before the network saw the frame is darker.
+        """
+        height, width = picture_HWC.shape[:2]
+        top, left, bottom, right = self._place(height, width)
+        shares_HW = Image.fromarray(self._shares_THW[frame].astype(np.float32))
+        large = shares_HW.resize((right - left, bottom - top), Image.Resampling.BICUBIC)
+        shares_hw = np.asarray(large).clip(0, 1)
+        heated: Frames = np.asarray((picture_HWC * np.float32(_UNSEEN)).round(), dtype=np.uint8)
+        seen = picture_HWC[top:bottom, left:right]
+        heated[top:bottom, left:right] = _mix(seen, shares_hw)
+        return heated
+
+    def finish(self, heated_HWC: Frames, frame: int) -> Frames:
+        """Return a frame of the overlay video: of even size, with a legend and the bar of its weight."""
+        height, width = (max(2, side & ~1) for side in heated_HWC.shape[:2])
+        missing = [(0, max(0, 2 - side)) for side in heated_HWC.shape[:2]]
+        whole = np.pad(heated_HWC, (*missing, (0, 0)), "edge")
+        picture: Frames = np.array(whole[:height, :width], dtype=np.uint8)
+        bar = max(1, height // 60)
+        weight = float(self._explanation.weights_T[frame])
+        length = round(width * abs(weight) / self._largest)
+        picture[height - bar :] = _PANEL
+        picture[height - bar :, :length] = (self._colour if weight >= 0 else GREY).rgb
+        self._draw_legend(picture, height - bar)
+        return picture
+
+    def _place(self, height: int, width: int) -> tuple[int, int, int, int]:
+        """Return top, left, bottom and right of what the network saw, in pixels of a picture."""
+        top, left, share_y, share_x = self._explanation.window
+        first_y, first_x = min(height - 1, round(top * height)), min(width - 1, round(left * width))
+        last_y = min(height, max(first_y + 1, round((top + share_y) * height)))
+        return first_y, first_x, last_y, min(width, max(first_x + 1, round((left + share_x) * width)))
+
+    def _draw_legend(self, picture_HWC: Frames, bottom: int) -> None:
+        """Write what the heat means into the lower left corner, where there is room for it."""
+        text = legend_of(self._explanation.full_heat)
+        picture_height, picture_width = picture_HWC.shape[:2]
+        layout = Layout.of_picture(picture_height, picture_width, choose_font(text)[0])
+        font = ImageFont.truetype(layout.font_file, layout.font_size)
+        scale = 0 if self._explanation.full_heat is None else 3 * layout.line
+        width, height = round(font.getlength(text)) + scale + 3 * layout.pad, layout.line + layout.pad
+        if width > picture_width or layout.num_rows < 1:
+            return
+        panel = Image.new("RGB", (width, height), _PANEL)
+        if scale:
+            bar = (_HEAT(np.linspace(0, 1, scale))[None, :, :3] * 255).round().astype(np.uint8)
+            panel.paste(Image.fromarray(bar.repeat(layout.line // 2, axis=0)), (layout.pad, layout.line // 4))
+        ImageDraw.Draw(panel).text((scale + 2 * layout.pad, 0), text, (255, 255, 255), font)
+        picture_HWC[max(0, bottom - height) : bottom, :width] = np.asarray(panel)[-bottom:]
 
 
 def overlay_frames(explanation: Explanation) -> npt.NDArray[np.uint8]:
-    """Return the frames with their maps as heat, uint8 (T, H, W, C): clear where a map is zero."""
-    maps_THW = explanation.maps_THW
-    heat_THWC = matplotlib.colormaps[_HEAT](maps_THW)[..., :3] * 255
-    alpha_THW1 = (_OPACITY * maps_THW)[..., None]
-    mixed_THWC = explanation.frames_THWC * (1 - alpha_THW1) + heat_THWC * alpha_THW1
-    return np.asarray(mixed_THWC.round().clip(0, 255), dtype=np.uint8)
+    """Return what the network saw with the maps as heat, uint8 (T, H, W, C): clear where a map is zero."""
+    full = explanation.full_heat
+    if full is None:
+        return np.array(explanation.frames_THWC)
+    return _mix(explanation.frames_THWC, (explanation.maps_THW / full).clip(0, 1))
 
 
-def draw_contact_sheet(explanation: Explanation, path: Path) -> None:
-    """Write every frame with its map, and below each its weight, as a PNG."""
-    overlaid_THWC = overlay_frames(explanation)
-    num_frames = len(overlaid_THWC)
-    columns = min(num_frames, _MAX_COLUMNS)
-    rows = -(-num_frames // columns)
-    cell_height = 1.35 * overlaid_THWC.shape[1] / overlaid_THWC.shape[2] + 0.55
-    figure = new_figure(max(6.0, 1.4 * columns), rows * cell_height + 0.8)
-    legend = " (orange speaks for it, blue against)" if (explanation.weights_T < 0).any() else ""
-    (name,) = picture_names([explanation.class_name]).shown
-    figure.suptitle(
-        f"{written_text(Path(explanation.video).name)}: why {name} ({explanation.probability:.3f})\n"
-        f"frames by {explanation.frame_method}{legend}, places by {explanation.map_method}",
-        fontsize=10,
-        parse_math=False,
-    )
-    grid = figure.add_gridspec(2 * rows, columns, height_ratios=[8, 1] * rows)
+def legend_of(full_heat: float | None) -> str:
+    """Return a sentence on what the colours of a map mean."""
+    if full_heat is None:
+        return "flat map: no place stands out"
+    return f"heat: 0 to {full_heat:.0%} of the strongest place"
+
+
+def colour_of(explanation: Explanation) -> Colour:
+    """Return the colour of the class that is explained, the same as in every picture of its model."""
+    return class_colours([*explanation.class_names, explanation.class_name])[explanation.class_name]
+
+
+def shrink_to_cell(picture_HWC: Frames) -> Frames:
+    """Return a picture small enough for a cell of the sheet."""
+    small = Image.fromarray(picture_HWC)
+    small.thumbnail((_CELL_PIXELS, _CELL_PIXELS))
+    return np.asarray(small)
+
+
+def draw_contact_sheet(explanation: Explanation, cells: Sequence[Frames], path: Path) -> None:
+    """Write every frame with its map, and below each its weight, as a PNG.
+
+    Args:
+        explanation: what is shown.
+        cells: the frames with heat, (H, W, 3), one size.
+        path: the file.
+    """
+    save_png(build_contact_sheet(explanation, cells), path)
+
+
+def build_contact_sheet(explanation: Explanation, cells: Sequence[Frames]) -> Figure:
+    """Return the figure of `draw_contact_sheet`."""
+    height, width = cells[0].shape[:2]
+    # About as wide as high, of cells that can be seen.
+    columns = min(len(cells), max(1, round((len(cells) * height / width) ** 0.5 * 1.2)))
+    cell_width = min(_MAX_CELL_INCHES, max(_MIN_CELL_INCHES, _SHEET_INCHES / columns))
+    columns = min(columns, max(1, int(2 * _SHEET_INCHES / cell_width)))
+    rows = -(-len(cells) // columns)
+    cell_height = min(2 * cell_width, cell_width * height / width) + 0.55
+    figure = new_figure(max(7.5, cell_width * columns + 0.2), rows * cell_height + 1.6)
+    figure.suptitle(_title(explanation), fontsize=10, parse_math=False)
+    bar_height = 0.06 * cell_height
+    grid = figure.add_gridspec(2 * rows + 1, columns, height_ratios=[*[cell_height, bar_height] * rows, 0.15])
+    colour = colour_of(explanation)
     largest = max(float(np.abs(explanation.weights_T).max()), 1e-12)
-    for frame, (picture, weight) in enumerate(zip(overlaid_THWC, explanation.weights_T, strict=True)):
+    shares_T = explanation.weights_T / largest
+    for frame, (cell, share) in enumerate(zip(cells, shares_T, strict=True)):
         row, column = divmod(frame, columns)
         axes = figure.add_subplot(grid[2 * row, column])
-        axes.imshow(picture)
+        axes.imshow(cell)
         axes.set_axis_off()
-        axes.set_title(f"{explanation.seconds_T[frame]:.2f} s", fontsize=8)
+        axes.set_title(f"{explanation.seconds_T[frame]:.2f} s", fontsize=9)
         bar = figure.add_subplot(grid[2 * row + 1, column])
-        bar.barh([0], [weight / largest], color="tab:orange" if weight >= 0 else "tab:blue")
+        ink = colour if share >= 0 else GREY
+        bar.barh([0], [share], color=ink.hex, edgecolor=ink.stripe_hex, linewidth=0, hatch=ink.stripes.value)
         bar.axvline(0, color="0.5", linewidth=0.8)
-        bar.set_xlim(min(0.0, float(explanation.weights_T.min()) / largest), 1)
+        bar.set_xlim(min(0.0, float(shares_T.min())), 1)
         bar.set_axis_off()
-    save_png(figure, path)
+    if explanation.full_heat is not None:
+        _draw_scale(figure.add_subplot(grid[-1, :]), explanation.full_heat)
+    return figure
 
 
-def iter_overlay_video(explanation: Explanation) -> Iterator[npt.NDArray[np.uint8]]:
-    """Yield the frames of the overlay video (H', W', 3): enlarged, with a bar of each frame's weight."""
-    overlaid_THWC = overlay_frames(explanation)
-    scale = max(1, -(-_MIN_SIDE // min(overlaid_THWC.shape[1:3])))
-    largest = max(float(explanation.weights_T.max()), 1e-12)
-    for picture, weight in zip(overlaid_THWC, explanation.weights_T, strict=True):
-        large = picture.repeat(scale, axis=0).repeat(scale, axis=1)
-        bar = np.zeros((_BAR_HEIGHT, large.shape[1], 3), np.uint8)
-        bar[:, : round(large.shape[1] * max(0.0, float(weight)) / largest)] = _BAR_RGB
-        framed = np.concatenate([large, bar])
-        # 4:2:0 colour needs even sides.
-        yield np.ascontiguousarray(framed[: framed.shape[0] // 2 * 2, : framed.shape[1] // 2 * 2])
+def _draw_scale(axes: Axes, full: float) -> None:
+    """Draw what the colours of the heat mean."""
+    scale = ScalarMappable(Normalize(0, full), _HEAT)
+    bar = axes.figure.colorbar(scale, cax=axes, orientation="horizontal", extend="max")
+    bar.set_ticks([0, full], labels=["0", f"{full:.0%} and more"])
+    bar.set_label("weight of a place, as a share of the strongest place's")
+
+
+def _title(explanation: Explanation) -> str:
+    name, video = short_names(
+        [picture_names([explanation.class_name]).shown[0], written_text(Path(explanation.video).name)],
+        _MAX_TITLE_COLUMNS,
+    )
+    against = " (grey speaks against it)" if (explanation.weights_T < 0).any() else ""
+    flat = "" if explanation.full_heat is not None else ": a flat map, where no place stands out"
+    cut = "; what is dark the network did not see" if explanation.window != (0, 0, 1, 1) else ""
+    return (
+        f"{video}\nwhy {name} ({explanation.probability:.3f})\n"
+        f"frames by {explanation.frame_method}{against}\nplaces by {explanation.map_method}{flat}{cut}"
+    )
+
+
+def _mix(frames: Frames, shares: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
+    """Lay heat over pixels (..., C): as opaque as its share (...) of full heat."""
+    alpha = np.float32(_OPACITY) * shares[..., None]
+    heat = _HEAT_RGB[(shares * 255).round().astype(np.uint8)]
+    mixed = frames * (1 - alpha) + heat * alpha
+    return np.asarray(mixed.round().clip(0, 255), dtype=np.uint8)

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from vidcli.palette import class_colours
 from vidcli.report import sections, videos
 from vidcli.report.markup import Html, join, tag, void
 from vidcli.report.style import STYLE
@@ -39,6 +40,9 @@ class RunReport:
         evaluation: what `vidcli eval --json` prints.
         frames: uint8 frames (H, W, 3) that the model saw, by (video, start in seconds).
         environment: versions and hardware by name; empty where the run does not say.
+        trained, evaluated: when the last epoch and the evaluation were written; None where that is
+            not known.
+        unfinished: how far a run came that did not finish; None of one that did.
     """
 
     run: str
@@ -55,11 +59,15 @@ class RunReport:
     evaluation: Mapping[str, Any]
     frames: Mapping[tuple[str, float], Sequence[npt.NDArray[np.uint8]]] = field(default_factory=dict)
     environment: Mapping[str, str] = field(default_factory=dict)
+    trained: str | None = None
+    evaluated: str | None = None
+    unfinished: str | None = None
 
 
 def render_report(report: RunReport) -> str:
     """Return the page."""
     scores = report.evaluation
+    colours = class_colours(scores["class_names"])
     curves = ("training", "Training", sections.training(report.epochs, report.best_epoch))
     if "mean_average_precision" in scores:  # videos of several classes each
         cards = sections.multi_label_cards(scores)
@@ -78,8 +86,8 @@ def render_report(report: RunReport) -> str:
         ]
     measured += [
         ("slices", "By group, length and size", sections.slices(scores)),
-        ("worst", "Wrong and sure", videos.examples(scores["worst"], report.frames)),
-        ("undecided", "Least decided", videos.examples(scores["most_confused"], report.frames)),
+        ("worst", "Wrong and sure", videos.examples(scores["worst"], report.frames, colours)),
+        ("undecided", "Least decided", videos.examples(scores["most_confused"], report.frames, colours)),
     ]
     parts = [
         *measured,
@@ -95,6 +103,7 @@ def render_report(report: RunReport) -> str:
     content = [
         tag("h1", report.run),
         tag("p", f"{scores['num_videos']} videos of the {report.split} split", class_="soft"),
+        sections.history(report.trained, report.evaluated, report.unfinished),
         tag("nav", *(tag("a", title, href=f"#{key}") for key, title, _ in shown)),
         cards,
         *(tag("section", tag("h2", title), body, id=key) for key, title, body in shown),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from vidcli.names import visible
 
@@ -47,15 +47,27 @@ def escape(value: object) -> Html:
 
 
 def table(
-    head: Iterable[object], rows: Iterable[Iterable[object]], *, numbers: int = 1, class_: str | None = None
+    head: Iterable[object],
+    rows: Iterable[Iterable[object]],
+    *,
+    numbers: int = 1,
+    class_: str | None = None,
+    grey: Collection[int] = (),
 ) -> Html:
-    """Return a table in a frame that scrolls by itself; columns from `numbers` on are right-aligned."""
+    """Return a table in a frame that scrolls by itself.
 
-    def cells(kind: str, row: Iterable[object]) -> Html:
-        return tag(
-            "tr", *(tag(kind, cell, class_="n" if i >= numbers else None) for i, cell in enumerate(row))
-        )
+    Args:
+        head: the names of the columns.
+        rows: a cell a column each.
+        numbers: columns from this one on are right-aligned.
+        class_: of the table's style.
+        grey: positions of rows that say little by themselves.
+    """
 
-    body = [cells("td", row) for row in rows]
+    def cells(kind: str, row: Iterable[object], class_: str | None = None) -> Html:
+        inside = (tag(kind, cell, class_="n" if i >= numbers else None) for i, cell in enumerate(row))
+        return tag("tr", *inside, class_=class_)
+
+    body = [cells("td", row, "few" if at in grey else None) for at, row in enumerate(rows)]
     grid = tag("table", tag("thead", cells("th", head)), tag("tbody", *body), class_=class_)
     return tag("div", grid, class_="scroll")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import numpy.typing as npt
 from torch import Tensor
 
 from vidcli.config import ClipConfig
+from vidcli.fonts import num_columns, short_names
 from vidcli.report.canvas import new_figure, save_png, written_text
 from vidcli.transforms import to_pixels
 
@@ -19,6 +19,7 @@ _MAX_FRAMES = 8
 _GAP = 2
 _INCHES_A_FRAME = 1.3
 _INCHES_A_LETTER = 0.09
+_MAX_NAME_COLUMNS = 40
 _TITLE_INCHES = 0.4
 _MIN_WIDTH = 5.0
 
@@ -38,8 +39,8 @@ def draw_samples(clips_BTCHW: Tensor, names: Sequence[str], clip: ClipConfig, pa
     strips = [_strip(clip_TCHW[shown], clip) for clip_TCHW in clips_BTCHW.detach().cpu().float()]
     strip_width = _INCHES_A_FRAME * len(shown)
     row_height = max(0.3, strip_width * strips[0].shape[0] / strips[0].shape[1])
-    names = [written_text(name) for name in names[: len(strips)]]
-    margin = 0.3 + _INCHES_A_LETTER * max(map(_num_columns, names))
+    names = short_names([written_text(name) for name in names[: len(strips)]], _MAX_NAME_COLUMNS)
+    margin = 0.3 + _INCHES_A_LETTER * max(map(num_columns, names))
     figure = new_figure(max(_MIN_WIDTH, margin + strip_width + 0.1), row_height * len(strips) + _TITLE_INCHES)
     figure.set_layout_engine("none")  # rows of one proportion are laid out by hand
     full_width, full_height = figure.get_size_inches()
@@ -59,11 +60,6 @@ def draw_samples(clips_BTCHW: Tensor, names: Sequence[str], clip: ClipConfig, pa
     title = f"training clips as the network gets them: {which}, {height}x{width}"
     figure.text(0.5, 1 - 0.1 / full_height, title, ha="center", va="top")
     save_png(figure, path, names)
-
-
-def _num_columns(name: str) -> int:
-    """Return how many letters wide a name is; those of East Asia take the room of two."""
-    return sum(2 if unicodedata.east_asian_width(letter) in "WF" else 1 for letter in name)
 
 
 def _strip(clip_TCHW: Tensor, clip: ClipConfig) -> npt.NDArray[np.uint8]:

@@ -5,7 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from vidcli.evaluate import Slice, merge_small
+from vidcli.evaluate.details import MIN_VIDEOS
+from vidcli.evaluate.verdict import is_better
+from vidcli.palette import class_colours
 from vidcli.report.charts import Series, line_chart
+from vidcli.report.chips import chip, class_label
 from vidcli.report.markup import Html, join, table, tag
 
 _SPLITS = ("train", "val", "test")
@@ -19,7 +24,7 @@ def cards(scores: Mapping[str, Any]) -> Html:
     shown = [
         ("top-1 accuracy", ratio(scores["top1"]), f"95%: {interval(scores['top1_interval'])}"),
         (
-            "always the largest class",
+            "baseline: always the largest class",
             ratio(scores["baseline_top1"]),
             f"chance {1 / len(scores['class_names']):.3f}",
         ),
@@ -45,6 +50,7 @@ def multi_label_cards(scores: Mapping[str, Any]) -> Html:
             ratio(scores["exact_match"]),
             f"95%: {interval(scores['exact_match_interval'])}",
         ),
+        ("baseline: always the same classes", ratio(scores["baseline_exact_match"]), "all right"),
     ]
     shown += _calibration_card(scores)
     return _cards(shown, scores)
@@ -70,22 +76,41 @@ def _cards(shown: list[tuple[str, str, str]], scores: Mapping[str, Any]) -> Html
         ),
         class_="cards",
     )
-    return Html(tag("p", scores["verdict"], class_="verdict") + cards)
+    return join([_verdict(scores), cards])
+
+
+def _verdict(scores: Mapping[str, Any]) -> Html:
+    """Return the sentence on what the scores are worth, green where that is more than guessing."""
+    key = "exact_match" if "exact_match_interval" in scores else "top1"
+    is_good = is_better(scores[f"{key}_interval"], scores[f"baseline_{key}"])
+    verdict = tag("b", "Verdict: "), scores["verdict"], "."
+    return tag("p", *verdict, class_="verdict good" if is_good else "verdict bad")
 
 
 def classes(scores: Mapping[str, Any]) -> Html:
     """Return precision, recall, F1 and support by class."""
+    colours = class_colours(scores["class_names"])
     rows = [
-        (row["label"], ratio(row["precision"]), ratio(row["recall"]), ratio(row["f1"]), row["support"])
+        (
+            class_label(row["label"], colours),
+            ratio(row["precision"]),
+            ratio(row["recall"]),
+            ratio(row["f1"]),
+            row["support"],
+        )
         for row in scores["per_class"]
     ]
-    return table(("class", "precision", "recall", "F1", "videos"), rows)
+    return table(("class", "precision", "recall", "F1", "videos"), rows, grey=_small_classes(scores))
 
 
 def multi_label_classes(scores: Mapping[str, Any]) -> Html:
     """Return average precision, threshold, precision, recall, F1 and support by class."""
     keys = ("average_precision", "threshold", "precision", "recall", "f1")
-    rows = [(row["label"], *(ratio(row[key]) for key in keys), row["support"]) for row in scores["per_class"]]
+    colours = class_colours(scores["class_names"])
+    rows = [
+        (class_label(row["label"], colours), *(ratio(row[key]) for key in keys), row["support"])
+        for row in scores["per_class"]
+    ]
     fitted = (
         f"Thresholds and a temperature of {scores['temperature']:.2f} were fitted on {scores['fitted_on']} "
         "validation videos."
@@ -93,12 +118,18 @@ def multi_label_classes(scores: Mapping[str, Any]) -> Html:
         else "Not fitted: the model had no validation split; every threshold is 0.5."
     )
     head = ("class", "average precision", "threshold", "precision", "recall", "F1", "videos")
-    return join([table(head, rows), tag("p", fitted, class_="soft")])
+    return join([table(head, rows, grey=_small_classes(scores)), tag("p", fitted, class_="soft")])
+
+
+def _small_classes(scores: Mapping[str, Any]) -> set[int]:
+    """Return the positions of classes with too few videos to say much."""
+    return {at for at, row in enumerate(scores["per_class"]) if row["support"] < MIN_VIDEOS}
 
 
 def confusion(scores: Mapping[str, Any]) -> Html:
     """Return the confusion matrix, or the commonest confusions where it would not be readable."""
     names = scores["class_names"]
+    colours = class_colours(names)
     if len(names) > _MAX_MATRIX_CLASSES:
         pairs = sorted(
             (
@@ -110,18 +141,26 @@ def confusion(scores: Mapping[str, Any]) -> Html:
             key=lambda pair: (-pair[0], pair[1], pair[2]),
         )
         note = f"The {min(len(pairs), _NUM_CONFUSIONS)} commonest of {len(pairs)} confusions."
-        rows = [(true, guess, count) for count, true, guess in pairs[:_NUM_CONFUSIONS]]
+        rows = [
+            (class_label(true, colours), class_label(guess, colours), count)
+            for count, true, guess in pairs[:_NUM_CONFUSIONS]
+        ]
         return join([tag("p", note), table(("is", "taken for", "videos"), rows, numbers=2)])
-    head = tag(
-        "tr", tag("th", "true \\ predicted"), *(tag("th", k + 1, title=n) for k, n in enumerate(names))
-    )
+    numbered = (tag("th", chip(colours[name]), k + 1, title=name) for k, name in enumerate(names))
+    head = tag("tr", tag("th", "true \\ predicted"), *numbered)
     body = []
     for true, counts in enumerate(scores["confusion"]):
         num_true = max(1, scores["per_class"][true]["support"])
         body.append(
             tag(
                 "tr",
-                tag("th", f"{names[true]} {true + 1}", class_="name", title=names[true]),
+                tag(
+                    "th",
+                    chip(colours[names[true]]),
+                    f"{names[true]} {true + 1}",
+                    class_="name",
+                    title=names[true],
+                ),
                 *(_cell(n, n / num_true, true == k, names[k]) for k, n in enumerate(counts)),
             )
         )
@@ -137,16 +176,22 @@ def _cell(count: int, share: float, is_own: bool, name: str) -> Html:
     return tag("td", count or "·", class_=kind, style=style, title=title)
 
 
+def history(trained: str | None, evaluated: str | None, unfinished: str | None) -> Html:
+    """Return when the run was trained and evaluated, and a warning where it did not finish."""
+    dates = [f"{what} {when}" for what, when in (("trained", trained), ("evaluated", evaluated)) if when]
+    told = f"{', '.join(dates)} (dates of its files)" if dates else "Its files have no dates."
+    parts = [tag("p", told[0].upper() + told[1:], class_="soft")]
+    if unfinished is not None:
+        parts.append(tag("p", tag("b", "Unfinished run: "), unfinished, class_="warning"))
+    return join(parts)
+
+
 def training(epochs: Sequence[Mapping[str, Any]], best_epoch: int | None) -> Html:
     """Return the curves by epoch."""
 
     def series(**names: str) -> list[Series]:
         return [
-            Series(
-                label,
-                [(row["epoch"], row[key]) for row in epochs if row.get(key) is not None],
-            )
-            for key, label in names.items()
+            Series(label, [(row["epoch"], row.get(key)) for row in epochs]) for key, label in names.items()
         ]
 
     charts = (
@@ -166,7 +211,7 @@ def training(epochs: Sequence[Mapping[str, Any]], best_epoch: int | None) -> Htm
     drawn = [
         line_chart(title, lines, "epoch", y_range=ends, marked_x=best_epoch)
         for title, lines, ends in charts
-        if any(line.points for line in lines)
+        if any(line.pieces for line in lines)
     ]
     if not drawn:
         return Html("")
@@ -232,19 +277,34 @@ def _temperature(calibrated: Mapping[str, Any]) -> str:
 
 
 def slices(scores: Mapping[str, Any]) -> Html:
-    """Return accuracy by group, length and size, where there is more than one."""
+    """Return accuracy by group, length and size, where there is more than one.
+
+    Those with too few videos to say anything by themselves are one grey row, the last, and behind a fold.
+    """
     parts = []
-    is_set = "mean_average_precision" in scores
-    measure, name = ("exact_match", "all classes right") if is_set else ("top1", "top-1")
-    for title, key in (("group", "by_group"), ("length", "by_duration"), ("size", "by_resolution")):
+    for noun, key in (("group", "by_group"), ("length", "by_duration"), ("size", "by_resolution")):
         if len(scores[key]) > 1:
-            rows = [
-                (row["name"], row["num_videos"], row["num_failed"] or "·", ratio(row[measure]),
-                 interval(row[f"{measure}_interval"]))
-                for row in scores[key]
-            ]  # fmt: skip
-            parts.append(table((title, "videos", "failed", name, "95% interval"), rows))
+            head = (noun, "videos", "failed", _name_of_accuracy(scores), "95% interval")
+            parts.append(_slices([Slice.from_dict(row) for row in scores[key]], noun, head))
     return tag("div", *parts, class_="grid2") if parts else Html("")
+
+
+def _name_of_accuracy(scores: Mapping[str, Any]) -> str:
+    return "all classes right" if "mean_average_precision" in scores else "top-1"
+
+
+def _slices(rows: Sequence[Slice], noun: str, head: Sequence[str]) -> Html:
+    large, others = merge_small(rows, noun)
+    if others is None:
+        return table(head, map(_slice_cells, large))
+    small = [_slice_cells(row) for row in rows if row.is_small]
+    merged = table(head, map(_slice_cells, (*large, others)), grey={len(large)})
+    each = table(head, small, grey=range(len(small)))
+    return tag("div", merged, tag("details", tag("summary", "each of the others"), each))
+
+
+def _slice_cells(row: Slice) -> tuple[object, ...]:
+    return row.name, row.num_videos, row.num_failed or "·", ratio(row.accuracy), interval(row.interval)
 
 
 def data(

@@ -23,7 +23,7 @@ main { max-width: 1160px; margin: 0 auto; padding: 24px 20px 64px; }
 h1 { font-size: 1.5rem; margin: 0; overflow-wrap: anywhere; }
 h2 { font-size: 1.15rem; margin: 0 0 12px; }
 h3 { font-size: .95rem; margin: 20px 0 8px; }
-p { margin: 0 0 10px; }
+p { margin: 0 0 10px; overflow-wrap: anywhere; }
 .soft { color: var(--soft); }
 nav { display: flex; flex-wrap: wrap; gap: 4px 14px; margin: 12px 0 20px; font-size: .9rem; }
 a { color: var(--accent); text-decoration: none; }
@@ -35,6 +35,11 @@ section { background: var(--card); border: 1px solid var(--line); border-radius:
 .card { background: var(--card); border: 1px solid var(--line); border-radius: 10px; padding: 12px 16px; }
 .card b { display: block; font-size: 1.5rem; line-height: 1.3; font-variant-numeric: tabular-nums; }
 .card span { display: block; color: var(--soft); font-size: .85rem; line-height: 1.4; }
+.verdict { border-left: 4px solid; padding: 6px 12px; margin: 0 0 14px; background: var(--card); }
+.verdict.good, .verdict.bad { color: var(--text); }
+.verdict.good { border-color: var(--good); } .verdict.bad { border-color: var(--bad); }
+.warning { border: 1px solid var(--bad); border-radius: 8px; padding: 8px 12px; }
+.chip { display: inline-block; width: .75em; height: .75em; margin-right: .4em; border-radius: 2px; }
 .chart + p { margin-top: 10px; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; font-size: .9rem; width: 100%; font-variant-numeric: tabular-nums; }
@@ -44,7 +49,9 @@ th { color: var(--soft); font-weight: 600; white-space: nowrap; vertical-align: 
 tbody tr:last-child td { border-bottom: 0; }
 td.n, th.n { text-align: right; padding: 5px 0 5px 12px; white-space: nowrap; }
 td { overflow-wrap: anywhere; min-width: 5em; }
+td:first-child { min-width: 9em; }
 td.n { min-width: 0; }
+.few td { color: var(--soft); font-style: italic; }
 .changed td { font-weight: 600; }
 .grid2 { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 320px), 1fr)); gap: 20px; }
 .matrix { width: auto; }
@@ -72,18 +79,20 @@ svg .reference { stroke: var(--soft); stroke-width: 1.2; stroke-dasharray: 4 4; 
   gap: 0 24px; }
 .video { border-top: 1px solid var(--line); padding: 10px 0; }
 .video .name { overflow-wrap: anywhere; font-size: .9rem; }
-.video .said { font-size: .9rem; margin-bottom: 6px; }
+.video .said { overflow-wrap: anywhere; font-size: .9rem; margin-bottom: 6px; }
 .frames { display: flex; flex-wrap: wrap; gap: 4px; }
 .frames img { height: 72px; width: auto; border-radius: 4px; background: var(--line); display: block; }
 .good { color: var(--good); } .bad { color: var(--bad); }
 pre { background: var(--page); border: 1px solid var(--line); border-radius: 8px; padding: 10px 12px;
-  margin: 0 0 10px; overflow-x: auto; font: .85rem/1.5 ui-monospace, Menlo, Consolas, monospace; }
+  margin: 0 0 10px; white-space: pre-wrap; overflow-wrap: anywhere;
+  font: .85rem/1.5 ui-monospace, Menlo, Consolas, monospace; }
 summary { cursor: pointer; color: var(--accent); }
 footer { color: var(--soft); font-size: .85rem; }
 @media (max-width: 560px) {
   main { padding: 16px 10px 40px; }
   section { padding: 14px 12px; }
-  .frames img { height: 52px; }
+  .frames img { height: 52px; max-width: 100%; }
+  svg text { font-size: 13px; }
   .card b { font-size: 1.25rem; }
   .cards { grid-template-columns: repeat(2, 1fr); }
 }

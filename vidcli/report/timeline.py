@@ -8,20 +8,26 @@ from pathlib import Path
 import numpy as np
 from matplotlib.ticker import FuncFormatter
 
-from vidcli.fonts import picture_names
+from vidcli.fonts import picture_names, short_names
+from vidcli.palette import GREY, class_colours
 from vidcli.predict.segments import Timeline
 from vidcli.report.canvas import new_figure, save_png, written_text
 
 _MAX_ROWS = 20
+_MAX_NAME_COLUMNS = 32
+_MAX_TITLE_COLUMNS = 100
 
 
 def draw_timeline(timeline: Timeline, path: Path) -> None:
     """Write the segments as a PNG, a row a class, over the probability of the label at each moment.
 
     The rows are the classes that take most of the time; what others take is in the last one. A class
-    whose name no font can write stands there as its number; see `picture_names`.
+    whose name no font can write stands there as its number; see `picture_names`. Each class has its
+    colour, also among the others of the last row.
     """
-    name_of = dict(zip(timeline.class_names, picture_names(timeline.class_names).shown, strict=True))
+    shown = short_names(picture_names(timeline.class_names).shown, _MAX_NAME_COLUMNS)
+    name_of = dict(zip(timeline.class_names, shown, strict=True))
+    colour_of = class_colours(timeline.class_names)
     taken: Counter[str] = Counter()
     for segment in timeline.segments:
         taken[segment.label] += segment.end_seconds - segment.start_seconds  # type: ignore[assignment]
@@ -37,10 +43,15 @@ def draw_timeline(timeline: Timeline, path: Path) -> None:
         length = segment.end_seconds - segment.start_seconds
         # The surer, the darker; never so faint that a short one is lost.
         shade = 0.35 + 0.65 * segment.confidence
-        lanes.barh(row, length, left=segment.start_seconds, height=0.8, color=f"C{row % 10}", alpha=shade)
+        colour = colour_of.get(segment.label, GREY)
+        lanes.barh(
+            row, length, left=segment.start_seconds, height=0.8, alpha=shade, linewidth=0,
+            facecolor=colour.hex, edgecolor=colour.stripe_hex, hatch=colour.stripes.value,
+        )  # fmt: skip
     lanes.set_yticks(range(len(rows)), rows, parse_math=False)
     lanes.set_ylim(len(rows) - 0.4, -0.6)
-    lanes.set_title(written_text(Path(timeline.video).name), parse_math=False)
+    (title,) = short_names([written_text(Path(timeline.video).name)], _MAX_TITLE_COLUMNS)
+    lanes.set_title(title, parse_math=False)
     lanes.grid(axis="x", alpha=0.3)
     # Of a multi-label model, that of the most probable class.
     best_N = timeline.probabilities_NK.max(axis=1)

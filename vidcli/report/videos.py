@@ -12,6 +12,8 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib import image
 
+from vidcli.palette import Colour
+from vidcli.report.chips import class_label
 from vidcli.report.markup import Html, tag, void
 
 _MAX_HEIGHT = 112
@@ -20,17 +22,27 @@ _QUALITY = 82
 Frame = npt.NDArray[np.uint8]
 
 
-def examples(rows: Sequence[Mapping[str, Any]], frames: Mapping[tuple[str, float], Sequence[Frame]]) -> Html:
-    """Return videos by name with what was said of them; nothing where there are none."""
-    shown = [_example(row, frames.get((row["video"], row["start_seconds"]), ())) for row in rows]
+def examples(
+    rows: Sequence[Mapping[str, Any]],
+    frames: Mapping[tuple[str, float], Sequence[Frame]],
+    colours: Mapping[str, Colour],
+) -> Html:
+    """Return videos by name with what was said of them; nothing where there are none.
+
+    Args:
+        rows: a mapping a video, as in eval.json.
+        frames: what the model saw of each, by (video, start in seconds).
+        colours: of the classes.
+    """
+    shown = [_example(row, frames.get((row["video"], row["start_seconds"]), ()), colours) for row in rows]
     return tag("div", *shown, class_="videos") if shown else Html("")
 
 
-def _example(row: Mapping[str, Any], frames: Sequence[Frame]) -> Html:
+def _example(row: Mapping[str, Any], frames: Sequence[Frame], colours: Mapping[str, Colour]) -> Html:
     end = "its end" if row["end_seconds"] is None else f"{row['end_seconds']:g} s"
     has_span = row["end_seconds"] is not None or row["start_seconds"]
     span = f" {row['start_seconds']:g} s to {end}" if has_span else ""
-    said = _said_of_set(row) if "loss" in row else _said(row)
+    said = _said_of_set(row, colours) if "loss" in row else _said(row, colours)
     path = Path(row["video"])
     name = tag("span", str(Path(*path.parts[-3:])) if len(path.parts) > 3 else str(path), title=row["video"])
     return tag(
@@ -42,24 +54,24 @@ def _example(row: Mapping[str, Any], frames: Sequence[Frame]) -> Html:
     )
 
 
-def _said(row: Mapping[str, Any]) -> list[Html | str]:
+def _said(row: Mapping[str, Any], colours: Mapping[str, Colour]) -> list[Html | str]:
     is_right = row["predicted"] == row["label"]
     return [
         "is ",
-        tag("b", row["label"]),
+        tag("b", class_label(row["label"], colours)),
         f" ({row['true_probability']:.3f}), taken for ",
-        tag("b", row["predicted"], class_="good" if is_right else "bad"),
+        tag("b", class_label(row["predicted"], colours), class_="good" if is_right else "bad"),
         f" ({row['probability']:.3f})",
     ]
 
 
-def _said_of_set(row: Mapping[str, Any]) -> list[Html | str]:
+def _said_of_set(row: Mapping[str, Any], colours: Mapping[str, Colour]) -> list[Html | str]:
     is_right = not row["missed"] and not row["added"]
     return [
         "is ",
-        tag("b", row["label"] or "none"),
+        tag("b", class_label(row["label"] or "none", colours)),
         ", taken for ",
-        tag("b", row["predicted"] or "none", class_="good" if is_right else "bad"),
+        tag("b", class_label(row["predicted"] or "none", colours), class_="good" if is_right else "bad"),
         f" (loss {row['loss']:.3f})",
     ]
 

@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from vidcli.config import AugmentConfig, ClipConfig
-from vidcli.focus import motion_window
+from vidcli.focus import Window, motion_window
 from vidcli.sampling import ClipSampler
 from vidcli.transforms.augment import Augmentation
 
@@ -109,8 +109,7 @@ class ClipTransform:
             place: where that lies, from 0 to 1 along the side with more room; the other is centred.
         """
         if self._focus < 1:
-            size = (self._height, self._width)
-            top, left, height, width = motion_window(frames_THWC, size, self._focus)
+            top, left, height, width = self._motion_window(frames_THWC)
             frames_THWC = frames_THWC[:, top : top + height, left : left + width]
         if rng is not None and self._augmentation is not None:
             top, left, height, width = self._augmentation.draw_window(
@@ -130,6 +129,26 @@ class ClipTransform:
             clip_TCHW = self._augmentation.change(clip_TCHW, rng)
         return self._normalise(clip_TCHW)
 
+    def seen_window(self, frames_THWC: np.ndarray, place: float = 0.5) -> Window:
+        """Return which part of frames the clip shows that is made of them without random changes.
+
+        Args:
+            frames_THWC: uint8, of the size that `decode_size` gave.
+            place: as in `__call__`.
+
+        Returns:
+            top, left, height and width in pixels of these frames.
+        """
+        top, left, height, width = self._motion_window(frames_THWC)
+        inner_top, inner_left, height, width = self._fixed_window(height, width, place)
+        return top + inner_top, left + inner_left, height, width
+
+    def _motion_window(self, frames_THWC: np.ndarray) -> Window:
+        """Return the window around what moves; the whole frame where the settings ask for none."""
+        if self._focus == 1:
+            return 0, 0, *frames_THWC.shape[1:3]
+        return motion_window(frames_THWC, (self._height, self._width), self._focus)
+
     def _normalise(self, clip_TCHW: Tensor) -> Tensor:
         """Take the mean of each channel and divide by its spread, in place where memory allows.
 
@@ -140,7 +159,7 @@ class ClipTransform:
         rows.sub_(self._mean_row).div_(self._std_row)
         return rows.view(-1, self._height, self._width, 3).permute(0, 3, 1, 2)
 
-    def _fixed_window(self, frame_height: int, frame_width: int, place: float) -> tuple[int, int, int, int]:
+    def _fixed_window(self, frame_height: int, frame_width: int, place: float) -> Window:
         """Return top, left, height, width of the part of the frame that evaluation uses."""
         if self._focus == 1:  # decoded to where the clip's pixels are just right
             height, width = min(self._height, frame_height), min(self._width, frame_width)
