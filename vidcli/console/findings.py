@@ -29,6 +29,7 @@ def finding_to_dict(finding: Finding) -> dict[str, Any]:
         "subject": finding.subject,
         "detail": finding.detail,
         "others": list(finding.others),
+        "picture": finding.picture,
     }
 
 
@@ -46,8 +47,11 @@ def print_findings(terminal: Terminal, report: DataReport) -> None:
             for finding in found:
                 shown[finding.kind] = shown.get(finding.kind, 0) + 1
                 if shown[finding.kind] <= _MAX_ROWS_A_KIND:
+                    seen = "" if finding.picture is None else f"; see {finding.picture}"
                     table.add_row(
-                        Text(finding.kind, style=style), plain(finding.subject), plain_lines(finding.detail)
+                        Text(finding.kind, style=style),
+                        plain(finding.subject),
+                        plain_lines(finding.detail + seen),
                     )
             for kind, count in shown.items():
                 if count > _MAX_ROWS_A_KIND:
