@@ -28,12 +28,12 @@ from vidcli.doctor.likeness import Likeness, Moving, compare_moving, describe, z
 
 _TILE = 1024
 _NUM_DESCRIBED = 512  # at a time: what is compared of a clip of ten seconds takes 250 kB
-_NUM_NEAREST = 3
+_NUM_NEAREST = 2
 _MIN_LOOKS = 0.9
 _TYPICAL_ZOOM = 1.08
 
-_NUM_MOMENTS = 4  # a video
-_NUM_MOMENT_PAIRS = 8  # a video at most
+_NUM_MOMENTS = 3  # a video
+_NUM_MOMENT_PAIRS = 4  # a video at most
 _MIN_MOMENT = 0.6
 _MIN_MOMENT_LOOKS = 0.7
 _POOLED_SIDE = 8
@@ -142,7 +142,7 @@ def _keep_best(best: dict[int, dict[int, float]], video: int, other: int, value:
 
 
 def _moments(fingerprint: Fingerprint) -> Floats:
-    """Return what changes around the few moments of most change, (M, 5, 8, 8), M up to 4."""
+    """Return what changes around the few moments of most change, (M, 5, 8, 8), M up to 3."""
     moving = describe(fingerprint.pictures())
     change_TD, size_T = moving.changes_TD, moving.change_T
     if not len(change_TD):

@@ -31,6 +31,8 @@ from vidcli.doctor.fingerprint import GREY_SIDE, SLOTS_PER_SECOND, Fingerprint, 
 # Measured on copies and on other clips of people, wagons, a rodent and drones: tests/doctor/test_recall.py.
 _MIN_EVIDENCE = 1.4  # of 2
 _FREE_DISTANCE = 0.02
+_FREE_SURE_DISTANCE = 0.2  # where both measures are at least this:
+_SURE_EVIDENCE = 0.85
 _FREE_CROP_DISTANCE = 0.06  # resampling to so few cells is not exact
 _DISTANCE_WEIGHT = 6.0
 _MAX_STILL_MOVEMENT = 0.35  # grey levels, the noise of cameras and coders
@@ -87,7 +89,10 @@ class Likeness:
     @property
     def sureness(self) -> float:
         """How far the evidence is above what a copy must have; negative where it is too little."""
-        excess = max(0.0, self.distance - (_FREE_CROP_DISTANCE if self.is_cropped else _FREE_DISTANCE))
+        free = _FREE_CROP_DISTANCE if self.is_cropped else _FREE_DISTANCE
+        if min(self.movement, self.changes) >= _SURE_EVIDENCE:
+            free = _FREE_SURE_DISTANCE  # poor coders smear small pictures, but what moves is plain
+        excess = max(0.0, self.distance - free)
         moves = self.movement + self.changes - _DISTANCE_WEIGHT * excess - _MIN_EVIDENCE
         is_equal = self.levels <= _MAX_STILL_LEVELS and self.distance <= _MAX_STILL_DISTANCE
         if self.is_still and is_equal:
@@ -299,11 +304,12 @@ def _squares(values_TD: Floats, first_L: Lags, last_L: Lags) -> Floats:
 
 
 def _distance(a_THW: Floats, b_THW: Floats) -> tuple[float, float]:
-    """Return how far median pictures differ: as a share of their contrast, and in levels at most."""
-    a_D, b_D = np.median(a_THW, axis=0).ravel(), np.median(b_THW, axis=0).ravel()
+    """Return how far mean pictures differ: as a share of their contrast, and in levels at most."""
+    a_D, b_D = a_THW.mean(axis=0).ravel(), b_THW.mean(axis=0).ravel()
     # Where one is overexposed, the other tells of it, but not the other way round.
     left_D = min(_bend(a_D, b_D), _bend(b_D, a_D), key=lambda rest_D: float((rest_D**2).sum()))
-    contrast = (float(a_D.std()) + float(b_D.std())) / 2 + 1.0
+    # What moves is contrast as well: a ball that rests nowhere leaves the middle uncertain.
+    contrast = (float(a_THW.std()) + float(b_THW.std())) / 2 + 1.0
     return float(np.sqrt((left_D**2).mean())) / contrast, float(np.abs(left_D).max())
 
 
