@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -47,7 +48,7 @@ def print_findings(terminal: Terminal, report: DataReport) -> None:
             for finding in found:
                 shown[finding.kind] = shown.get(finding.kind, 0) + 1
                 if shown[finding.kind] <= _MAX_ROWS_A_KIND:
-                    seen = "" if finding.picture is None else f"; see {finding.picture}"
+                    seen = "" if finding.picture is None else f"; see {Path(finding.picture).name}"
                     table.add_row(
                         Text(finding.kind, style=style),
                         plain(finding.subject),

@@ -15,6 +15,7 @@ Axis letters: N videos, D values that describe one; R and C rows and columns of 
 
 from __future__ import annotations
 
+import itertools
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -36,10 +37,13 @@ _NUM_MOMENTS = 3  # a video
 _NUM_MOMENT_PAIRS = 4  # a video at most
 _MIN_MOMENT = 0.6
 _MIN_MOMENT_LOOKS = 0.7
+_MAX_OF_TILE = 8192
 _POOLED_SIDE = 8
 _REACH = 2  # slots before and after that describe a moment
 
 Indices = npt.NDArray[np.int64]
+Candidate = tuple[int, int, bool]
+"""Two videos that may be worth a comparison, the lower position first, and whether mirrored."""
 
 
 @dataclass(frozen=True)
@@ -70,22 +74,24 @@ def find_alike(fingerprints: Sequence[Fingerprint], contents: Sequence[object]) 
     def described(position: int) -> Moving:
         return describe(fingerprints[position].pictures())
 
-    matches = []
-    for first, second in sorted(pairs):
+    matches: dict[tuple[int, int], Match] = {}
+    for first, second, is_mirrored in sorted(pairs):
         offset_seconds = fingerprints[first].start_seconds - fingerprints[second].start_seconds
-        likeness = compare_moving(described(first), described(second), offset_seconds)
+        likeness = compare_moving(described(first), described(second), is_mirrored, offset_seconds)
         if likeness is not None and likeness.is_copy:
-            matches.append(Match(first, second, likeness))
-    return sorted(matches, key=lambda match: -match.likeness.sureness)
+            known = matches.get((first, second))
+            if known is None or known.likeness.sureness < likeness.sureness:
+                matches[first, second] = Match(first, second, likeness)
+    return sorted(matches.values(), key=lambda match: -match.likeness.sureness)
 
 
-def _nearest_looks(mean_NHW: Floats, content_N: Indices) -> Iterator[tuple[int, int]]:
+def _nearest_looks(mean_NHW: Floats, content_N: Indices) -> Iterator[Candidate]:
     """Yield, for each video, the few whose mean pictures are nearest to its own."""
     looks_ND = _standardize(mean_NHW)
     part_NHW = zoomed(mean_NHW, _TYPICAL_ZOOM)
-    variants = [mean_NHW, mean_NHW[:, :, ::-1], part_NHW, part_NHW[:, :, ::-1]]
     num_nearest = min(_NUM_NEAREST, len(mean_NHW) - 1)
-    for variant_ND in map(_standardize, variants):
+    for seen_NHW, is_mirrored in itertools.product((mean_NHW, part_NHW), (False, True)):
+        variant_ND = _standardize(seen_NHW[:, :, ::-1] if is_mirrored else seen_NHW)
         for start in range(0, len(looks_ND), _TILE):
             rows = np.arange(start, min(start + _TILE, len(looks_ND)))
             looks_RN = looks_ND[rows] @ variant_ND.T
@@ -95,12 +101,12 @@ def _nearest_looks(mean_NHW: Floats, content_N: Indices) -> Iterator[tuple[int, 
             for row, column in zip(
                 rows.repeat(num_nearest)[near_RK.ravel()], nearest_RK[near_RK], strict=True
             ):
-                yield (int(min(row, column)), int(max(row, column)))
+                yield int(min(row, column)), int(max(row, column)), is_mirrored
 
 
 def _shared_moments(
     fingerprints: Sequence[Fingerprint], mean_NHW: Floats, content_N: Indices
-) -> Iterator[tuple[int, int]]:
+) -> Iterator[Candidate]:
     """Yield, for each video, the few that share most of a moment of much change with it."""
     moments = [_moments(fingerprint) for fingerprint in fingerprints]
     owner_M = np.repeat(np.arange(len(moments)), [len(found) for found in moments])
@@ -108,8 +114,8 @@ def _shared_moments(
         return
     seen = np.concatenate(moments)
     looks_ND = _standardize(mean_NHW)
-    best: dict[int, dict[int, float]] = defaultdict(dict)
     for is_mirrored in (False, True):
+        best: dict[int, dict[int, float]] = defaultdict(dict)
         moment_MD = _flatten(seen)
         other_MD = _flatten(seen[..., ::-1]) if is_mirrored else moment_MD
         other_ND = _standardize(mean_NHW[:, :, ::-1]) if is_mirrored else looks_ND
@@ -118,7 +124,7 @@ def _shared_moments(
                 shared_RC = (
                     moment_MD[row_start : row_start + _TILE] @ other_MD[column_start : column_start + _TILE].T
                 )
-                rows, columns = np.nonzero(shared_RC >= _MIN_MOMENT)
+                rows, columns = _strongest(shared_RC)
                 a, b = owner_M[row_start + rows], owner_M[column_start + columns]
                 kept = content_N[a] != content_N[b]
                 kept[kept] = (looks_ND[a[kept]] * other_ND[b[kept]]).sum(axis=1) >= _MIN_MOMENT_LOOKS
@@ -127,9 +133,18 @@ def _shared_moments(
                 ):
                     _keep_best(best, int(first), int(second), float(value))
                     _keep_best(best, int(second), int(first), float(value))
-    for video, others in best.items():
-        for other in sorted(others, key=lambda other: -others[other])[:_NUM_MOMENT_PAIRS]:
-            yield min(video, other), max(video, other)
+        for video, others in best.items():
+            for other in sorted(others, key=lambda other: -others[other])[:_NUM_MOMENT_PAIRS]:
+                yield min(video, other), max(video, other), is_mirrored
+
+
+def _strongest(shared_RC: Floats) -> tuple[Indices, Indices]:
+    """Return rows and columns of what is shared enough in a tile: of very much, the most."""
+    rows, columns = np.nonzero(shared_RC >= _MIN_MOMENT)
+    if len(rows) > _MAX_OF_TILE:
+        most = np.argpartition(shared_RC[rows, columns], -_MAX_OF_TILE)[-_MAX_OF_TILE:]
+        rows, columns = rows[most], columns[most]
+    return rows, columns
 
 
 def _keep_best(best: dict[int, dict[int, float]], video: int, other: int, value: float) -> None:

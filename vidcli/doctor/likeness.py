@@ -160,29 +160,34 @@ def describe(pictures_THW: Floats) -> Moving:
 
 
 def compare(a: Fingerprint, b: Fingerprint) -> Likeness | None:
-    """Return how two videos are alike; None where they do not even look alike or are too short."""
-    return compare_moving(describe(a.pictures()), describe(b.pictures()), a.start_seconds - b.start_seconds)
+    """Return how two videos are alike, mirrored or not; None where they do not even look alike or are too
+    short.
+    """
+    first, second = describe(a.pictures()), describe(b.pictures())
+    offset_seconds = a.start_seconds - b.start_seconds
+    found = [compare_moving(first, second, mirrored, offset_seconds) for mirrored in (False, True)]
+    return max((one for one in found if one), key=lambda likeness: likeness.sureness, default=None)
 
 
-def compare_moving(a: Moving, b: Moving, offset_seconds: float = 0.0) -> Likeness | None:
-    """Return the same of what `describe` returned; `offset_seconds` is added to the lag."""
-    best: Likeness | None = None
-    for is_mirrored in (False, True):
-        seen = b.mirrored() if is_mirrored else b
-        looks, views = _register(a.middle_HW, seen.middle_HW)
-        if looks < _MIN_LOOKS:
-            continue
-        is_whole = views == (_WHOLE, _WHOLE)
-        likeness = _align(
-            a if is_whole else describe(_blur(_view(a.pictures_THW, views[0]))),
-            seen if is_whole else describe(_blur(_view(seen.pictures_THW, views[1]))),
-            offset_seconds,
-            is_mirrored,
-            not is_whole,
-        )
-        if likeness is not None and (best is None or likeness.sureness > best.sureness):
-            best = likeness
-    return best
+def compare_moving(
+    a: Moving, b: Moving, is_mirrored: bool = False, offset_seconds: float = 0.0
+) -> Likeness | None:
+    """Return how a video is like another, or like its mirrored pictures; None as in `compare`.
+
+    Args:
+        a, b: what `describe` returned.
+        is_mirrored: mirror the second.
+        offset_seconds: added to the lag.
+    """
+    seen = b.mirrored() if is_mirrored else b
+    looks, views = _register(a.middle_HW, seen.middle_HW)
+    if looks < _MIN_LOOKS:
+        return None
+    is_cropped = views != (_WHOLE, _WHOLE)
+    if is_cropped:
+        a = describe(_blur(_view(a.pictures_THW, views[0])))
+        seen = describe(_blur(_view(seen.pictures_THW, views[1])))
+    return _align(a, seen, offset_seconds, is_mirrored, is_cropped)
 
 
 View = tuple[int, int]
