@@ -55,7 +55,7 @@ OPTIONS = {
         "--picture",
     ],
     "demo": ["--keep", "--out", "--device", "--set", "--count", "--size", "--length", "--seed"],
-    "check": ["--config", "--set", "--format", "--quarantine"],
+    "check": ["--config", "--set", "--format", "--quarantine", "--pictures"],
     "explain": ["--model", "--label", "--maps", "--format", "--out", "--device"],
     "export": ["--model", "--format", "--int8", "--dynamic", "--max-drop", "--data", "--out", "--overwrite"],
     "models": ["show"],

@@ -51,6 +51,7 @@ OUTPUTS = {
     "picture": Output(f"predict {VIDEO} --model run {_WINDOW} --picture {{}}", "new.png"),
     "timeline-annotate": Output(f"predict {VIDEO} --model run {_WINDOW} --annotate {{}}", "new.mp4"),
     "quarantine": Output("check data.csv --quarantine {}", "new.csv"),
+    "check-pictures": Output("check data.csv --pictures {}", "new", True),
     "report": Output("report run --out {}", "new.html"),
     "eval": Output("eval --model run --out {}", "new", True),
     "eval-data": Output("eval data.csv --model run --out {}", "new", True),

@@ -58,6 +58,7 @@ def test_json_is_an_object_a_line_and_a_summary_last(bad, tmp_path):
         "subject": "broken.mp4",
         "detail": problem["detail"],
         "others": [],
+        "picture": None,
     }
     assert "not a known video format" in problem["detail"]
     assert last["summary"]["num_found"] == {"error": 1, "warning": 0, "note": 0}

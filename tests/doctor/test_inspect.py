@@ -179,7 +179,21 @@ def test_frames_are_counted_once_across_chunks(tmp_path, motion, write, monkeypa
     assert whole.num_frames == pieces.num_frames == 40
     assert pieces.digest == whole.digest
     assert pieces.decoded_seconds == whole.decoded_seconds
-    np.testing.assert_array_equal(pieces.spans[0].fingerprint.grey_KHW, whole.spans[0].fingerprint.grey_KHW)
+    (one,), (other,) = whole.spans, pieces.spans
+    np.testing.assert_array_equal(other.fingerprint.slots_THW, one.fingerprint.slots_THW)
+    assert other.pictures == one.pictures
+
+
+def test_frames_at_full_size_are_digested_alike_in_pieces(tmp_path, motion, write, monkeypatch):
+    path = write(tmp_path / "a.mkv", motion(num_frames=40))
+    whole = inspect.digest_pictures(path, 0.0, None)
+    assert whole is not None
+    assert whole != inspect.digest_pictures(path, 0.0, 2.0) != inspect.digest_pictures(path, 0.5, 2.0)
+    monkeypatch.setattr(inspect, "_CHUNK_BYTES", 7 * 3 * 64 * 64)
+    assert inspect.digest_pictures(path, 0.0, None) == whole
+    assert inspect.digest_pictures(path, 0.5, 2.0) is not None
+    (tmp_path / "bad.mkv").write_bytes(path.read_bytes()[:1500])
+    assert inspect.digest_pictures(tmp_path / "bad.mkv", 0.0, None) is None
 
 
 def test_a_long_pause_does_not_stop_the_chunks(tmp_path, motion, monkeypatch):

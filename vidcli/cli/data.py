@@ -22,11 +22,16 @@ def check(
         Path | None,
         typer.Option(metavar="FILE", help="Manifest to write, without the videos that have errors."),
     ] = None,
+    pictures: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Draw videos that may be copies side by side, a PNG a pair."),
+    ] = None,
     overwrite: OverwriteOption = False,
 ) -> None:
     """Decode every video of a data set and tell what is wrong with it."""
     from vidcli.commands import check as doctor
 
+    terminal = open_terminal(ctx)
     raise typer.Exit(
-        doctor.check(open_terminal(ctx), data, config, assignments or [], form.value, quarantine, overwrite)
+        doctor.check(terminal, data, config, assignments or [], form.value, quarantine, overwrite, pictures)
     )

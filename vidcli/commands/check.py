@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 
 from vidcli import config as settings
+from vidcli.commands.pairs import PICTURE_NAMES, draw_pairs
 from vidcli.console import Terminal, print_json
 from vidcli.console.findings import finding_to_dict, print_findings
 from vidcli.data.manifest import load_items, manifest_text
 from vidcli.doctor import DataReport, check_data
 from vidcli.errors import DataError
-from vidcli.runtime.outputs import OutputFile
+from vidcli.runtime.outputs import OutputFile, OutputFolder
 
 
 def check(
@@ -23,12 +24,18 @@ def check(
     form: str,
     quarantine: Path | None,
     overwrite: bool = False,
+    pictures: Path | None = None,
 ) -> int:
     """Run `vidcli check`; return the exit code: 1 if there are errors."""
     config = settings.load_config(recipe, assignments)
-    output = None if quarantine is None else OutputFile("--quarantine", quarantine, _inputs(data), overwrite)
-    with terminal.counting("decoding") as show:
-        report = check_data(data, config, show)
+    inputs = [] if quarantine is None and pictures is None else list(_inputs(data))
+    output = None if quarantine is None else OutputFile("--quarantine", quarantine, inputs, overwrite)
+    folder = None if pictures is None else _open_folder(pictures, data, inputs, overwrite)
+    with folder or nullcontext():
+        with terminal.counting("decoding") as show:
+            report = check_data(data, config, show)
+        if folder is not None:
+            report = draw_pairs(terminal, folder, report)
     try:  # written before it is printed: who reads the print may leave, or be none
         if output is not None:
             _write_quarantine(terminal, output, report)
@@ -40,6 +47,18 @@ def check(
         else:
             print_findings(terminal, report)
     return 1 if report.summary.num_found["error"] else 0
+
+
+def _open_folder(pictures: Path, data: Path, inputs: list[Path], overwrite: bool) -> OutputFolder:
+    return OutputFolder(
+        pictures,
+        "check",
+        PICTURE_NAMES,
+        option="--pictures",
+        subject=str(data.absolute()),
+        inputs=inputs,
+        overwrite=overwrite,
+    )
 
 
 def _inputs(data: Path) -> Iterator[Path]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -29,6 +30,7 @@ def finding_to_dict(finding: Finding) -> dict[str, Any]:
         "subject": finding.subject,
         "detail": finding.detail,
         "others": list(finding.others),
+        "picture": finding.picture,
     }
 
 
@@ -46,8 +48,11 @@ def print_findings(terminal: Terminal, report: DataReport) -> None:
             for finding in found:
                 shown[finding.kind] = shown.get(finding.kind, 0) + 1
                 if shown[finding.kind] <= _MAX_ROWS_A_KIND:
+                    seen = "" if finding.picture is None else f"; see {Path(finding.picture).name}"
                     table.add_row(
-                        Text(finding.kind, style=style), plain(finding.subject), plain_lines(finding.detail)
+                        Text(finding.kind, style=style),
+                        plain(finding.subject),
+                        plain_lines(finding.detail + seen),
                     )
             for kind, count in shown.items():
                 if count > _MAX_ROWS_A_KIND:

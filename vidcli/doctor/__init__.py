@@ -1,23 +1,27 @@
 """What is wrong with a data set, found before training is: `vidcli check`.
 
 inspect      one file, decoded to its end, to a `FileReport`
-duplicates   which videos show the same
+fingerprint  what of a video is kept to compare it with others
+likeness     how surely two videos are near copies
+duplicates   which pairs of videos are
 findings     the rules: reports and labels to a row a problem
+copies       the rules on videos that show the same
 summary      the data set in numbers
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from vidcli.config import Config
 from vidcli.data.loader import map_ahead, num_workers
 from vidcli.data.manifest import VideoItem, read_data
-from vidcli.doctor.findings import Finding, Inspected, Severity, find_problems, keep_usable
-from vidcli.doctor.inspect import FileReport, SpanReport, inspect_file
+from vidcli.doctor.copies import find_copies
+from vidcli.doctor.findings import Finding, Inspected, Pair, Severity, find_problems, keep_usable
+from vidcli.doctor.inspect import FileReport, SpanReport, digest_pictures, inspect_file
 from vidcli.doctor.summary import Spread, Summary, summarize
 from vidcli.transforms import build_sampler
 
@@ -55,7 +59,7 @@ def check_data(data: Path, config: Config, progress: Callable[[int, int], None] 
     listing = read_data(data, missing_ok=True, settings=config.data)
     items = listing.items
     inspected = _inspect(items, config, data if data.is_dir() else data.parent, progress)
-    findings = find_problems(inspected)
+    findings = find_problems(inspected, find_copies(inspected))
     unused = [
         Finding("warning", "class-names", "the classes", text)
         if text in listing.of_names
@@ -96,7 +100,35 @@ def _inspect(
             spans[index] = span
         if progress is not None:
             progress(done, len(indices_of))
-    return Inspected(root, items, files, spans, config)
+    return Inspected(root, items, files, spans, config, _find_equal_pictures(items, files, spans))
+
+
+def _find_equal_pictures(
+    items: Sequence[VideoItem], files: Mapping[Path, FileReport], spans: Sequence[SpanReport | None]
+) -> dict[int, str]:
+    """Return a digest of all frames, by position, of items of unlike files that show the very same.
+
+    Only those whose small frames are all equal are decoded once more, to be sure.
+    """
+    indices_of: dict[str, list[int]] = {}
+    for index, span in enumerate(spans):
+        if span is not None:
+            indices_of.setdefault(span.pictures, []).append(index)
+    digests: dict[int, str] = {}
+    known: dict[tuple[object, float, float | None], str | None] = {}
+    for indices in indices_of.values():
+        contents = {files[items[index].path].digest or items[index].path for index in indices}
+        if len(contents) < 2:
+            continue
+        for index in indices:
+            item = items[index]
+            span_key = (files[item.path].digest or item.path, item.start_seconds, item.end_seconds)
+            if span_key not in known:
+                known[span_key] = digest_pictures(item.path, item.start_seconds, item.end_seconds)
+            digest = known[span_key]
+            if digest is not None:
+                digests[index] = digest
+    return digests
 
 
 def _num_bytes(path: Path) -> int | None:
@@ -106,4 +138,4 @@ def _num_bytes(path: Path) -> int | None:
         return None
 
 
-__all__ = ["DataReport", "Finding", "Severity", "Spread", "Summary", "check_data"]
+__all__ = ["DataReport", "Finding", "Pair", "Severity", "Spread", "Summary", "check_data"]

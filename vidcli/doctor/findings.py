@@ -8,8 +8,8 @@ note       odd and handled; other tools may stumble over it
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -17,8 +17,8 @@ from vidcli.config import Config
 from vidcli.data.items import LABEL_SEPARATOR, class_names_of, labels_of
 from vidcli.data.manifest import VideoItem
 from vidcli.data.splits import assign_splits, of_split
-from vidcli.doctor.duplicates import cluster_alike
 from vidcli.doctor.inspect import FileReport, SpanReport
+from vidcli.doctor.likeness import Likeness
 from vidcli.errors import DataError
 from vidcli.sampling import TIMESTAMP_TOLERANCE_SECONDS
 
@@ -30,15 +30,17 @@ ADVICE = {
     "unreadable": "Copy or export the file again from its source; --quarantine leaves it out.",
     "damaged": "Copy the file again, or give its good part as start and end in a manifest.",
     "outside": "Mend start and end in the manifest: they count seconds from the first frame.",
-    "label-conflict": "Compare them and give all copies one label; --quarantine drops them all.",
-    "leak": "Keep copies in one split, or give them one group where splits are drawn; --quarantine keeps "
-    "those of one split (test before val before train).",
+    "label-conflict": "Compare them (--pictures DIR draws those that may be copies) and give copies one "
+    "label; --quarantine drops all those of equal content.",
+    "leak": "Keep copies in one split, or give them one group where splits are drawn; of equal content "
+    "--quarantine keeps those of one split (test before val before train).",
     "torn-group": "Give all videos of a group one split; --quarantine keeps the split that has most of them.",
     "joined-labels": "If a video may have several classes, check and train with --set data.multi_label=true.",
     "missing-class": "Add training videos of the class, or leave it out; --quarantine leaves it out.",
     "splits": "Add videos or classes, or mend the split column, until `vidcli train --dry-run` accepts it.",
     "duplicate": "Delete all but one: each copy weighs like a video of its own.",
-    "near-duplicate": "Delete all but one, or give them one group in a manifest so that they never part.",
+    "near-duplicate": "Look at them (--pictures DIR draws each pair). Delete all but one copy, or give "
+    "them one group in a manifest so that they never part.",
     "shared-file": "Give all spans of a recording one split: they share scene, light and camera.",
     "header-duration": "Remux it (ffmpeg -i IN -c copy OUT) so that other tools find its end.",
     "too-short": "Lower clip.length or the stride (--set clip.length=8), or leave out what is this short.",
@@ -61,6 +63,21 @@ _ODD_INTERVALS_SHARE = 0.01
 
 
 @dataclass(frozen=True)
+class Pair:
+    """Two items that may be copies, by their positions.
+
+    Attributes:
+        likeness: of the first to the second.
+        shared_seconds: from when to when the first shows what the second does, from its own start.
+    """
+
+    first: int
+    second: int
+    likeness: Likeness
+    shared_seconds: tuple[float, float]
+
+
+@dataclass(frozen=True)
 class Finding:
     """One problem.
 
@@ -71,6 +88,8 @@ class Finding:
         video: path of the video; None where the problem is of the data set.
         others: paths of the videos that it is a copy of.
         items: positions of the items that cannot stay if this is an error.
+        pair: the item and the surest of those that it may be a copy of; None where there are none.
+        picture: the file that shows them side by side; None where none was drawn.
     """
 
     severity: Severity
@@ -80,6 +99,8 @@ class Finding:
     video: str | None = None
     others: tuple[str, ...] = ()
     items: tuple[int, ...] = ()
+    pair: Pair | None = None
+    picture: str | None = None
 
 
 @dataclass(frozen=True)
@@ -90,6 +111,8 @@ class Inspected:
         root: folder that names are shown relative to.
         files: a report a path.
         spans: a report an item, in their order; None where nothing of it could be decoded.
+        pictures: a digest of all frames by position of an item, where files of unlike content may have
+            the same.
     """
 
     root: Path
@@ -97,6 +120,7 @@ class Inspected:
     files: Mapping[Path, FileReport]
     spans: Sequence[SpanReport | None]
     config: Config
+    pictures: Mapping[int, str] = field(default_factory=dict)
 
     def classes(self, item: VideoItem) -> tuple[str, ...]:
         """Return the classes of an item: one, or with `data.multi_label` any number."""
@@ -132,13 +156,15 @@ class Inspected:
 
     def key(self, index: int) -> Hashable:
         """Return what is equal for items that show the very same."""
+        if index in self.pictures:
+            return self.pictures[index]
         item = self.items[index]
         end = None if item.end_seconds is None else round(item.end_seconds, 2)
         return self.content(index), round(item.start_seconds, 2), end
 
 
-def find_problems(data: Inspected) -> list[Finding]:
-    """Return every problem of a data set, the gravest first."""
+def find_problems(data: Inspected, copies: Iterable[Finding] = ()) -> list[Finding]:
+    """Return every problem of a data set, the gravest first; `copies` are those with copies."""
     findings: list[Finding] = []
     items_of: dict[Path, list[int]] = defaultdict(list)
     for index, item in enumerate(data.items):
@@ -147,7 +173,7 @@ def find_problems(data: Inspected) -> list[Finding]:
         findings += _of_file(data, data.files[path], indices)
     for index in range(len(data.items)):
         findings += _of_item(data, index)
-    findings += _of_copies(data)
+    findings += copies
     findings += _of_spans(data)
     findings += _of_splits(data)
     order = {kind: position for position, kind in enumerate(ADVICE)}
@@ -245,77 +271,8 @@ def _of_item(data: Inspected, index: int) -> Iterator[Finding]:
         yield data.finding("warning", "no-motion", index, f"nothing moves in {span.duration_seconds:.2f} s")
 
 
-def _of_copies(data: Inspected) -> Iterator[Finding]:
-    """Yield what concerns items that show the same, as far as they are sound."""
-    items_of: dict[Hashable, list[int]] = defaultdict(list)
-    for index, span in enumerate(data.spans):
-        if span is not None and not data.is_cut(index):
-            items_of[data.key(index)].append(index)
-    members = list(items_of.values())
-    spans = [span for group in members if (span := data.spans[group[0]]) is not None]
-    alike = cluster_alike(
-        [span.fingerprint for span in spans],
-        [span.is_still for span in spans],
-        [data.content(group[0]) for group in members],
-    )
-    met = {position for positions in alike for position in positions}
-    groups = [sorted(index for position in positions for index in members[position]) for positions in alike]
-    groups += [group for position, group in enumerate(members) if position not in met and len(group) > 1]
-    for group in groups:
-        yield from _of_copy_group(data, group)
-
-
-def _of_copy_group(data: Inspected, group: Sequence[int]) -> Iterator[Finding]:
-    """Yield a row for each item that should not stay beside the others."""
-    items = data.items
-
-    def describe(index: int, others: Sequence[int], remark: str = "") -> tuple[str, list[int], bool]:
-        exact = [other for other in others if data.key(other) == data.key(index)]
-        chosen = (exact or list(others))[0]
-        named = [f"{items[chosen].label}" if remark == "label" else "", items[chosen].split or ""]
-        aside = ", ".join(text for text in named if text)
-        detail = f"{'same content as' if exact else 'shows the same as'} {data.name(chosen)}"
-        more = f" and {len(others) - 1} more" if len(others) > 1 else ""
-        return f"{detail}{f' ({aside})' if aside else ''}{more}", list(others), bool(exact)
-
-    classes = {index: set(data.classes(items[index])) for index in group}
-    if any(classes[index] != classes[group[0]] for index in group):
-        for index in group:
-            others = [other for other in group if classes[other] != classes[index]]
-            detail, others, _ = describe(index, others, "label")
-            own = ", ".join(filter(None, (items[index].label, items[index].split)))
-            yield data.finding("error", "label-conflict", index, f"is {own}; {detail}", others)
-        return
-    sides = {index: _side(items[index]) for index in group}
-    if len(set(sides.values())) > 1:
-        kept_side = min(sides.values(), key=lambda side: _rank(side[1]))
-        if kept_side[0] != "split":
-            kept_side = sides[group[0]]
-        kept = [index for index in group if sides[index] == kept_side]
-        for index in group:
-            if sides[index] != kept_side:
-                detail, others, _ = describe(index, kept)
-                where = f"is in {items[index].split}" if items[index].split else "drawn splits may part them"
-                yield data.finding("error", "leak", index, f"{detail}; {where}", others)
-        return
-    for position, index in enumerate(group[1:], start=1):
-        detail, others, exact = describe(index, group[:position][:1])
-        exact_others = [other for other in group[:position] if data.key(other) == data.key(index)]
-        if exact_others:
-            detail, others, exact = describe(index, exact_others[:1])
-        together = items[index].group is not None and items[index].group == items[others[0]].group
-        severity: Severity = "note" if together and not exact else "warning"
-        yield data.finding(severity, "duplicate" if exact else "near-duplicate", index, detail, others)
-
-
-def _side(item: VideoItem) -> tuple[str, object]:
-    """Return what keeps items together: their split, or while it is to be drawn their group or file."""
-    if item.split is not None:
-        return "split", item.split
-    return ("group", item.group) if item.group is not None else ("file", item.path)
-
-
-def _rank(split: object) -> int:
+def rank_split(split: object) -> int:
+    """Return how soon a copy in a split is kept: those of test before those of val before train."""
     return _KEPT_FIRST.index(split) if split in _KEPT_FIRST else len(_KEPT_FIRST)
 
 
@@ -330,8 +287,8 @@ def _of_spans(data: Inspected) -> Iterator[Finding]:
             continue
         apart: list[int] = []
         for index in indices:
-            rank = _rank(data.items[index].split)
-            others = [other for other in indices if _rank(data.items[other].split) < rank]
+            rank = rank_split(data.items[index].split)
+            others = [other for other in indices if rank_split(data.items[other].split) < rank]
             overlapping = [other for other in others if _overlap(data, index, other)]
             if any(data.key(other) == data.key(index) for other in others):
                 continue  # a copy, told as such
@@ -372,7 +329,7 @@ def _of_splits(data: Inspected) -> Iterator[Finding]:
             splits_of[item.group][item.split].append(index)
     torn = {group: splits for group, splits in splits_of.items() if len(splits) > 1}
     for group, splits in torn.items():
-        kept = max(splits, key=lambda split: (len(splits[split]), -_rank(split)))
+        kept = max(splits, key=lambda split: (len(splits[split]), -rank_split(split)))
         moved = tuple(index for split, indices in splits.items() if split != kept for index in indices)
         counts = {split: len(indices) for split, indices in splits.items()}
         yield Finding("error", "torn-group", f"group {group}", f"has {_counted(counts)}", items=moved)

@@ -1,19 +1,20 @@
 """One file, decoded once from its first frame to its last: what it is, and what of it is missing.
 
-Frames are decoded to 32x32 pixels and kept even smaller, so that an hour of video takes some 30 MB:
+Frames are decoded to 32x32 pixels and kept even smaller, so that an hour of video takes some 50 MB:
 
     file --decode--> (n, 32, 32, 3), two thousand frames at a time
                        |-> change  (N,)           largest change of a pixel since the last frame
-                       |-> grey    (N, 16, 16)    for motion and fingerprints
-                       '-> colour  (N, 4, 4, 3)   for fingerprints
+                       |-> grey    (N, 16, 16)    for motion and fingerprints, in 128ths of a level
+                       '-> digest  N times 64 bits, to find files whose frames are equal
 
-Axis letters: N frames of a file, K segments of a fingerprint.
+Axis letters: N frames of a file, H and W cells of a picture.
 """
 
 from __future__ import annotations
 
 import hashlib
 import time
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,20 +24,18 @@ import numpy as np
 import numpy.typing as npt
 
 from vidcli.data.manifest import VideoItem
+from vidcli.doctor.fingerprint import GREY_SIDE, GREY_STEPS, Fingerprint, Floats, Greys, build_fingerprint
 from vidcli.errors import VideoError
 from vidcli.sampling import TIMESTAMP_TOLERANCE_SECONDS, ClipSampler, Seconds, shown_frames
 from vidcli.video import Frames, VideoInfo, decode_frames, probe
 
 Bytes: TypeAlias = npt.NDArray[np.uint8]
-Floats: TypeAlias = npt.NDArray[np.float32]
+Marks: TypeAlias = npt.NDArray[np.uint64]
 
-NUM_SEGMENTS = 8
-GREY_SIDE = 16
-COLOUR_SIDE = 4
 _DECODED_SIDE = 32
 _CHUNK_FRAMES = 2048
+_CHUNK_BYTES = 1 << 28  # of frames at full size
 _ASSUMED_FPS = 25.0
-_MOMENTS_PER_SEGMENT = 8
 _NUM_HALVINGS = 20
 _TELLS_LENGTHS = ("mov,mp4", "gif")
 """Containers that tell of every picture how long it is shown."""
@@ -56,19 +55,6 @@ _STILL_DRIFT = 12
 
 
 @dataclass(frozen=True)
-class Fingerprint:
-    """What a video looks like, coarsely: the mean picture of each of its K equal segments.
-
-    Attributes:
-        grey_KHW: (8, 16, 16), 0 to 255.
-        colour_HWC: (4, 4, 3), 0 to 255, the mean of the whole.
-    """
-
-    grey_KHW: Floats
-    colour_HWC: Floats
-
-
-@dataclass(frozen=True)
 class SpanReport:
     """What was found in the part of a file that one item uses, which may be all of it.
 
@@ -76,6 +62,8 @@ class SpanReport:
         num_frames: frames shown in the span.
         num_distinct: different frames in the poorest clip that the run's sampler takes of it.
         is_still: nothing moves but what coding adds.
+        fingerprint: to compare it with others.
+        pictures: equal for spans whose frames, made small, are equal in turn.
         outside_seconds: how far the span reaches beyond the last frame; 0 where it does not.
     """
 
@@ -84,6 +72,7 @@ class SpanReport:
     num_distinct: int
     is_still: bool
     fingerprint: Fingerprint
+    pictures: str
     outside_seconds: float = 0.0
 
 
@@ -121,8 +110,8 @@ class _SmallVideo:
 
     pts_seconds: Seconds
     change_N: Bytes
-    grey_NHW: Bytes
-    colour_NHWC: Bytes
+    grey_NHW: Greys
+    marks_N: Marks
     error: str | None
 
 
@@ -181,6 +170,32 @@ def _digest(path: Path) -> str:
     return digest.hexdigest()
 
 
+def digest_pictures(path: Path, start_seconds: float, end_seconds: float | None) -> str | None:
+    """Return a digest of all frames of a span, decoded at their full size; None where one is damaged."""
+    digest = hashlib.sha256()
+    last_pts, last_shape = -1.0, None
+    try:
+        info = probe(path)
+        frame_bytes = 3 * info.width * info.height
+        count = max(2, min(_CHUNK_FRAMES, _CHUNK_BYTES // max(1, frame_bytes)))
+        end = info.duration_seconds if end_seconds is None else min(end_seconds, info.duration_seconds)
+        length_seconds = count / max(1.0, info.fps or _ASSUMED_FPS)
+        for start in np.arange(start_seconds, end, length_seconds).tolist():
+            stop = start + length_seconds
+            decoded = decode_frames(path, None, None, start, end_seconds if stop >= end else stop)
+            for pts, frame_HWC in zip(decoded.pts_seconds + start, decoded.frames, strict=True):
+                if pts <= last_pts + TIMESTAMP_TOLERANCE_SECONDS:
+                    continue  # shown on from the chunk before
+                if frame_HWC.shape != last_shape:
+                    last_shape = frame_HWC.shape
+                    digest.update(repr(last_shape).encode())
+                digest.update(frame_HWC.tobytes())
+                last_pts = float(pts)
+    except VideoError:
+        return None
+    return digest.hexdigest()
+
+
 def _reason_to_refuse(path: Path) -> str | None:
     """Return why training would not take a file that holds less than its header says, or None."""
     try:
@@ -201,7 +216,7 @@ def _decode_small(path: Path, info: VideoInfo) -> _SmallVideo:
     A chunk starts with the last frame of the one before it, which tells where it goes on; a chunk
     that holds nothing else (a long still) is made longer.
     """
-    parts: list[tuple[Seconds, Bytes, Bytes, Bytes]] = []
+    parts: list[tuple[Seconds, Bytes, Greys, Marks]] = []
     length_seconds = _CHUNK_FRAMES / max(1.0, info.fps or _ASSUMED_FPS)
     start_seconds, previous_HW, reason = 0.0, None, None
     while True:
@@ -217,18 +232,22 @@ def _decode_small(path: Path, info: VideoInfo) -> _SmallVideo:
             pts_seconds, frames = salvaged
         first = 0 if previous_HW is None else 1
         if len(frames) > first:
-            change_N, grey_NHW, colour_NHWC, previous_HW = _reduce(frames, previous_HW)
-            parts.append((pts_seconds[first:], change_N[first:], grey_NHW[first:], colour_NHWC[first:]))
+            change_N, grey_NHW, marks_N, previous_HW = _reduce(frames, previous_HW)
+            parts.append((pts_seconds[first:], change_N[first:], grey_NHW[first:], marks_N[first:]))
             start_seconds = float(pts_seconds[-1])
         elif not is_last:
             length_seconds *= 2
         if is_last or reason is not None:
             break
     if not parts:
-        empty = np.zeros((0, 1, 1), np.uint8)
-        return _SmallVideo(np.zeros(0), empty, empty, empty, reason)
-    seconds, change, grey, colour = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
-    return _SmallVideo(seconds, change, grey, colour, reason)
+        nothing = np.zeros(0, np.uint8)
+        return _SmallVideo(
+            np.zeros(0), nothing, np.zeros((0, 1, 1), np.uint16), np.zeros(0, np.uint64), reason
+        )
+    seconds, change, grey, marks = zip(*parts, strict=True)
+    return _SmallVideo(
+        np.concatenate(seconds), np.concatenate(change), np.concatenate(grey), np.concatenate(marks), reason
+    )
 
 
 def _decode_chunk(path: Path, start_seconds: float, end_seconds: float | None) -> tuple[Seconds, Frames]:
@@ -253,18 +272,22 @@ def _decode_until_damage(
     return best
 
 
-def _reduce(frames_NHWC: Frames, previous_HW: Floats | None) -> tuple[Bytes, Bytes, Bytes, Floats]:
-    """Return change (N,), grey (N, 16, 16), colour (N, 4, 4, 3) and the last frame's grey (32, 32)."""
+def _reduce(frames_NHWC: Frames, previous_HW: Floats | None) -> tuple[Bytes, Greys, Marks, Floats]:
+    """Return change (N,), grey (N, 16, 16), marks (N,) and the last frame's grey (32, 32)."""
     grey_NHW = frames_NHWC @ _LUMA
     before_NHW = np.concatenate([grey_NHW[:1] if previous_HW is None else previous_HW[None], grey_NHW[:-1]])
     change_N = np.abs(grey_NHW - before_NHW).max(axis=(1, 2))
     cell = _DECODED_SIDE // GREY_SIDE
     small_NHW = grey_NHW.reshape(-1, GREY_SIDE, cell, GREY_SIDE, cell).mean(axis=(2, 4))
-    cell = _DECODED_SIDE // COLOUR_SIDE
-    colour_NHWC = frames_NHWC.reshape(-1, COLOUR_SIDE, cell, COLOUR_SIDE, cell, 3).mean(
-        axis=(2, 4), dtype=np.float32
-    )
-    return _to_bytes(change_N), _to_bytes(small_NHW), _to_bytes(colour_NHWC), grey_NHW[-1]
+    marks_N = np.array([_mark(frame_HWC) for frame_HWC in frames_NHWC], dtype=np.uint64)
+    steps_NHW = np.asarray(np.rint(small_NHW * GREY_STEPS), dtype=np.uint16)
+    return _to_bytes(change_N), steps_NHW, marks_N, grey_NHW[-1]
+
+
+def _mark(frame_HWC: Frames) -> int:
+    """Return 64 bits that are equal for equal frames, and seldom for others."""
+    content = frame_HWC.tobytes()
+    return zlib.crc32(content) << 32 | zlib.adler32(content)
 
 
 def _to_bytes(values: Floats) -> Bytes:
@@ -304,12 +327,13 @@ def _report_span(
         duration_seconds=end - start,
         num_distinct=min(len(np.unique(shown_T)) for shown_T in shown_VT),
         is_still=_is_still(small.change_N[frames][1:], grey_NHW),
-        fingerprint=_fingerprint(pts_seconds, end - start, grey_NHW, small.colour_NHWC[frames]),
+        fingerprint=build_fingerprint(pts_seconds, end - start, grey_NHW),
+        pictures=hashlib.sha256(small.marks_N[frames].tobytes()).hexdigest(),
         outside_seconds=max(0.0, (item.end_seconds or 0.0) - max(decoded_seconds, info.duration_seconds)),
     )
 
 
-def _is_still(change_N: Bytes, grey_NHW: Bytes) -> bool:
+def _is_still(change_N: Bytes, grey_NHW: Greys) -> bool:
     """Tell whether most frames repeat their predecessor and the few others change next to nothing.
 
     Keyframes of a coded still picture differ a little from the frames before them.
@@ -317,17 +341,4 @@ def _is_still(change_N: Bytes, grey_NHW: Bytes) -> bool:
     if not len(change_N):
         return False
     rests = float(np.median(change_N)) <= _STILL_CHANGE and np.mean(change_N > 2) <= _STILL_PULSES
-    return bool(rests and np.ptp(grey_NHW, axis=0).max() <= _STILL_DRIFT)
-
-
-def _fingerprint(
-    pts_seconds: Seconds, duration_seconds: float, grey_NHW: Bytes, colour_NHWC: Bytes
-) -> Fingerprint:
-    moments = NUM_SEGMENTS * _MOMENTS_PER_SEGMENT
-    wanted = (np.arange(moments) + 0.5) / moments * duration_seconds
-    shown = shown_frames(pts_seconds, wanted)
-    grey_KMHW = grey_NHW[shown].reshape(NUM_SEGMENTS, _MOMENTS_PER_SEGMENT, GREY_SIDE, GREY_SIDE)
-    return Fingerprint(
-        grey_KMHW.mean(axis=1, dtype=np.float32),
-        colour_NHWC[shown].mean(axis=0, dtype=np.float32),
-    )
+    return bool(rests and np.ptp(grey_NHW, axis=0).max() <= _STILL_DRIFT * GREY_STEPS)
