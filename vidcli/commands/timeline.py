@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -11,18 +12,24 @@ from pathlib import Path
 from vidcli import checkpoint as files
 from vidcli.commands.annotation import annotate_with_timeline
 from vidcli.console import Terminal
-from vidcli.console.timelines import open_writer
+from vidcli.console.text import format_about
+from vidcli.console.timelines import TimelineWriter, open_writer
 from vidcli.data.manifest import VideoItem, load_items
 from vidcli.data.splits import of_split
-from vidcli.errors import ConfigError, VidcliError, VideoError
+from vidcli.errors import ConfigError, StreamError, VidcliError, VideoError
 from vidcli.fonts import picture_names
 from vidcli.predict import Predictor
-from vidcli.predict.segments import FORMAT_OF_SUFFIX, SUBTITLES, Timeline
-from vidcli.predict.timeline import WindowPlan, build_timeline, plan_windows
+from vidcli.predict.segments import FORMAT_OF_SUFFIX, SUBTITLES, Segment, Timeline
+from vidcli.predict.timeline import MAX_WINDOWS, TimelineWork, WindowPlan, choose_plan, plan_windows
 from vidcli.runtime.files import OutputFile
+from vidcli.runtime.signals import undivided
 from vidcli.video import probe
 
 _NUM_PROBED = 20
+_PACE_SECONDS = 2.0
+"""What it takes to know how fast a video goes."""
+_WORTH_SECONDS = 5.0
+"""What is left to wait that is worth a line."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +38,8 @@ class TimelineOptions:
 
     Attributes:
         window_seconds: time of a window; None takes that of the clips the model was trained on.
-        step_seconds: from one window to the next; None is a quarter of a window.
+        step_seconds: from one window to the next; None is a quarter of a window. Where both are None, a
+            long video has fewer and longer windows; see `choose_plan`.
         min_seconds: shortest segment; None is a window.
         picture: PNG to draw.
     """
@@ -83,33 +91,119 @@ def predict_timelines(
         what = f"--format {form}" if form in SUBTITLES else "--picture"
         raise ConfigError(f"{what}: holds one video, but {len(items)} were named; name one at a time")
     window = options.window_seconds or window_of(predictor, model_file)
-    plan = plan_windows(predictor.config.clip.length, window, options.step_seconds)
-    min_seconds = window if options.min_seconds is None else options.min_seconds
-    terminal.say(_describe(predictor, plan, window))
-    num_failed = 0
-    with open_writer(terminal, form, outputs.results) as writer:
+    num_failed, said = 0, ""
+    with open_writer(terminal, form, outputs.results, predictor.class_names) as writer:
         for item in items:
+            writer.begin(str(item.path))
             try:
                 if item.start_seconds or item.end_seconds is not None:
                     raise VideoError(item.path, "is asked about as a span; --timeline reads whole videos")
-                with terminal.counting("seconds") as show:
-                    timeline = build_timeline(
-                        predictor,
-                        item.path,
-                        plan,
-                        min_seconds,
-                        lambda done, total, show=show: show(int(done), int(total)),  # type: ignore[misc]
-                    )
+                plan, sentence = _plan(predictor, item, window, options)
+                if sentence != said:
+                    terminal.say(sentence)
+                    said = sentence
+                min_seconds = plan.window_seconds if options.min_seconds is None else options.min_seconds
+                work = TimelineWork(predictor, item.path, plan, min_seconds)
+                _tell_video(terminal, predictor, item, outputs, work, writer)
             except VideoError as error:
                 num_failed += 1
-                writer.write_failure(str(item.path), error.reason)
+                writer.write_failure(error.reason)
                 terminal.fail(str(error))
-                continue
-            try:
-                _write_files(terminal, predictor, item, outputs, timeline)
-            finally:  # printed last: who reads standard output may be gone
-                writer.write(timeline)
     return 1 if num_failed else 0
+
+
+def _plan(
+    predictor: Predictor, item: VideoItem, window: float, options: TimelineOptions
+) -> tuple[WindowPlan, str]:
+    """Return the windows of a video, and a sentence on them and why it is these."""
+    once = "each frame computed once" if predictor.frame_network else "each window computed whole"
+    usual = plan_windows(predictor.config.clip.length, window, options.step_seconds)
+    plan, why = usual, ""
+    if options.window_seconds is None:
+        why = "; as long as the clips that the model learnt"
+        if options.step_seconds is None:
+            duration = probe(item.path).duration_seconds
+            plan = choose_plan(usual.length, window, duration)
+            if plan != usual:
+                why = (
+                    f", for {duration:.0f} s take no more than {MAX_WINDOWS} of them unless asked for; clips "
+                    f"that the model learnt are {window:.3g} s: --window {window:.3g} looks so closely, in "
+                    f"{duration / usual.cell_seconds:.0f} windows"
+                )
+    return plan, f"windows of {plan.window_seconds:.3g} s, one every {plan.cell_seconds:.3g} s; {once}{why}"
+
+
+def _tell_video(
+    terminal: Terminal,
+    predictor: Predictor,
+    item: VideoItem,
+    outputs: Outputs,
+    work: TimelineWork,
+    writer: TimelineWriter,
+) -> None:
+    """Tell what one video shows, as it is found; where a signal ends the work, what was found until then.
+
+    Raises:
+        VideoError: the video cannot be decoded to its end.
+        StreamError: nobody reads standard output; other outputs are written all the same.
+    """
+    has_files = outputs.picture is not None or outputs.annotated is not None
+    lost: list[StreamError] = []
+
+    def write(segment: Segment) -> None:
+        try:
+            writer.write(segment)
+        except StreamError as error:
+            if not has_files:
+                raise
+            lost.append(error)
+
+    pace = _Pace(terminal)
+    try:
+        with terminal.counting("seconds", hide=writer.is_on_terminal) as show:
+
+            def progress(done: float, total: float) -> None:
+                pace(done, total)
+                show(int(done), int(total))
+
+            work.run(write, progress)
+    except KeyboardInterrupt:
+        with undivided():
+            timeline = work.finish(write)
+            writer.end(timeline)
+            covered, duration = timeline.covered_seconds or 0.0, timeline.duration_seconds
+            left_out = "; --picture and --annotate were not written" if has_files else ""
+            terminal.warn(
+                f"{item.path}: interrupted; what is told is of its first {covered:.1f} s"
+                f"{f' of {duration:.1f} s' if duration > covered else ''}{left_out}"
+            )
+        raise
+    timeline = work.finish(write)
+    try:
+        _write_files(terminal, predictor, item, outputs, timeline)
+    finally:
+        if not lost:  # told last: who reads standard output may be gone
+            writer.end(timeline)
+    if lost:
+        raise lost[0]
+
+
+class _Pace:
+    """Tell once how long a video takes, from what its first seconds took; of a short time nothing."""
+
+    def __init__(self, terminal: Terminal) -> None:
+        self._terminal, self._started = terminal, time.monotonic()
+        self._is_done = False
+
+    def __call__(self, done: float, total: float) -> None:
+        """Take how many seconds of the video are done, of all."""
+        elapsed = time.monotonic() - self._started
+        if self._is_done or elapsed < _PACE_SECONDS or done <= 0:
+            return
+        self._is_done = True
+        whole = elapsed * total / done
+        if whole - elapsed > _WORTH_SECONDS:
+            self._terminal.say(f"about {format_about(whole)} for {total:.0f} s of video")
 
 
 def _write_files(
@@ -125,11 +219,6 @@ def _write_files(
             terminal.warn(note)
     if outputs.annotated is not None:
         annotate_with_timeline(terminal, predictor, item, outputs.annotated, timeline)
-
-
-def _describe(predictor: Predictor, plan: WindowPlan, window: float) -> str:
-    once = "each frame computed once" if predictor.frame_network else "each window computed whole"
-    return f"windows of {window:.3g} s, one every {plan.cell_seconds:.3g} s; {once}"
 
 
 def window_of(predictor: Predictor, model_file: Path) -> float:

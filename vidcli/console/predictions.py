@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from vidcli.console.tables import GrowingTable
 from vidcli.console.terminal import Terminal
 from vidcli.console.text import json_line, plain, shorten_path
 from vidcli.errors import VidcliError
@@ -91,18 +92,11 @@ class TableWriter(Writer):
         super().__init__(terminal, stream, top_k)
         self._console = terminal.out if stream is sys.stdout else Console(file=stream, highlight=False)
         self._widths = _column_widths(self._console.width, videos, class_names, top_k)
-        self._foot = self._lines_of(self._table())[-1:]
-        self._num_written = 0
+        self._rows = GrowingTable(self._console, self._empty_table)
 
     def write(self, prediction: Prediction) -> None:
         """Write one row, after the heading if it is the first."""
-        table = self._table()
-        num_head = len(self._lines_of(table)) - 1
-        table.add_row(*_cells(prediction, self._top_k))
-        lines = self._lines_of(table)[:-1]
-        for line in lines[num_head:] if self._num_written else lines:
-            self._console.print(line, soft_wrap=True)
-        self._num_written += 1
+        self._rows.add_row(*_cells(prediction, self._top_k))
 
     def name_failure(self, prediction: Prediction) -> None:
         """Tell it where the row itself is not seen; a line would tear the table."""
@@ -111,19 +105,14 @@ class TableWriter(Writer):
 
     def close(self) -> None:
         """Close the frame of the table."""
-        for line in self._foot if self._num_written else []:
-            self._console.print(line, soft_wrap=True)
+        self._rows.close()
 
-    def _table(self) -> Table:
+    def _empty_table(self) -> Table:
         table = Table()
         for name, width in self._widths.items():
             justify = "right" if name == "probability" else "left"
             table.add_column(name, width=width, overflow="fold", justify=justify)  # type: ignore[arg-type]
         return table
-
-    def _lines_of(self, table: Table) -> list[Text]:
-        lines = self._console.render_lines(table, pad=False)
-        return [Text.assemble(*((s.text, s.style or "") for s in line)) for line in lines]
 
 
 def _column_widths(
