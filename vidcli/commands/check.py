@@ -27,7 +27,7 @@ def check(
     """Run `vidcli check`; return the exit code: 1 if there are errors."""
     config = settings.load_config(recipe, assignments)
     output = None if quarantine is None else OutputFile("--quarantine", quarantine, _inputs(data), overwrite)
-    with terminal.counting("decoding") as show:
+    with terminal.counting("decoding", past="decoded") as show:
         report = check_data(data, config, show)
     try:  # written before it is printed: who reads the print may leave, or be none
         if output is not None:

@@ -51,5 +51,5 @@ def prepare_motion_videos(
     terminal: Terminal, folder: Path | None = None, options: MotionDataOptions | None = None
 ) -> Path:
     """Return a folder of motion videos, made first where they are not there yet."""
-    with terminal.counting("writing videos") as show:
+    with terminal.counting("writing videos", past="wrote") as show:
         return make_motion_data(folder, options or MotionDataOptions(), show)

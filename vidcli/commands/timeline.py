@@ -160,7 +160,7 @@ def _tell_video(
 
     pace = _Pace(terminal)
     try:
-        with terminal.counting("seconds", hide=writer.is_on_terminal) as show:
+        with terminal.counting("seconds", hide=writer.tears_bars, past="looked at", noun="second") as show:
 
             def progress(done: float, total: float) -> None:
                 pace(done, total)

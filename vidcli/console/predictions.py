@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import TextIO, cast
 
@@ -15,8 +15,9 @@ from rich.text import Text
 
 from vidcli.console.tables import GrowingTable
 from vidcli.console.terminal import Terminal
-from vidcli.console.text import json_line, plain, shorten_path
+from vidcli.console.text import json_line, plain, shorten_middle, shorten_path
 from vidcli.errors import VidcliError
+from vidcli.names import visible
 from vidcli.predict import Prediction
 from vidcli.predict.results import CSV_COLUMNS, prediction_to_dict, prediction_to_rows
 from vidcli.runtime.files import OutputFile
@@ -35,11 +36,12 @@ class Writer(ABC):
 
     Attributes:
         is_on_terminal: somebody sees the results scroll by.
+        tears_bars: they scroll by where a bar is shown, and not above it.
     """
 
     def __init__(self, terminal: Terminal, stream: TextIO, top_k: int) -> None:
         self._terminal, self._stream, self._top_k = terminal, stream, top_k
-        self.is_on_terminal = stream.isatty()
+        self.is_on_terminal = self.tears_bars = stream.isatty()
 
     @abstractmethod
     def write(self, prediction: Prediction) -> None:
@@ -76,9 +78,10 @@ class CsvWriter(Writer):
 
 
 class TableWriter(Writer):
-    """A table whose columns are as wide as the names of videos and classes ask for.
+    """A table of a line a video, whose columns are as wide as names of videos and classes ask for.
 
-    All rows have the widths that are known before the first one, so that each is shown at once.
+    All rows have the widths that are known before the first one, so that each is shown at once. What is
+    too long for the console is shortened in its middle; the machine formats have it whole.
     """
 
     def __init__(
@@ -90,13 +93,14 @@ class TableWriter(Writer):
         class_names: Sequence[str],
     ) -> None:
         super().__init__(terminal, stream, top_k)
-        self._console = terminal.out if stream is sys.stdout else Console(file=stream, highlight=False)
+        self.tears_bars = False
+        self._console = terminal.lines_out if stream is sys.stdout else Console(file=stream, highlight=False)
         self._widths = _column_widths(self._console.width, videos, class_names, top_k)
         self._rows = GrowingTable(self._console, self._empty_table)
 
     def write(self, prediction: Prediction) -> None:
         """Write one row, after the heading if it is the first."""
-        self._rows.add_row(*_cells(prediction, self._top_k))
+        self._rows.add_row(*_cells(prediction, self._top_k, self._widths))
 
     def name_failure(self, prediction: Prediction) -> None:
         """Tell it where the row itself is not seen; a line would tear the table."""
@@ -118,25 +122,21 @@ class TableWriter(Writer):
 def _column_widths(
     total: int, videos: Sequence[str], class_names: Sequence[str], top_k: int
 ) -> dict[str, int]:
-    """Share a console's width: names of videos and classes come before the runners-up."""
+    """Share a console's width: runners-up have a column where names of videos and classes leave room."""
     ranked = sorted((plain(name).cell_len for name in class_names), reverse=True)
-    wanted = {
-        "video": max([len("video"), *(plain(shorten_path(video)).cell_len for video in videos)]),
-        "label": max(len("label"), ranked[0], min(_ERROR_WIDTH, total // 4)),
-    }
-    then = 0
-    if top_k > 1:
-        then = max(len("then"), sum(length + len(" 0.00, ") for length in ranked[1:top_k]) - 2)
-    num_columns = len(wanted) + 1 + bool(then)
-    left = total - _PROBABILITY_WIDTH - 3 * num_columns - 1  # a border and two spaces a column
-    reserved = min(then, _MIN_WIDTH)
-    widths: dict[str, int] = {}
-    for name, width in sorted(wanted.items(), key=lambda pair: pair[1]):
-        share = (left - reserved) // (len(wanted) - len(widths))
-        widths[name] = max(_MIN_WIDTH, min(width, share)) if width > _MIN_WIDTH else width
-        left -= widths[name]
-    ordered = {"video": widths["video"], "label": widths["label"], "probability": _PROBABILITY_WIDTH}
-    return ordered | ({"then": max(_MIN_WIDTH // 2, min(then, left))} if then else {})
+    video = max([len("video"), *(plain(shorten_path(video)).cell_len for video in videos)])
+    label = max(len("label"), ranked[0], min(_ERROR_WIDTH, total // 4))
+    left = total - _PROBABILITY_WIDTH - 3 * 3 - 1  # a border and two spaces a column
+    if video + label > left:
+        label = max(_MIN_WIDTH, min(label, left // 2), left - video)
+        video = max(_MIN_WIDTH, left - label)
+    widths = {"video": video, "label": label, "probability": _PROBABILITY_WIDTH}
+    left -= video + label + 3
+    lengths = [length + len(" 0.00") for length in ranked[1:top_k]]
+    if lengths and left >= max(len("then"), lengths[0]):
+        widths["then"] = min(left, sum(lengths) + len(", ") * (len(lengths) - 1))
+        widths["then"] = max(len("then"), widths["then"])
+    return widths
 
 
 def headline(prediction: Prediction, top_k: int) -> tuple[str, float, list[tuple[str, float]]]:
@@ -153,16 +153,31 @@ def headline(prediction: Prediction, top_k: int) -> tuple[str, float, list[tuple
     return label, probability, others
 
 
-def _cells(prediction: Prediction, top_k: int) -> list[Text]:
-    """Return a row: the best class, its probability, and the runners-up."""
-    video = plain(shorten_path(prediction.video))
+def _cells(prediction: Prediction, top_k: int, widths: Mapping[str, int]) -> list[Text]:
+    """Return a row of cells that are shortened to their column's width, where it has one.
+
+    What went wrong with a video, and several labels, are never shortened: they take several lines.
+    """
+    video = _fitted(plain(shorten_path(prediction.video)), widths.get("video"))
     if prediction.error is not None:
         return [video, plain(prediction.error, "red"), Text("–")]
     label, probability, others = headline(prediction, top_k)
-    cells = [video, plain(label, "yellow" if prediction.is_unknown else "bold"), Text(f"{probability:.3f}")]
-    if top_k > 1:
+    shown = plain(label, "yellow" if prediction.is_unknown else "bold")
+    if prediction.thresholds is None:
+        shown = _fitted(shown, widths.get("label"))
+    cells = [video, shown, Text(f"{probability:.3f}")]
+    if "then" in widths:
+        then = [f"{visible(name)} {p:.2f}" for name, p in others]
+        while len(then) > 1 and plain(", ".join(then)).cell_len > widths["then"]:
+            then.pop()
+        cells.append(_fitted(plain(", ".join(then), "dim"), widths["then"]))
+    elif top_k > 1 and not widths:
         cells.append(plain(", ".join(f"{name} {p:.2f}" for name, p in others), "dim"))
     return cells
+
+
+def _fitted(text: Text, width: int | None) -> Text:
+    return text if width is None else shorten_middle(text, width)
 
 
 @contextmanager
@@ -207,5 +222,5 @@ def predictions_table(predictions: Sequence[Prediction], top_k: int) -> Table:
     table.columns[0].overflow = "fold"
     table.columns[2].justify = "right"
     for prediction in predictions:
-        table.add_row(*_cells(prediction, top_k))
+        table.add_row(*_cells(prediction, top_k, {}))
     return table

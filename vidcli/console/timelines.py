@@ -42,13 +42,13 @@ class TimelineWriter(ABC):
     """Write the segments of one video after the other, each as it comes.
 
     Attributes:
-        is_on_terminal: somebody sees the segments scroll by.
+        tears_bars: segments scroll by in a terminal, and where a bar is shown there.
     """
 
     def __init__(self, terminal: Terminal, stream: TextIO, class_names: Sequence[str]) -> None:
         """Write to `stream` what is said in names of these classes."""
         self._terminal, self._stream, self._class_names = terminal, stream, class_names
-        self.is_on_terminal = stream.isatty()
+        self.tears_bars = stream.isatty()
 
     def begin(self, video: str) -> None:
         """Begin with a video."""
@@ -133,7 +133,8 @@ class _TableWriter(TimelineWriter):
 
     def __init__(self, terminal: Terminal, stream: TextIO, class_names: Sequence[str]) -> None:
         super().__init__(terminal, stream, class_names)
-        self._console = terminal.out if stream is sys.stdout else Console(file=stream, highlight=False)
+        self.tears_bars = False
+        self._console = terminal.lines_out if stream is sys.stdout else Console(file=stream, highlight=False)
         widest = max(plain(name).cell_len for name in [*class_names, UNKNOWN])
         room = self._console.width - 2 * _CLOCK_WIDTH - _CONFIDENCE_WIDTH - 3 * 4 - 1
         self._label_width = max(_MIN_LABEL_WIDTH, min(widest, room))
