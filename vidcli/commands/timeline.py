@@ -164,7 +164,7 @@ def _tell_video(
 
             def progress(done: float, total: float) -> None:
                 pace(done, total)
-                show(int(done), int(total))
+                show(round(done), round(total))
 
             work.run(write, progress)
     except KeyboardInterrupt:

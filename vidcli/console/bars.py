@@ -54,7 +54,7 @@ class Progressing:
     done: int = 0
     total: int | None = None
     parts: Sequence[Part] | None = None
-    started: float = field(default_factory=time.monotonic)
+    started: float = field(default_factory=lambda: time.monotonic())
     first_done: int | None = None
 
     def update(self, done: int, total: int | None) -> None:

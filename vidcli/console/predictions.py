@@ -28,7 +28,8 @@ UNKNOWN = "unknown"
 
 _ERROR_WIDTH = 30
 _MIN_WIDTH = 12
-_PROBABILITY_WIDTH = len("probability")
+_NARROW = 60
+"""Columns of a console below which every word counts."""
 
 
 class Writer(ABC):
@@ -114,7 +115,7 @@ class TableWriter(Writer):
     def _empty_table(self) -> Table:
         table = Table()
         for name, width in self._widths.items():
-            justify = "right" if name == "probability" else "left"
+            justify = "right" if name.startswith("prob") else "left"
             table.add_column(name, width=width, overflow="fold", justify=justify)  # type: ignore[arg-type]
         return table
 
@@ -126,16 +127,16 @@ def _column_widths(
     ranked = sorted((plain(name).cell_len for name in class_names), reverse=True)
     video = max([len("video"), *(plain(shorten_path(video)).cell_len for video in videos)])
     label = max(len("label"), ranked[0], min(_ERROR_WIDTH, total // 4))
-    left = total - _PROBABILITY_WIDTH - 3 * 3 - 1  # a border and two spaces a column
+    probability = "probability" if total >= _NARROW else "prob."
+    left = total - len(probability) - 3 * 3 - 1  # a border and two spaces a column
     if video + label > left:
         label = max(_MIN_WIDTH, min(label, left // 2), left - video)
         video = max(_MIN_WIDTH, left - label)
-    widths = {"video": video, "label": label, "probability": _PROBABILITY_WIDTH}
+    widths = {"video": video, "label": label, probability: len(probability)}
     left -= video + label + 3
-    lengths = [length + len(" 0.00") for length in ranked[1:top_k]]
-    if lengths and left >= max(len("then"), lengths[0]):
+    lengths = [length + len(" 0.00") for length in ranked[: min(top_k, len(ranked)) - 1]]
+    if lengths and left >= lengths[0]:
         widths["then"] = min(left, sum(lengths) + len(", ") * (len(lengths) - 1))
-        widths["then"] = max(len("then"), widths["then"])
     return widths
 
 

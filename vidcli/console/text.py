@@ -64,6 +64,7 @@ def shorten_middle(text: Text, width: int) -> Text:
         return text
     head = text.copy()
     head.truncate(max(1, width // 2))
+    head.rstrip()
     room, start = width - 1 - head.cell_len, len(text)
     while start > 0 and text[start - 1 :].cell_len <= room:
         start -= 1
