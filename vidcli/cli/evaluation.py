@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from vidcli.cli.app import app, open_terminal
-from vidcli.cli.options import DataRootOption, DeviceOption, ModelOption, OverwriteOption
+from vidcli.cli.completion import complete_model
+from vidcli.cli.options import DataRootOption, DeviceOption, ModelOption, OverwriteOption, SplitOption
 
 
 @app.command("eval")
@@ -19,10 +20,14 @@ def evaluate(
         typer.Argument(help="Folder or manifest; without it, the data of the run.", show_default=False),
     ] = None,
     model: ModelOption = None,
-    split: Annotated[str, typer.Option(help="train, val, test, or all.")] = "test",
+    split: SplitOption = "test",
     against: Annotated[
         Path | None,
-        typer.Option(metavar="MODEL", help="Another model to compare with, on the same videos."),
+        typer.Option(
+            metavar="MODEL",
+            help="Another model to compare with, on the same videos.",
+            autocompletion=complete_model,
+        ),
     ] = None,
     views_sweep: Annotated[
         bool, typer.Option("--views-sweep", help="Measure accuracy and time for 1 to 10 clips a video, too.")
