@@ -65,10 +65,7 @@ def test_settings_and_their_values():
 def test_every_value_that_is_offered_is_taken():
     for setting in iter_settings():
         for value in names_of(complete_setting(f"{setting.name}=")):
-            try:
-                load_config(None, [value])
-            except Exception as error:  # a setting may need another one; its value is taken all the same
-                assert setting.name not in str(error).partition(":")[0] or "needs" in str(error), value
+            load_config(None, [value])
 
 
 def test_models_runs_and_exports(tmp_path, monkeypatch):

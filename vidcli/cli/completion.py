@@ -121,10 +121,12 @@ def _values_of(setting: Setting) -> Iterable[str]:
     if setting.name in _NAMES_OF:
         return _NAMES_OF[setting.name]
     words = [
-        word for word in setting.range.split(" | ") if re.fullmatch(r"[a-z]\w*", word) and word != "text"
+        word
+        for word in setting.range.split(" | ")
+        if re.fullmatch(r"[a-z]\w*", word) and word not in ("text", "none")
     ]
     told = words if len(words) > 1 else [setting.default, *words]
-    return [word for word in dict.fromkeys(told) if re.fullmatch(r"[\w.+-]+", word)]
+    return [word for word in dict.fromkeys(told) if re.fullmatch(r"[\w.+-]+", word) and word != "none"]
 
 
 def _starting(incomplete: str, found: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:

@@ -77,7 +77,9 @@ class Terminal:
     def lines_out(self) -> Console:
         """Where results are printed line by line while a bar is shown: above it, if both are on a screen."""
         has_bar = self.verbosity > Verbosity.QUIET and self.err.is_terminal
-        return self.err if has_bar and self.out.is_terminal else self.out
+        # Asked of the streams: a console may be told to behave as one of a terminal.
+        are_on_screen = sys.stdout.isatty() and sys.stderr.isatty()
+        return self.err if has_bar and are_on_screen else self.out
 
     @contextmanager
     def counting(
