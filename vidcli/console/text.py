@@ -37,6 +37,16 @@ def format_seconds(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
+def format_bytes(size: int) -> str:
+    """Return a size as people read it: 512 bytes, 8.4 MiB, 1.2 GiB."""
+    value, unit = float(size), "bytes"
+    for larger in ("KiB", "MiB", "GiB", "TiB"):
+        if value < 1000:
+            break
+        value, unit = value / 1024, larger
+    return f"{value:.0f} {unit}" if unit == "bytes" or value >= 100 else f"{value:.1f} {unit}"
+
+
 def format_about(seconds: float) -> str:
     """Return a duration that is not known better: 40 s, 3 min, 2 h 10 min."""
     if seconds < 57.5:

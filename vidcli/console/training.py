@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 
 from rich.table import Table
 
+from vidcli.checkpoint import RESUME_FILE
 from vidcli.console.bars import Part, Progressing, Stopwatch, live_line
 from vidcli.console.terminal import Terminal, Verbosity
-from vidcli.console.text import count_noun, format_seconds, plain, plain_lines
+from vidcli.console.text import count_noun, format_bytes, format_seconds, plain, plain_lines
 from vidcli.data.manifest import SPLITS
 from vidcli.train import (
     CheckProgress,
@@ -118,6 +119,25 @@ def print_best(terminal: Terminal, rows: Sequence[EpochRow], verdict: str | None
     terminal.say(f"best validation {kind} {best.val_score:.3f} in epoch {best.epoch}")
     if verdict is not None:
         terminal.say(f"validation videos, by which the epoch was chosen: {verdict}")
+
+
+def print_kept(
+    terminal: Terminal, run: Path, run_bytes: int, resume_bytes: int, caches: Mapping[Path, int]
+) -> None:
+    """Say what is kept where, and how large it is.
+
+    Args:
+        terminal: to print on.
+        run: its directory.
+        run_bytes: of all in it.
+        resume_bytes: of those, what only going on with the run needs; 0 where there is none.
+        caches: the folders that all runs share, and their bytes.
+    """
+    line = f"kept: {run} {format_bytes(run_bytes)}"
+    if resume_bytes:
+        line += f", of which {format_bytes(resume_bytes)} are {RESUME_FILE}, which only --resume needs"
+    shared = ", ".join(f"{folder} {format_bytes(size)}" for folder, size in caches.items())
+    terminal.say(line + (f"; for all runs, and made again if deleted: {shared}" if shared else ""))
 
 
 def print_run_end(terminal: Terminal, run: Path) -> None:
