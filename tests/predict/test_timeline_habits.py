@@ -163,8 +163,8 @@ def test_windows_are_told_and_why(timeline, long_video, monkeypatch):
     monkeypatch.setattr("vidcli.commands.timeline.MAX_WINDOWS", 10)
     result = timeline(long_video)
     assert "windows of 1.2 s, one every 1.2 s;" in result.stderr
-    assert "12 s take no more than 10 of them unless asked for" in result.stderr
-    assert "--window 0.667 looks so closely, in 69 windows" in result.stderr
+    assert "10 at most, unless asked for: --window 0.667, as long as the clips" in result.stderr
+    assert "that the model learnt, makes 69\n" in result.stderr
     asked = timeline(long_video, "--window", "0.5", "--step", "0.0625")
     assert asked.stderr.startswith("windows of 0.5 s, one every 0.125 s; each frame computed once\n")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -126,9 +126,8 @@ def _plan(
             plan = choose_plan(usual.length, window, duration)
             if plan != usual:
                 why = (
-                    f", for {duration:.0f} s take no more than {MAX_WINDOWS} of them unless asked for; clips "
-                    f"that the model learnt are {window:.3g} s: --window {window:.3g} looks so closely, in "
-                    f"{duration / usual.cell_seconds:.0f} windows"
+                    f"; {MAX_WINDOWS} at most, unless asked for: --window {window:.3g}, as long as the clips "
+                    f"that the model learnt, makes {duration / usual.cell_seconds:.0f}"
                 )
     return plan, f"windows of {plan.window_seconds:.3g} s, one every {plan.cell_seconds:.3g} s; {once}{why}"
 
@@ -148,62 +147,95 @@ def _tell_video(
         StreamError: nobody reads standard output; other outputs are written all the same.
     """
     has_files = outputs.picture is not None or outputs.annotated is not None
-    lost: list[StreamError] = []
-
-    def write(segment: Segment) -> None:
-        try:
-            writer.write(segment)
-        except StreamError as error:
-            if not has_files:
-                raise
-            lost.append(error)
-
-    pace = _Pace(terminal)
+    teller = _Teller(terminal, writer, has_files)
     try:
         with terminal.counting("seconds", hide=writer.tears_bars, past="looked at", noun="second") as show:
 
             def progress(done: float, total: float) -> None:
-                pace(done, total)
+                teller.take_pace(done, total)
                 show(round(done), round(total))
 
-            work.run(write, progress)
+            work.run(teller.tell, progress)
+            timeline = teller.end(work)
+    except VideoError:
+        teller.tell_held()
+        raise
     except KeyboardInterrupt:
-        with undivided():
-            timeline = work.finish(write)
-            writer.end(timeline)
-            covered, duration = timeline.covered_seconds or 0.0, timeline.duration_seconds
+        timeline = teller.end(work)
+        if timeline.covered_seconds is not None:
+            covered, duration = timeline.covered_seconds, timeline.duration_seconds
             left_out = "; --picture and --annotate were not written" if has_files else ""
             terminal.warn(
                 f"{item.path}: interrupted; what is told is of its first {covered:.1f} s"
                 f"{f' of {duration:.1f} s' if duration > covered else ''}{left_out}"
             )
         raise
-    timeline = work.finish(write)
-    try:
-        _write_files(terminal, predictor, item, outputs, timeline)
-    finally:
-        if not lost:  # told last: who reads standard output may be gone
-            writer.end(timeline)
-    if lost:
-        raise lost[0]
+    _write_files(terminal, predictor, item, outputs, timeline)
+    if teller.lost is not None:
+        raise teller.lost
 
 
-class _Pace:
-    """Tell once how long a video takes, from what its first seconds took; of a short time nothing."""
+class _Teller:
+    """Tell the segments of a video as they come, and once how long the whole of it takes.
 
-    def __init__(self, terminal: Terminal) -> None:
-        self._terminal, self._started = terminal, time.monotonic()
-        self._is_done = False
+    Attributes:
+        lost: why nobody reads the segments any more, where there is other work to do.
+    """
 
-    def __call__(self, done: float, total: float) -> None:
-        """Take how many seconds of the video are done, of all."""
-        elapsed = time.monotonic() - self._started
-        if self._is_done or elapsed < _PACE_SECONDS or done <= 0:
+    def __init__(self, terminal: Terminal, writer: TimelineWriter, has_files: bool) -> None:
+        self._terminal, self._writer, self._has_files = terminal, writer, has_files
+        self.lost: StreamError | BrokenPipeError | None = None
+        self._has_pace = False
+        self._first: tuple[float, float] | None = None  # the time, and the seconds done
+        self._held: list[Segment] = []  # a line on the pace would tear a table that has begun
+
+    def tell(self, segment: Segment) -> None:
+        """Tell a segment, at once or when the pace is known."""
+        self._held.append(segment)
+        if self._has_pace or not self._writer.is_torn_by_lines:
+            self.tell_held()
+
+    def take_pace(self, done: float, total: float) -> None:
+        """Take how many seconds are done, of all; of what takes a short time nothing is told."""
+        if self._has_pace:
             return
-        self._is_done = True
-        whole = elapsed * total / done
-        if whole - elapsed > _WORTH_SECONDS:
+        now = time.monotonic()
+        if self._first is None:  # how long that took tells little: much is done only once
+            self._first = now, done
+        started, first_done = self._first
+        if now - started < _PACE_SECONDS or done <= first_done:
+            return
+        self._has_pace = True
+        whole = (now - started) * total / (done - first_done)
+        if whole * (total - done) / total > _WORTH_SECONDS:
             self._terminal.say(f"about {format_about(whole)} for {total:.0f} s of video")
+        with undivided():
+            self.tell_held()
+
+    def end(self, work: TimelineWork) -> Timeline:
+        """Tell what is left of the work that was done; return all of it."""
+        with undivided():
+            self._has_pace = True
+            timeline = work.finish(self.tell)
+            self.tell_held()
+            self._try(lambda: self._writer.end(timeline))
+        return timeline
+
+    def tell_held(self) -> None:
+        """Tell the segments that waited for the pace."""
+        while self._held:
+            segment = self._held.pop(0)
+            self._try(lambda segment=segment: self._writer.write(segment))  # type: ignore[misc]
+
+    def _try(self, write: Callable[[], None]) -> None:
+        if self.lost is not None:
+            return
+        try:
+            write()
+        except (StreamError, BrokenPipeError) as error:
+            if not self._has_files:
+                raise
+            self.lost = error
 
 
 def _write_files(

@@ -43,16 +43,19 @@ class TimelineWriter(ABC):
 
     Attributes:
         tears_bars: segments scroll by in a terminal, and where a bar is shown there.
+        is_torn_by_lines: so would be what is printed there meanwhile.
     """
 
     def __init__(self, terminal: Terminal, stream: TextIO, class_names: Sequence[str]) -> None:
         """Write to `stream` what is said in names of these classes."""
         self._terminal, self._stream, self._class_names = terminal, stream, class_names
         self.tears_bars = stream.isatty()
+        self.is_torn_by_lines = False
+        self._has_ended = True
 
     def begin(self, video: str) -> None:
         """Begin with a video."""
-        self._video, self._num_written = video, 0
+        self._video, self._num_written, self._has_ended = video, 0, False
 
     def write(self, segment: Segment) -> None:
         """Write the next segment of the video."""
@@ -61,7 +64,10 @@ class TimelineWriter(ABC):
         self._stream.flush()
 
     def end(self, timeline: Timeline) -> None:
-        """Write what comes after the segments of a video."""
+        """Write what comes after the segments of a video, once."""
+        if self._has_ended:
+            return
+        self._has_ended = True
         self._end(timeline)
         self._stream.flush()
 
@@ -133,7 +139,7 @@ class _TableWriter(TimelineWriter):
 
     def __init__(self, terminal: Terminal, stream: TextIO, class_names: Sequence[str]) -> None:
         super().__init__(terminal, stream, class_names)
-        self.tears_bars = False
+        self.tears_bars, self.is_torn_by_lines = False, stream.isatty()
         self._console = terminal.lines_out if stream is sys.stdout else Console(file=stream, highlight=False)
         widest = max(plain(name).cell_len for name in [*class_names, UNKNOWN])
         room = self._console.width - 2 * _CLOCK_WIDTH - _CONFIDENCE_WIDTH - 3 * 4 - 1

@@ -142,6 +142,7 @@ class TimelineWork:
             self._thresholds,
         )
         self.segments: list[Segment] = []
+        self._finished: Timeline | None = None
 
     def run(
         self,
@@ -186,8 +187,11 @@ class TimelineWork:
     def finish(self, tell: Callable[[Segment], None] | None = None) -> Timeline:
         """Tell the segments that only the end makes certain; return what the video shows.
 
-        Where the work was left half done, that is what its first `covered_seconds` show.
+        Where the work was left half done, that is what its first `covered_seconds` show. Asked again, it
+        is the same, and nothing is told.
         """
+        if self._finished is not None:
+            return self._finished
         plan, names = self._plan, self._predictor.class_names
         with undivided():
             num_cells = -(-self._num_frames // plan.step) if self._is_whole else self._cells.num_final
@@ -197,16 +201,17 @@ class TimelineWork:
             cells_NK = self._cells.means(0, num_cells)
             if len(cells_NK):
                 self._add(self._stream.finish(len(cells_NK), covered), tell)
-        return Timeline(
-            os.fspath(self._video),
-            names,
-            plan.cell_seconds,
-            duration,
-            cells_NK,
-            tuple(self.segments),
-            is_multi_label=self._thresholds is not None,
-            covered_seconds=None if self._is_whole else covered,
-        )
+            self._finished = Timeline(
+                os.fspath(self._video),
+                names,
+                plan.cell_seconds,
+                duration,
+                cells_NK,
+                tuple(self.segments),
+                is_multi_label=self._thresholds is not None,
+                covered_seconds=None if self._is_whole else covered,
+            )
+        return self._finished
 
     def _add(self, segments: Sequence[Segment], tell: Callable[[Segment], None] | None) -> None:
         for segment in segments:
