@@ -97,7 +97,7 @@ class TableWriter(Writer):
         self.tears_bars = False
         self._console = terminal.lines_out if stream is sys.stdout else Console(file=stream, highlight=False)
         self._widths = _column_widths(self._console.width, videos, class_names, top_k)
-        self._rows = GrowingTable(self._console, self._empty_table)
+        self._rows = GrowingTable(self._console, lambda: _empty_table(self._widths))
 
     def write(self, prediction: Prediction) -> None:
         """Write one row, after the heading if it is the first."""
@@ -112,12 +112,13 @@ class TableWriter(Writer):
         """Close the frame of the table."""
         self._rows.close()
 
-    def _empty_table(self) -> Table:
-        table = Table()
-        for name, width in self._widths.items():
-            justify = "right" if name.startswith("prob") else "left"
-            table.add_column(name, width=width, overflow="fold", justify=justify)  # type: ignore[arg-type]
-        return table
+
+def _empty_table(widths: Mapping[str, int]) -> Table:
+    table = Table()
+    for name, width in widths.items():
+        justify = "right" if name.startswith("prob") else "left"
+        table.add_column(name, width=width, overflow="fold", justify=justify)  # type: ignore[arg-type]
+    return table
 
 
 def _column_widths(
@@ -155,30 +156,24 @@ def headline(prediction: Prediction, top_k: int) -> tuple[str, float, list[tuple
 
 
 def _cells(prediction: Prediction, top_k: int, widths: Mapping[str, int]) -> list[Text]:
-    """Return a row of cells that are shortened to their column's width, where it has one.
+    """Return a row of cells that are shortened to the width of their column.
 
     What went wrong with a video, and several labels, are never shortened: they take several lines.
     """
-    video = _fitted(plain(shorten_path(prediction.video)), widths.get("video"))
+    video = shorten_middle(plain(shorten_path(prediction.video)), widths["video"])
     if prediction.error is not None:
         return [video, plain(prediction.error, "red"), Text("–")]
     label, probability, others = headline(prediction, top_k)
     shown = plain(label, "yellow" if prediction.is_unknown else "bold")
     if prediction.thresholds is None:
-        shown = _fitted(shown, widths.get("label"))
+        shown = shorten_middle(shown, widths["label"])
     cells = [video, shown, Text(f"{probability:.3f}")]
     if "then" in widths:
         then = [f"{visible(name)} {p:.2f}" for name, p in others]
         while len(then) > 1 and plain(", ".join(then)).cell_len > widths["then"]:
             then.pop()
-        cells.append(_fitted(plain(", ".join(then), "dim"), widths["then"]))
-    elif top_k > 1 and not widths:
-        cells.append(plain(", ".join(f"{name} {p:.2f}" for name, p in others), "dim"))
+        cells.append(shorten_middle(plain(", ".join(then), "dim"), widths["then"]))
     return cells
-
-
-def _fitted(text: Text, width: int | None) -> Text:
-    return text if width is None else shorten_middle(text, width)
 
 
 @contextmanager
@@ -217,11 +212,11 @@ def open_text(output: OutputFile) -> TextIO:
     return io.TextIOWrapper(io.BufferedWriter(raw), "utf-8", errors="backslashreplace", newline="")
 
 
-def predictions_table(predictions: Sequence[Prediction], top_k: int) -> Table:
-    """Return a finished table with a row a video."""
-    table = Table("video", "label", "probability", *(["then"] if top_k > 1 else []))
-    table.columns[0].overflow = "fold"
-    table.columns[2].justify = "right"
+def predictions_table(predictions: Sequence[Prediction], top_k: int, width: int) -> Table:
+    """Return a finished table with a row a video, for a console of so many columns."""
+    videos = [prediction.video for prediction in predictions]
+    widths = _column_widths(width, videos, predictions[0].class_names, top_k)
+    table = _empty_table(widths)
     for prediction in predictions:
-        table.add_row(*_cells(prediction, top_k, {}))
+        table.add_row(*_cells(prediction, top_k, widths))
     return table
