@@ -22,18 +22,19 @@ from vidcli.errors import VideoError
 from vidcli.models import build_model
 from vidcli.predict import Predictor
 from vidcli.predict.ahead import run_ahead
+from vidcli.predict.merging import merge_cells, merge_classes
 from vidcli.predict.segments import (
+    VTT_HEAD,
     Segment,
     Timeline,
     format_clock,
-    merge_cells,
-    merge_classes,
-    smooth_labels,
+    rows_at_end,
+    segment_to_row,
+    segment_to_srt,
+    segment_to_vtt,
     timeline_to_dict,
-    timeline_to_rows,
-    timeline_to_srt,
-    timeline_to_vtt,
 )
+from vidcli.predict.smoothing import smooth_labels
 from vidcli.predict.timeline import WindowPlan, build_timeline, plan_windows
 from vidcli.report import draw_timeline
 from vidcli.train import start_run
@@ -254,6 +255,21 @@ MANY = Timeline(
     (Segment(0, 3, "a", 0.9), Segment(1, 2, "b", 0.8)),
     is_multi_label=True,
 )
+
+
+def timeline_to_rows(timeline):
+    return [
+        *(segment_to_row(timeline.video, segment) for segment in timeline.segments),
+        *rows_at_end(timeline),
+    ]
+
+
+def timeline_to_srt(timeline):
+    return "".join(segment_to_srt(segment, number) for number, segment in enumerate(timeline.segments, 1))
+
+
+def timeline_to_vtt(timeline):
+    return "".join([VTT_HEAD, *map(segment_to_vtt, timeline.segments)])
 
 
 def test_what_holds_in_each_cell():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 import vidcli
+from vidcli.cli.completion import mend_bash_words
 from vidcli.errors import StreamError, VidcliError
 from vidcli.runtime.signals import ended_by_exception, exit_code_of
 from vidcli.runtime.streams import StandardStreams
@@ -65,6 +67,7 @@ def run() -> int:
 
     Signals that end a process end it as Ctrl-C does: what is half done is cleared away first.
     """
+    mend_bash_words(os.environ)
     streams = StandardStreams()
     with ended_by_exception():
         code = _exit_code(lambda: app(prog_name="vidcli"))

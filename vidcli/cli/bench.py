@@ -9,6 +9,7 @@ import typer
 
 from vidcli.cli.app import app, open_terminal
 from vidcli.cli.options import ConfigOption, DeviceOption, ModelOption, SetOption
+from vidcli.cli.settings_hint import CommandWithSettings
 
 _bench = typer.Typer(no_args_is_help=True, help="Measure how fast the parts are, beside the best of others.")
 app.add_typer(_bench, name="bench")
@@ -34,7 +35,7 @@ def bench_decode(
     raise typer.Exit(bench.decode(open_terminal(ctx), videos or [], rounds, as_json))
 
 
-@_bench.command("train")
+@_bench.command("train", cls=CommandWithSettings)
 def bench_train(
     ctx: typer.Context,
     data: Annotated[

@@ -9,9 +9,10 @@ import typer
 
 from vidcli.cli.app import app, open_terminal
 from vidcli.cli.options import ConfigOption, OverwriteOption, ReportFormat, SetOption
+from vidcli.cli.settings_hint import CommandWithSettings
 
 
-@app.command()
+@app.command(cls=CommandWithSettings)
 def check(
     ctx: typer.Context,
     data: Annotated[Path, typer.Argument(help="Folder or manifest, as for train.")],

@@ -9,9 +9,10 @@ import typer
 
 from vidcli.cli.app import app, open_terminal
 from vidcli.cli.options import DeviceOption, OutOption, SetOption
+from vidcli.cli.settings_hint import CommandWithSettings
 
 
-@app.command()
+@app.command(cls=CommandWithSettings)
 def demo(
     ctx: typer.Context,
     keep: Annotated[Path | None, typer.Option(metavar="DIR", help="Leave the videos in this folder.")] = None,

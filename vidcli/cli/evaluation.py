@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from vidcli.cli.app import app, open_terminal
+from vidcli.cli.completion import complete_model, complete_split
 from vidcli.cli.options import DataRootOption, DeviceOption, ModelOption, OverwriteOption
 
 
@@ -20,11 +21,20 @@ def evaluate(
     ] = None,
     model: ModelOption = None,
     split: Annotated[
-        str | None, typer.Option(help="train, val, test, or all; without it test.", show_default=False)
+        str | None,
+        typer.Option(
+            help="train, val, test, or all; without it test.",
+            show_default=False,
+            autocompletion=complete_split,
+        ),
     ] = None,
     against: Annotated[
         Path | None,
-        typer.Option(metavar="MODEL", help="Another model to compare with, on the same videos."),
+        typer.Option(
+            metavar="MODEL",
+            help="Another model to compare with, on the same videos.",
+            autocompletion=complete_model,
+        ),
     ] = None,
     views_sweep: Annotated[
         bool, typer.Option("--views-sweep", help="Measure accuracy and time for 1 to 10 clips a video, too.")

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from vidcli.cli.app import app, open_terminal
+from vidcli.cli.completion import complete_model
 
 _models = typer.Typer(invoke_without_command=True, help="List backbones, heads and published models.")
 app.add_typer(_models, name="models")
@@ -25,7 +26,10 @@ def models(ctx: typer.Context) -> None:
 @_models.command()
 def show(
     ctx: typer.Context,
-    model: Annotated[Path, typer.Argument(help="Run directory, model file or exported model.")],
+    model: Annotated[
+        Path,
+        typer.Argument(help="Run directory, model file or exported model.", autocompletion=complete_model),
+    ],
 ) -> None:
     """Print all that a model file holds, as JSON: weights by name and shape, and the rest whole."""
     from vidcli.commands import listing
@@ -34,8 +38,18 @@ def show(
 
 
 @app.command()
-def settings(ctx: typer.Context) -> None:
+def settings(
+    ctx: typer.Context,
+    patterns: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[PATTERN]...",
+            help="Only what has all of these in its name or meaning.",
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
     """List every setting with its default, range and meaning, and the built-in recipes."""
     from vidcli.commands import listing
 
-    listing.list_settings(open_terminal(ctx))
+    listing.list_settings(open_terminal(ctx), patterns or [])

@@ -8,6 +8,14 @@ from typing import Annotated
 
 import typer
 
+from vidcli.cli.completion import (
+    complete_device,
+    complete_model,
+    complete_recipe,
+    complete_setting,
+    complete_split,
+)
+
 
 class OutputFormat(str, Enum):
     """How predictions are written."""
@@ -29,7 +37,12 @@ class ReportFormat(str, Enum):
 
 ConfigOption = Annotated[
     str | None,
-    typer.Option("--config", metavar="RECIPE", help="Recipe: a YAML file, or the name of a built-in one."),
+    typer.Option(
+        "--config",
+        metavar="RECIPE",
+        help="Recipe: a YAML file, or the name of a built-in one.",
+        autocompletion=complete_recipe,
+    ),
 ]
 
 
@@ -39,19 +52,26 @@ SetOption = Annotated[
         "--set",
         metavar="KEY=VALUE",
         help="Change a setting, as in train.lr=3e-4; `vidcli settings` lists them.",
+        autocompletion=complete_setting,
     ),
 ]
 
 
-DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")]
+DeviceOption = Annotated[
+    str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.", autocompletion=complete_device)
+]
 
 
 ModelOption = Annotated[
     Path | None,
     typer.Option(
         help="Run directory or model file; without it VIDCLI_MODEL, then the newest run.",
+        autocompletion=complete_model,
     ),
 ]
+
+
+SplitOption = Annotated[str, typer.Option(help="train, val, test, or all.", autocompletion=complete_split)]
 
 
 OverwriteOption = Annotated[

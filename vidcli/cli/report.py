@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from vidcli.cli.app import app, open_terminal
-from vidcli.cli.options import DataRootOption, DeviceOption, OverwriteOption
+from vidcli.cli.completion import complete_model
+from vidcli.cli.options import DataRootOption, DeviceOption, OverwriteOption, SplitOption
 
 
 @app.command()
@@ -16,9 +17,13 @@ def report(
     ctx: typer.Context,
     run: Annotated[
         Path | None,
-        typer.Argument(help="Run directory; without it, the newest under runs/.", show_default=False),
+        typer.Argument(
+            help="Run directory; without it, the newest under runs/.",
+            show_default=False,
+            autocompletion=complete_model,
+        ),
     ] = None,
-    split: Annotated[str, typer.Option(help="train, val, test, or all.")] = "test",
+    split: SplitOption = "test",
     out: Annotated[
         Path | None, typer.Option(help="File to write; without it, report.html in the run.")
     ] = None,

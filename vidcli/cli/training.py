@@ -8,10 +8,12 @@ from typing import Annotated
 import typer
 
 from vidcli.cli.app import app, open_terminal
+from vidcli.cli.completion import complete_score_split
 from vidcli.cli.options import ConfigOption, DataRootOption, DeviceOption, OutOption, SetOption
+from vidcli.cli.settings_hint import CommandWithSettings
 
 
-@app.command()
+@app.command(cls=CommandWithSettings)
 def train(
     ctx: typer.Context,
     data: Annotated[
@@ -44,6 +46,7 @@ def train(
         str | None,
         typer.Option(
             help="With --compare, whom to score: auto (val, or held-out folds of train) or test.",
+            autocompletion=complete_score_split,
             show_default=False,
         ),
     ] = None,

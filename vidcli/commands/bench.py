@@ -75,7 +75,7 @@ def train(
         data = prepare_motion_videos(terminal)
     items = plan_items(config, data, lambda event: None)
     videos = pick_videos(of_split(items, "train"), clips)
-    with terminal.counting("reading videos") as show:
+    with terminal.counting("reading videos", past="read") as show:
         checked = check_videos(videos, config, show)
     for notice in (*checked.notices, *(f"left out: {failure}" for failure in checked.failures)):
         terminal.warn(notice)

@@ -32,7 +32,7 @@ def check(
     output = None if quarantine is None else OutputFile("--quarantine", quarantine, inputs, overwrite)
     folder = None if pictures is None else _open_folder(pictures, data, inputs, overwrite)
     with folder or nullcontext():
-        with terminal.counting("decoding") as show:
+        with terminal.counting("decoding", past="decoded") as show:
             report = check_data(data, config, show)
         if folder is not None:
             report = draw_pairs(terminal, folder, report)

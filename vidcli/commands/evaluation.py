@@ -276,7 +276,7 @@ def _predict_all(
     """Predict this process's share of the videos, and return what all of them predicted, in order."""
     own = group.share(items)
     predictions: list[Prediction] = []
-    with terminal.counting(label, len(own)) as show:
+    with terminal.counting(label, len(own), past="predicted") as show:
         for prediction in predictor.predict_many(own):
             predictions.append(prediction)
             show(len(predictions), len(own))

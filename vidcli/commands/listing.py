@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import difflib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from vidcli import checkpoint as files
 from vidcli import config as settings
 from vidcli.console import Terminal
 from vidcli.console.tables import print_rows
+from vidcli.errors import VidcliError
 from vidcli.exported import read_export
 from vidcli.models import describe_backbones, describe_heads, describe_networks
+
+_NUM_NEAREST = 3
 
 
 def list_models(terminal: Terminal) -> None:
@@ -51,11 +56,44 @@ def list_models(terminal: Terminal) -> None:
     )
 
 
-def list_settings(terminal: Terminal) -> None:
-    """Run `vidcli settings`."""
-    print_rows(terminal, "settings (--set KEY=VALUE)", settings.Setting._fields, settings.iter_settings())
-    recipes = [(path.stem, settings.recipe_title(path)) for path in settings.builtin_recipes()]
-    print_rows(terminal, "recipes (--config NAME)", ("name", "what it is for"), recipes)
+def list_settings(terminal: Terminal, patterns: Sequence[str]) -> None:
+    """Run `vidcli settings`.
+
+    Args:
+        terminal: to print on.
+        patterns: what is listed has each of these in its name or description, in letters of any case.
+
+    Raises:
+        VidcliError: nothing has; names the nearest setting.
+    """
+
+    def has_all(*texts: str) -> bool:
+        text = "\n".join(texts).casefold()
+        return all(pattern.casefold() in text for pattern in patterns)
+
+    every = list(settings.iter_settings())
+    known = [(path.stem, settings.recipe_title(path)) for path in settings.builtin_recipes()]
+    found = [setting for setting in every if has_all(setting.name, setting.description)]
+    recipes = [recipe for recipe in known if has_all(*recipe)]
+    if not found and not recipes:
+        asked = " ".join(patterns)
+        near = _nearest(asked, [setting.name for setting in every])
+        raise VidcliError(f"no setting or recipe has {asked!r} in its name or meaning; {near}")
+    if found:
+        print_rows(terminal, "settings (--set KEY=VALUE)", settings.Setting._fields, found)
+    if recipes:
+        print_rows(terminal, "recipes (--config NAME)", ("name", "what it is for"), recipes)
+
+
+def _nearest(asked: str, names: Sequence[str]) -> str:
+    """Return the settings with the most similar names, whole or after their section."""
+    given = asked.casefold().replace("-", "_").replace(" ", "_")
+
+    def likeness(name: str) -> float:
+        parts = (name, name.partition(".")[2])
+        return max(difflib.SequenceMatcher(None, given, part).ratio() for part in parts)
+
+    return "the nearest are " + ", ".join(sorted(names, key=likeness, reverse=True)[:_NUM_NEAREST])
 
 
 def show_model(model: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from vidcli import config as settings
+from vidcli.commands.outcome import tell_kept
 from vidcli.console import Terminal
 from vidcli.console.demo import print_demo_end
 from vidcli.console.evaluation import print_evaluation
@@ -45,11 +46,12 @@ def demo(
         result = run_demo(config, data, out, chosen, view)
     print_evaluation(terminal, result.scores, "test")
     print_demo_end(terminal, result)
+    tell_kept(terminal, result.run)
 
 
 def prepare_motion_videos(
     terminal: Terminal, folder: Path | None = None, options: MotionDataOptions | None = None
 ) -> Path:
     """Return a folder of motion videos, made first where they are not there yet."""
-    with terminal.counting("writing videos") as show:
+    with terminal.counting("writing videos", past="wrote") as show:
         return make_motion_data(folder, options or MotionDataOptions(), show)

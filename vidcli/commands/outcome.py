@@ -10,7 +10,8 @@ import numpy as np
 from vidcli import checkpoint as files
 from vidcli.commands.evaluation import evaluate_own_split
 from vidcli.console import Terminal
-from vidcli.console.training import print_best, print_run_end
+from vidcli.console.training import print_best, print_kept, print_run_end
+from vidcli.data.caches import measure_caches, measure_folder
 from vidcli.data.manifest import VideoItem, load_items
 from vidcli.data.splits import of_split
 from vidcli.evaluate.scores import bootstrap_interval
@@ -34,7 +35,15 @@ def tell_outcome(
     print_best(terminal, rows, _judge_validation(rows, of_split(items, "val")))
     if all(row.val_score is None for row in rows):
         _measure_held_out(terminal, run, of_split(items, "test"), device, is_alone)
+    tell_kept(terminal, run)
     print_run_end(terminal, run)
+
+
+def tell_kept(terminal: Terminal, run: Path) -> None:
+    """Say how large a run and the caches that all runs share are."""
+    resume = run / files.RESUME_FILE
+    resume_bytes = resume.stat().st_size if resume.is_file() else 0
+    print_kept(terminal, run, measure_folder(run), resume_bytes, measure_caches())
 
 
 def _judge_validation(rows: Sequence[EpochRow], validated: Sequence[VideoItem]) -> str | None:

@@ -204,8 +204,7 @@ def _predict_streaming(
     num_failed = 0
     with (
         open_writer(terminal, form, top_k, output, names, predictor.class_names) as writer,
-        # Results that scroll by in a terminal are their own progress.
-        terminal.counting("predicting", len(items), hide=writer.is_on_terminal) as show,
+        terminal.counting("predicting", len(items), writer.tears_bars, "predicted") as show,
     ):
         for done, prediction in enumerate(run(items), start=1):
             writer.write(prediction)
@@ -234,7 +233,7 @@ def _predict_resuming(
         if num_there:
             told = f", {count_noun(num_failed, 'failure')} among them" if num_failed else ""
             terminal.say(f"{output}: {num_there} of {len(items)} videos are there already{told}")
-        with terminal.counting("predicting", len(items)) as show:
+        with terminal.counting("predicting", len(items), past=None if num_there else "predicted") as show:
             for done, prediction in enumerate(run(remaining), start=num_there + 1):
                 results.write(prediction)
                 if prediction.error is not None:

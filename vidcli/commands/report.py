@@ -245,7 +245,7 @@ def _shown_frames(
 
     workers = num_workers(config.data.workers)
     shown = {}
-    with terminal.counting("frames", len(rows)) as show:
+    with terminal.counting("frames", len(rows), past="read frames of") as show:
         loaded = map_ahead(load, rows.values(), workers, ahead=2 * workers)
         for key, frames in zip(rows, loaded, strict=True):
             shown[key] = frames

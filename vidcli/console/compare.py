@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from types import TracebackType
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn
 from rich.table import Table
 
+from vidcli.console.bars import Progressing, live_line
 from vidcli.console.terminal import Terminal, Verbosity
 from vidcli.console.text import format_seconds, plain, plain_lines
 from vidcli.train import CompareProgress, Comparison, Notice
@@ -20,21 +21,12 @@ class CompareView:
     def __init__(self, terminal: Terminal) -> None:
         """Show on this terminal."""
         self._terminal = terminal
-        self._progress: Progress | None = None
-        self._task: TaskID | None = None
+        self._shown = Progressing("starting")
+        self._open = ExitStack()
 
     def __enter__(self) -> CompareView:
         if self._terminal.verbosity > Verbosity.QUIET and self._terminal.err.is_terminal:
-            self._progress = Progress(
-                SpinnerColumn(),
-                TextColumn("{task.description}"),
-                BarColumn(bar_width=None),
-                MofNCompleteColumn(),
-                console=self._terminal.err,
-                transient=True,
-            )
-            self._progress.start()
-            self._task = self._progress.add_task("starting", total=None)
+            self._open.enter_context(live_line(self._terminal.err, self._shown))
         return self
 
     def __exit__(
@@ -43,15 +35,15 @@ class CompareView:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._progress is not None:
-            self._progress.stop()
+        self._open.close()
 
     def __call__(self, event: CompareProgress | Notice) -> None:
         """Show one event."""
         if isinstance(event, Notice):
             self._terminal.warn(event.text)
-        elif self._progress is not None and self._task is not None:
-            self._progress.update(self._task, description=event.what, completed=event.done, total=event.total)
+            return
+        self._shown.begin(event.what)
+        self._shown.update(event.done, event.total)
 
 
 def print_comparison(terminal: Terminal, comparison: Comparison) -> None:

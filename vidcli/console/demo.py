@@ -11,7 +11,7 @@ from vidcli.demo import DemoResult
 def print_demo_end(terminal: Terminal, result: DemoResult) -> None:
     """Show predictions of the demo, what time was worth, and how to do the same on one's own folder."""
     out = terminal.out
-    out.print(predictions_table(result.examples, top_k=2))
+    out.print(predictions_table(result.examples, 2, out.width))
     out.print(
         f"the same videos with their frames shuffled: top-1 {result.shuffled_scores.top1:.3f} "
         f"(in order: {result.scores.top1:.3f})",

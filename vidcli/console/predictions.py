@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import TextIO, cast
 
@@ -13,9 +13,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from vidcli.console.tables import GrowingTable
 from vidcli.console.terminal import Terminal
-from vidcli.console.text import json_line, plain, shorten_path
+from vidcli.console.text import json_line, plain, shorten_middle, shorten_path
 from vidcli.errors import VidcliError
+from vidcli.names import visible
 from vidcli.predict import Prediction
 from vidcli.predict.results import CSV_COLUMNS, prediction_to_dict, prediction_to_rows
 from vidcli.runtime.outputs import OutputFile
@@ -26,7 +28,8 @@ UNKNOWN = "unknown"
 
 _ERROR_WIDTH = 30
 _MIN_WIDTH = 12
-_PROBABILITY_WIDTH = len("probability")
+_NARROW = 60
+"""Columns of a console below which every word counts."""
 
 
 class Writer(ABC):
@@ -34,11 +37,12 @@ class Writer(ABC):
 
     Attributes:
         is_on_terminal: somebody sees the results scroll by.
+        tears_bars: they scroll by where a bar is shown, and not above it.
     """
 
     def __init__(self, terminal: Terminal, stream: TextIO, top_k: int) -> None:
         self._terminal, self._stream, self._top_k = terminal, stream, top_k
-        self.is_on_terminal = stream.isatty()
+        self.is_on_terminal = self.tears_bars = stream.isatty()
 
     @abstractmethod
     def write(self, prediction: Prediction) -> None:
@@ -75,9 +79,10 @@ class CsvWriter(Writer):
 
 
 class TableWriter(Writer):
-    """A table whose columns are as wide as the names of videos and classes ask for.
+    """A table of a line a video, whose columns are as wide as names of videos and classes ask for.
 
-    All rows have the widths that are known before the first one, so that each is shown at once.
+    All rows have the widths that are known before the first one, so that each is shown at once. What is
+    too long for the console is shortened in its middle; the machine formats have it whole.
     """
 
     def __init__(
@@ -89,20 +94,14 @@ class TableWriter(Writer):
         class_names: Sequence[str],
     ) -> None:
         super().__init__(terminal, stream, top_k)
-        self._console = terminal.out if stream is sys.stdout else Console(file=stream, highlight=False)
+        self.tears_bars = False
+        self._console = terminal.lines_out if stream is sys.stdout else Console(file=stream, highlight=False)
         self._widths = _column_widths(self._console.width, videos, class_names, top_k)
-        self._foot = self._lines_of(self._table())[-1:]
-        self._num_written = 0
+        self._rows = GrowingTable(self._console, lambda: _empty_table(self._widths))
 
     def write(self, prediction: Prediction) -> None:
         """Write one row, after the heading if it is the first."""
-        table = self._table()
-        num_head = len(self._lines_of(table)) - 1
-        table.add_row(*_cells(prediction, self._top_k))
-        lines = self._lines_of(table)[:-1]
-        for line in lines[num_head:] if self._num_written else lines:
-            self._console.print(line, soft_wrap=True)
-        self._num_written += 1
+        self._rows.add_row(*_cells(prediction, self._top_k, self._widths))
 
     def name_failure(self, prediction: Prediction) -> None:
         """Tell it where the row itself is not seen; a line would tear the table."""
@@ -111,43 +110,35 @@ class TableWriter(Writer):
 
     def close(self) -> None:
         """Close the frame of the table."""
-        for line in self._foot if self._num_written else []:
-            self._console.print(line, soft_wrap=True)
+        self._rows.close()
 
-    def _table(self) -> Table:
-        table = Table()
-        for name, width in self._widths.items():
-            justify = "right" if name == "probability" else "left"
-            table.add_column(name, width=width, overflow="fold", justify=justify)  # type: ignore[arg-type]
-        return table
 
-    def _lines_of(self, table: Table) -> list[Text]:
-        lines = self._console.render_lines(table, pad=False)
-        return [Text.assemble(*((s.text, s.style or "") for s in line)) for line in lines]
+def _empty_table(widths: Mapping[str, int]) -> Table:
+    table = Table()
+    for name, width in widths.items():
+        justify = "right" if name.startswith("prob") else "left"
+        table.add_column(name, width=width, overflow="fold", justify=justify)  # type: ignore[arg-type]
+    return table
 
 
 def _column_widths(
     total: int, videos: Sequence[str], class_names: Sequence[str], top_k: int
 ) -> dict[str, int]:
-    """Share a console's width: names of videos and classes come before the runners-up."""
+    """Share a console's width: runners-up have a column where names of videos and classes leave room."""
     ranked = sorted((plain(name).cell_len for name in class_names), reverse=True)
-    wanted = {
-        "video": max([len("video"), *(plain(shorten_path(video)).cell_len for video in videos)]),
-        "label": max(len("label"), ranked[0], min(_ERROR_WIDTH, total // 4)),
-    }
-    then = 0
-    if top_k > 1:
-        then = max(len("then"), sum(length + len(" 0.00, ") for length in ranked[1:top_k]) - 2)
-    num_columns = len(wanted) + 1 + bool(then)
-    left = total - _PROBABILITY_WIDTH - 3 * num_columns - 1  # a border and two spaces a column
-    reserved = min(then, _MIN_WIDTH)
-    widths: dict[str, int] = {}
-    for name, width in sorted(wanted.items(), key=lambda pair: pair[1]):
-        share = (left - reserved) // (len(wanted) - len(widths))
-        widths[name] = max(_MIN_WIDTH, min(width, share)) if width > _MIN_WIDTH else width
-        left -= widths[name]
-    ordered = {"video": widths["video"], "label": widths["label"], "probability": _PROBABILITY_WIDTH}
-    return ordered | ({"then": max(_MIN_WIDTH // 2, min(then, left))} if then else {})
+    video = max([len("video"), *(plain(shorten_path(video)).cell_len for video in videos)])
+    label = max(len("label"), ranked[0], min(_ERROR_WIDTH, total // 4))
+    probability = "probability" if total >= _NARROW else "prob."
+    left = total - len(probability) - 3 * 3 - 1  # a border and two spaces a column
+    if video + label > left:
+        label = max(_MIN_WIDTH, min(label, left // 2), left - video)
+        video = max(_MIN_WIDTH, left - label)
+    widths = {"video": video, "label": label, probability: len(probability)}
+    left -= video + label + 3
+    lengths = [length + len(" 0.00") for length in ranked[: min(top_k, len(ranked)) - 1]]
+    if lengths and left >= lengths[0]:
+        widths["then"] = min(left, sum(lengths) + len(", ") * (len(lengths) - 1))
+    return widths
 
 
 def headline(prediction: Prediction, top_k: int) -> tuple[str, float, list[tuple[str, float]]]:
@@ -164,15 +155,24 @@ def headline(prediction: Prediction, top_k: int) -> tuple[str, float, list[tuple
     return label, probability, others
 
 
-def _cells(prediction: Prediction, top_k: int) -> list[Text]:
-    """Return a row: the best class, its probability, and the runners-up."""
-    video = plain(shorten_path(prediction.video))
+def _cells(prediction: Prediction, top_k: int, widths: Mapping[str, int]) -> list[Text]:
+    """Return a row of cells that are shortened to the width of their column.
+
+    What went wrong with a video, and several labels, are never shortened: they take several lines.
+    """
+    video = shorten_middle(plain(shorten_path(prediction.video)), widths["video"])
     if prediction.error is not None:
         return [video, plain(prediction.error, "red"), Text("–")]
     label, probability, others = headline(prediction, top_k)
-    cells = [video, plain(label, "yellow" if prediction.is_unknown else "bold"), Text(f"{probability:.3f}")]
-    if top_k > 1:
-        cells.append(plain(", ".join(f"{name} {p:.2f}" for name, p in others), "dim"))
+    shown = plain(label, "yellow" if prediction.is_unknown else "bold")
+    if prediction.thresholds is None:
+        shown = shorten_middle(shown, widths["label"])
+    cells = [video, shown, Text(f"{probability:.3f}")]
+    if "then" in widths:
+        then = [f"{visible(name)} {p:.2f}" for name, p in others]
+        while len(then) > 1 and plain(", ".join(then)).cell_len > widths["then"]:
+            then.pop()
+        cells.append(shorten_middle(plain(", ".join(then), "dim"), widths["then"]))
     return cells
 
 
@@ -212,11 +212,11 @@ def open_text(output: OutputFile) -> TextIO:
     return io.TextIOWrapper(io.BufferedWriter(raw), "utf-8", errors="backslashreplace", newline="")
 
 
-def predictions_table(predictions: Sequence[Prediction], top_k: int) -> Table:
-    """Return a finished table with a row a video."""
-    table = Table("video", "label", "probability", *(["then"] if top_k > 1 else []))
-    table.columns[0].overflow = "fold"
-    table.columns[2].justify = "right"
+def predictions_table(predictions: Sequence[Prediction], top_k: int, width: int) -> Table:
+    """Return a finished table with a row a video, for a console of so many columns."""
+    videos = [prediction.video for prediction in predictions]
+    widths = _column_widths(width, videos, predictions[0].class_names, top_k)
+    table = _empty_table(widths)
     for prediction in predictions:
-        table.add_row(*_cells(prediction, top_k))
+        table.add_row(*_cells(prediction, top_k, widths))
     return table

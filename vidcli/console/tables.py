@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from vidcli.console.terminal import Terminal
 from vidcli.console.text import plain, plain_lines
@@ -33,3 +34,38 @@ def print_rows(terminal: Terminal, title: str, columns: Sequence[str], rows: Ite
     for row in cells:
         table.add_row(*(plain(cell) for cell in row))
     terminal.out.print(table)
+
+
+class GrowingTable:
+    """A table whose rows are shown as they come; its columns have widths of their own."""
+
+    def __init__(self, console: Console, make_empty: Callable[[], Table]) -> None:
+        """Show nothing yet.
+
+        Args:
+            console: to print on.
+            make_empty: returns the table without rows.
+        """
+        self._console, self._make_empty = console, make_empty
+        self._num_rows = 0
+
+    def add_row(self, *cells: Text) -> None:
+        """Print a row, after the heading if it is the first."""
+        table = self._make_empty()
+        num_head = len(self._lines_of(table)) - 1
+        table.add_row(*cells)
+        self._print(self._lines_of(table)[num_head if self._num_rows else 0 : -1])
+        self._num_rows += 1
+
+    def close(self) -> None:
+        """Close the frame, where there is one."""
+        if self._num_rows:
+            self._print(self._lines_of(self._make_empty())[-1:])
+
+    def _print(self, lines: Iterable[Text]) -> None:
+        for line in lines:
+            self._console.print(line, soft_wrap=True)
+
+    def _lines_of(self, table: Table) -> list[Text]:
+        lines = self._console.render_lines(table, pad=False)
+        return [Text.assemble(*((s.text, s.style or "") for s in line)) for line in lines]

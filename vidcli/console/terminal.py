@@ -9,16 +9,16 @@ from __future__ import annotations
 import io
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
 from rich.text import Text
 
-from vidcli.console.text import json_line, plain, plain_lines
+from vidcli.console.bars import Progressing, Stopwatch, live_line
+from vidcli.console.text import count_noun, json_line, plain, plain_lines
 
 
 class Verbosity(IntEnum):
@@ -73,9 +73,22 @@ class Terminal:
         if self.verbosity > Verbosity.QUIET:
             self.err.print(Text("failed: ", "red") + plain(text, "default"), soft_wrap=True)
 
+    @property
+    def lines_out(self) -> Console:
+        """Where results are printed line by line while a bar is shown: above it, if both are on a screen."""
+        has_bar = self.verbosity > Verbosity.QUIET and self.err.is_terminal
+        # Asked of the streams: a console may be told to behave as one of a terminal.
+        are_on_screen = sys.stdout.isatty() and sys.stderr.isatty()
+        return self.err if has_bar and are_on_screen else self.out
+
     @contextmanager
     def counting(
-        self, label: str, total: int | None = None, hide: bool = False
+        self,
+        label: str,
+        total: int | None = None,
+        hide: bool = False,
+        past: str | None = None,
+        noun: str = "video",
     ) -> Iterator[Callable[[int, int], None]]:
         """Show a bar while the body runs, where there is a terminal to show it on.
 
@@ -83,23 +96,19 @@ class Terminal:
             label: what is being done.
             total: of how many; None until the first call tells.
             hide: show none, for what is printed meanwhile would tear it.
+            past: what was done, such as `read`, which is told at the end, with the time, if it took long.
+            noun: to what that was done.
 
         Yields:
             A function to call with the number done and of all.
         """
-        if hide or self.verbosity == Verbosity.QUIET or not self.err.is_terminal:
-            yield lambda done, total: None
-            return
-        with Progress(
-            SpinnerColumn(),
-            TextColumn(label),
-            BarColumn(bar_width=None),
-            MofNCompleteColumn(),  # knows what to show while the total is not known yet
-            console=self.err,
-            transient=True,
-        ) as progress:
-            task = progress.add_task("", total=total)
-            yield lambda done, total: progress.update(task, completed=done, total=total)
+        shown = Progressing(label, total=total)
+        has_bar = not hide and self.verbosity > Verbosity.QUIET and self.err.is_terminal
+        watch = Stopwatch(self.say)
+        with live_line(self.err, shown) if has_bar else nullcontext():
+            yield shown.update
+        if past is not None:
+            watch.stop(f"{past} {count_noun(shown.done, noun)}")
 
 
 def print_error(message: str) -> None:

@@ -37,6 +37,26 @@ def format_seconds(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
+def format_bytes(size: int) -> str:
+    """Return a size as people read it: 512 bytes, 8.4 MiB, 1.2 GiB."""
+    value, unit = float(size), "bytes"
+    for larger in ("KiB", "MiB", "GiB", "TiB"):
+        if value < 1000:
+            break
+        value, unit = value / 1024, larger
+    return f"{value:.0f} {unit}" if unit == "bytes" or value >= 100 else f"{value:.1f} {unit}"
+
+
+def format_about(seconds: float) -> str:
+    """Return a duration that is not known better: 40 s, 3 min, 2 h 10 min."""
+    if seconds < 57.5:
+        return f"{max(5, 5 * round(seconds / 5))} s"
+    minutes = max(1, round(seconds / 60))
+    if minutes < 60:
+        return f"{minutes} min"
+    return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
 def format_ratio(value: float | None) -> str:
     """Return a share such as 0.875; a dash where there is none."""
     return "–" if value is None else f"{value:.3f}"
@@ -46,6 +66,19 @@ def shorten_path(path: str) -> str:
     """Return a path that leaves a table room for more: the name and its folder, if it is long."""
     parts = Path(path).parts
     return path if len(path) <= _MAX_PATH_WIDTH or len(parts) < 3 else str(Path("…", *parts[-2:]))
+
+
+def shorten_middle(text: Text, width: int) -> Text:
+    """Return a text that takes at most `width` columns: of a longer one both ends, around an …."""
+    if text.cell_len <= width:
+        return text
+    head = text.copy()
+    head.truncate(max(1, width // 2))
+    head.rstrip()
+    room, start = width - 1 - head.cell_len, len(text)
+    while start > 0 and text[start - 1 :].cell_len <= room:
+        start -= 1
+    return Text.assemble(head, "…", text[start:])
 
 
 def count_noun(count: int, noun: str) -> str:

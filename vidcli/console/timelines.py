@@ -3,77 +3,193 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import TextIO
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from vidcli.console.predictions import open_text
+from vidcli.console.tables import GrowingTable
 from vidcli.console.terminal import Terminal
-from vidcli.console.text import json_line, plain
+from vidcli.console.text import json_line, plain, shorten_middle
 from vidcli.errors import VidcliError
 from vidcli.predict.segments import (
     SEGMENT_COLUMNS,
+    UNKNOWN,
+    VTT_HEAD,
+    Segment,
     Timeline,
     format_clock,
+    rows_at_end,
+    segment_to_row,
+    segment_to_srt,
+    segment_to_vtt,
     timeline_to_dict,
-    timeline_to_rows,
-    timeline_to_srt,
-    timeline_to_vtt,
 )
 from vidcli.runtime.outputs import OutputFile
 from vidcli.sheets import csv_line, shown_cell
 
+_CLOCK_WIDTH = len("00:00:00.00")
+_CONFIDENCE_WIDTH = len("confidence")
+_MIN_LABEL_WIDTH = 6
 
-class TimelineWriter:
-    """Write timelines as they come, in one form."""
 
-    def __init__(self, terminal: Terminal, form: str, stream: TextIO) -> None:
-        """Write to `stream`; `form` is table, json, csv, srt or vtt."""
-        self._form, self._stream = form, stream
-        self._console = terminal.out if stream is sys.stdout else Console(file=stream, highlight=False)
-        if form == "csv":
-            stream.write(csv_line(SEGMENT_COLUMNS))
+class TimelineWriter(ABC):
+    """Write the segments of one video after the other, each as it comes.
 
-    def write(self, timeline: Timeline) -> None:
-        """Write the timeline of one video."""
-        if self._form == "table":
-            self._console.print(timeline_table(timeline))
-        elif self._form == "json":
-            print(json_line(timeline_to_dict(timeline), self._stream), file=self._stream)
-        elif self._form == "csv":
-            self._stream.writelines(csv_line(row) for row in timeline_to_rows(timeline))
-        else:
-            text = timeline_to_srt(timeline) if self._form == "srt" else timeline_to_vtt(timeline)
-            self._stream.write(text)
+    Attributes:
+        tears_bars: segments scroll by in a terminal, and where a bar is shown there.
+        is_torn_by_lines: so would be what is printed there meanwhile.
+    """
+
+    def __init__(self, terminal: Terminal, stream: TextIO, class_names: Sequence[str]) -> None:
+        """Write to `stream` what is said in names of these classes."""
+        self._terminal, self._stream, self._class_names = terminal, stream, class_names
+        self.tears_bars = stream.isatty()
+        self.is_torn_by_lines = False
+        self._has_ended = True
+
+    def begin(self, video: str) -> None:
+        """Begin with a video."""
+        self._video, self._num_written, self._has_ended = video, 0, False
+
+    def write(self, segment: Segment) -> None:
+        """Write the next segment of the video."""
+        self._num_written += 1
+        self._write(segment)
         self._stream.flush()
 
-    def write_failure(self, video: str, error: str) -> None:
-        """Write that a video has no timeline, where the form has a place for it."""
-        if self._form == "json":
-            print(json_line({"video": video, "error": error}, self._stream), file=self._stream, flush=True)
-        elif self._form == "csv":
-            self._stream.write(csv_line([shown_cell(video), "", "", "", "", shown_cell(error)]))
-            self._stream.flush()
+    def end(self, timeline: Timeline) -> None:
+        """Write what comes after the segments of a video, once."""
+        if self._has_ended:
+            return
+        self._has_ended = True
+        self._end(timeline)
+        self._stream.flush()
+
+    def write_failure(self, error: str) -> None:
+        """Write that the video has no timeline, where the form has a place for it."""
+        self._write_failure(error)
+        self._stream.flush()
+
+    @abstractmethod
+    def _write(self, segment: Segment) -> None: ...
+
+    def _end(self, timeline: Timeline) -> None:  # noqa: B027 (subtitles have nothing to add)
+        """Write what comes after the segments."""
+
+    def _write_failure(self, error: str) -> None:  # noqa: B027 (subtitles have no place for it)
+        """Write why there is nothing, or no more."""
 
 
-def timeline_table(timeline: Timeline) -> Table:
-    """Return a table with a row a segment."""
-    table = Table("start", "end", "label", "confidence", title=plain(timeline.video), title_justify="left")
-    for index in (0, 1, 3):
-        table.columns[index].justify = "right"
-    if not timeline.segments:
-        table.caption = "no class reaches its threshold"
-    for segment in timeline.segments:
-        start, end = format_clock(segment.start_seconds)[:-1], format_clock(segment.end_seconds)[:-1]
-        table.add_row(start, end, plain(segment.label, "bold"), f"{segment.confidence:.3f}")
-    return table
+class _JsonWriter(TimelineWriter):
+    """One object a video, when all of it is known."""
+
+    def _write(self, segment: Segment) -> None:
+        """Wait for the end."""
+
+    def _end(self, timeline: Timeline) -> None:
+        print(json_line(timeline_to_dict(timeline), self._stream), file=self._stream)
+
+    def _write_failure(self, error: str) -> None:
+        print(json_line({"video": self._video, "error": error}, self._stream), file=self._stream)
+
+
+class _CsvWriter(TimelineWriter):
+    """A row a segment."""
+
+    def __init__(self, terminal: Terminal, stream: TextIO, class_names: Sequence[str]) -> None:
+        super().__init__(terminal, stream, class_names)
+        stream.write(csv_line(SEGMENT_COLUMNS))
+
+    def _write(self, segment: Segment) -> None:
+        self._stream.write(csv_line(segment_to_row(self._video, segment)))
+
+    def _end(self, timeline: Timeline) -> None:
+        self._stream.writelines(csv_line(row) for row in rows_at_end(timeline))
+
+    def _write_failure(self, error: str) -> None:
+        self._stream.write(csv_line([shown_cell(self._video), "", "", "", "", shown_cell(error)]))
+
+
+class _SrtWriter(TimelineWriter):
+    """SubRip subtitles."""
+
+    def _write(self, segment: Segment) -> None:
+        self._stream.write(segment_to_srt(segment, self._num_written))
+
+
+class _VttWriter(TimelineWriter):
+    """WebVTT subtitles."""
+
+    def __init__(self, terminal: Terminal, stream: TextIO, class_names: Sequence[str]) -> None:
+        super().__init__(terminal, stream, class_names)
+        stream.write(VTT_HEAD)
+
+    def _write(self, segment: Segment) -> None:
+        self._stream.write(segment_to_vtt(segment))
+
+
+class _TableWriter(TimelineWriter):
+    """A table a video, a row a segment."""
+
+    def __init__(self, terminal: Terminal, stream: TextIO, class_names: Sequence[str]) -> None:
+        super().__init__(terminal, stream, class_names)
+        self.tears_bars, self.is_torn_by_lines = False, stream.isatty()
+        self._console = terminal.lines_out if stream is sys.stdout else Console(file=stream, highlight=False)
+        widest = max(plain(name).cell_len for name in [*class_names, UNKNOWN])
+        room = self._console.width - 2 * _CLOCK_WIDTH - _CONFIDENCE_WIDTH - 3 * 4 - 1
+        self._label_width = max(_MIN_LABEL_WIDTH, min(widest, room))
+
+    def begin(self, video: str) -> None:
+        super().begin(video)
+        self._rows = GrowingTable(self._console, self._empty_table)
+
+    def _write(self, segment: Segment) -> None:
+        if self._num_written == 1:
+            self._print_name()
+        start, end = (format_clock(time)[:-1] for time in (segment.start_seconds, segment.end_seconds))
+        label = shorten_middle(plain(segment.label, "bold"), self._label_width)
+        self._rows.add_row(Text(start), Text(end), label, Text(f"{segment.confidence:.3f}"))
+
+    def _end(self, timeline: Timeline) -> None:
+        self._rows.close()
+        if not self._num_written and timeline.covered_seconds is None:
+            self._print_name()
+            self._console.print("no class reaches its threshold")
+
+    def _write_failure(self, error: str) -> None:
+        self._rows.close()
+
+    def _print_name(self) -> None:
+        self._console.print(plain(self._video, "italic"), soft_wrap=True)
+
+    def _empty_table(self) -> Table:
+        table = Table()
+        table.add_column("start", width=_CLOCK_WIDTH, justify="right", no_wrap=True)
+        table.add_column("end", width=_CLOCK_WIDTH, justify="right", no_wrap=True)
+        table.add_column("label", width=self._label_width, no_wrap=True)
+        table.add_column("confidence", width=_CONFIDENCE_WIDTH, justify="right", no_wrap=True)
+        return table
+
+
+_WRITERS: Mapping[str, type[TimelineWriter]] = {
+    "table": _TableWriter,
+    "json": _JsonWriter,
+    "csv": _CsvWriter,
+    "srt": _SrtWriter,
+    "vtt": _VttWriter,
+}
 
 
 @contextmanager
-def open_writer(terminal: Terminal, form: str, output: OutputFile | None) -> Iterator[TimelineWriter]:
+def open_writer(
+    terminal: Terminal, form: str, output: OutputFile | None, class_names: Sequence[str]
+) -> Iterator[TimelineWriter]:
     """Open what writes timelines to stdout or to a new file.
 
     Raises:
@@ -82,7 +198,9 @@ def open_writer(terminal: Terminal, form: str, output: OutputFile | None) -> Ite
     place = f"--output {output.path}" if output else "standard output"
     try:
         with nullcontext(sys.stdout) if output is None else open_text(output) as stream:
-            yield TimelineWriter(terminal, form, stream)
+            writer = _WRITERS[form](terminal, stream, class_names)
+            stream.flush()
+            yield writer
             stream.flush()
     except BrokenPipeError:
         raise

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
-from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 from rich.table import Table
 
+from vidcli.checkpoint import RESUME_FILE
+from vidcli.console.bars import Part, Progressing, Stopwatch, live_line
 from vidcli.console.terminal import Terminal, Verbosity
-from vidcli.console.text import format_seconds, plain, plain_lines
+from vidcli.console.text import count_noun, format_bytes, format_seconds, plain, plain_lines
 from vidcli.data.manifest import SPLITS
 from vidcli.train import (
     CheckProgress,
     EpochDone,
     EpochRow,
     Event,
-    FeatureProgress,
     Notice,
     RunPlan,
     StepDone,
@@ -31,21 +31,15 @@ class TrainingView:
     def __init__(self, terminal: Terminal, epochs: int) -> None:
         """Show a run of `epochs` epochs."""
         self._terminal, self._epochs = terminal, epochs
-        self._progress: Progress | None = None
-        self._task: TaskID | None = None
+        self._shown = Progressing("starting", parts=())
+        self._open = ExitStack()
+        self._watch = Stopwatch(terminal.say)
+        self._past = ""
+        self._num_epochs = 0
 
     def __enter__(self) -> TrainingView:
         if self._terminal.verbosity > Verbosity.QUIET and self._terminal.err.is_terminal:
-            self._progress = Progress(
-                SpinnerColumn(),
-                TextColumn("{task.description}"),
-                BarColumn(bar_width=12),
-                TextColumn("{task.fields[numbers]}"),
-                console=self._terminal.err,
-                transient=True,
-            )
-            self._progress.start()
-            self._task = self._progress.add_task("starting", total=None, numbers="")
+            self._open.enter_context(live_line(self._terminal.err, self._shown))
         return self
 
     def __exit__(
@@ -54,34 +48,47 @@ class TrainingView:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._progress is not None:
-            self._progress.stop()
+        self._open.close()
+        if kind is None:
+            self._begin("")
 
     def __call__(self, event: Event) -> None:
         """Show one event."""
         if isinstance(event, Notice):
             self._terminal.warn(event.text)
         elif isinstance(event, EpochDone):
+            self._num_epochs += 1
+            self._begin(f"trained {count_noun(self._num_epochs, 'epoch')}")
             self._terminal.say(self._epoch_line(event))
-        elif self._progress is not None and self._task is not None:
-            self._progress.update(self._task, **self._live(event))
+        elif isinstance(event, StepDone):
+            self._begin(f"trained {count_noun(self._num_epochs, 'epoch')}")
+            self._show_step(event)
+        else:
+            is_check = isinstance(event, CheckProgress)
+            what = "read" if is_check else "computed the features of"
+            self._begin(f"{what} {count_noun(event.done, 'video')}")
+            self._shown.begin("reading videos" if is_check else "computing features")
+            self._shown.update(event.done, event.total)
 
-    def _live(self, event: CheckProgress | FeatureProgress | StepDone) -> dict[str, Any]:
-        if isinstance(event, CheckProgress | FeatureProgress):
-            return {
-                "description": "reading videos" if isinstance(event, CheckProgress) else "computing features",
-                "completed": event.done,
-                "total": event.total,
-                "numbers": f"{event.done}/{event.total}",
-            }
-        return {
-            "description": f"epoch {event.epoch}/{self._epochs}",
-            "completed": event.step,
-            "total": event.num_steps,
-            "numbers": f"loss {event.loss:.3f}  acc {event.accuracy:.3f}  "
-            f"{event.clips_per_second:.0f} clips/s  waiting {event.waiting:.0%}  "
-            f"{format_seconds(event.seconds_left)} left",
-        }
+    def _begin(self, past: str) -> None:
+        """Note what will have been done; where another work begins, say what the one before took."""
+        if past.partition(" ")[0] != self._past.partition(" ")[0]:
+            if self._past:
+                self._watch.stop(self._past)
+            else:
+                self._watch = Stopwatch(self._terminal.say)
+        self._past = past
+
+    def _show_step(self, event: StepDone) -> None:
+        self._shown.label = f"epoch {event.epoch}/{self._epochs}"
+        self._shown.done, self._shown.total = event.step, event.num_steps
+        self._shown.parts = (
+            Part(f"loss {event.loss:.3f}", 2),
+            Part(f"acc {event.accuracy:.3f}", 3),
+            Part(f"{event.clips_per_second:.0f} clips/s", 4),
+            Part(f"waiting {event.waiting:.0%}", 5),
+            Part(f"{format_seconds(event.seconds_left)} left", 1),
+        )
 
     def _epoch_line(self, event: EpochDone) -> str:
         row = event.row
@@ -112,6 +119,25 @@ def print_best(terminal: Terminal, rows: Sequence[EpochRow], verdict: str | None
     terminal.say(f"best validation {kind} {best.val_score:.3f} in epoch {best.epoch}")
     if verdict is not None:
         terminal.say(f"validation videos, by which the epoch was chosen: {verdict}")
+
+
+def print_kept(
+    terminal: Terminal, run: Path, run_bytes: int, resume_bytes: int, caches: Mapping[Path, int]
+) -> None:
+    """Say what is kept where, and how large it is.
+
+    Args:
+        terminal: to print on.
+        run: its directory.
+        run_bytes: of all in it.
+        resume_bytes: of those, what only going on with the run needs; 0 where there is none.
+        caches: the folders that all runs share, and their bytes.
+    """
+    line = f"kept: {run} {format_bytes(run_bytes)}"
+    if resume_bytes:
+        line += f", of which {format_bytes(resume_bytes)} are {RESUME_FILE}, which only --resume needs"
+    shared = ", ".join(f"{folder} {format_bytes(size)}" for folder, size in caches.items())
+    terminal.say(line + (f"; for all runs, and made again if deleted: {shared}" if shared else ""))
 
 
 def print_run_end(terminal: Terminal, run: Path) -> None:

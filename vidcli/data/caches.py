@@ -13,6 +13,7 @@ import errno
 import os
 import stat
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from vidcli.data.builtin import cache_folder
@@ -119,6 +120,26 @@ def own_files(folder: Path, is_named: Callable[[str], object]) -> Iterator[tuple
                 continue
             if stat.S_ISREG(status.st_mode):
                 yield path, status
+
+
+def measure_caches() -> dict[Path, int]:
+    """Return the folders with frames and features that are kept for all runs, and their bytes.
+
+    Those that are not there, are empty or are somebody else's are left out.
+    """
+    folders = [find_cache(name) for name in ("frames", "features")]
+    sizes = {folder: measure_folder(folder) for folder in folders if is_cache(folder)}
+    return {folder: size for folder, size in sizes.items() if size > len(_TEXT)}
+
+
+def measure_folder(folder: Path) -> int:
+    """Return the bytes of all files in a folder and those below it; no link is followed."""
+    total = 0
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            with suppress(OSError):  # another process was faster
+                total += os.lstat(os.path.join(parent, name)).st_size
+    return total
 
 
 def _is_empty(folder: Path) -> bool:

@@ -15,8 +15,9 @@ Shape suffixes: N frames or cells, T frames a window, C channels, H W pixels, E 
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 
@@ -28,9 +29,14 @@ from vidcli.data.frames import decode_limits
 from vidcli.errors import VideoError
 from vidcli.models import VideoClassifier
 from vidcli.predict.ahead import run_ahead
+from vidcli.predict.merging import stream_segments
 from vidcli.predict.predictor import Predictor
-from vidcli.predict.segments import Floats, Timeline, merge_cells, merge_classes
+from vidcli.predict.segments import Floats, Segment, Timeline
+from vidcli.runtime.signals import undivided
 from vidcli.video import Frames, VideoInfo, stream_frames
+
+MAX_WINDOWS = 600
+"""Of a video for which nobody chose windows."""
 
 _NUM_DECODERS = 2
 _CHUNKS_AHEAD = 4
@@ -58,6 +64,11 @@ class WindowPlan:
         return self.step * self.spacing_seconds
 
     @property
+    def window_seconds(self) -> float:
+        """Time of a window."""
+        return self.length * self.spacing_seconds
+
+    @property
     def cells(self) -> int:
         """Cells a window."""
         return self.length // self.step
@@ -77,6 +88,138 @@ def plan_windows(length: int, window_seconds: float, step_seconds: float | None 
     return WindowPlan(length, min(divisors, key=lambda step: (abs(step - wanted), step)), spacing)
 
 
+def choose_plan(length: int, clip_seconds: float, duration_seconds: float) -> WindowPlan:
+    """Return windows for a video that nobody chose windows for: at most about `MAX_WINDOWS` of them.
+
+    They are as long as the clips that the model learnt, and a quarter of one apart. Where that makes too
+    many, they overlap less; where that is still too many, they are longer.
+
+    Args:
+        length: frames a window.
+        clip_seconds: time of the clips that the model learnt.
+        duration_seconds: time of the video.
+    """
+    usual = plan_windows(length, clip_seconds)
+    for step in range(usual.step, length + 1):
+        plan = WindowPlan(length, step, usual.spacing_seconds)
+        if length % step == 0 and duration_seconds <= MAX_WINDOWS * plan.cell_seconds:
+            return plan
+    window = duration_seconds / MAX_WINDOWS
+    digit = 10.0 ** (math.floor(math.log10(window)) - 1)  # rounded up to two digits, which --window repeats
+    return WindowPlan(length, length, math.ceil(window / digit) * digit / length)
+
+
+class TimelineWork:
+    """The work of telling what one video shows, from its start to its end; it can be left half done.
+
+    Attributes:
+        segments: those told so far, by their start; no later moment changes them.
+    """
+
+    def __init__(
+        self, predictor: Predictor, video: str | os.PathLike[str], plan: WindowPlan, min_seconds: float
+    ) -> None:
+        """Begin with nothing seen.
+
+        Args:
+            predictor: the model; it sees windows as it sees whole videos.
+            video: a local file.
+            plan: the windows.
+            min_seconds: segments shorter than this join a neighbour.
+        """
+        self._predictor, self._video, self._plan = predictor, video, plan
+        self._cells = _Cells(len(predictor.class_names))
+        self._info: VideoInfo | None = None
+        self._num_frames = 0
+        self._is_whole = False
+        self._thresholds = predictor.calibration.thresholds
+        self._stream = stream_segments(
+            self._cells.means,
+            predictor.class_names,
+            plan.cell_seconds,
+            min_seconds,
+            predictor.threshold,
+            self._thresholds,
+        )
+        self.segments: list[Segment] = []
+        self._finished: Timeline | None = None
+
+    def run(
+        self,
+        tell: Callable[[Segment], None] | None = None,
+        progress: Callable[[float, float], None] | None = None,
+    ) -> None:
+        """Look at the whole video.
+
+        Args:
+            tell: given each segment as soon as it is certain, but for those that only the end makes so.
+            progress: told the seconds done and of all.
+
+        Raises:
+            VideoError: the video cannot be decoded to its end.
+            KeyboardInterrupt: a signal asked to end; what is told, and `finish`, are as of a video that
+                ends where the work did.
+        """
+        predictor, plan = self._predictor, self._plan
+        network = predictor.frame_network
+        scorer = (
+            WholeWindows(predictor, plan) if network is None else FeatureWindows(predictor, plan, network)
+        )
+        # There is no limit to what a whole video takes, only to the wait for the next frames of it.
+        patience = predictor.config.data.max_seconds
+        chunks = run_ahead(_chunks(predictor, self._video, plan), _CHUNKS_AHEAD, patience)
+        with closing(chunks), _naming(self._video, patience):
+            for frames_NHWC, count, info in chunks:
+                # Each window by itself, for one may take long, and a signal to end keeps those before it.
+                for probabilities_K in scorer.push(frames_NHWC):
+                    with undivided():
+                        self._info = info
+                        self._cells.add_window(probabilities_K, plan.cells)
+                        self._add(self._stream.advance(self._cells.num_final), tell)
+                with undivided():
+                    self._info = info
+                    self._num_frames += count
+                seconds = min(self._num_frames * plan.spacing_seconds, info.duration_seconds)
+                if progress is not None:
+                    progress(seconds, info.duration_seconds)
+        self._is_whole = True
+
+    def finish(self, tell: Callable[[Segment], None] | None = None) -> Timeline:
+        """Tell the segments that only the end makes certain; return what the video shows.
+
+        Where the work was left half done, that is what its first `covered_seconds` show. Asked again, it
+        is the same, and nothing is told.
+        """
+        if self._finished is not None:
+            return self._finished
+        plan, names = self._plan, self._predictor.class_names
+        with undivided():
+            num_cells = -(-self._num_frames // plan.step) if self._is_whole else self._cells.num_final
+            length = 0.0 if self._info is None else self._info.duration_seconds
+            duration = max(length, (self._num_frames - 1) * plan.spacing_seconds)
+            covered = duration if self._is_whole else min(duration, num_cells * plan.cell_seconds)
+            cells_NK = self._cells.means(0, num_cells)
+            if len(cells_NK):
+                self._add(self._stream.finish(len(cells_NK), covered), tell)
+            self._finished = Timeline(
+                os.fspath(self._video),
+                names,
+                plan.cell_seconds,
+                duration,
+                cells_NK,
+                tuple(self.segments),
+                is_multi_label=self._thresholds is not None,
+                covered_seconds=None if self._is_whole else covered,
+            )
+        return self._finished
+
+    def _add(self, segments: Sequence[Segment], tell: Callable[[Segment], None] | None) -> None:
+        for segment in segments:
+            self.segments.append(segment)
+            if tell is not None:
+                tell(segment)
+
+
 def build_timeline(
     predictor: Predictor,
     video: str | os.PathLike[str],
@@ -84,52 +227,14 @@ def build_timeline(
     min_seconds: float,
     progress: Callable[[float, float], None] | None = None,
 ) -> Timeline:
-    """Tell what a video shows, from its start to its end.
-
-    Args:
-        predictor: the model; it sees windows as it sees whole videos.
-        video: a local file.
-        plan: the windows.
-        min_seconds: segments shorter than this join a neighbour.
-        progress: told the seconds done and of all.
+    """Tell what a video shows, from its start to its end; see `TimelineWork`.
 
     Raises:
         VideoError: the video cannot be decoded to its end.
     """
-    network = predictor.frame_network
-    scorer = WholeWindows(predictor, plan) if network is None else FeatureWindows(predictor, plan, network)
-    cells = _Cells(len(predictor.class_names))
-    info: VideoInfo | None = None
-    num_frames = 0
-    # There is no limit to what a whole video takes, only to the wait for the next frames of it.
-    patience = predictor.config.data.max_seconds
-    chunks = run_ahead(_chunks(predictor, video, plan), _CHUNKS_AHEAD, patience)
-    with closing(chunks), _naming(video, patience):
-        for frames_NHWC, count, info in chunks:
-            for probabilities_K in scorer.push(frames_NHWC):
-                cells.add_window(probabilities_K, plan.cells)
-            num_frames += count
-            if progress is not None:
-                progress(min(num_frames * plan.spacing_seconds, info.duration_seconds), info.duration_seconds)
-    assert info is not None
-    num_cells = -(-num_frames // plan.step)
-    cells_NK = cells.means(num_cells)
-    duration = max(info.duration_seconds, (num_frames - 1) * plan.spacing_seconds)
-    thresholds = predictor.calibration.thresholds
-    about = cells_NK, predictor.class_names, plan.cell_seconds, min_seconds, duration
-    if thresholds is None:
-        segments = merge_cells(*about, predictor.threshold)
-    else:
-        segments = merge_classes(*about, thresholds)
-    return Timeline(
-        os.fspath(video),
-        predictor.class_names,
-        plan.cell_seconds,
-        duration,
-        cells_NK,
-        segments,
-        is_multi_label=thresholds is not None,
-    )
+    work = TimelineWork(predictor, video, plan, min_seconds)
+    work.run(progress=progress)
+    return work.finish()
 
 
 @contextmanager
@@ -152,7 +257,7 @@ class _Cells:
     def __init__(self, num_classes: int) -> None:
         self._sums_NK = np.zeros((_FIRST_CELLS, num_classes))
         self._counts_N = np.zeros(_FIRST_CELLS, np.int64)
-        self._num_cells = 0
+        self._num_cells = self._num_windows = 0
 
     def add_window(self, probabilities_K: Floats, num_cells: int) -> None:
         """Add a window to its cells; the first of them is the last new one of the window before, plus one."""
@@ -163,10 +268,16 @@ class _Cells:
             self._counts_N = np.concatenate([self._counts_N, np.zeros_like(self._counts_N)])
         self._sums_NK[first : self._num_cells] += probabilities_K
         self._counts_N[first : self._num_cells] += 1
+        self._num_windows += 1
 
-    def means(self, num_cells: int) -> Floats:
-        """Return the mean over the windows that cover each of the first cells (N, K)."""
-        covered = slice(min(num_cells, self._num_cells))
+    @property
+    def num_final(self) -> int:
+        """How many cells no later window covers."""
+        return self._num_windows
+
+    def means(self, start: int, end: int) -> Floats:
+        """Return the mean over the windows that cover each cell from one to another (N, K)."""
+        covered = slice(start, min(end, self._num_cells))
         means_NK: Floats = self._sums_NK[covered] / self._counts_N[covered, None]
         return means_NK
 

@@ -64,6 +64,16 @@ def deferred(note: Callable[[int], None]) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def undivided() -> Iterator[None]:
+    """Let the first signal that asks to end wait for the end of the body, and raise `AskedToEnd` there."""
+    noted: list[int] = []
+    with deferred(noted.append):
+        yield
+    if noted:
+        raise AskedToEnd(noted[0])
+
+
 def _raise(signum: int, frame: FrameType | None) -> None:
     raise AskedToEnd(signum)
 
