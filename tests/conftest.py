@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -51,16 +52,18 @@ def private_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def commands_hear_ctrl_c() -> Iterator[None]:
-    """Let the commands that tests start be interrupted, also where a shell runs the tests in the background.
+def commands_hear_signals() -> Iterator[None]:
+    """Let the commands that tests start be ended, also where a shell runs the tests in the background.
 
-    It has those ignore SIGINT, and what is ignored is inherited; a handler is not.
+    It has those ignore SIGINT, and nohup SIGHUP, and what is ignored is inherited; a handler is not.
     """
-    previous = signal.getsignal(signal.SIGINT)
-    if previous is signal.SIG_IGN:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, previous)
+    usual = {"SIGINT": signal.default_int_handler, "SIGHUP": signal.SIG_DFL}
+    with ExitStack() as undo:
+        for name, handler in usual.items():
+            number = getattr(signal, name, None)
+            if number is not None and signal.getsignal(number) is signal.SIG_IGN:
+                undo.callback(signal.signal, number, signal.signal(number, handler))
+        yield
 
 
 @pytest.fixture(scope="session")
