@@ -121,14 +121,22 @@ def run_all(place: Path, cases: list[tuple[list[str], str | None, str | None]]) 
     return [(code, p.read_text() if p.exists() else "") for code, p in zip(codes, told, strict=True)]
 
 
-@pytest.mark.parametrize("way", ["closed", "full", "left"])
-def test_standard_output_that_takes_nothing(way: str, place: Path) -> None:
+_SOME = ("help", "settings", "check json", "eval", "predict")
+
+
+@pytest.mark.parametrize(
+    ("way", "names"),
+    [
+        *((way, _SOME) for way in ("closed", "full", "left")),
+        pytest.param("closed", tuple(COMMANDS), marks=pytest.mark.slow),
+    ],
+)
+def test_standard_output_that_takes_nothing(way: str, names: tuple[str, ...], place: Path) -> None:
     if way == "full" and not os.path.exists("/dev/full"):
         pytest.skip("no /dev/full here")
     shutil.rmtree(place / "written", ignore_errors=True)
     (place / "written").mkdir()
     # All of them end up in the same place: one way is tried with each, the others with some.
-    names = list(COMMANDS) if way == "closed" else ["help", "settings", "check json", "eval", "predict"]
     for name, (code, told) in zip(
         names, run_all(place, [(COMMANDS[name], way, None) for name in names]), strict=True
     ):
@@ -140,6 +148,7 @@ def test_standard_output_that_takes_nothing(way: str, place: Path) -> None:
         assert name not in WRITTEN or (place / "written" / WRITTEN[name]).stat().st_size, name
 
 
+@pytest.mark.slow
 def test_messages_that_nobody_can_read_are_lost_and_results_are_not(place: Path) -> None:
     shutil.rmtree(place / "written", ignore_errors=True)
     (place / "written").mkdir()

@@ -32,7 +32,7 @@ from vidcli.config import Config, config_from_dict, config_to_dict
 from vidcli.errors import CheckpointError, ConfigError, did_you_mean
 from vidcli.models import VideoModel, build_model, is_published, load_published, published_names
 from vidcli.models.registry import find_backbone, find_head
-from vidcli.names import normal_names
+from vidcli.names import is_text, normal_names
 from vidcli.runtime.files import require_regular, write_whole
 from vidcli.runtime.plain import is_number, one_line, parse_json, shown
 from vidcli.runtime.tensors import load_plain_tensors
@@ -177,21 +177,12 @@ def _class_names_of(values: object) -> tuple[str, ...]:
     if not isinstance(values, list) or not 1 <= len(values) <= _MAX_CLASSES:
         raise ValueError(f"class_names {shown(values)}, expected a list of 1 to {_MAX_CLASSES} names")
     for name in values:
-        if not isinstance(name, str) or not name.strip() or len(name) > _MAX_NAME or not _is_text(name):
+        if not isinstance(name, str) or not name.strip() or len(name) > _MAX_NAME or not is_text(name):
             raise ValueError(f"class_names with {shown(name)}, expected names of 1 to {_MAX_NAME} characters")
     names = normal_names(values)
     if len(set(names)) < len(names):
         raise ValueError("class_names of which two are the same")
     return names
-
-
-def _is_text(name: str) -> bool:
-    """Tell whether a string can be written: JSON can hold halves of characters."""
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _metrics_of(values: object) -> dict[str, float | int | None]:

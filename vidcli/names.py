@@ -28,6 +28,15 @@ def normal_names(names: Iterable[str]) -> tuple[str, ...]:
     return normal if len(set(normal)) == len(set(given)) else given
 
 
+def is_text(name: str) -> bool:
+    """Tell whether a name is text that can be written: file systems and JSON can hold broken characters."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def visible(text: str, keep: str = "") -> str:
     """Return text without anything that steers or hides: control, bidi and broken characters are escaped.
 

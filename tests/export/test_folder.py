@@ -248,7 +248,14 @@ app(["export", "--model", sys.argv[2], "--format", "torch-export", "--out", sys.
 """
 
 
-@pytest.mark.parametrize("at", ["model.pt2", "vidcli.json", ".vidcli-export.json"])
+@pytest.mark.parametrize(
+    "at",
+    [
+        "model.pt2",
+        pytest.param("vidcli.json", marks=pytest.mark.slow),
+        pytest.param(".vidcli-export.json", marks=pytest.mark.slow),
+    ],
+)
 def test_what_a_kill_leaves_is_taken_up_by_the_next(
     at: str, run_folder: Path, made: list[str], tmp_path: Path
 ) -> None:

@@ -102,6 +102,7 @@ def check_int8(backbone: str, folder: Path, form: str) -> None:
     assert np.corrcoef(*deviations)[0, 1] > 0.9
 
 
+@pytest.mark.slow
 def test_a_network_in_int8(tmp_path: Path) -> None:
     check_int8(QUICK, tmp_path, "openvino")
 

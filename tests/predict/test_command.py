@@ -222,7 +222,7 @@ def test_a_reader_that_has_seen_enough_ends_the_run_quietly(here):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGTERM there")
-@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+@pytest.mark.parametrize("name", ["SIGTERM", pytest.param("SIGHUP", marks=pytest.mark.slow)])
 def test_a_scheduler_that_ends_the_run_leaves_whole_results(here, name):
     signum, before = getattr(signal, name), set(here.iterdir())
     output = here / "out.jsonl"

@@ -117,7 +117,7 @@ def test_the_video_has_even_sides_a_legend_and_the_weight_in_the_colour_of_the_c
         assert changed.any() == (height > 300)
 
 
-@pytest.mark.parametrize("num_frames", [1, 3, 16, 64])
+@pytest.mark.parametrize("num_frames", [1, 16, pytest.param(64, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("size", [(90, 160), (160, 90), (40, 400)])
 def test_the_cells_of_the_sheet_are_large_enough_to_see(num_frames: int, size: tuple[int, int]) -> None:
     shown = explanation_of(np.zeros((num_frames, 8, 8)), (0.5,) * num_frames)

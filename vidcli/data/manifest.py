@@ -34,7 +34,7 @@ from vidcli.data.items import (
 from vidcli.data.layouts import UNUSED_FOLD, is_kinetics_list, read_kinetics_list, read_published
 from vidcli.data.rows import manifest_text, read_manifest
 from vidcli.errors import DataError
-from vidcli.names import likeness, normal_name, visible
+from vidcli.names import is_text, likeness, normal_name, visible
 from vidcli.runtime.files import require_regular
 from vidcli.video import VIDEO_SUFFIXES
 
@@ -98,7 +98,7 @@ def read_data(
         raise DataError(f"{named}: cannot be read ({error.strerror})") from error
     listing.of_names.extend(tell_alike_classes(listing.items, settings.multi_label))
     listing.notes.extend(listing.of_names)
-    unwritable = [str(item.path) for item in listing.items if not _is_text(str(item.path))]
+    unwritable = [str(item.path) for item in listing.items if not is_text(str(item.path))]
     if unwritable:
         raise DataError(
             "names that are no valid UTF-8 cannot stand in a run's files; rename\n" + name_some(unwritable)
@@ -262,11 +262,3 @@ def _tell_joined(spelled: Mapping[str, Counter[str]]) -> list[str]:
         for label, names in spelled.items()
         if len(names) > 1
     ]
-
-
-def _is_text(name: str) -> bool:
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
