@@ -273,3 +273,14 @@ def test_a_run_without_validation_is_measured_on_its_test_videos(
     )
     assert result.exit_code == 0, result.stderr
     assert "says nothing of new ones" in result.stderr
+
+
+def test_an_evaluation_that_is_interrupted_leaves_no_empty_folder(place, monkeypatch):
+    from vidcli.predict import Predictor
+
+    def stop(self, items, look=None):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Predictor, "predict_many", stop)
+    assert vidcli("eval", "--model", place / "run", "--out", place / "new").exit_code == 130
+    assert not (place / "new").exists()

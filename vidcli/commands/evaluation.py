@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -75,7 +76,7 @@ def evaluate(terminal: Terminal, options: EvalOptions) -> int:
         raise ConfigError(f"--split {split}: expected train, val, test or all")
     if data is not None and options.data_root is not None:
         raise ConfigError("--data-root: tells where the run's own data is now; leave it or DATA out")
-    with join_peers(options.device, terminal, "evaluate") as (group, chosen, terminal):
+    with join_peers(options.device, terminal, "evaluate") as (group, chosen, terminal), ExitStack() as stack:
         model_file = group.from_main(lambda: files.find_model(options.model))
         predictor = Predictor.load(model_file, chosen)
         items = group.from_main(
@@ -84,6 +85,7 @@ def evaluate(terminal: Terminal, options: EvalOptions) -> int:
             )
         )
         folder = group.from_main(lambda: _folder_to_write(options, model_file, items))
+        stack.enter_context(folder or nullcontext())
         if options.views_sweep:
             check_sweep(predictor, group)
         rival_file = (
@@ -159,18 +161,17 @@ def _print(terminal: Terminal, measured: _Measured, split: str) -> None:
     print_details(terminal, measured.details)
 
 
-def evaluate_own_split(
-    terminal: Terminal, model_file: Path, split: str, device: str, data_root: Path | None
-) -> dict[str, Any]:
+def evaluate_own_split(terminal: Terminal, model_file: Path, split: str, device: str) -> dict[str, Any]:
     """Evaluate a run on videos of its own and write that beside it; return what --json would print."""
     predictor = Predictor.load(model_file, choose_device(device))
-    options = EvalOptions(None, data_root, model_file, split, None, False, device, None, False, True)
-    items = _items_to_evaluate(terminal, None, data_root, model_file, split, predictor)
+    options = EvalOptions(None, None, model_file, split, None, False, device, None, False, True)
+    items = _items_to_evaluate(terminal, None, None, model_file, split, predictor)
     folder = _folder_to_write(options, model_file, items)
     _name_missing(terminal, items, None)
-    measured = _measure(predictor, items, _predict_all(terminal, predictor, items, "evaluating", ALONE))
-    told = _tell(measured, model_file, None, split)
-    _write_evaluation(terminal, folder, told, items, measured)
+    with folder or nullcontext():
+        measured = _measure(predictor, items, _predict_all(terminal, predictor, items, "evaluating", ALONE))
+        told = _tell(measured, model_file, None, split)
+        _write_evaluation(terminal, folder, told, items, measured)
     _name_failures(terminal, measured)
     return told
 
@@ -293,6 +294,7 @@ def _items_to_evaluate(
     is_chosen: bool = True,
 ) -> list[VideoItem]:
     """Return the videos to evaluate; `is_chosen` says that a person asked for the split."""
+    moved = "" if data is not None else ". If the data moved, name its folder with --data-root"
     if data is None:
         if not model_file.exists():
             raise DataError(
@@ -329,7 +331,7 @@ def _items_to_evaluate(
     if not any(item.path.exists() for item in chosen):
         raise DataError(
             f"{data}: not one of its {len(chosen)} {split} videos is there, such as {chosen[0].path}; "
-            "nothing was measured. If the data moved, name its folder with --data-root"
+            f"nothing was measured{moved}"
         )
     return chosen
 
@@ -406,17 +408,16 @@ def _write_evaluation(
     if folder is None:
         terminal.say("nothing written: a published model has no folder; --out DIR keeps all of this")
         return
-    with folder:
-        folder.write_text("predictions.csv", predictions_csv(items, predictions, scores.class_names))
-        folder.write_text("eval.json", json.dumps(told, indent=1) + "\n")
-        is_multi_label = isinstance(scores, MultiLabelEvaluation)
-        if not isinstance(scores, MultiLabelEvaluation):
-            folder.write("confusion.png", lambda path: report.draw_confusion(scores, path))
-            if (note := picture_names(scores.class_names).note) is not None:
-                terminal.warn(note)
-        if (calibration := scores.calibration) is not None:
-            folder.write(
-                "reliability.png", lambda path: report.draw_reliability(calibration, path, is_multi_label)
-            )
-        folder.remove_earlier()
+    folder.write_text("predictions.csv", predictions_csv(items, predictions, scores.class_names))
+    folder.write_text("eval.json", json.dumps(told, indent=1) + "\n")
+    is_multi_label = isinstance(scores, MultiLabelEvaluation)
+    if not isinstance(scores, MultiLabelEvaluation):
+        folder.write("confusion.png", lambda path: report.draw_confusion(scores, path))
+        if (note := picture_names(scores.class_names).note) is not None:
+            terminal.warn(note)
+    if (calibration := scores.calibration) is not None:
+        folder.write(
+            "reliability.png", lambda path: report.draw_reliability(calibration, path, is_multi_label)
+        )
+    folder.remove_earlier()
     terminal.say(f"wrote predictions.csv, eval.json and pictures to {folder.folder}")

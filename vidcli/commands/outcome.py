@@ -68,5 +68,5 @@ def _measure_held_out(
         )
         return
     terminal.say(f"no video was held out to validate on: measuring on the {len(tested)} test videos")
-    told = evaluate_own_split(terminal, run / files.MODEL_FILE, "test", device, None)
+    told = evaluate_own_split(terminal, run / files.MODEL_FILE, "test", device)
     terminal.say(f"test videos, from which it did not learn: {told['verdict']}")

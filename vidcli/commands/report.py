@@ -63,7 +63,7 @@ def report(
     evaluation = _read_evaluation(model_file, split)
     if evaluation is None:
         terminal.say(f"{model_file}: no evaluation of it on {split} yet; making one")
-        evaluation = evaluate_own_split(terminal, model_file, split, device, None)
+        evaluation = evaluate_own_split(terminal, model_file, split, device)
     epochs = _read_epochs(folder)
     page = RunReport(
         run=folder.resolve().name,

@@ -8,6 +8,7 @@ something else.
 from __future__ import annotations
 
 import heapq
+import math
 import os
 import stat
 from collections.abc import Iterator, Sequence
@@ -176,11 +177,20 @@ def _choose_stream(path: str | os.PathLike[str], container: av.container.InputCo
 
 def _stated_length(stream: av.VideoStream) -> float:
     """Return what a file says of the length of a stream, in seconds; 0 where it does not."""
-    hours, _, rest = stream.metadata.get("DURATION", "").partition(":")
-    minutes, _, seconds = rest.partition(":")
-    with suppress(ValueError):
-        return 3600 * float(hours) + 60 * float(minutes) + float(seconds)
+    tagged = parse_clock(stream.metadata.get("DURATION", ""))
+    if tagged is not None:
+        return tagged
     return float(stream.duration * stream.time_base) if stream.duration and stream.time_base else 0.0
+
+
+def parse_clock(text: str) -> float | None:
+    """Return the seconds of a `HH:MM:SS.fraction` tag; None for anything else."""
+    try:
+        hours, minutes, seconds = (float(part) for part in text.split(":"))
+    except ValueError:
+        return None
+    total = 3600 * hours + 60 * minutes + seconds
+    return total if math.isfinite(total) and total > 0 else None
 
 
 def all_packets_of(

@@ -12,7 +12,6 @@ was changed. Where the packets contradict it, they count:
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
 
@@ -21,7 +20,7 @@ import av.container
 
 from vidcli.errors import VideoError
 from vidcli.sampling import tolerance_seconds
-from vidcli.video.container import FOREIGN_ERRORS, all_packets_of, open_video, reason
+from vidcli.video.container import FOREIGN_ERRORS, all_packets_of, open_video, parse_clock, reason
 from vidcli.video.limits import Budget
 from vidcli.video.truncation import find_missing_end
 
@@ -136,16 +135,6 @@ def _is_of_the_index(container: av.container.InputContainer, stream: av.VideoStr
         return True
     span = (entries[len(entries) - 1].timestamp - entries[0].timestamp) * stream.time_base
     return float(span) <= stated + _CLOSE_SECONDS
-
-
-def parse_clock(text: str) -> float | None:
-    """Return the seconds of a `HH:MM:SS.fraction` tag; None for anything else."""
-    try:
-        hours, minutes, seconds = (float(part) for part in text.split(":"))
-    except ValueError:
-        return None
-    total = 3600 * hours + 60 * minutes + seconds
-    return total if math.isfinite(total) and total > 0 else None
 
 
 def _end_of(times: Times, period: float) -> float:
