@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import sys
 
@@ -13,7 +14,22 @@ def main() -> None:
     """Run the command line and end the process with its exit code."""
     speak_utf8()
     keep_freed_memory()  # the process is ours; one that imports the package decides by itself
-    sys.exit(run())
+    code = run()
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        _leave(code)
+    sys.exit(code)
+
+
+def _leave(code: int) -> None:
+    """End one of several processes of `torchrun` without taking the interpreter apart.
+
+    What torch.distributed leaves running may be in C++ code when the interpreter ends, which then aborts
+    ("terminate called without an active exception") a process whose work is done and saved.
+    """
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def speak_utf8() -> None:

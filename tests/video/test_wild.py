@@ -16,6 +16,7 @@ from av.video.format import VideoFormat
 from tests.video import make
 from vidcli.errors import VideoError
 from vidcli.video import decode_frames, probe, rewrite_video, stream_frames
+from vidcli.video.container import _says_encrypted
 from vidcli.video.convert import Converter
 from vidcli.video.orientation import Orientation, make_upright, orientation_of_matrix
 
@@ -576,6 +577,37 @@ def test_encrypted_frames_are_called_so(tmp_path: Path) -> None:
         decode_frames(path)
     with pytest.raises(VideoError, match="is encrypted"):
         probe(path)
+
+
+@pytest.mark.skipif(not hasattr(av.Packet, "has_sidedata"), reason="PyAV 15 cannot say that it is")
+def test_encrypted_frames_that_happen_to_decode_are_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write(tmp_path / "plain.mp4")
+    decode_frames(path)
+    monkeypatch.setattr("vidcli.video.container._says_encrypted", lambda packet: True)
+    for attempt in (
+        lambda: decode_frames(path),
+        lambda: decode_frames(path, lambda duration: np.zeros(2)),
+        lambda: list(stream_frames(path, 0.5)),
+    ):
+        with pytest.raises(VideoError, match="is encrypted"):
+            attempt()
+
+
+@pytest.mark.skipif(not hasattr(av.Packet, "has_sidedata"), reason="PyAV 15 cannot say that it is")
+def test_packets_say_that_they_are_encrypted(tmp_path: Path) -> None:
+    options = {
+        "encryption_scheme": "cenc-aes-ctr",
+        "encryption_key": "76a6c65c5ea762046bd749a2e632ccbb",
+        "encryption_kid": "a7e61c373e219033c21091fa607bf3b8",
+    }
+    for path, expected in (
+        (write(tmp_path / "locked.mp4", container_options=options), True),
+        (write(tmp_path / "plain.mp4"), False),
+    ):
+        with av.open(str(path)) as container:
+            assert _says_encrypted(next(container.demux(video=0))) is expected
 
 
 # --- whatever goes wrong --------------------------------------------------------------------------

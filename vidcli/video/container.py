@@ -58,6 +58,11 @@ _SEARCHED_BYTES = 1 << 20
 _ENCRYPTION_MARKS = (b"encv", b"tenc", b"pssh")
 _ENCRYPTED = "is encrypted: its frames cannot be decoded without a key"
 
+
+class EncryptedError(Exception):
+    """The packets of an open file are encrypted."""
+
+
 FOREIGN_ERRORS = (av.error.FFmpegError, OSError, ValueError)
 """What PyAV raises for a file that is at fault."""
 
@@ -129,7 +134,10 @@ def open_video(
             decoder_options["skip_loop_filter"] = "all"
         stream.codec_context.options = decoder_options
         set_threads(stream, num_threads)
-        yield container, stream
+        try:
+            yield container, stream
+        except EncryptedError as error:
+            raise VideoError(path, _ENCRYPTED) from error
 
 
 def can_be_lean(container: av.container.InputContainer) -> bool:
@@ -201,11 +209,29 @@ def all_packets_of(
     PyAV reads beyond its list of streams where more of them turned up after the file was opened, as in
     damaged files and joined recordings. What it finds there may stop it: at the end, when all of these
     streams has been told.
+
+    Raises:
+        EncryptedError: the first of them is encrypted.
     """
+    is_first = True
     try:
-        yield from container.demux(streams)
+        for packet in container.demux(streams):
+            if is_first and packet.size:
+                is_first = False
+                if _says_encrypted(packet):
+                    raise EncryptedError
+            yield packet
     except IndexError:
         return
+
+
+def _says_encrypted(packet: av.Packet[Any]) -> bool:
+    """Tell whether a packet carries what is needed to decrypt it (PyAV 15 cannot say).
+
+    Encrypted bytes are random: about one short file in some hundreds decodes to pictures of noise without
+    an error, so that an error of the decoder is not waited for.
+    """
+    return hasattr(packet, "has_sidedata") and packet.has_sidedata("encryption_info")
 
 
 def packets_of(
