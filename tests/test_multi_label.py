@@ -13,20 +13,20 @@ import torch
 from typer.testing import CliRunner
 
 import vidcli
-from vidcli.calibrate import (
-    Calibration,
-    best_threshold,
-    fit_multi_label,
-    sigmoid,
-    uncalibrated,
-)
-from vidcli.checkpoint import load_checkpoint
+from vidcli.artifacts.checkpoint import load_checkpoint
 from vidcli.cli import app
 from vidcli.config import DataConfig
 from vidcli.data.items import VideoItem, class_names_of, labels_of
 from vidcli.data.splits import assign_splits
 from vidcli.errors import ConfigError, DataError
 from vidcli.evaluate.multilabel import average_precision, evaluate_multi_label, targets_of
+from vidcli.models.calibration import (
+    Calibration,
+    best_threshold,
+    fit_multi_label,
+    sigmoid,
+    uncalibrated,
+)
 from vidcli.predict import Prediction
 from vidcli.train import Notice, start_run
 from vidcli.train.loss import MultiLabelLoss, count_correct

@@ -12,11 +12,11 @@ import torch
 from torch import nn
 from typer.testing import CliRunner
 
-from vidcli.calibrate import UNCALIBRATED
 from vidcli.cli import app
 from vidcli.data.manifest import VideoItem, load_items
 from vidcli.evaluate import evaluate
 from vidcli.models import build_model
+from vidcli.models.calibration import UNCALIBRATED
 from vidcli.predict import Prediction, Predictor, collect_videos
 from vidcli.train import start_run
 from vidcli.video import encode_video

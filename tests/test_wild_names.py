@@ -16,11 +16,11 @@ import torch
 from typer.testing import CliRunner
 
 from vidcli import fonts
-from vidcli.calibrate import Calibration
-from vidcli.checkpoint import Checkpoint, save_checkpoint
+from vidcli.artifacts.checkpoint import Checkpoint, save_checkpoint
 from vidcli.cli import app
 from vidcli.config import Config
 from vidcli.models import build_model
+from vidcli.models.calibration import Calibration
 from vidcli.sheets import unescape_cell
 
 CLASSES = ("=1+1", "a\u202egnp", "b\x1b[31mred", "c\n-->\nd <i>&", "行走", "'-x", "-1")

@@ -36,8 +36,8 @@ def load(
         CheckpointError: there is no such model, or it cannot be read.
         DeviceError: the device is unknown or not there.
     """
-    from vidcli.devices import choose_device
     from vidcli.predict import Predictor
+    from vidcli.runtime.devices import choose_device
 
     predictor = Predictor.load(model, choose_device(device))
     predictor.threshold = threshold

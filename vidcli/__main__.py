@@ -6,8 +6,8 @@ import atexit
 import os
 import sys
 
-from vidcli.allocator import keep_freed_memory
 from vidcli.cli import run
+from vidcli.runtime.memory import keep_freed_memory
 
 
 def main() -> None:

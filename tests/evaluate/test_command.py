@@ -10,13 +10,13 @@ import torch
 from typer.testing import CliRunner
 
 from tests.together import start_together
-from vidcli.checkpoint import EXPORT_FILE
+from vidcli.artifacts.checkpoint import EXPORT_FILE
 from vidcli.cli import app
 from vidcli.commands.evaluation import check_sweep, evaluation_folder
 from vidcli.errors import ConfigError, PeerError
 from vidcli.predict import Predictor
+from vidcli.runtime.processes import Group
 from vidcli.train import start_run
-from vidcli.train.distributed import Group
 
 CPU = torch.device("cpu")
 

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from vidcli.cli import app
 from vidcli.data.manifest import load_items
-from vidcli.data.moved import digest_content, find_learnt, relocate, with_digests
+from vidcli.data.relocation import digest_content, find_learnt, relocate, with_digests
 from vidcli.errors import DataError
 from vidcli.train import start_run
 
@@ -98,7 +98,7 @@ def test_a_run_is_told_where_its_data_went(place, tmp_path, above, command):
 def test_going_on_where_the_data_went_is_equal_to_never_having_stopped(
     place, tmp_path, motion_data, small_config, monkeypatch
 ):
-    from vidcli.train import loop
+    from vidcli.train import trainer as loop
 
     config = small_config(train__epochs=2)
     plain, _ = start_run(config, place / "data", tmp_path / "plain", CPU, lambda event: None)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from vidcli.calibrate import UNCALIBRATED, Calibration
 from vidcli.evaluate import evaluate
 from vidcli.evaluate.reliability import (
     area_under_risk_coverage,
     expected_calibration_error,
     reliability_bins,
 )
+from vidcli.models.calibration import UNCALIBRATED, Calibration
 from vidcli.predict import Prediction
 
 AB = ("a", "b")

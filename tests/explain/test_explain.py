@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from typer.testing import CliRunner
 
-from vidcli.checkpoint import Checkpoint, save_checkpoint
+from vidcli.artifacts.checkpoint import Checkpoint, save_checkpoint
 from vidcli.cli import app
 from vidcli.config import Config, load_config
 from vidcli.console import Terminal
@@ -312,7 +312,7 @@ def test_bad_input(model: Path, motion_data: Path, tmp_path: Path) -> None:
 def test_overlays_are_clear_where_nothing_matters(model: Path, motion_data: Path) -> None:
     from dataclasses import replace
 
-    from vidcli.exported import load_network
+    from vidcli.artifacts.exported import load_network
 
     network, about = load_network(model)
     video = next((motion_data / "test" / "up").iterdir())

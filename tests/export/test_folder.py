@@ -16,14 +16,14 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from vidcli.checkpoint import Checkpoint, describe_checkpoint, save_checkpoint
+from vidcli.artifacts.checkpoint import Checkpoint, describe_checkpoint, save_checkpoint
+from vidcli.artifacts.exported import NETWORK_FILES
 from vidcli.cli import app
 from vidcli.config import Config
 from vidcli.data.manifest import load_items, manifest_text
 from vidcli.errors import ExportError
 from vidcli.export import ExportOptions, ExportReport, export_model
 from vidcli.export import run as export_run
-from vidcli.exported import NETWORK_FILES
 from vidcli.models import build_model
 
 NAMES = ("clockwise", "counter-clockwise", "down", "in", "left", "out", "right", "up")

@@ -13,8 +13,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from vidcli.calibrate import UNCALIBRATED, Calibration
-from vidcli.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from vidcli.artifacts.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from vidcli.cli import app
 from vidcli.config import Config, config_to_yaml
 from vidcli.data.manifest import load_items
@@ -25,6 +24,7 @@ from vidcli.export import run as export_run
 from vidcli.export.quantize import measure_accuracy, quantized_layers
 from vidcli.export.videos import LabelledViews
 from vidcli.models import build_model
+from vidcli.models.calibration import UNCALIBRATED, Calibration
 from vidcli.predict import Predictor
 
 

@@ -10,16 +10,16 @@ import torch
 from torch import Tensor, nn
 from torchvision.models.video import swin_transformer
 
-from vidcli.calibrate import UNCALIBRATED
-from vidcli.checkpoint import Checkpoint
+from vidcli.artifacts.checkpoint import Checkpoint
+from vidcli.artifacts.exported import open_network
 from vidcli.config import load_config
 from vidcli.errors import ExportError
 from vidcli.export import ExportOptions, export_model
 from vidcli.export.convert import network_files, open_program, to_onnx, to_openvino, trace
 from vidcli.export.quantize import quantize, quantized_layers
 from vidcli.export.videos import LabelledViews
-from vidcli.exported import open_network
 from vidcli.models import VideoModel, build_model, network_names
+from vidcli.models.calibration import UNCALIBRATED
 from vidcli.models.networks import compare_regions, exportable_masks
 
 # The smallest clip (T, side) that each takes. A side of 32 pixels makes Swin's windows shift and pad.

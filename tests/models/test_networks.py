@@ -13,7 +13,7 @@ import torch
 from torchvision.models import video
 from typer.testing import CliRunner
 
-from vidcli.checkpoint import Checkpoint, find_model, load_checkpoint, save_checkpoint
+from vidcli.artifacts.checkpoint import Checkpoint, find_model, load_checkpoint, save_checkpoint
 from vidcli.cli import app
 from vidcli.config import ClipConfig, Config, ModelConfig, load_config
 from vidcli.errors import CheckpointError, ConfigError

@@ -21,7 +21,6 @@ from vidcli.data.manifest import VideoItem
 from vidcli.errors import VideoError
 from vidcli.models import build_model
 from vidcli.predict import Predictor
-from vidcli.predict.ahead import run_ahead
 from vidcli.predict.merging import merge_cells, merge_classes
 from vidcli.predict.segments import (
     VTT_HEAD,
@@ -37,6 +36,7 @@ from vidcli.predict.segments import (
 from vidcli.predict.smoothing import smooth_labels
 from vidcli.predict.timeline import WindowPlan, build_timeline, plan_windows
 from vidcli.report import draw_timeline
+from vidcli.runtime.ahead import run_ahead
 from vidcli.train import start_run
 from vidcli.video import decode_frames, stream_frames
 
@@ -142,7 +142,7 @@ def test_a_call_that_hangs_is_named(build, long_video, tmp_path, monkeypatch):
     stuck = tmp_path / "hangs.mp4"
     stuck.write_bytes(long_video.read_bytes())
     released = threading.Event()
-    monkeypatch.setattr("vidcli.video.container.av.open", lambda *args, **options: released.wait())
+    monkeypatch.setattr("vidcli.video.open.container.av.open", lambda *args, **options: released.wait())
     with pytest.raises(VideoError, match=r"hangs: no frame came for 0\.2 s"):
         build_timeline(build(data__max_seconds=0.2), stuck, plan_windows(8, 1.0), 0)
     released.set()

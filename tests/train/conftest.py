@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from vidcli.checkpoint import load_checkpoint
+from vidcli.artifacts.checkpoint import load_checkpoint
 from vidcli.config import Config
 from vidcli.train import EpochRow, Event, start_run
 

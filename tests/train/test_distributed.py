@@ -16,10 +16,11 @@ import torch
 
 import vidcli
 from tests.together import start_together
-from vidcli import checkpoint as files
+from vidcli.artifacts import checkpoint as files
 from vidcli.config import config_to_yaml
 from vidcli.errors import ConfigError
-from vidcli.train import distributed, start_run
+from vidcli.runtime import processes as distributed
+from vidcli.train import start_run
 
 # No BatchNorm, which torch synchronises on CUDA only, and no dropout, whose masks are each process's own.
 EXACT = {"model.backbone": "simple_cnn", "model.width": 16, "model.dropout": 0, "train.epochs": 3}

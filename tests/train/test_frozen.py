@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from vidcli import checkpoint as files
+from vidcli.artifacts import checkpoint as files
 from vidcli.data.dataset import ClipDataset
 from vidcli.data.loader import iter_batches
 from vidcli.data.manifest import load_items

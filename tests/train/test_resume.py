@@ -18,7 +18,7 @@ import pytest
 import torch
 
 import vidcli
-from vidcli import checkpoint as files
+from vidcli.artifacts import checkpoint as files
 from vidcli.errors import CheckpointError, DataError, WriteError
 from vidcli.predict import Predictor
 from vidcli.runtime.signals import AskedToEnd
@@ -359,7 +359,7 @@ def test_a_disk_that_is_full_from_the_start(full_disk, small_config, pair_data, 
 
 def test_the_state_is_saved_inside_long_epochs(small_config, pair_data, train_run, tmp_path, monkeypatch):
     ticks = itertools.count()  # a clock that moves a second a look, for a real one may stand still
-    monkeypatch.setattr("vidcli.train.loop.time", SimpleNamespace(monotonic=lambda: float(next(ticks))))
+    monkeypatch.setattr("vidcli.train.trainer.time", SimpleNamespace(monotonic=lambda: float(next(ticks))))
     saved = []
 
     def on_event(event):

@@ -41,4 +41,4 @@ def video(write_video: Callable[[Recipe], Path]) -> Callable[[str], Path]:
 def planner(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Plan short files as they are planned, and again as long ones are."""
     if request.param == "lookahead":
-        monkeypatch.setattr("vidcli.video.decode.is_short", lambda container, stream: False)
+        monkeypatch.setattr("vidcli.video.exact.decode.is_short", lambda container, stream: False)

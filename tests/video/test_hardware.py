@@ -14,7 +14,8 @@ from vidcli.config import load_config
 from vidcli.data.frames import FrameSource
 from vidcli.data.manifest import VideoItem
 from vidcli.errors import ConfigError, VideoError
-from vidcli.video import decode_frames, hardware
+from vidcli.video import decode_frames
+from vidcli.video.open import hardware
 
 Video = Callable[[str], Path]
 NAMES = ["h264_b_short.mp4", "vp9.webm", "gif.gif"]
@@ -69,7 +70,9 @@ def test_a_file_that_the_device_cannot_decode_goes_to_the_cpu(
 ) -> None:
     """A device that is named but not there fails when the file is opened for it."""
     device = HWAccel("drm", device="/nowhere", allow_software_fallback=False)
-    monkeypatch.setattr("vidcli.video.decode.find_hardware", lambda name: device if name == "cuda" else None)
+    monkeypatch.setattr(
+        "vidcli.video.exact.decode.find_hardware", lambda name: device if name == "cuda" else None
+    )
     calls: list[float] = []
 
     def plan(duration_seconds: float) -> np.ndarray:
@@ -89,7 +92,7 @@ def test_a_bad_file_is_refused_as_on_the_cpu(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     device = HWAccel("drm", device="/nowhere", allow_software_fallback=False)
-    monkeypatch.setattr("vidcli.video.decode.find_hardware", lambda name: device)
+    monkeypatch.setattr("vidcli.video.exact.decode.find_hardware", lambda name: device)
     with pytest.raises(VideoError, match="no such file"):
         decode_frames(tmp_path / "missing.mp4", four, hwaccel="cuda")
     assert not caplog.records
@@ -107,7 +110,7 @@ def test_a_gpu_decodes_nearly_the_same(video: Video, asked_anew: None) -> None:
 
 def test_the_setting_reaches_the_decoder(video: Video, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
-    monkeypatch.setattr("vidcli.video.decode.find_hardware", asked.append)
+    monkeypatch.setattr("vidcli.video.exact.decode.find_hardware", asked.append)
     item = VideoItem(path=video("h264_b_short.mp4"), label="a")
     FrameSource(load_config(None, ["data.hwaccel=cuda"])).frames(item, four)
     FrameSource(load_config(None, [])).frames(item, four)

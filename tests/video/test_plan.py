@@ -11,9 +11,9 @@ import pytest
 
 from vidcli.errors import VideoError
 from vidcli.video import DecodeLimits, decode_frames, probe, repeat_video
-from vidcli.video.container import open_video
-from vidcli.video.limits import Budget
-from vidcli.video.survey import is_short
+from vidcli.video.exact.short_file import is_short
+from vidcli.video.open.budget import Budget
+from vidcli.video.open.container import open_video
 
 Video = Callable[[str], Path]
 

@@ -22,8 +22,8 @@ import pytest
 from tests.video.make import RECIPES, Recipe
 from vidcli.errors import VideoError
 from vidcli.video import DecodeLimits, decode_frames, probe
-from vidcli.video.container import all_packets_of, decode_stream, open_video
-from vidcli.video.limits import Budget
+from vidcli.video.open.budget import Budget
+from vidcli.video.open.container import all_packets_of, decode_stream, open_video
 
 Video = Callable[[str], Path]
 
@@ -269,7 +269,7 @@ def test_memory_stays_flat_over_thousands(video: Video) -> None:
 @pytest.fixture
 def hanging(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
     """FFmpeg does not come back from opening files called `hangs*`, until the event is set."""
-    monkeypatch.setattr("vidcli.video.limits._GRACE_SECONDS", 0.1)
+    monkeypatch.setattr("vidcli.video.open.budget._GRACE_SECONDS", 0.1)
     released, opened = threading.Event(), av.open
 
     def open_or_hang(file: str, *arguments: object, **options: object) -> object:
@@ -277,7 +277,7 @@ def hanging(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
             released.wait()
         return opened(file, *arguments, **options)
 
-    monkeypatch.setattr("vidcli.video.container.av.open", open_or_hang)
+    monkeypatch.setattr("vidcli.video.open.container.av.open", open_or_hang)
     yield released
     released.set()
 
@@ -301,7 +301,7 @@ def test_a_call_that_hangs_is_named_and_left_behind(
 def test_ctrl_c_does_not_wait_for_a_call_that_hangs(
     video: Video, hanging: threading.Event, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("vidcli.video.expendable._LEAVE_SECONDS", 0.1)
+    monkeypatch.setattr("vidcli.runtime.timeouts._LEAVE_SECONDS", 0.1)
     path = tmp_path / "hangs.mp4"
     path.write_bytes(video("h264_b_short.mp4").read_bytes())
     timer = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT))
@@ -326,12 +326,12 @@ def test_the_rest_goes_on_and_the_process_ends(video: Video, tmp_path: Path) -> 
     for name in ("a.mp4", "hangs.mp4", "z.mp4"):
         (folder / name).write_bytes(video("h264_b_short.mp4").read_bytes())
     script = (
-        "import ctypes, sys, av, vidcli.video.limits\n"
+        "import ctypes, sys, av, vidcli.video.open.budget\n"
         "from pathlib import Path\n"
         "from vidcli.data.loader import map_ahead\n"
         "from vidcli.errors import VideoError\n"
         "from vidcli.video import DecodeLimits, probe\n"
-        "vidcli.video.limits._GRACE_SECONDS, opened = 0.1, av.open\n"
+        "vidcli.video.open.budget._GRACE_SECONDS, opened = 0.1, av.open\n"
         "def open_or_hang(file, **options):\n"
         "    if 'hangs' in file: ctypes.CDLL(None).sleep(60)\n"
         "    return opened(file, **options)\n"

@@ -16,9 +16,9 @@ from av.video.format import VideoFormat
 from tests.video import make
 from vidcli.errors import VideoError
 from vidcli.video import decode_frames, probe, rewrite_video, stream_frames
-from vidcli.video.container import _says_encrypted
-from vidcli.video.convert import Converter
-from vidcli.video.orientation import Orientation, make_upright, orientation_of_matrix
+from vidcli.video.exact.convert import Converter
+from vidcli.video.open.container import _says_encrypted
+from vidcli.video.open.orientation import Orientation, make_upright, orientation_of_matrix
 
 SIZE = (48, 64)
 
@@ -270,7 +270,7 @@ def test_pictures_may_start_after_the_sound(
     suffix: str, late: float, planner: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if planner == "lookahead":
-        monkeypatch.setattr("vidcli.video.decode.is_short", lambda container, stream: False)
+        monkeypatch.setattr("vidcli.video.exact.decode.is_short", lambda container, stream: False)
     path = tmp_path / f"late{suffix}"
     if suffix == ".webm":
         write(path, "libvpx", options={"deadline": "realtime", "b": "2M"}, start=late)
@@ -327,7 +327,7 @@ def test_a_tag_may_say_less_than_there_is(
     planner: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if planner == "lookahead":
-        monkeypatch.setattr("vidcli.video.decode.is_short", lambda container, stream: False)
+        monkeypatch.setattr("vidcli.video.exact.decode.is_short", lambda container, stream: False)
     path = write(tmp_path / "a.mkv")
     for stated in (b"00:00:01.000000000", b"00:00:09.000000000"):
         stale = replace_bytes(path, tmp_path / "stale.mkv", b"00:00:04.000000000", stated)
@@ -480,7 +480,7 @@ def test_a_coded_stream_may_say_how_it_is_turned(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     if planner == "lookahead":
-        monkeypatch.setattr("vidcli.video.decode.is_short", lambda container, stream: False)
+        monkeypatch.setattr("vidcli.video.exact.decode.is_short", lambda container, stream: False)
     path = tmp_path / "turned.mp4"
     with av.open(str(plain)) as source, av.open(str(path), "w") as target:
         stream = target.add_stream_from_template(source.streams.video[0])
@@ -585,7 +585,7 @@ def test_encrypted_frames_that_happen_to_decode_are_none(
 ) -> None:
     path = write(tmp_path / "plain.mp4")
     decode_frames(path)
-    monkeypatch.setattr("vidcli.video.container._says_encrypted", lambda packet: True)
+    monkeypatch.setattr("vidcli.video.open.container._says_encrypted", lambda packet: True)
     for attempt in (
         lambda: decode_frames(path),
         lambda: decode_frames(path, lambda duration: np.zeros(2)),

@@ -20,8 +20,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor, nn
 
-from vidcli.bench.timing import seconds_a_call
-from vidcli.checkpoint import (
+from vidcli.artifacts.checkpoint import (
     EXPORT_FILE,
     MODEL_FILE,
     Checkpoint,
@@ -29,12 +28,13 @@ from vidcli.checkpoint import (
     load_checkpoint,
     save_checkpoint,
 )
+from vidcli.artifacts.exported import ExportedNetwork, load_network
+from vidcli.bench.timing import seconds_a_call
 from vidcli.config import Config, load_config
 from vidcli.data.builtin import MotionDataOptions, make_motion_data
 from vidcli.data.manifest import load_items
 from vidcli.errors import VidcliError
 from vidcli.export import ExportOptions, export_model
-from vidcli.exported import ExportedNetwork, load_network
 from vidcli.models import build_model
 from vidcli.synthetic import MOTION_CLASSES, MotionVideoOptions
 

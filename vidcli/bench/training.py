@@ -33,7 +33,6 @@ from torch import Tensor
 from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
 
-from vidcli.allocator import usual_memory
 from vidcli.config import Config
 from vidcli.data.check import CheckedVideos
 from vidcli.data.dataset import ClipDataset
@@ -41,6 +40,7 @@ from vidcli.data.frames import FrameSource
 from vidcli.data.loader import epoch_order, iter_batches, map_ahead, num_workers
 from vidcli.data.manifest import VideoItem, class_names_of
 from vidcli.models import build_model, settle_clip
+from vidcli.runtime.memory import usual_memory
 from vidcli.sampling import Seconds
 from vidcli.train import EpochDone, Event, Trainer
 from vidcli.train.update import Updater

@@ -105,7 +105,7 @@ def _print_version(wanted: bool) -> None:
         return
     import torch
 
-    from vidcli.devices import available_devices, describe_device
+    from vidcli.runtime.devices import available_devices, describe_device
     from vidcli.video import library_versions
 
     typer.echo(f"vidcli {vidcli.__version__}")

@@ -6,13 +6,12 @@ import tempfile
 from pathlib import Path
 
 from vidcli import config as settings
-from vidcli.allocator import usual_memory
+from vidcli.artifacts.checkpoint import find_model
 from vidcli.bench.decode import bench_decode
 from vidcli.bench.infer import bench_infer, make_bench_models
 from vidcli.bench.predict import bench_predict
 from vidcli.bench.training import bench_config, bench_train, pick_videos
 from vidcli.bench.videos import make_bench_videos, make_length_pair
-from vidcli.checkpoint import find_model
 from vidcli.commands.motion import prepare_motion_videos
 from vidcli.console import Terminal, print_json
 from vidcli.console.bench import (
@@ -27,9 +26,10 @@ from vidcli.data.caches import open_cache
 from vidcli.data.check import check_videos
 from vidcli.data.splits import of_split
 from vidcli.demo import DEMO_RECIPE
-from vidcli.devices import choose_device
 from vidcli.predict import Predictor, collect_videos
 from vidcli.predict.inputs import collect_items
+from vidcli.runtime.devices import choose_device
+from vidcli.runtime.memory import usual_memory
 from vidcli.train import plan_items
 
 

@@ -9,8 +9,8 @@ from vidcli.commands.motion import prepare_motion_videos
 from vidcli.console import Terminal, print_json
 from vidcli.console.compare import CompareView, print_comparison
 from vidcli.demo import DEMO_RECIPE
-from vidcli.devices import choose_device
 from vidcli.errors import ConfigError
+from vidcli.runtime.devices import choose_device
 from vidcli.train import compare_heads, refuse_taken
 
 SPLITS_TO_SCORE = ("auto", "test")

@@ -10,8 +10,8 @@ from typing import Any
 
 import torch
 
-from vidcli import checkpoint as files
 from vidcli import report
+from vidcli.artifacts import checkpoint as files
 from vidcli.commands.peers import join_peers
 from vidcli.console import Terminal, print_json
 from vidcli.console.evaluation import (
@@ -25,9 +25,8 @@ from vidcli.console.evaluation import (
 )
 from vidcli.data.loader import num_workers
 from vidcli.data.manifest import SPLITS, VideoItem, class_names_of, load_items, read_data
-from vidcli.data.moved import find_learnt, load_run_items
+from vidcli.data.relocation import find_learnt, load_run_items
 from vidcli.data.splits import of_split
-from vidcli.devices import choose_device
 from vidcli.errors import ConfigError, DataError
 from vidcli.evaluate import Details, Evaluation, compare, find_details, predictions_csv
 from vidcli.evaluate import evaluate as score
@@ -36,8 +35,9 @@ from vidcli.evaluate.table import is_right
 from vidcli.evaluate.views import ViewsRow, sweep_views
 from vidcli.fonts import picture_names
 from vidcli.predict import Prediction, Predictor
+from vidcli.runtime.devices import choose_device
 from vidcli.runtime.outputs import OutputFolder, choose_folder
-from vidcli.train.distributed import ALONE, Group
+from vidcli.runtime.processes import ALONE, Group
 
 _USUAL_SPLIT = "test"
 _OUTPUT_FILES = ("predictions.csv", "eval.json", "confusion.png", "reliability.png")

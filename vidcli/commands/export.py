@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from vidcli import checkpoint as files
+from vidcli.artifacts import checkpoint as files
 from vidcli.console import Terminal
 from vidcli.console.export import print_export
 from vidcli.data.manifest import VideoItem, load_items
-from vidcli.data.moved import load_run_items
+from vidcli.data.relocation import load_run_items
 from vidcli.data.splits import assign_splits
 from vidcli.errors import ExportError
 from vidcli.export import ExportOptions, export_model

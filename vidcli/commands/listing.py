@@ -7,12 +7,12 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from vidcli import checkpoint as files
 from vidcli import config as settings
+from vidcli.artifacts import checkpoint as files
+from vidcli.artifacts.exported import read_export
 from vidcli.console import Terminal
 from vidcli.console.tables import print_rows
 from vidcli.errors import VidcliError
-from vidcli.exported import read_export
 from vidcli.models import describe_backbones, describe_heads, describe_networks
 
 _NUM_NEAREST = 3

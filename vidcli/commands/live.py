@@ -10,17 +10,17 @@ from pathlib import Path
 
 import torch
 
-from vidcli import checkpoint as files
+from vidcli.artifacts import checkpoint as files
 from vidcli.commands.timeline import window_of
 from vidcli.console import Terminal
 from vidcli.console.live import LiveAnswer, open_live_view
 from vidcli.console.text import count_noun
 from vidcli.data.frames import decode_limits
-from vidcli.devices import choose_device
 from vidcli.errors import ConfigError
 from vidcli.predict import Predictor
 from vidcli.predict.inputs import STDIN
 from vidcli.predict.live import LiveSession, can_keep_state, open_session
+from vidcli.runtime.devices import choose_device
 from vidcli.video import LiveFrame, LiveFrames, parse_raw
 
 _SILENCE_SECONDS = 5.0

@@ -12,8 +12,8 @@ from vidcli.console.evaluation import print_evaluation
 from vidcli.console.training import TrainingView
 from vidcli.data.builtin import MotionDataOptions, make_motion_data
 from vidcli.demo import DEMO_RECIPE, run_demo
-from vidcli.devices import choose_device
 from vidcli.errors import ConfigError
+from vidcli.runtime.devices import choose_device
 from vidcli.synthetic import MotionVideoOptions
 from vidcli.train import refuse_taken
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vidcli import checkpoint as files
+from vidcli.artifacts import checkpoint as files
 from vidcli.commands.evaluation import evaluate_own_split
 from vidcli.console import Terminal
 from vidcli.console.training import print_best, print_kept, print_run_end

@@ -9,9 +9,9 @@ from dataclasses import replace
 import torch
 
 from vidcli.console import Terminal, Verbosity
-from vidcli.devices import choose_device
 from vidcli.errors import PeerError
-from vidcli.train.distributed import Group, join_group
+from vidcli.runtime.devices import choose_device
+from vidcli.runtime.processes import Group, join_group
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
-from vidcli import checkpoint as files
+from vidcli.artifacts import checkpoint as files
 from vidcli.commands.advice import watch_for_export
 from vidcli.commands.annotation import annotate_with_prediction, check_annotation
 from vidcli.commands.timeline import Outputs, TimelineOptions, choose_form, predict_timelines
@@ -17,7 +17,6 @@ from vidcli.console import Terminal
 from vidcli.console.predictions import open_writer
 from vidcli.console.text import count_noun
 from vidcli.data.manifest import VideoItem
-from vidcli.devices import choose_device
 from vidcli.errors import ConfigError, OutputError, StreamError
 from vidcli.predict import Prediction, Predictor
 from vidcli.predict.inputs import STDIN, collect_items, parse_shard, read_list, shard_of_launcher
@@ -25,6 +24,7 @@ from vidcli.predict.parquet import ParquetResults, import_pyarrow, partial_file
 from vidcli.predict.results import FORMAT_OF_SUFFIX, CsvResults, JsonResults, ResultsFile, Source
 from vidcli.predict.saved import FrameSaver
 from vidcli.predict.segments import SUBTITLES
+from vidcli.runtime.devices import choose_device
 from vidcli.runtime.files import is_stream
 from vidcli.runtime.outputs import OutputFile
 

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from vidcli import checkpoint as files
-from vidcli.checkpoint import Checkpoint
+from vidcli.artifacts import checkpoint as files
+from vidcli.artifacts.checkpoint import Checkpoint
 from vidcli.commands.evaluation import evaluate_own_split, evaluation_folder
 from vidcli.config import Config, config_to_dict
 from vidcli.console import Terminal
@@ -22,7 +22,7 @@ from vidcli.data.frames import FrameSource
 from vidcli.data.items import labels_of
 from vidcli.data.loader import map_ahead, num_workers
 from vidcli.data.manifest import SPLITS, VideoItem
-from vidcli.data.moved import load_run_items
+from vidcli.data.relocation import load_run_items
 from vidcli.errors import CheckpointError, ConfigError, VideoError
 from vidcli.report.axes import finite_or_none
 from vidcli.report.html import RunReport, render_report
@@ -30,7 +30,7 @@ from vidcli.runtime.files import read_regular
 from vidcli.runtime.outputs import OutputFile, OutputFolder
 from vidcli.runtime.plain import parse_json
 from vidcli.sheets import read_sheet, unescape_cell
-from vidcli.train.loop import is_over
+from vidcli.train.trainer import is_over
 from vidcli.transforms import build_sampler
 
 REPORT_FILE = "report.html"

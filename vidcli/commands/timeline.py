@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from vidcli import checkpoint as files
+from vidcli.artifacts import checkpoint as files
 from vidcli.commands.annotation import annotate_with_timeline
 from vidcli.console import Terminal
 from vidcli.console.text import format_about

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from vidcli import checkpoint as files
 from vidcli import config as settings
 from vidcli import train as training
+from vidcli.artifacts import checkpoint as files
 from vidcli.commands.motion import prepare_motion_videos
 from vidcli.commands.outcome import tell_outcome
 from vidcli.commands.peers import join_peers
 from vidcli.console import Terminal
 from vidcli.console.training import TrainingView, print_plan
 from vidcli.demo import DEMO_RECIPE
-from vidcli.devices import describe_device
-from vidcli.train.distributed import Group, num_restarts
+from vidcli.runtime.devices import describe_device
+from vidcli.runtime.processes import Group, num_restarts
 
 
 def train(

@@ -8,7 +8,6 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from vidcli.calibrate import MAX_TEMPERATURE, MIN_TEMPERATURE
 from vidcli.console.tables import print_pairs
 from vidcli.console.terminal import Terminal, Verbosity
 from vidcli.console.text import count_noun, format_ratio, plain, shorten_path
@@ -26,6 +25,7 @@ from vidcli.evaluate import (
 from vidcli.evaluate.details import MIN_VIDEOS
 from vidcli.evaluate.multilabel import MultiLabelEvaluation
 from vidcli.evaluate.views import ViewsRow
+from vidcli.models.calibration import MAX_TEMPERATURE, MIN_TEMPERATURE
 
 _MAX_MATRIX_CLASSES = 12
 _MAX_SLICES = 10

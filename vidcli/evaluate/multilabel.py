@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from vidcli.calibrate import Calibration
 from vidcli.data.items import VideoItem, labels_of
 from vidcli.evaluate.reliability import CalibrationScores, measure_set_calibration
 from vidcli.evaluate.scores import bootstrap_interval
 from vidcli.evaluate.verdict import find_baseline, is_better, judge
+from vidcli.models.calibration import Calibration
 from vidcli.predict import Prediction
 
 Floats = npt.NDArray[np.float64]

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from vidcli.calibrate import UNCALIBRATED, Calibration, uncalibrated
+from vidcli.models.calibration import UNCALIBRATED, Calibration, uncalibrated
 from vidcli.predict import Prediction
 
 NUM_BINS = 15

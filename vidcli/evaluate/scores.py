@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from vidcli.calibrate import UNCALIBRATED, Calibration
 from vidcli.evaluate.reliability import (
     CalibrationScores,
     RiskCoverage,
@@ -17,6 +16,7 @@ from vidcli.evaluate.reliability import (
     measure_risk_coverage,
 )
 from vidcli.evaluate.verdict import find_baseline, is_better, judge
+from vidcli.models.calibration import UNCALIBRATED, Calibration
 from vidcli.predict import Prediction
 
 _BOOTSTRAP_DRAWS = 10_000

@@ -14,13 +14,13 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from vidcli.checkpoint import Checkpoint
+from vidcli.artifacts.checkpoint import Checkpoint
+from vidcli.artifacts.exported import ExportedNetwork
 from vidcli.data.frames import FrameSource, decode_limits
 from vidcli.data.manifest import VideoItem
 from vidcli.errors import ConfigError, ExportError, did_you_mean
 from vidcli.explain.frames import weigh_frames
 from vidcli.explain.maps import MapMethod, map_frames
-from vidcli.exported import ExportedNetwork
 from vidcli.names import normal_name
 from vidcli.sampling import Seconds
 from vidcli.transforms import ClipTransform, build_sampler, to_pixels

@@ -20,8 +20,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from vidcli.artifacts.exported import INPUT_NAME, NETWORK_FILES, OUTPUT_NAME, Floats, Run, import_runtime
 from vidcli.errors import ExportError
-from vidcli.exported import INPUT_NAME, NETWORK_FILES, OUTPUT_NAME, Floats, Run, import_runtime
 from vidcli.models.networks import exportable_masks
 from vidcli.models.recurrence import make_exportable
 from vidcli.runtime.files import temporary_file

@@ -20,10 +20,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from vidcli.calibrate import Calibration
-from vidcli.errors import ExportError
-from vidcli.export.videos import LabelledViews
-from vidcli.exported import (
+from vidcli.artifacts.exported import (
     INPUT_NAME,
     NETWORK_FILES,
     Floats,
@@ -33,6 +30,9 @@ from vidcli.exported import (
     open_network,
     signal_stack_kept,
 )
+from vidcli.errors import ExportError
+from vidcli.export.videos import LabelledViews
+from vidcli.models.calibration import Calibration
 
 LAYER_TYPES = frozenset({"Convolution", "GroupConvolution", "MatMul", "Conv", "Gemm"})
 _QUANTIZERS = frozenset({"FakeQuantize", "QuantizeLinear", "DequantizeLinear"})

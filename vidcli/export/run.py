@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from vidcli.checkpoint import EXPORT_FILE, Checkpoint, describe_checkpoint
+from vidcli.artifacts.checkpoint import EXPORT_FILE, Checkpoint, describe_checkpoint
+from vidcli.artifacts.exported import NETWORK_FILES, Floats, digests_of_export, import_runtime, open_network
 from vidcli.data.items import class_names_of
 from vidcli.data.manifest import VideoItem
 from vidcli.data.splits import of_split
@@ -21,7 +22,6 @@ from vidcli.errors import ExportError
 from vidcli.export.convert import network_files, open_program, to_onnx, to_openvino, trace
 from vidcli.export.quantize import measure_accuracy, quantize
 from vidcli.export.videos import LabelledViews, load_views
-from vidcli.exported import NETWORK_FILES, Floats, digests_of_export, import_runtime, open_network
 from vidcli.models.registry import NETWORKS, NetworkSpec, find_backbone
 from vidcli.runtime.files import remove_leftovers
 from vidcli.runtime.outputs import OutputFolder

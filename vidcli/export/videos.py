@@ -12,11 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from vidcli.checkpoint import Checkpoint
+from vidcli.artifacts.checkpoint import Checkpoint
+from vidcli.artifacts.exported import Floats
 from vidcli.data.items import labels_of
 from vidcli.data.manifest import VideoItem
 from vidcli.errors import ExportError, VideoError
-from vidcli.exported import Floats
 from vidcli.predict import Predictor
 
 

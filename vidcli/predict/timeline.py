@@ -28,10 +28,10 @@ from torch import Tensor
 from vidcli.data.frames import decode_limits
 from vidcli.errors import VideoError
 from vidcli.models import VideoClassifier
-from vidcli.predict.ahead import run_ahead
 from vidcli.predict.merging import stream_segments
 from vidcli.predict.predictor import Predictor
 from vidcli.predict.segments import Floats, Segment, Timeline
+from vidcli.runtime.ahead import run_ahead
 from vidcli.runtime.signals import undivided
 from vidcli.video import Frames, VideoInfo, stream_frames
 

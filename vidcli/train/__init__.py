@@ -1,6 +1,6 @@
 """Training: events, schedule, loop, and runs from their data to their directory."""
 
-from vidcli.train.claim import refuse_taken
+from vidcli.artifacts.claim import refuse_taken
 from vidcli.train.compare import CompareProgress, Comparison, HeadScore, compare_heads
 from vidcli.train.events import (
     CheckProgress,
@@ -11,8 +11,8 @@ from vidcli.train.events import (
     Notice,
     StepDone,
 )
-from vidcli.train.loop import Trainer
 from vidcli.train.run import RunPlan, epochs_of_run, plan_items, plan_run, resume_run, start_run
+from vidcli.train.trainer import Trainer
 
 __all__ = [
     "CheckProgress",

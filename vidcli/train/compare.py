@@ -26,12 +26,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from vidcli import checkpoint as files
-from vidcli.checkpoint import Checkpoint
+from vidcli.artifacts import checkpoint as files
+from vidcli.artifacts.checkpoint import Checkpoint
+from vidcli.artifacts.claim import RunClaim
 from vidcli.config import Config, ModelConfig, config_to_yaml
 from vidcli.data.features import FrozenBackbone, VideoFeatures
 from vidcli.data.manifest import VideoItem, class_names_of, fingerprint, manifest_text, read_data
-from vidcli.data.moved import with_digests
+from vidcli.data.relocation import with_digests
 from vidcli.data.splits import assign_folds, assign_splits, of_split
 from vidcli.errors import ConfigError, DataError
 from vidcli.evaluate import bootstrap_interval
@@ -45,7 +46,6 @@ from vidcli.models import (
     wake_residual_branches,
 )
 from vidcli.runtime.files import write_text
-from vidcli.train.claim import RunClaim
 from vidcli.train.events import Notice
 from vidcli.train.run import run_name
 from vidcli.train.schedule import build_optimizer, learning_rate

@@ -37,7 +37,7 @@ from vidcli.data.loader import Batch, Draw, iter_draws, map_ahead, num_workers
 from vidcli.errors import ConfigError, VideoError
 from vidcli.models import VideoModel
 from vidcli.predict import Predictor
-from vidcli.train.distributed import Group
+from vidcli.runtime.processes import Group
 from vidcli.train.schedule import autocast_dtype
 
 _GIB = 2**30

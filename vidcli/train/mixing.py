@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from vidcli.config import AugmentConfig
-from vidcli.train.distributed import ALONE, Group
+from vidcli.runtime.processes import ALONE, Group
 
 
 class ClipMixer:

@@ -22,8 +22,8 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.record_writer import RecordWriter
 from torch import Tensor
 
-from vidcli import checkpoint as files
 from vidcli import report
+from vidcli.artifacts import checkpoint as files
 from vidcli.config import ClipConfig
 from vidcli.data.items import LABEL_SEPARATOR
 from vidcli.evaluate import Evaluation

@@ -9,22 +9,22 @@ from pathlib import Path
 
 import torch
 
-from vidcli import checkpoint as files
+from vidcli.artifacts import checkpoint as files
+from vidcli.artifacts.claim import RunClaim, in_use
 from vidcli.config import Config, load_config
 from vidcli.data.check import check_videos, failures_csv
 from vidcli.data.items import LABEL_SEPARATOR, labels_of
 from vidcli.data.loader import batch_ends
 from vidcli.data.manifest import SPLITS, VideoItem, class_names_of, read_data
-from vidcli.data.moved import load_run_items
+from vidcli.data.relocation import load_run_items
 from vidcli.data.splits import assign_splits, of_split
 from vidcli.errors import CheckpointError, ConfigError, DataError, VideoError
 from vidcli.models import build_model, network_names, settle_clip
 from vidcli.runtime.files import write_text
-from vidcli.train.claim import RunClaim, in_use
-from vidcli.train.distributed import ALONE, Group, may_restart, num_restarts
+from vidcli.runtime.processes import ALONE, Group, may_restart, num_restarts
+from vidcli.train.batchnorm import fewest_clips, single_clips
 from vidcli.train.events import CheckProgress, EpochRow, Event, Notice
-from vidcli.train.loop import Trainer, is_over
-from vidcli.train.norms import fewest_clips, single_clips
+from vidcli.train.trainer import Trainer, is_over
 
 _RESTART_SECONDS = 30.0
 """How long torchrun, which starts processes again, gives the earlier ones to end."""

@@ -20,14 +20,14 @@ from torch.nn.parallel import DistributedDataParallel
 
 from vidcli.config import Config
 from vidcli.models import VideoModel
-from vidcli.train.average import WeightAverage
+from vidcli.runtime.processes import ALONE, Group
 from vidcli.train.compiling import compiled
-from vidcli.train.distributed import ALONE, Group
 from vidcli.train.freezing import Freezing
 from vidcli.train.loss import ClipLoss, MultiLabelLoss, count_correct
 from vidcli.train.mixing import ClipMixer
+from vidcli.train.resume_state import check_update
 from vidcli.train.schedule import autocast_dtype, build_optimizer, learning_rate
-from vidcli.train.state import check_update
+from vidcli.train.weight_average import WeightAverage
 
 
 class BatchTooLarge(Exception):

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from vidcli.calibrate import Calibration, fit_multi_label, fit_temperature, uncalibrated
 from vidcli.data.items import VideoItem
 from vidcli.evaluate import Evaluation, evaluate
 from vidcli.evaluate.multilabel import evaluate_multi_label, targets_of
+from vidcli.models.calibration import Calibration, fit_multi_label, fit_temperature, uncalibrated
 from vidcli.predict import Prediction
 
 

@@ -20,9 +20,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from vidcli.config import AugmentConfig, ClipConfig
-from vidcli.focus import Window, motion_window
 from vidcli.sampling import ClipSampler
 from vidcli.transforms.augment import Augmentation
+from vidcli.transforms.focus import Window, motion_window
 
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)

@@ -19,12 +19,12 @@ import av.error
 import numpy as np
 
 from vidcli.errors import VideoError
-from vidcli.video.container import FOREIGN_ERRORS, packets_of, reason, seconds_of
-from vidcli.video.convert import Converter, SizeRule
-from vidcli.video.limits import Budget, DecodeLimits
+from vidcli.video.exact.convert import Converter, SizeRule
 from vidcli.video.live.mailbox import PATIENCE_SECONDS, LiveFrame, Mailbox, StreamClock
 from vidcli.video.live.source import STDIN, STDIN_NAME, PipeReader, RawFormat, open_camera, open_pipe
-from vidcli.video.probe import VideoInfo, describe
+from vidcli.video.open.budget import Budget, DecodeLimits
+from vidcli.video.open.container import FOREIGN_ERRORS, packets_of, reason, seconds_of
+from vidcli.video.open.probe import VideoInfo, describe
 
 _FAREWELL_SECONDS = 2.0
 _PAUSE_SECONDS = 0.005

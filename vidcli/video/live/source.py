@@ -20,8 +20,8 @@ import av.container
 import av.error
 
 from vidcli.errors import ConfigError, VideoError
-from vidcli.video.container import DEMUXERS, FOREIGN_ERRORS, reason
-from vidcli.video.limits import MAX_PIXELS, Budget
+from vidcli.video.open.budget import MAX_PIXELS, Budget
+from vidcli.video.open.container import DEMUXERS, FOREIGN_ERRORS, reason
 
 STDIN = "-"
 STDIN_NAME = "standard input"

@@ -1,0 +1,1 @@
+"""What the coded bytes of a packet say, without decoding them."""

@@ -1,0 +1,39 @@
+"""Decode on a device of this machine, where it has one that can; on the CPU otherwise, with a warning."""
+
+from __future__ import annotations
+
+import functools
+import logging
+from typing import Literal, TypeAlias
+
+from av import Codec
+from av.codec.hwaccel import HWAccel
+
+from vidcli.errors import VideoError
+from vidcli.video.open.container import FOREIGN_ERRORS, reason
+
+HardwareName: TypeAlias = Literal["off", "cuda"]
+
+_log = logging.getLogger("vidcli.video")
+
+
+@functools.cache
+def find_hardware(name: HardwareName) -> HWAccel | None:
+    """Return how files are opened for decoding on a device; None is the CPU.
+
+    Asked once a process: where there is no such device, one warning says so.
+    """
+    if name == "off":
+        return None
+    try:
+        HWAccel(name).create(Codec("h264", "r"))
+    except (*FOREIGN_ERRORS, NotImplementedError) as error:
+        _log.warning("data.hwaccel=%s: no such device here (%s); decoding on the CPU", name, reason(error))
+        return None
+    # FFmpeg would go over to the CPU without a word.
+    return HWAccel(name, allow_software_fallback=False)
+
+
+def warn_of_cpu(error: VideoError, name: HardwareName) -> None:
+    """Say that the CPU decoded a file which the device could not."""
+    _log.warning("%s (with data.hwaccel=%s); decoded on the CPU", error, name)

@@ -1,0 +1,128 @@
+"""What a video file is, from its headers, cross-checked with its packets where they are silent."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+from fractions import Fraction
+
+import av
+import av.container
+
+from vidcli.sampling import TIMESTAMP_TOLERANCE_SECONDS
+from vidcli.video.open.budget import Budget, DecodeLimits, call_in_time
+from vidcli.video.open.container import decode_stream, open_video, seconds_of, video_streams
+from vidcli.video.open.duration import find_rate, measure_duration, period_of, stated_duration, tolerance_of
+from vidcli.video.open.orientation import Orientation, orientation_of_frame
+
+_MAX_ASPECT = 8
+_SQUARE = Fraction(1)
+
+
+@dataclass(frozen=True)
+class VideoInfo:
+    """What a file's headers say, cross-checked with its packets where they are silent.
+
+    Attributes:
+        height, width: pixels as coded, before rotation.
+        rotation: degrees clockwise (0, 90, 180, 270) by which frames are turned to be upright.
+        is_mirrored: frames are mirrored, left to right, before they are turned.
+        pixel_aspect: width of a pixel over its height, as coded; nonsense counts as square.
+        duration_seconds: from the first frame to the end of the last.
+        num_frames: as the header says; None where it is silent.
+        fps: average frame rate; None where unknown.
+        has_b_frames: frames are coded in another order than they are shown.
+        num_video_streams: without cover art; one of them is decoded.
+        stated_seconds: length as the container says; None where it is silent, or was not asked.
+        tolerance_seconds: how much later than a wanted moment a frame may start.
+    """
+
+    container: str
+    codec: str
+    height: int
+    width: int
+    rotation: int
+    pixel_aspect: Fraction
+    duration_seconds: float
+    num_frames: int | None
+    fps: float | None
+    has_audio: bool
+    has_b_frames: bool
+    is_mirrored: bool = False
+    num_video_streams: int = 1
+    stated_seconds: float | None = None
+    tolerance_seconds: float = TIMESTAMP_TOLERANCE_SECONDS
+
+    @property
+    def upright_size(self) -> tuple[int, int]:
+        """Height and width in square pixels after rotation."""
+        height, width = self.height, max(1, round(self.width * self.pixel_aspect))
+        return (width, height) if self.rotation in (90, 270) else (height, width)
+
+    @property
+    def period_seconds(self) -> float:
+        """Time from one frame to the next at the average rate."""
+        return period_of(self.fps)
+
+
+def probe(path: str | os.PathLike[str], limits: DecodeLimits | None = None) -> VideoInfo:
+    """Read what a video file is, without decoding more than its first frame.
+
+    Raises:
+        VideoError: no such file, not a video, beyond a limit, or no frame of it can be decoded.
+    """
+    budget = Budget(path, limits or DecodeLimits())
+    return call_in_time(budget, lambda: _probe(budget))
+
+
+def _probe(budget: Budget) -> VideoInfo:
+    with open_video(budget.path, budget) as (container, stream):
+        frame = next(decode_stream(budget, container, stream))
+        info = describe(budget, container, stream, frame)
+        stated = stated_duration(container, stream, seconds_of(frame) or 0.0)
+        return replace(info, stated_seconds=stated)
+
+
+def describe(
+    budget: Budget,
+    container: av.container.InputContainer,
+    stream: av.VideoStream,
+    frame: av.VideoFrame,
+    duration_seconds: float | None = None,
+    orientation: Orientation | None = None,
+) -> VideoInfo:
+    """Describe a video of which a frame was decoded.
+
+    Args:
+        budget, container, stream: of the open file.
+        frame: of it; the first, where one of the others is left out.
+        duration_seconds: None measures it.
+        orientation: what the coded stream says of it at its start; None takes what the frame says.
+    """
+    if duration_seconds is None:
+        duration_seconds = measure_duration(budget, container, stream, seconds_of(frame) or 0.0)
+    orientation = orientation or orientation_of_frame(frame)
+    return VideoInfo(
+        container=container.format.name,
+        codec=stream.codec_context.name,
+        height=frame.height,
+        width=frame.width,
+        rotation=orientation.rotation,
+        pixel_aspect=_sane_aspect(stream),
+        duration_seconds=duration_seconds,
+        num_frames=stream.frames or None,
+        fps=find_rate(stream),
+        has_audio=bool(container.streams.audio),
+        has_b_frames=stream.codec_context.reorder_depth > 0,
+        is_mirrored=orientation.is_mirrored,
+        num_video_streams=len(video_streams(container)) if len(container.streams.video) > 1 else 1,
+        tolerance_seconds=tolerance_of(stream),
+    )
+
+
+def _sane_aspect(stream: av.VideoStream) -> Fraction:
+    """Return the shape of a stream's pixels; one that no camera has is a fault of the header."""
+    # A lean open leaves the aspect that only the coded stream names to the decoder.
+    aspect = stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio or _SQUARE
+    across, down = aspect.numerator, aspect.denominator
+    return aspect if across <= _MAX_ASPECT * down and down <= _MAX_ASPECT * across else _SQUARE
