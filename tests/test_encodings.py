@@ -15,12 +15,9 @@ from pathlib import Path
 import pytest
 
 import vidcli
-from vidcli.predict.results import CSV_COLUMNS
-from vidcli.predict.segments import SEGMENT_COLUMNS
 
 PACKAGE = Path(vidcli.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
-README = PACKAGE.parent / "README.md"
 ASCII = {"LC_ALL": "C", "LANG": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
 
 _OPENS = re.compile(r"(io\.)?open|os\.fdopen|(.*[._])?(path|temporary|partial)\.open|Path\(.*\)\.open")
@@ -74,15 +71,6 @@ def test_the_scan_leaves_the_rest(line: str) -> None:
 @pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(PACKAGE)))
 def test_every_text_file_names_its_encoding(file: Path) -> None:
     assert list(unnamed_encodings(file.read_text(encoding="utf-8"))) == []
-
-
-def test_the_readme_shows_the_columns_of_the_csv() -> None:
-    text = README.read_text(encoding="utf-8")
-    header = next(line for line in text.splitlines() if line.startswith("video,rank,"))
-    assert tuple(header.split(",")) == CSV_COLUMNS
-    row = text[text.index(header) :].splitlines()[1]
-    assert len(row.split(",")) == len(CSV_COLUMNS)
-    assert ",".join(SEGMENT_COLUMNS) == "video,start,end,label,confidence,error"
 
 
 @pytest.fixture(scope="module")

@@ -34,7 +34,7 @@ _PICKLE_SUFFIXES = (".pth", ".pt")
 
 _MOTION_FILE = Path(__file__).with_name("motion.safetensors")
 _MOTION_BACKBONE = "compact_cnn"
-"""Learnt from generated videos alone (scripts/render-scenes); docs/experiments.md tells how."""
+"""Learnt from generated videos alone (scripts/render_scenes.py); docs/experiments.md tells how."""
 
 
 def load_backbone_weights(backbone: nn.Module, config: ModelConfig) -> None:

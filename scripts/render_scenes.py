@@ -1,7 +1,6 @@
-#!/usr/bin/env python
 """Write videos of a figure with limbs that moves among other things, richer than the built-in ones.
 
-    scripts/render-scenes FOLDER [--train 150] [--val 12] [--seed 1]
+    python scripts/render_scenes.py FOLDER [--train 150] [--val 12] [--seed 1]
 
 Eighteen classes of what the figure does, named after its motion or that of its parts. It is built of a
 body, a head and limbs, before a background with light, texture and stripes, behind bars or not; others
@@ -11,6 +10,7 @@ Array names end in their axes: T frames, H rows, W columns, C red-green-blue.
 """
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,14 +54,14 @@ class Pose:
     limb: Track
 
 
-def main() -> None:
-    """Read the command line, write the videos."""
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Read the command line (`sys.argv` without `arguments`) and write the videos."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--train", type=int, default=150, help="videos of each class to train on")
     parser.add_argument("--val", type=int, default=12, help="videos of each class to validate on")
     parser.add_argument("--seed", type=int, default=1)
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     for split, count in (("train", options.train), ("val", options.val)):
         for number, name in enumerate(CLASSES):
             folder = options.folder / split / name
@@ -85,9 +85,9 @@ def render_scene(name: str, rng: np.random.Generator) -> Frames:
             for row, column in camera_T2
         ]
     ).astype(np.float32)
-    draw_passers(frames_THWC, camera_T2, rng, rng.integers(0, 3), luma)
+    draw_passers(frames_THWC, camera_T2, rng, int(rng.integers(0, 3)), luma)
     draw_figure(frames_THWC, camera_T2, rng, pose, mirror, luma)
-    draw_passers(frames_THWC, camera_T2, rng, rng.integers(0, 2), luma)
+    draw_passers(frames_THWC, camera_T2, rng, int(rng.integers(0, 2)), luma)
     if rng.random() < 0.35:
         draw_bars(frames_THWC, camera_T2, rng)
     if rng.random() < 0.3:  # grey, as of a night camera
@@ -95,7 +95,8 @@ def render_scene(name: str, rng: np.random.Generator) -> Frames:
     frames_THWC = (frames_THWC - 128) * rng.uniform(0.5, 1.2) + 128
     frames_THWC *= rng.uniform(0.96, 1.04, (NUM_FRAMES, 1, 1, 1)).astype(np.float32)
     frames_THWC += rng.normal(0, rng.uniform(0, 5), frames_THWC.shape).astype(np.float32)
-    return np.clip(frames_THWC + 0.5, 0, 255).astype(np.uint8)
+    pixels_THWC: Frames = np.clip(frames_THWC + 0.5, 0, 255).astype(np.uint8)
+    return pixels_THWC
 
 
 def draw_pose(name: str, rng: np.random.Generator) -> Pose:
@@ -160,7 +161,8 @@ def draw_camera(rng: np.random.Generator) -> npt.NDArray[np.int64]:
     if rng.random() < 0.4:
         far = rng.uniform(-1, 1, 2) * [_MARGIN[0] - 3, _MARGIN[1] - 3]
         camera_T2 += (_TIME_T[:, None] - 0.5) * 2 * far[None] * rng.uniform(0.2, 1)
-    return np.clip(np.rint(camera_T2), np.negative(_MARGIN), _MARGIN).astype(np.int64)
+    rounded_T2: npt.NDArray[np.int64] = np.rint(camera_T2).astype(np.int64)
+    return np.clip(rounded_T2, np.negative(_MARGIN), _MARGIN)
 
 
 def draw_background(rng: np.random.Generator, luma: float) -> Floats:

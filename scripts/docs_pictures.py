@@ -1,5 +1,4 @@
-#!/usr/bin/env python
-"""Make the pictures of README.md from the built-in motion videos: `scripts/docs-pictures RUN`.
+"""Make the pictures of the documentation: `python scripts/docs_pictures.py RUN`.
 
 RUN is the run directory of `vidcli demo`, whose confusion matrix is copied.
 """

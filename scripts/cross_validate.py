@@ -1,7 +1,6 @@
-#!/usr/bin/env python
 """Compare settings on the training videos alone: whole groups held out in turn, never the test split.
 
-    scripts/cross-validate DATA --config small-real --set train.ema=0.98 [--folds 3] [--seed 0]
+    python scripts/cross_validate.py DATA --config small-real --set train.ema=0.98 [--folds 3] [--seed 0]
 
 The groups of the training split are dealt to the folds, the largest first to the fold that is
 smallest; each fold is then predicted by a model that was trained on the others. One line a fold
@@ -16,12 +15,12 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 
-from vidcli.runtime.memory import keep_freed_memory
 from vidcli.artifacts.checkpoint import LAST_FILE, load_checkpoint
 from vidcli.config import Config, load_config
 from vidcli.data.check import check_videos
@@ -29,12 +28,13 @@ from vidcli.data.frames import FrameSource
 from vidcli.data.manifest import VideoItem, load_items
 from vidcli.evaluate import evaluate
 from vidcli.predict import Prediction, Predictor
+from vidcli.runtime.memory import keep_freed_memory
 from vidcli.train.events import Notice
 from vidcli.train.trainer import Trainer
 
 
-def deal_groups(items: list[VideoItem], num_folds: int) -> dict[str, int]:
-    """Return the fold of every group, folds as equal in videos as greedy dealing makes them."""
+def deal_groups(items: list[VideoItem], num_folds: int) -> dict[str | None, int]:
+    """Return the fold of every group: the largest groups first, each to the smallest fold so far."""
     sizes = Counter(item.group for item in items)
     held = [0] * num_folds
     fold_of = {}
@@ -65,15 +65,15 @@ def tell(event: object) -> None:
         print(event.text, file=sys.stderr)
 
 
-def main() -> None:
-    """Read the command line, run every fold, print the scores."""
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Read the command line (`sys.argv` without `arguments`), run every fold, print the scores."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("data", type=Path)
     parser.add_argument("--config", default="small-real")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--folds", type=int, default=3)
     parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
 
     keep_freed_memory()
     assignments = [*options.set, f"train.seed={options.seed}", "data.val_fraction=0"]
