@@ -155,9 +155,7 @@ def test_links_lead_somewhere(page: str) -> None:
 
 def test_every_page_is_in_the_navigation() -> None:
     navigation = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
-    assert all(
-        f"- {page.removeprefix('docs/')}\n" in navigation for page in PAGES if page.startswith("docs/")
-    )
+    assert all(f" {page.removeprefix('docs/')}\n" in navigation for page in PAGES if page.startswith("docs/"))
 
 
 def test_the_pages_show_the_columns_of_the_csv() -> None:
