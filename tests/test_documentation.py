@@ -37,7 +37,7 @@ NOT_YET = frozenset(
         "live 0",
         "timeline",
         "timeline day.mp4 --window 2",
-        "timeline motion/test/up/up_0001.mp4 --model runs/demo --window 1",
+        "timeline motion/test/right/right_0001.mp4 --model runs/demo",
         "train motion --config demo --epochs 3 --out runs/short",
         "train moves.csv --config demo --set data.multi_label=true --epochs 5",
         "train pets --config small-real --epochs 8 --out runs/pets",
@@ -58,7 +58,7 @@ def commands_in_blocks(text: str) -> Iterator[str]:
             if language in ("sh", "powershell") or line.startswith("$ "):
                 match = re.search(r"(?:^|\s)vidcli (.+)", line)
                 if match and not line.startswith("docker build"):
-                    yield match[1].partition("  #")[0].strip()
+                    yield match[1].partition(" #")[0].strip()
 
 
 def commands_in_prose(text: str) -> Iterator[str]:
