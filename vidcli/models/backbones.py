@@ -3,8 +3,9 @@
 Shape suffixes: N frames of a batch (B * T), C channels, H W pixels, D features, h w feature map.
 
 Every backbone is a plain sequence of layers without classifier and global pool. Those of
-torchvision (`families`) keep torchvision's parameter names, so that its weight files load unchanged;
-those of ours, here, are made for training from scratch on a CPU.
+torchvision (`families`) keep torchvision's parameter names, so that its weight files load unchanged; timm's
+(`timm_networks`) stand as they are behind one more name; those of ours, here, are made for training
+from scratch on a CPU.
 """
 
 from __future__ import annotations

@@ -35,6 +35,7 @@ from vidcli.models.shift import (
     insert_temporal_shift,
     shifted_convolutions,
 )
+from vidcli.models.timm_networks import TimmBackbone
 from vidcli.models.weights import load_backbone_weights
 
 RGB_CHANNELS = 3
@@ -51,7 +52,7 @@ class VideoClassifier(nn.Module):
         config: grid, width, dropout and frame_differences.
     """
 
-    def __init__(self, backbone: Backbone, head: nn.Module, config: ModelConfig) -> None:
+    def __init__(self, backbone: Backbone | TimmBackbone, head: nn.Module, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
         self.backbone = backbone

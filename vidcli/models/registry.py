@@ -11,8 +11,9 @@ from torch import nn
 
 from vidcli.config import ModelConfig
 from vidcli.errors import ConfigError, did_you_mean
-from vidcli.models import families, heads
+from vidcli.models import families, heads, timm_networks
 from vidcli.models.backbones import Backbone, build_compact_cnn, build_simple_cnn
+from vidcli.models.timm_networks import TimmBackbone
 from vidcli.runtime.plain import shown
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -33,7 +34,7 @@ class BackboneSpec:
         takes_depth: whether `model.stochastic_depth` finds blocks to skip.
     """
 
-    build: Callable[[int], Backbone]
+    build: Callable[[int], Backbone | TimmBackbone]
     description: str
     published_as: str | None = None
     mean: tuple[float, float, float] = IMAGENET_MEAN
@@ -113,6 +114,12 @@ def _torchvision(name: str, description: str) -> BackboneSpec:
         published_as=name,
         takes_depth=name.startswith(("efficientnet", "convnext")),
     )
+
+
+def _timm(name: str) -> BackboneSpec:
+    timm_networks.check_name(name)
+    mean, std = timm_networks.statistics_of(name)
+    return BackboneSpec(partial(timm_networks.build_backbone, name), f"{name} of timm.", mean=mean, std=std)
 
 
 BACKBONES: dict[str, BackboneSpec] = {
@@ -239,9 +246,14 @@ def heads_that_see_order() -> list[str]:
 def find_backbone(name: str) -> BackboneSpec | NetworkSpec:
     """Return the frame backbone or whole video network of that name.
 
+    Args:
+        name: one of ours or torchvision's, or `timm:` and one of timm's.
+
     Raises:
         ConfigError: there is none; names the nearest.
     """
+    if timm_networks.is_timm(name):
+        return _timm(name.removeprefix(timm_networks.PREFIX))
     known = BACKBONES | NETWORKS
     if name not in known:
         raise ConfigError(_unknown("model.backbone", name, known))
@@ -284,4 +296,5 @@ def unused_settings(config: ModelConfig) -> list[str]:
 
 def _unknown(setting: str, name: str, known: Mapping[str, Any]) -> str:
     near = did_you_mean(name, known) if len(name) < 100 else ""
-    return f"unknown {setting} {shown(name)}.{near} There are: {', '.join(known)}."
+    more = "; and timm:NAME" if setting == "model.backbone" else ""
+    return f"unknown {setting} {shown(name)}.{near} There are: {', '.join(known)}{more}."

