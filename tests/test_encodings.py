@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 import vidcli
-from vidcli.predict.results import CSV_COLUMNS
+from vidcli.predict.prediction import CSV_COLUMNS
 from vidcli.predict.segments import SEGMENT_COLUMNS
 
 PACKAGE = Path(vidcli.__file__).parent

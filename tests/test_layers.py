@@ -17,7 +17,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 # Each module imports only modules of the lines above its own, and of its own folder.
 LAYERS = (
-    ("names",),
+    ("names", "arrays"),
     ("errors",),
     ("runtime",),
     ("sheets", "fonts", "palette", "sampling"),

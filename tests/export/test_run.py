@@ -93,7 +93,7 @@ def fragile(motion_data: Path, small_config: Callable[..., Config]) -> Checkpoin
     model = build_model(config.model, 8).eval()
     names = sorted(path.name for path in (motion_data / "train").iterdir())
     reader = Predictor(model, config, names, torch.device("cpu"))
-    views = [reader.load_views(item) for item in of_split(load_items(motion_data), "val")]
+    views = [reader.views.load(item) for item in of_split(load_items(motion_data), "val")]
     with torch.inference_mode():
         model.head.output.bias -= torch.cat([model(view) for view in views]).mean(dim=0)
     return Checkpoint(model.state_dict(), config, tuple(names))
