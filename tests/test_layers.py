@@ -143,11 +143,6 @@ def test_no_module_is_called_utils() -> None:
     assert [file for file in FILES if "util" in file.stem or "helper" in file.stem] == []
 
 
-def test_no_file_outgrows_one_sitting() -> None:
-    lengths = {file.name: len(file.read_text(encoding="utf-8").splitlines()) for file in FILES}
-    assert {name: length for name, length in lengths.items() if length > 550} == {}
-
-
 def public_definitions(file: Path) -> Iterator[tuple[str, ast.AST]]:
     """Yield the module, and its public classes, their public methods and its public functions."""
     tree = ast.parse(file.read_text(encoding="utf-8"))

@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.doctor.copies import COPIES, cropped, scaled, write_copy
+from tests.doctor.copies import COPIES, compare, cropped, scaled, write_copy
 from vidcli.data.manifest import VideoItem
 from vidcli.doctor import near_duplicates
 from vidcli.doctor.file_report import inspect_file
 from vidcli.doctor.fingerprint import MAX_SLOTS, SLOTS_PER_SECOND, Fingerprint, build_fingerprint
 from vidcli.doctor.near_duplicates import find_alike
-from vidcli.doctor.similarity import Similarity, compare
+from vidcli.doctor.similarity import Similarity
 from vidcli.sampling import ClipSampler
 from vidcli.synthetic import MOTION_CLASSES
 

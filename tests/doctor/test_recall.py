@@ -17,14 +17,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.doctor.copies import COPIES, write_copy
+from tests.doctor.copies import COPIES, compare, write_copy
 from vidcli.config import load_config
 from vidcli.data.manifest import VideoItem, load_items
 from vidcli.doctor import DataReport, check_data
 from vidcli.doctor.file_report import inspect_file
 from vidcli.doctor.fingerprint import Fingerprint
 from vidcli.doctor.near_duplicates import find_alike
-from vidcli.doctor.similarity import compare
 from vidcli.sampling import ClipSampler
 from vidcli.video import decode_frames, probe
 

@@ -26,7 +26,7 @@ from functools import lru_cache
 import numpy as np
 
 from vidcli.arrays import Float32, Int64
-from vidcli.doctor.fingerprint import GREY_SIDE, SLOTS_PER_SECOND, Fingerprint
+from vidcli.doctor.fingerprint import GREY_SIDE, SLOTS_PER_SECOND
 
 # Measured on copies and on other clips of people, wagons, a rodent and drones: tests/doctor/test_recall.py.
 _MIN_EVIDENCE = 1.4  # of the sum of both measures, at most 2
@@ -157,28 +157,19 @@ def describe(pictures_THW: Float32) -> Moving:
     return Moving(pictures_THW, middle_HW, movement_TD, change_TD, size_T)
 
 
-def compare(a: Fingerprint, b: Fingerprint) -> Similarity | None:
-    """Return the similarity of two videos, mirrored or not.
-
-    Returns:
-        The similarity; None if the pictures do not look alike, or a video is too short.
-    """
-    first, second = describe(a.pictures()), describe(b.pictures())
-    offset_seconds = a.start_seconds - b.start_seconds
-    found = [compare_moving(first, second, mirrored, offset_seconds) for mirrored in (False, True)]
-    return max((one for one in found if one), key=lambda similarity: similarity.sureness, default=None)
-
-
 def compare_moving(
     a: Moving, b: Moving, is_mirrored: bool = False, offset_seconds: float = 0.0
 ) -> Similarity | None:
-    """Return the similarity of two videos; None as in `compare`.
+    """Measure the similarity of two videos.
 
     Args:
         a: the first video, as `describe` returns it.
         b: the second one.
-        is_mirrored: mirror the second video.
+        is_mirrored: whether to mirror the second video.
         offset_seconds: added to the lag.
+
+    Returns:
+        The similarity; None if the pictures do not look alike, or a video is too short.
     """
     seen = b.mirrored() if is_mirrored else b
     looks, views = _register(a.middle_HW, seen.middle_HW)

@@ -27,6 +27,8 @@ class Spread:
 class Summary:
     """A data set in numbers.
 
+    Large because it is the JSON object of `vidcli check`, whose keys are its attributes.
+
     Attributes:
         num_videos: number of items, of which several may be spans of one file.
         num_files: number of files.

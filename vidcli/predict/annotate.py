@@ -72,11 +72,6 @@ class Annotator:
         self._font, _ = choose_font("".join(self.names.shown))
         self._widths: dict[tuple[int, int], int] = {}
 
-    @property
-    def is_legible(self) -> bool:
-        """Whether the fonts of this machine have all letters of the class names."""
-        return not self.names.numbered
-
     @classmethod
     def of_timeline(cls, timeline: Timeline) -> Annotator:
         """Return what draws the classes of each cell of a timeline."""
@@ -149,7 +144,13 @@ class Layout:
 
     @classmethod
     def of_picture(cls, height: int, width: int, font_file: str) -> Layout:
-        """Return the sizes for a picture at least three pixels high."""
+        """Return the sizes for a picture.
+
+        Args:
+            height: height of the picture in pixels, at least 3.
+            width: width of the picture in pixels.
+            font_file: file of the font.
+        """
         most = min(height, width) * _TEXT_SHARE
         size = max(_MIN_FONT_SIZE, int(most))
         while size > _MIN_FONT_SIZE and _line_height(font_file, size) > most:

@@ -178,7 +178,9 @@ def read_list(source: str) -> list[Path]:
         try:
             content = content.decode("utf-16").encode()
         except UnicodeDecodeError as error:
-            raise DataError(f"--from-list {source}: begins like UTF-16, and is not ({error})") from error
+            raise DataError(
+                f"--from-list {source}: begins like UTF-16, but is not valid ({error})"
+            ) from error
     content = content.removeprefix(codecs.BOM_UTF8)
     if b"\0" in content:  # a program made the list: each name is exact
         paths = [Path(os.fsdecode(name)) for name in content.split(b"\0") if name.strip()]

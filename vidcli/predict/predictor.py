@@ -199,8 +199,8 @@ class Predictor:
         has_room = clip.fit == "crop" or clip.crop_ratio < 1 or clip.resize is not None
         if clip.crops > 1 and not has_room:
             raise ConfigError(
-                "--crops: this model reads whole frames (clip.fit=stretch), of which there are no other "
-                "windows; leave it out"
+                "--crops: this model reads whole frames (clip.fit=stretch), which leave no room for crops; "
+                "leave the option out"
             )
         other = copy.copy(self)
         other.config = self.config.model_copy(update={"clip": clip})
