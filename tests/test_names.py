@@ -17,14 +17,7 @@ from vidcli.console.text import json_line, plain, plain_lines
 from vidcli.data.items import VideoItem, class_names_of
 from vidcli.errors import VideoError
 from vidcli.explain.explainer import _find_label
-from vidcli.names import (
-    describe_lookalikes,
-    is_placeholder,
-    lookalike_key,
-    normal_names,
-    visible,
-    visible_json,
-)
+from vidcli.names import is_placeholder, likeness, normal_names, tell_alike, visible, visible_json
 from vidcli.report.markup import tag
 
 NFC, NFD = "caf\u00e9", "cafe\u0301"
@@ -93,8 +86,8 @@ def test_a_line_separator_breaks_no_line_of_a_terminal() -> None:
      ("STRASSE", "straße"), ("wal\u00adk", "walk"), ("walk\u00a0fast", "walkfast"), ("walk\ufe0f", "walk")],
 )  # fmt: skip
 def test_names_that_look_alike_are_told(one: str, other: str) -> None:
-    assert lookalike_key(one) == lookalike_key(other)
-    (told,) = describe_lookalikes({one: 5, other: 8, "run": 1})
+    assert likeness(one) == likeness(other)
+    (told,) = tell_alike({one: 5, other: 8, "run": 1})
     assert "(5 videos)" in told
     assert "(8 videos)" in told
     assert "run" not in told
@@ -102,7 +95,7 @@ def test_names_that_look_alike_are_told(one: str, other: str) -> None:
 
 
 def test_names_that_differ_are_not_told() -> None:
-    assert describe_lookalikes({"walk": 1, "walks": 1, "wàlk": 1, "walk_fast": 1, "walk-fast": 1}) == []
+    assert tell_alike({"walk": 1, "walks": 1, "wàlk": 1, "walk_fast": 1, "walk-fast": 1}) == []
 
 
 @pytest.mark.parametrize("label", ["nan", "NaN", "None", "null", "NULL", "N/A", "#N/A", "<NA>", " nan "])

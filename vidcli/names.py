@@ -70,7 +70,7 @@ def is_placeholder(label: str) -> bool:
     return label.strip().casefold() in _PLACEHOLDERS
 
 
-def lookalike_key(name: str) -> str:
+def likeness(name: str) -> str:
     """Return a key that is equal for names which a reader may confuse.
 
     Upper and lower case, blanks, invisible characters and compatible forms (NFKC) make no difference.
@@ -84,7 +84,7 @@ def _is_unseen(c: str) -> bool:
     return unicodedata.category(c) in ("Cf", "Cc") or "\ufe00" <= c <= "\ufe0f" or c == "\u034f"
 
 
-def describe_lookalikes(counts: Mapping[str, int]) -> list[str]:
+def tell_alike(counts: Mapping[str, int]) -> list[str]:
     """Return a sentence on each set of classes whose names a reader may confuse.
 
     Args:
@@ -92,7 +92,7 @@ def describe_lookalikes(counts: Mapping[str, int]) -> list[str]:
     """
     sets: dict[str, list[str]] = {}
     for name in counts:
-        sets.setdefault(lookalike_key(name), []).append(name)
+        sets.setdefault(likeness(name), []).append(name)
     return [
         "names that differ only in case, blanks or characters that cannot be seen are different classes: "
         + ", ".join(f"{_quoted(name)} ({counts[name]} videos)" for name in sorted(alike))

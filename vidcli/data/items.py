@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from vidcli.names import describe_lookalikes, normal_name, visible
+from vidcli.names import normal_name, tell_alike, visible
 
 SPLITS = ("train", "val", "test")
 SPLIT_ALIASES = {
@@ -66,7 +66,7 @@ def class_names_of(items: Iterable[VideoItem], multi_label: bool = False) -> lis
 
 def tell_alike_classes(items: Iterable[VideoItem], multi_label: bool = False) -> list[str]:
     """Return a sentence on each set of classes whose names a reader may take for one another."""
-    return describe_lookalikes(Counter(name for item in items for name in labels_of(item.label, multi_label)))
+    return tell_alike(Counter(name for item in items for name in labels_of(item.label, multi_label)))
 
 
 def name_few(paths: Sequence[object]) -> str:

@@ -34,7 +34,7 @@ from vidcli.data.items import (
 from vidcli.data.layouts import UNUSED_FOLD, is_kinetics_list, read_kinetics_list, read_published
 from vidcli.data.rows import manifest_text, read_manifest
 from vidcli.errors import DataError
-from vidcli.names import is_text, lookalike_key, normal_name, visible
+from vidcli.names import is_text, likeness, normal_name, visible
 from vidcli.runtime.files import require_regular
 from vidcli.video import VIDEO_SUFFIXES
 
@@ -229,7 +229,7 @@ def _read_classes(
     """Yield the videos in class folders, and count in `spelled` how the folders of each class are called."""
     for name, group, videos in _class_folders(folder, layout):
         label = normal_name(name.strip())
-        if videos and not lookalike_key(label):
+        if videos and not likeness(label):
             raise DataError(f"{folder}: the class folder {name!a} has no name but blanks; rename it")
         for path in videos:
             spelled[label][name] += 1

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from vidcli.data.items import LABEL_SEPARATOR, SPLIT_ALIASES, SPLITS, VideoItem, name_some
 from vidcli.errors import DataError, did_you_mean
-from vidcli.names import is_placeholder, lookalike_key, visible
+from vidcli.names import is_placeholder, likeness, visible
 from vidcli.sheets import Sheet, csv_text, name_columns, read_sheet, unescape_cell
 
 COLUMNS = ("path", "label", "split", "group", "start", "end", "digest")
@@ -129,7 +129,7 @@ def _read_label(cell: str, is_of_run: bool) -> str:
     Raises:
         ValueError: there is none, or what a program writes for none, or it is no name by its length.
     """
-    if not lookalike_key(cell):
+    if not likeness(cell):
         raise ValueError(f"no label; write {LABEL_SEPARATOR} for a video that has none of several classes")
     if len(cell) > _MAX_LABEL:
         raise ValueError(f"a label of {len(cell)} characters; expected the name of a class")

@@ -75,14 +75,7 @@ def mcnemar_exact(only_a: int, only_b: int) -> float:
 
 
 def paired_difference_interval(both: int, only_a: int, only_b: int, neither: int) -> tuple[float, float]:
-    """Return the 95% interval of the difference between the shares of right answers of two models, a - b.
-
-    Args:
-        both: number of videos that both models classify right.
-        only_a: number of videos that only model a classifies right.
-        only_b: number of videos that only model b classifies right.
-        neither: number of videos that neither classifies right.
-    """
+    """Return the 95% interval of the difference of two paired shares, a less b."""
     num_pairs = both + only_a + only_b + neither
     share_a, share_b = (both + only_a) / num_pairs, (both + only_b) / num_pairs
     low_a, high_a = wilson_interval(both + only_a, num_pairs)

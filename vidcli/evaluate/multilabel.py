@@ -12,14 +12,17 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from vidcli.arrays import Bool, Float64
 from vidcli.data.items import VideoItem, labels_of
 from vidcli.evaluate.reliability import CalibrationScores, measure_set_calibration
 from vidcli.evaluate.scores import bootstrap_interval
 from vidcli.evaluate.verdict import find_baseline, is_better, judge
 from vidcli.models.calibration import Calibration
 from vidcli.predict import Prediction
+
+Floats = npt.NDArray[np.float64]
+Flags = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -78,7 +81,7 @@ class MultiLabelEvaluation:
 
 
 def evaluate_multi_label(
-    predictions: Sequence[Prediction], targets_NK: Bool, calibration: Calibration
+    predictions: Sequence[Prediction], targets_NK: Flags, calibration: Calibration
 ) -> MultiLabelEvaluation:
     """Score predictions against the classes that each video has.
 
@@ -130,7 +133,7 @@ def evaluate_multi_label(
     )
 
 
-def targets_of(items: Sequence[VideoItem], class_names: Sequence[str]) -> Bool:
+def targets_of(items: Sequence[VideoItem], class_names: Sequence[str]) -> Flags:
     """Return which classes each video has, (N, K)."""
     label_of = {name: label for label, name in enumerate(class_names)}
     targets_NK = np.zeros((len(items), len(class_names)), dtype=bool)
@@ -139,7 +142,7 @@ def targets_of(items: Sequence[VideoItem], class_names: Sequence[str]) -> Bool:
     return targets_NK
 
 
-def average_precision(scores_N: Float64, there_N: Bool) -> float | None:
+def average_precision(scores_N: Floats, there_N: Flags) -> float | None:
     """Return the average precision of a ranking; None where there is nothing to find."""
     if not there_N.any():
         return None
@@ -150,7 +153,9 @@ def average_precision(scores_N: Float64, there_N: Bool) -> float | None:
     return float((precision_M * found_M).sum() / there_N.sum())
 
 
-def _score_class(name: str, threshold: float, scores_N: Float64, chosen_N: Bool, there_N: Bool) -> LabelScore:
+def _score_class(
+    name: str, threshold: float, scores_N: Floats, chosen_N: Flags, there_N: Flags
+) -> LabelScore:
     hits, support, num_chosen = int((chosen_N & there_N).sum()), int(there_N.sum()), int(chosen_N.sum())
     return LabelScore(
         label=name,
@@ -163,7 +168,7 @@ def _score_class(name: str, threshold: float, scores_N: Float64, chosen_N: Bool,
     )
 
 
-def _loss(probabilities_NK: Float64, targets_NK: Bool) -> float | None:
+def _loss(probabilities_NK: Floats, targets_NK: Flags) -> float | None:
     if not len(probabilities_NK):
         return None
     told_NK = np.where(targets_NK, probabilities_NK, 1 - probabilities_NK)

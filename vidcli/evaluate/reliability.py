@@ -10,13 +10,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
-from vidcli.arrays import Bool, Float64, Int64
 from vidcli.models.calibration import UNCALIBRATED, Calibration, uncalibrated
 from vidcli.predict import Prediction
 
 NUM_BINS = 15
 THRESHOLDS = (0.0, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
+
+Floats = npt.NDArray[np.float64]
+Outcomes = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -78,18 +81,9 @@ class RiskCoverage:
 
 
 def measure_calibration(
-    predictions: Sequence[Prediction], true_N: Int64, calibration: Calibration
+    predictions: Sequence[Prediction], true_N: npt.NDArray[np.int64], calibration: Calibration
 ) -> CalibrationScores | None:
-    """Compare the probabilities of a model's answers with how often they are right.
-
-    Args:
-        predictions: those that failed are left out.
-        true_N: the right label of each video.
-        calibration: the calibration of the model.
-
-    Returns:
-        The scores; None if all predictions failed.
-    """
+    """Compare probabilities with outcomes, of the videos that did not fail; None if all did."""
     told = [(p, label) for p, label in zip(predictions, true_N, strict=True) if p.probabilities is not None]
     if not told:
         return None
@@ -106,19 +100,12 @@ def measure_calibration(
 
 
 def measure_set_calibration(
-    predictions: Sequence[Prediction], targets_NK: Bool, calibration: Calibration
+    predictions: Sequence[Prediction], targets_NK: Outcomes, calibration: Calibration
 ) -> CalibrationScores | None:
-    """Compare the probability of each class with how often videos have it, for a multi-label model.
+    """Compare the probability of each class with how often it is there, of a multi-label model.
 
-    Error and curve count every pair of a video and a class; `measure_calibration` counts every video.
-
-    Args:
-        predictions: those that failed are left out.
-        targets_NK: whether each video has each class.
-        calibration: the calibration of the model.
-
-    Returns:
-        The scores; None if all predictions failed.
+    The error and the curve are of all (video, class) pairs of the videos that did not fail together,
+    where `measure_calibration` has a pair a video; None if all failed.
     """
     told = [(p, row) for p, row in zip(predictions, targets_NK, strict=True) if p.probabilities is not None]
     if not told:
@@ -138,7 +125,7 @@ def measure_set_calibration(
     )
 
 
-def reliability_bins(confidence_N: Float64, correct_N: Bool) -> tuple[ReliabilityBin, ...]:
+def reliability_bins(confidence_N: Floats, correct_N: Outcomes) -> tuple[ReliabilityBin, ...]:
     """Sort outcomes into 15 bins of equal width by confidence."""
     edges = np.linspace(0, 1, NUM_BINS + 1)
     bin_N = np.clip(np.searchsorted(edges, confidence_N, side="left") - 1, 0, NUM_BINS - 1)
@@ -168,7 +155,7 @@ def expected_calibration_error(bins: Sequence[ReliabilityBin]) -> float:
     return float(sum(gaps) / sum(row.num_videos for row in bins))
 
 
-def measure_risk_coverage(predictions: Sequence[Prediction], correct_N: Bool) -> RiskCoverage:
+def measure_risk_coverage(predictions: Sequence[Prediction], correct_N: Outcomes) -> RiskCoverage:
     """Return how accurate the answers are at some thresholds, and over all of them."""
     confidence_N = np.array([-1.0 if p.probabilities is None else p.probabilities.max() for p in predictions])
     rows = []
@@ -179,7 +166,7 @@ def measure_risk_coverage(predictions: Sequence[Prediction], correct_N: Bool) ->
     return RiskCoverage(area_under_risk_coverage(confidence_N, correct_N), tuple(rows))
 
 
-def area_under_risk_coverage(confidence_N: Float64, correct_N: Bool) -> float:
+def area_under_risk_coverage(confidence_N: Floats, correct_N: Outcomes) -> float:
     """Return the mean, over n = 1..N, of the expected share of errors among the n surest answers."""
     _, tie_N, size_M = np.unique(-confidence_N, return_inverse=True, return_counts=True)
     errors_M = np.bincount(tie_N, weights=~correct_N)
@@ -188,7 +175,7 @@ def area_under_risk_coverage(confidence_N: Float64, correct_N: Bool) -> float:
     return float((np.cumsum(expected_N) / np.arange(1, len(expected_N) + 1)).mean())
 
 
-def _outcomes(answers: Sequence[tuple[Float64 | None, int]]) -> tuple[Float64, Bool]:
+def _outcomes(answers: Sequence[tuple[Floats | None, int]]) -> tuple[Floats, Outcomes]:
     """Return the highest probability of each answer, and whether its class is the true one."""
     known = [(probabilities, label) for probabilities, label in answers if probabilities is not None]
     confidence_N = np.array([probabilities.max() for probabilities, _ in known])

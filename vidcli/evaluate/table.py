@@ -1,4 +1,4 @@
-"""The predictions for labelled videos as a table."""
+"""Predictions of labelled videos as a table."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from vidcli.sheets import csv_text, shown_cell
 
 
 def is_right(item: VideoItem, prediction: Prediction) -> bool:
-    """Tell whether a prediction is the video's label; for a multi-label model, exactly its classes."""
+    """Tell whether a prediction is the label; of a multi-label model, all classes and no others."""
     if prediction.error is not None:
         return False
     return set(prediction.labels) == set(labels_of(item.label, prediction.thresholds is not None))
@@ -19,13 +19,7 @@ def is_right(item: VideoItem, prediction: Prediction) -> bool:
 def predictions_csv(
     items: Sequence[VideoItem], predictions: Sequence[Prediction], class_names: Sequence[str]
 ) -> str:
-    """Return label, prediction and probabilities of every video as CSV.
-
-    Args:
-        items: the labelled videos.
-        predictions: a prediction for each of them, in order.
-        class_names: the classes of the model; each has a column of probabilities.
-    """
+    """Return every video's label, prediction and probabilities as CSV."""
     fixed = ["video", "start", "end", "label", "predicted", "probability", "correct", "error"]
     rows: list[list[object]] = [[*fixed, *class_names]]
     for item, prediction in zip(items, predictions, strict=True):
