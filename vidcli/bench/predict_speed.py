@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from vidcli.bench.timing import Row, time_call
+from vidcli.data.items import VideoItem
 from vidcli.data.loader import num_workers
-from vidcli.data.manifest import VideoItem
 from vidcli.errors import DataError, VideoError
 from vidcli.predict import Predictor
 

@@ -17,8 +17,7 @@ from vidcli.arrays import Float32
 from vidcli.artifacts.checkpoint import EXPORT_FILE, Checkpoint, describe_checkpoint
 from vidcli.artifacts.engines import NETWORK_FILES, import_runtime
 from vidcli.artifacts.exported import digests_of_export, open_network
-from vidcli.data.items import class_names_of
-from vidcli.data.manifest import VideoItem
+from vidcli.data.items import VideoItem, class_names_of
 from vidcli.data.splits import of_split
 from vidcli.errors import ExportError
 from vidcli.export.conversion import network_files, open_program, to_onnx, to_openvino, trace

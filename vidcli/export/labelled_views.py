@@ -13,8 +13,7 @@ import numpy as np
 
 from vidcli.arrays import Float32
 from vidcli.artifacts.checkpoint import Checkpoint
-from vidcli.data.items import labels_of
-from vidcli.data.manifest import VideoItem
+from vidcli.data.items import VideoItem, labels_of
 from vidcli.errors import ExportError, VideoError
 from vidcli.predict.predictor import ViewLoader
 

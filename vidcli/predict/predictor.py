@@ -27,8 +27,8 @@ from vidcli.artifacts.checkpoint import Checkpoint, find_model
 from vidcli.artifacts.exported import load_network
 from vidcli.config import Config, change_clip
 from vidcli.data.frames import FrameSource
+from vidcli.data.items import VideoItem
 from vidcli.data.loader import map_ahead, num_workers
-from vidcli.data.manifest import VideoItem
 from vidcli.errors import ConfigError, VideoError
 from vidcli.models import VideoClassifier
 from vidcli.models.calibration import UNCALIBRATED, Calibration

@@ -28,7 +28,7 @@ from typing import BinaryIO, TypeAlias
 
 import torch
 
-from vidcli.data.manifest import VideoItem
+from vidcli.data.items import VideoItem
 from vidcli.errors import OutputError, VidcliError
 from vidcli.names import visible, visible_json
 from vidcli.predict.prediction import CSV_COLUMNS, Prediction, prediction_to_dict, prediction_to_rows
@@ -243,7 +243,7 @@ class _LinesFile(ResultsFile):
                 with suppress(OSError):
                     self._file.truncate(start)
             raise _unwritable(
-                self.path, error, "what is there is complete; the same command goes on"
+                self.path, error, "its results are complete; the same command goes on"
             ) from error
 
     def _check_source(self, model: object, settings: object) -> None:
@@ -265,7 +265,7 @@ class _LinesFile(ResultsFile):
 
 
 class JsonResults(_LinesFile):
-    """A JSON object a line."""
+    """Results as JSON: one object a video, on a line of its own."""
 
     def _header(self) -> bytes:
         return b""
@@ -298,14 +298,14 @@ class JsonResults(_LinesFile):
             row = json.loads(rest)
         except ValueError:
             return _TORN_ROW.match(rest) is not None
-        is_whole = isinstance(row, dict) and isinstance(row.get("video"), str)
-        if is_whole:
+        is_complete = isinstance(row, dict) and isinstance(row.get("video"), str)
+        if is_complete:
             self._check_source(row.get("model"), row.get("settings"))
-        return is_whole
+        return is_complete
 
 
 class CsvResults(_LinesFile):
-    """A row a class; the last two columns say whose they are."""
+    """Results as CSV: one row a class; the last two columns hold the source."""
 
     _COLUMNS = (*CSV_COLUMNS, "model", "settings")
 
@@ -321,8 +321,8 @@ class CsvResults(_LinesFile):
         return "".join(csv_line([*row, *about]) for row in prediction_to_rows(prediction, self._top_k))
 
     def _read(self, content: BinaryIO) -> int:
-        end = 0  # of the last video that is whole
-        rows: list[dict[str, str]] = []  # of the video at hand
+        end = 0  # end of the last complete video
+        rows: list[dict[str, str]] = []  # rows of the current video
         for number, (position, fields) in enumerate(_csv_records(content), start=1):
             if number == 1:
                 if fields != list(self._COLUMNS):
@@ -334,7 +334,7 @@ class CsvResults(_LinesFile):
                 raise self._damaged(number)
             self._check_source(row["model"], row["settings"])
             rows.append(row)
-            # Only the last video of the file can have lost a part of its rows.
+            # Only the last video of the file can lack rows.
             if row["error"] or len(rows) == self._num_ranks:
                 self._count(_key_of_row(row), bool(row["error"]))
                 end, rows = position, []
@@ -349,7 +349,7 @@ def _key_of_row(row: Mapping[str, str]) -> ResultKey:
 
 
 def _csv_records(content: BinaryIO) -> Iterator[tuple[int, list[str]]]:
-    """Yield complete records with the position of their end; a line end inside quotes ends none."""
+    """Yield the position of the end of each complete record, and its fields, which may hold line ends."""
     position, record = 0, b""
     for line in content:
         record += line
