@@ -17,7 +17,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from vidcli.synthetic.drawing import Floats, Sprite, draw_colour, draw_noise, draw_sprite, paste
+from vidcli.arrays import Float32
+from vidcli.synthetic.drawing import Sprite, draw_colour, draw_noise, draw_sprite, paste
 from vidcli.video import Frames, encode_video
 
 CLASSES = (
@@ -165,7 +166,7 @@ def draw_camera(rng: np.random.Generator) -> npt.NDArray[np.int64]:
     return np.clip(rounded_T2, np.negative(_MARGIN), _MARGIN)
 
 
-def draw_background(rng: np.random.Generator, luma: float) -> Floats:
+def draw_background(rng: np.random.Generator, luma: float) -> Float32:
     """Draw texture, a change of light, stripes as of boards, and things that stand still."""
     height, width = HEIGHT + 2 * _MARGIN[0], WIDTH + 2 * _MARGIN[1]
     scene_HWC = np.empty((height, width, 3), np.float32)
@@ -190,7 +191,7 @@ def draw_background(rng: np.random.Generator, luma: float) -> Floats:
 
 
 def draw_passers(
-    frames_THWC: Floats, camera_T2: npt.NDArray[np.int64], rng: np.random.Generator, count: int, luma: float
+    frames_THWC: Float32, camera_T2: npt.NDArray[np.int64], rng: np.random.Generator, count: int, luma: float
 ) -> None:
     """Draw small things that move evenly."""
     time_T = _TIME_T - 0.5
@@ -203,7 +204,7 @@ def draw_passers(
 
 
 def draw_figure(
-    frames_THWC: Floats,
+    frames_THWC: Float32,
     camera_T2: npt.NDArray[np.int64],
     rng: np.random.Generator,
     pose: Pose,
@@ -245,7 +246,7 @@ def draw_figure(
         _place(frames_THWC, camera_T2, limb, *part)
 
 
-def draw_bars(frames_THWC: Floats, camera_T2: npt.NDArray[np.int64], rng: np.random.Generator) -> None:
+def draw_bars(frames_THWC: Float32, camera_T2: npt.NDArray[np.int64], rng: np.random.Generator) -> None:
     """Draw bars before everything; they belong to the scene."""
     row, column = np.mgrid[:HEIGHT, :WIDTH]
     angle, period = rng.choice([0, np.pi / 2]), rng.uniform(14, 30)
@@ -257,7 +258,7 @@ def draw_bars(frames_THWC: Floats, camera_T2: npt.NDArray[np.int64], rng: np.ran
 
 
 def _place(
-    frames_THWC: Floats,
+    frames_THWC: Float32,
     camera_T2: npt.NDArray[np.int64],
     sprite: Sprite,
     x: Track,

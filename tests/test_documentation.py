@@ -14,7 +14,7 @@ import vidcli
 from scripts import reference
 from vidcli.config.listing import iter_settings
 from vidcli.config.recipes import builtin_recipes
-from vidcli.predict.results import CSV_COLUMNS
+from vidcli.predict.prediction import CSV_COLUMNS
 from vidcli.predict.segments import SEGMENT_COLUMNS
 
 ROOT = Path(vidcli.__file__).parent.parent

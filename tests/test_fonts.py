@@ -82,7 +82,7 @@ def test_pillow_needs_one_font_for_all(installed: list[str], tmp_path: Path) -> 
     assert both.shown == ("行", "走", "#3")  # the font of most names
     assert fonts.choose_font("".join(both.shown)) == (str(tmp_path / "han.ttf"), True)
     annotator = Annotator([*HAN, "a"], np.array([[0.5, 0.3, 0.2]]), 1.0)
-    assert not annotator.is_legible
+    assert annotator.names.numbered
     annotator.draw(np.zeros((120, 160, 3), np.uint8), 0.0)
 
 

@@ -101,7 +101,7 @@ def test_no_command_opens_a_socket(trained: Path) -> None:
 
 
 def test_a_runtime_may_not_report_whatever_the_environment_says() -> None:
-    script = "from vidcli.artifacts.exported import import_runtime; import os; import_runtime('onnxruntime')"
+    script = "from vidcli.artifacts.engines import import_runtime; import os; import_runtime('onnxruntime')"
     done = subprocess.run(
         [sys.executable, "-c", f"{script}; print(os.environ['ORT_DISABLE_TELEMETRY'])"],
         capture_output=True, text=True, check=True, env={**os.environ, "ORT_DISABLE_TELEMETRY": "0"},

@@ -1,20 +1,20 @@
-"""What can go wrong and the user can mend.
+"""Errors that the user can fix.
 
     VidcliError
-    ├── ConfigError       a setting, recipe or option that cannot be
-    ├── VideoError        a file that is no video, is damaged, or does not hold what was asked for
+    ├── ConfigError       a setting, recipe or option that cannot be used
+    ├── VideoError        a file that is no video, is damaged, or lacks the wanted frames
     ├── DataError         a folder, manifest or split that cannot be trained or evaluated on
     ├── CheckpointError   a model file or run directory that is missing, damaged or foreign
     ├── DeviceError       a device that is not there
-    ├── TrainError        an optimisation that went astray
-    ├── PeerError         another process of the same run that ended
-    ├── OutputError       something in the place of an output that must not be replaced
+    ├── TrainError        a training that cannot go on
+    ├── PeerError         the end of another process of the same run
+    ├── OutputError       a file in the place of an output that must not be replaced
     ├── WriteError        a file that cannot be written
     │   └── StreamError   standard output that cannot be written, or that nobody reads any more
-    └── ExportError       a model that cannot be exported, or whose export is not as good
+    └── ExportError       a model that cannot be exported, or an export that differs from its model
 
-A message names the subject, what was found, what was expected and the next step. Misuse of a
-function by its caller is a `ValueError`, not one of these.
+A message names the subject, what was found, what was expected and the next step. If a caller misuses a
+function, the error is a `ValueError`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from vidcli.names import visible
 
 
 class VidcliError(Exception):
-    """Anything the user can mend; the message says how."""
+    """An error that the user can fix; the message says how."""
 
     exit_code = 1
 
@@ -38,7 +38,12 @@ class ConfigError(VidcliError):
 
 
 class VideoError(VidcliError):
-    """A file that cannot be decoded; `reason` is the message without the path."""
+    """A file that cannot be decoded.
+
+    Attributes:
+        path: the file.
+        reason: the message without the path.
+    """
 
     def __init__(self, path: object, reason: str) -> None:
         super().__init__(f"{visible(str(path))}: {reason}")
@@ -50,7 +55,7 @@ class VideoError(VidcliError):
 
 
 class DataError(VidcliError):
-    """A data set that cannot be used as it is."""
+    """A folder, manifest or split on which a model cannot be trained or evaluated."""
 
 
 class CheckpointError(VidcliError):
@@ -58,17 +63,17 @@ class CheckpointError(VidcliError):
 
 
 class DeviceError(VidcliError):
-    """A device that was asked for and cannot be used."""
+    """A device that cannot be used."""
 
     exit_code = 2
 
 
 class TrainError(VidcliError):
-    """Training that cannot go on, such as a loss that is no number."""
+    """A training that cannot go on, for example because the loss is no number."""
 
 
 class PeerError(VidcliError):
-    """Another process of the same run ended, so that this one cannot go on."""
+    """The end of another process of the same run, without which this one cannot go on."""
 
     def __init__(self, exit_code: int = 1) -> None:
         super().__init__("another process of this run ended; what it said before tells why")
@@ -76,17 +81,17 @@ class PeerError(VidcliError):
 
 
 class OutputError(VidcliError):
-    """Something lies where an output would go, and must not be replaced."""
+    """A file or folder in the place of an output, which must not be replaced."""
 
     exit_code = 2
 
 
 class WriteError(VidcliError):
-    """A file that cannot be written; what was there is unchanged."""
+    """A file that cannot be written; an earlier file in its place is unchanged."""
 
 
 class StreamError(WriteError):
-    """Standard output that takes no more results; files are written all the same."""
+    """Standard output that takes no more results; outputs to files go on."""
 
     def __init__(self, reason: str, exit_code: int = 1) -> None:
         super().__init__(f"standard output: cannot be written ({reason})")
@@ -94,10 +99,10 @@ class StreamError(WriteError):
 
 
 class ExportError(VidcliError):
-    """A model that cannot be exported, or whose export differs from it."""
+    """A model that cannot be exported, or an export that differs from its model."""
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return ` Did you mean 'x'?` for the known name nearest to `name`, or an empty string."""
+    """Return ` Did you mean 'x'?` for the known name nearest to `name`, or nothing if none is near."""
     nearest = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
     return f" Did you mean {nearest[0]!r}?" if nearest else ""

@@ -1,8 +1,8 @@
-"""Names from the wild: of one form when they come in, and harmless when they are shown.
+"""Bring names of files and classes into one form when they are read, and escape them when they are shown.
 
-A file system may spell `é` as one code point (NFC) or as `e` and an accent (NFD, macOS); both look
-alike, so that one form stands for both. What is shown holds nothing that steers a terminal, turns the
-reading direction or cannot be seen: such characters are written as Python's escapes, `\\x1b`.
+A file system may spell `é` as one code point (NFC) or as `e` and an accent (NFD, macOS). Both look alike, so
+that one form stands for both. Text that is shown holds no character that controls a terminal, changes the
+reading direction or is invisible: such characters are written as Python's escapes, such as `\\x1b`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import unicodedata
 from collections.abc import Iterable, Mapping
 
 _JOINERS = "\u200c\u200d"
-"""Persian, Hindi and many emoji are spelt with these; they steer nothing."""
+"""Invisible, but Persian, Hindi and many emoji need them, and they control nothing."""
 
 _PLACEHOLDERS = frozenset(("nan", "none", "null", "n/a", "#n/a", "<na>", "#null!", "#ref!", "#name?"))
 
@@ -22,14 +22,14 @@ def normal_name(name: str) -> str:
 
 
 def normal_names(names: Iterable[str]) -> tuple[str, ...]:
-    """Return the class names of a model in composed form; as they are where two would become one."""
+    """Return class names in composed form (NFC), or unchanged if two of them would become equal."""
     given = tuple(names)
     normal = tuple(map(normal_name, given))
     return normal if len(set(normal)) == len(set(given)) else given
 
 
 def is_text(name: str) -> bool:
-    """Tell whether a name is text that can be written: file systems and JSON can hold broken characters."""
+    """Tell whether a name is valid text: file systems and JSON can hold broken characters too."""
     try:
         name.encode()
     except UnicodeEncodeError:
@@ -38,11 +38,11 @@ def is_text(name: str) -> bool:
 
 
 def visible(text: str, keep: str = "") -> str:
-    """Return text without anything that steers or hides: control, bidi and broken characters are escaped.
+    """Return text in which control, bidirectional, invisible and broken characters are escaped.
 
     Args:
         text: such as a file's name.
-        keep: characters that stay all the same, such as line ends in a message of several lines.
+        keep: characters that stay in any case, such as line ends in a message of several lines.
     """
     if text.isascii() and text.isprintable():
         return text
@@ -50,7 +50,7 @@ def visible(text: str, keep: str = "") -> str:
 
 
 def visible_json(text: str) -> str:
-    """Return JSON in which such characters are written as JSON's own escapes; it means the same."""
+    """Return equal JSON in which the characters that `visible` escapes are written as JSON's escapes."""
     if text.isascii() and text.isprintable():
         return text
     return "".join(c if _is_harmless(c) else _json_escape(c) for c in text)
@@ -66,12 +66,12 @@ def _json_escape(c: str) -> str:
 
 
 def is_placeholder(label: str) -> bool:
-    """Tell whether a cell of a table says that there is no value, as programs write it: nan, None, N/A."""
+    """Tell whether a cell of a table stands for no value, such as `nan`, `None` or `N/A`."""
     return label.strip().casefold() in _PLACEHOLDERS
 
 
 def likeness(name: str) -> str:
-    """Return what is equal for names that a reader may take for one another.
+    """Return a key that is equal for names which a reader may confuse.
 
     Upper and lower case, blanks, invisible characters and compatible forms (NFKC) make no difference.
     """
@@ -80,12 +80,12 @@ def likeness(name: str) -> str:
 
 
 def _is_unseen(c: str) -> bool:
-    """Tell a joiner, mark of direction, control character or variation selector."""
+    """Tell whether a character is a joiner, a mark of direction, a control or a variation selector."""
     return unicodedata.category(c) in ("Cf", "Cc") or "\ufe00" <= c <= "\ufe0f" or c == "\u034f"
 
 
 def tell_alike(counts: Mapping[str, int]) -> list[str]:
-    """Return a sentence on each set of classes whose names a reader may take for one another.
+    """Return a sentence on each set of classes whose names a reader may confuse.
 
     Args:
         counts: number of videos by class name.
@@ -103,7 +103,7 @@ def tell_alike(counts: Mapping[str, int]) -> list[str]:
 
 
 def _quoted(name: str) -> str:
-    """Return a name in quotes, with what cannot be told from a plain blank or seen at all escaped."""
+    """Return a name in quotes, in which invisible characters and unusual blanks are escaped."""
     return "'" + "".join(ascii(c)[1:-1] if _is_odd(c) else c for c in name) + "'"
 
 

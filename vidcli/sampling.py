@@ -1,10 +1,10 @@
-"""Which moments of a video become frames: pure numbers, no I/O.
+"""Choose the moments of a video that become frames of a clip.
 
-A sampler turns a duration in seconds into wanted moments in seconds, counted from the first
-frame. The frame shown at that moment (the last whose timestamp is not later) is the one that is
-decoded, so that variable frame rates, odd time bases and wrong frame counts need no care here.
+A sampler turns the duration of a video into wanted moments, both in seconds from the first frame. The decoder
+returns the frame that is shown at each moment: the last one whose timestamp is not later. Variable frame
+rates, odd time bases and wrong frame counts therefore need no care here.
 
-Patterns for length 4, one character a frame, `f` a wanted frame:
+Patterns for clips of 4 frames; each character is a frame of the video, and `f` a wanted one:
 
     segments, centre          ..f....f....f....f..     (eval: the middle of each segment)
     segments, random          f......f..f.......f.     (training: anywhere inside each segment)
@@ -25,40 +25,43 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 
-Seconds: TypeAlias = npt.NDArray[np.float64]
+from vidcli.arrays import Float64, Int64
+
+Seconds: TypeAlias = Float64
+"""Times in seconds."""
 SamplingMode: TypeAlias = Literal["segments", "dense"]
 
 TIMESTAMP_TOLERANCE_SECONDS = 1e-3
-"""How much later than the wanted moment a frame may start: Matroska rounds times to a millisecond."""
+"""How much later than the wanted moment a frame may start, since Matroska rounds times to a millisecond."""
 
 
 def tolerance_seconds(period_seconds: float) -> float:
-    """Return how much later than the wanted moment a frame may start, for frames that come this often.
+    """Return how much later than the wanted moment a frame may start, in seconds.
 
-    At most a quarter of a period, so that the middle of a frame is always its own: that counts above 250
-    frames a second.
+    It is at most a quarter of `period_seconds`, the time between frames, so that the middle of a frame never
+    belongs to the next one. This limit matters above 250 frames a second.
     """
     return min(TIMESTAMP_TOLERANCE_SECONDS, period_seconds / 4)
 
 
 @dataclass(frozen=True)
 class ClipSampler:
-    """Choose the moments of `views` clips of `length` frames each.
+    """Choose the moments of the frames of one or more clips of a video.
 
     Args:
-        length: frames a clip, T.
-        mode: `segments` covers the whole video with T equal segments and takes one moment of each;
+        length: number of frames in a clip, T.
+        mode: `segments` divides the whole video into T equal segments and takes one moment of each;
             `dense` takes T moments `stride_seconds` apart.
-        stride_seconds: distance of neighbouring frames of a dense clip.
-        views: clips a video, V. Segments: view v takes the (v + 1/2) / V point of every segment.
-            Dense: the clips are spread evenly, the first at the start and the last at the end;
-            one alone is centred.
-        speed: random change in training. Dense: the stride is at most 1 + speed times longer or
-            shorter. Segments: they cover a part of the video, at least 1 / (1 + speed) of it.
-        jitter: random change in training of dense clips: how far a frame may come from the middle
-            of its stride, as a share of half the stride; 1 reaches anywhere in it.
+        stride_seconds: time between neighbouring frames of a dense clip.
+        views: number of clips of a video, V. Segments: view v takes the point at (v + 1/2) / V of every
+            segment. Dense: the clips are spread evenly, the first at the start and the last at the end
+            of the video; a single one is centred.
+        speed: strength of a random change of speed in training. Dense: the stride is at most 1 + speed
+            times longer or shorter. Segments: they cover a random part of the video, at least
+            1 / (1 + speed) of it.
+        jitter: strength of a random shift of each frame of a dense clip in training, as a share of half
+            the stride; with 1 a frame may lie anywhere in its stride.
     """
 
     length: int
@@ -77,14 +80,14 @@ class ClipSampler:
             raise ValueError("speed must not be negative, and jitter must lie between 0 and 1")
 
     def __call__(self, duration_seconds: float, rng: np.random.Generator | None = None) -> Seconds:
-        """Return wanted moments (V, T) in seconds from the first frame, ascending within a view.
+        """Return the wanted moments (V, T) in seconds from the first frame, ascending within a view.
 
-        A dense clip longer than the video holds the last frame: its moments run past the end, and
-        the decoder answers those with the last frame there is.
+        The moments of a dense clip that is longer than the video exceed its end; the decoder returns the
+        last frame for them.
 
         Args:
-            duration_seconds: length of the video; 0 for a still.
-            rng: draws the random moments of training; None gives the fixed ones of evaluation.
+            duration_seconds: duration of the video; 0 for a still.
+            rng: draws the random moments of training; None takes the fixed moments of evaluation.
         """
         if duration_seconds < 0:
             raise ValueError("duration_seconds must not be negative")
@@ -109,8 +112,7 @@ class ClipSampler:
         return np.asarray(moments_VT, dtype=np.float64)
 
     def _dense(self, duration_seconds: float, rng: np.random.Generator | None) -> Seconds:
-        # A frame at the very end belongs to the clip as much as one at the start: a clip of T
-        # frames occupies T strides, not T - 1.
+        # A clip of T frames covers T strides, not T - 1, since its last frame has a duration too.
         stride_seconds = self.stride_seconds
         if rng is not None and self.speed:
             largest = np.log1p(self.speed)
@@ -122,8 +124,8 @@ class ClipSampler:
             start_V = np.array([slack_seconds / 2])
         else:
             start_V = np.linspace(0.0, slack_seconds, self.views)
-        # The middle of each stride, so that a stride of exactly one frame takes every frame once,
-        # whatever the rounding of the timestamps.
+        # The middles of the strides: if a stride is exactly one frame, every frame is taken once,
+        # however timestamps are rounded.
         middles_T = np.arange(self.length) + 0.5
         if rng is not None and self.jitter:
             middles_T = middles_T + self.jitter * rng.uniform(-0.5, 0.5, self.length)
@@ -131,22 +133,25 @@ class ClipSampler:
         return np.asarray(start_V[:, None] + steps_T[None, :], dtype=np.float64)
 
 
-def shuffled_order(name: str, length: int, seed: int) -> npt.NDArray[np.int64]:
-    """Return a random order of the frames of a clip.
+def shuffled_order(name: str, length: int, seed: int) -> Int64:
+    """Return a random order of the frames of a clip, which is the same in every run.
 
-    Drawn from the video's name, so that each video has an order of its own, the same in every run.
+    Args:
+        name: name of the video; each name gives another order.
+        length: number of frames.
+        seed: another seed gives another order.
     """
     rng = np.random.default_rng([seed, zlib.crc32(name.encode())])
     return np.asarray(rng.permutation(length), dtype=np.int64)
 
 
-def shown_frames(pts_seconds: Seconds, wanted_seconds: Seconds) -> npt.NDArray[np.int64]:
-    """Return, for each wanted moment, the index of the frame that is shown then.
+def shown_frames(pts_seconds: Seconds, wanted_seconds: Seconds) -> Int64:
+    """Return, for each wanted moment, the index of the frame that is shown at that moment.
 
     Args:
-        pts_seconds: (N,) ascending start times of the frames there are, N >= 1.
-        wanted_seconds: moments, any shape; before the first frame counts as the first, after the
-            last as the last.
+        pts_seconds: (N,) start times of the frames of a video, ascending, N >= 1.
+        wanted_seconds: moments in any shape. A moment before the first frame gives the first, one after
+            the last frame gives the last.
     """
     num_gaps = len(pts_seconds) - 1
     period = float(pts_seconds[-1] - pts_seconds[0]) / num_gaps if num_gaps else np.inf

@@ -1,8 +1,8 @@
-"""Tables as text: read as spreadsheets save them, and written so that spreadsheets run nothing.
+"""Read tables of text as spreadsheets save them, and write tables in which spreadsheets find no formula.
 
-A cell that begins with `=`, `+`, `-` or `@` is a formula to a spreadsheet, whoever wrote it. Such text
-is written with an apostrophe before it, which says "text" there, and is read back without: `escape_cell`
-and `unescape_cell`, used by every table of this program. Numbers stay numbers.
+A spreadsheet takes a cell that begins with `=`, `+`, `-` or `@` for a formula, whoever wrote it. Every table
+of this program therefore writes such text with an apostrophe before it, which marks text in a spreadsheet,
+and removes the apostrophe when it reads the text (`escape_cell`, `unescape_cell`). Numbers stay numbers.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _MAX_LINE = 2**24
 _WORKBOOKS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")
 _BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
-    (codecs.BOM_UTF32_LE, "utf-32"),  # begins like that of UTF-16
+    (codecs.BOM_UTF32_LE, "utf-32"),  # begins like the mark of UTF-16
     (codecs.BOM_UTF32_BE, "utf-32"),
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
@@ -36,36 +36,36 @@ _BYTE_ORDER_MARKS = (
 
 
 def escape_cell(cell: Any) -> Any:
-    """Return a cell that a spreadsheet takes for text where it is text; anything else stays."""
+    """Return a cell with an apostrophe before it if a spreadsheet would take it for a formula."""
     return f"'{cell}" if isinstance(cell, str) and _is_formula(cell) else cell
 
 
 def unescape_cell(cell: str) -> str:
-    """Return what `escape_cell` was given."""
+    """Return the cell that was given to `escape_cell`."""
     return cell[1:] if cell.startswith("'") and _is_formula(cell[1:]) else cell
 
 
 def _is_formula(text: str) -> bool:
-    # Behind apostrophes too, so that a name which begins with one comes back whole.
+    # Apostrophes are skipped, so that a name which begins with one is read back unchanged.
     bare = text.lstrip("'")
     return _FORMULA.match(bare) is not None and _NUMBER.fullmatch(bare) is None
 
 
 def shown_cell(cell: Any) -> Any:
-    """Return a cell of results, whose text has escapes for what steers a terminal; line ends stay."""
+    """Return a cell of results whose text holds no character that controls a terminal; line ends stay."""
     return visible(cell, keep="\n\t") if isinstance(cell, str) else cell
 
 
 def csv_line(row: Iterable[Any]) -> str:
-    """Return one row as CSV, with its line end and no formula in it."""
+    """Return one row as a line of CSV without formulas."""
     buffer = io.StringIO()
-    # Only characters of the line end make it quote a cell, and a lone \r must be quoted too.
+    # The writer quotes only cells with characters of its line end, and a lone \r must be quoted too.
     csv.writer(buffer, lineterminator="\r\n").writerow([escape_cell(cell) for cell in row])
     return buffer.getvalue().removesuffix("\r\n") + "\n"
 
 
 def csv_text(rows: Iterable[Iterable[Any]]) -> str:
-    """Return rows as CSV; the first is the header."""
+    """Return rows as CSV; the first row is the header."""
     return "".join(map(csv_line, rows))
 
 
@@ -74,11 +74,11 @@ class Sheet:
     """A table that was read.
 
     Attributes:
-        columns: names in lower case, without blanks around them.
-        rows: number of the line that a row ends in, and its cells by column; those of blank rows are not
-            among them. A row with more cells than columns has them under the key None.
-        delimiter: what parts the cells.
-        notes: a sentence on what had to be guessed.
+        columns: names of the columns in lower case, without blanks around them.
+        rows: for each row that is not blank, the number of the line at its end and its cells by column. A
+            row with more cells than columns has the first of the others under the key None.
+        delimiter: the character between cells.
+        notes: a sentence on each guess, such as that of the encoding.
     """
 
     columns: list[str]
@@ -88,17 +88,17 @@ class Sheet:
 
 
 def read_sheet(path: Path, known: Sequence[str] = ()) -> Sheet:
-    """Read a table of text in whichever form spreadsheets save it.
+    """Read a table of text in any form in which spreadsheets save it.
 
-    UTF-8, UTF-16 or Windows-1252; commas, semicolons or tabs; any line ends; a line `sep=;` before the
-    header; columns and rows without any content are left out.
+    The text may be UTF-8, UTF-16 or Windows-1252, with commas, semicolons or tabs and any line ends, and
+    with a line such as `sep=;` before the header. Empty columns at the end and empty rows are left out.
 
     Args:
-        path: of the table.
-        known: names of columns that tell which delimiter is right.
+        path: the table.
+        known: names of columns; the delimiter that yields most of them is taken.
 
     Raises:
-        DataError: it is no table of text.
+        DataError: the file is no table of text.
     """
     try:
         text, encoding = read_text(path)
@@ -122,11 +122,11 @@ def read_sheet(path: Path, known: Sequence[str] = ()) -> Sheet:
 
 
 def read_text(path: Path) -> tuple[str, str]:
-    """Return the text of a file, and the encoding that it was found to have.
+    """Return the text of a file and its encoding.
 
     Raises:
-        ValueError: it is no text, or too much of it.
-        OSError: it cannot be read.
+        ValueError: the file is no text, or too large.
+        OSError: the file cannot be read.
     """
     text, encoding = decode_text(read_regular(path, _MAX_BYTES))
     if "\0" in text:
@@ -135,10 +135,10 @@ def read_text(path: Path) -> tuple[str, str]:
 
 
 def decode_text(content: bytes) -> tuple[str, str]:
-    """Return bytes as text, and the encoding: by the byte order mark, else UTF-8, else Windows-1252.
+    """Return bytes as text and their encoding: that of a byte order mark, else UTF-8, else Windows-1252.
 
     Raises:
-        ValueError: they are no text.
+        ValueError: the bytes are no text.
     """
     if content.startswith(_WORKBOOKS):
         raise ValueError("it is a workbook; save it as CSV")
@@ -146,7 +146,7 @@ def decode_text(content: bytes) -> tuple[str, str]:
         if content.startswith(mark):
             return content.decode(encoding), encoding
     zeros = content[:1000:2].count(0), content[1:1000:2].count(0)
-    if max(zeros) > 0.4 * len(content[:1000]) / 2 and min(zeros) == 0:  # every second byte of plain letters
+    if max(zeros) > 0.4 * len(content[:1000]) / 2 and min(zeros) == 0:  # UTF-16 of plain letters
         encoding = "utf-16-be" if zeros[0] else "utf-16-le"
         return content.decode(encoding), encoding
     try:
@@ -161,10 +161,10 @@ def decode_text(content: bytes) -> tuple[str, str]:
 
 
 def _lines(text: str) -> Iterator[str]:
-    """Yield lines, of any line ends.
+    """Yield the lines of a text, which may have any line ends.
 
     Raises:
-        ValueError: one is too long for a table.
+        ValueError: a line is too long for a table.
     """
     for number, line in enumerate(io.StringIO(text, newline=""), start=1):
         if len(line) > _MAX_LINE:
@@ -173,14 +173,14 @@ def _lines(text: str) -> Iterator[str]:
 
 
 def _find_delimiter(header: str, known: Sequence[str]) -> str:
-    """Return the delimiter that gives most of the known columns, else most columns."""
+    """Return the delimiter that yields most of the known columns or, if none of them, most columns."""
     if stated := re.fullmatch(r"\ufeff?sep=(.)\s*", header):
         return stated[1]
 
     def fit(delimiter: str) -> tuple[int, int]:
         try:
             fields = next(csv.reader([header], delimiter=delimiter, skipinitialspace=True), [])
-        except csv.Error:  # a field without end: nothing is parted by this one
+        except csv.Error:  # a field without end: this is not the delimiter
             return 0, 0
         names = [name.strip().casefold() for name in fields]
         return sum(name in names for name in known), len(names)
@@ -207,7 +207,7 @@ def _read_rows(text: str, delimiter: str) -> tuple[list[str], list[tuple[int, di
 
 
 def _width(fields: Sequence[str]) -> int:
-    """Return how many cells there are up to the last that holds something."""
+    """Return the number of cells up to the last that is not blank."""
     return next((at for at in range(len(fields), 0, -1) if fields[at - 1].strip()), 0)
 
 
@@ -220,6 +220,6 @@ def _by_column(columns: Sequence[str], fields: Sequence[str]) -> dict[str | None
 
 
 def name_columns(columns: Sequence[str], limit: int = 10) -> str:
-    """Return the first names, and how many more there are."""
+    """Return the first `limit` names and the number of the others, as text."""
     named = ", ".join(repr(visible(name)) if name else "one without a name" for name in columns[:limit])
     return named + (f" and {len(columns) - limit} more" if len(columns) > limit else "")

@@ -19,9 +19,10 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 from typer.testing import CliRunner
 
-from vidcli.artifacts import engines, exported
+from vidcli.artifacts import engines
 from vidcli.artifacts.checkpoint import Checkpoint, describe_checkpoint
-from vidcli.artifacts.exported import import_runtime, load_network, open_network, read_export
+from vidcli.artifacts.engines import import_runtime
+from vidcli.artifacts.exported import load_network, open_network, read_export
 from vidcli.artifacts.foreign_graphs import clean_ir, clean_onnx
 from vidcli.cli import app
 from vidcli.config import Config
@@ -82,7 +83,7 @@ def write_onnx(write: Callable[..., Path], model: onnx.ModelProto) -> Path:
 
 
 def ir_of(model: onnx.ModelProto, folder: Path) -> dict[str, bytes]:
-    from vidcli.export.convert import network_files, to_openvino
+    from vidcli.export.conversion import network_files, to_openvino
 
     return network_files(to_openvino(model, folder), "openvino", folder)
 
@@ -291,7 +292,7 @@ def test_an_onnx_network_does_not_pass_for_one_of_openvino(write: Callable[..., 
 @pytest.mark.parametrize("content", [b"", b"text", b"PK\x03\x04 cut off", b"\xff\xfe" * 9])
 @pytest.mark.parametrize("form", ["onnx", "openvino"])
 def test_garbage_is_named(form: str, content: bytes, tmp_path: Path) -> None:
-    files = dict.fromkeys(exported.NETWORK_FILES[form], content)
+    files = dict.fromkeys(engines.NETWORK_FILES[form], content)
     with pytest.raises(CheckpointError, match=r"cannot be loaded .*export it again here"):
         open_network(tmp_path, form, files)
 
@@ -406,7 +407,7 @@ def test_a_missing_library_gives_the_command(monkeypatch: pytest.MonkeyPatch) ->
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="signal stacks as on Linux")
 def test_openvino_leaves_the_stack_for_signals_alone(tmp_path: Path) -> None:
     """A handler on the small stack that its plugin sets would crash the program at Ctrl-C."""
-    from vidcli.export.convert import to_onnx, trace
+    from vidcli.export.conversion import to_onnx, trace
 
     class Sums(nn.Module):
         def forward(self, clip_BTCHW: torch.Tensor) -> torch.Tensor:

@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
+from vidcli.arrays import Frames
+from vidcli.doctor.fingerprint import Fingerprint
+from vidcli.doctor.similarity import Similarity, compare_moving, describe
 from vidcli.video import encode_video
 
-Frames = npt.NDArray[np.uint8]
 _GOOD = {"crf": "23", "preset": "veryfast"}
 _SHIFT_SECONDS = 0.5
 
@@ -85,3 +86,11 @@ def write_copy(
     given = options if options is not None else (_GOOD if codec == "libx264" else {})
     encode_video(path, even, fps, codec, options=dict(given))
     return path
+
+
+def compare(a: Fingerprint, b: Fingerprint) -> Similarity | None:
+    """Return the similarity of two videos, mirrored or not."""
+    first, second = describe(a.pictures()), describe(b.pictures())
+    offset_seconds = a.start_seconds - b.start_seconds
+    found = [compare_moving(first, second, mirrored, offset_seconds) for mirrored in (False, True)]
+    return max((one for one in found if one), key=lambda similarity: similarity.sureness, default=None)

@@ -10,7 +10,7 @@ import pytest
 from vidcli.config import DataConfig
 from vidcli.data.manifest import load_items, manifest_text
 from vidcli.data.splits import assign_splits
-from vidcli.doctor import inspect
+from vidcli.doctor import file_report
 from vidcli.doctor.findings import ADVICE, SEVERITIES
 
 
@@ -84,7 +84,7 @@ def test_numbers_of_a_clean_data_set(write_manifest, check, monkeypatch):
             self.seconds += 1
             return self.seconds
 
-    monkeypatch.setattr(inspect, "time", Clock())
+    monkeypatch.setattr(file_report, "time", Clock())
     summary = check(write_manifest()).summary
     assert summary.num_videos == summary.num_files == 6
     assert summary.num_found == {"error": 0, "warning": 0, "note": 0}

@@ -2,7 +2,7 @@
 
     pytest -m "data and slow" -s tests/doctor/test_recall.py        (about ten minutes on one core)
 
-The thresholds of `vidcli.doctor.likeness` were chosen on copies of the first 20 clips (16 of the rodent)
+The thresholds of `vidcli.doctor.similarity` were chosen on copies of the first 20 clips (16 of the rodent)
 in an order shuffled with seed 0, and on all pairs of clips; the copies here are of the 14 clips after
 those. Nothing can tell a copy of a clip in which nothing moves from the next such clip of one camera, so
 both shares are told: of all clips, and of those in which something moves.
@@ -17,14 +17,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.doctor.copies import COPIES, write_copy
+from tests.doctor.copies import COPIES, compare, write_copy
 from vidcli.config import load_config
 from vidcli.data.manifest import VideoItem, load_items
 from vidcli.doctor import DataReport, check_data
-from vidcli.doctor.duplicates import find_alike
+from vidcli.doctor.file_report import inspect_file
 from vidcli.doctor.fingerprint import Fingerprint
-from vidcli.doctor.inspect import inspect_file
-from vidcli.doctor.likeness import compare
+from vidcli.doctor.near_duplicates import find_alike
 from vidcli.sampling import ClipSampler
 from vidcli.video import decode_frames, probe
 

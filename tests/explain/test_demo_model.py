@@ -14,7 +14,7 @@ from vidcli.artifacts.exported import load_network
 from vidcli.config import load_config
 from vidcli.data.builtin import MotionDataOptions, make_motion_data
 from vidcli.explain import Explanation, explain_video
-from vidcli.explain.frames import delete_frames, log_probability, occlude_frames
+from vidcli.explain.frame_weights import delete_frames, log_probability, occlude_frames
 from vidcli.synthetic import MOTION_CLASSES, MotionClip, MotionVideoOptions, render_motion
 from vidcli.train import start_run
 from vidcli.transforms import ClipTransform

@@ -21,7 +21,7 @@ from vidcli.console.explanation import print_explanation
 from vidcli.console.terminal import Verbosity
 from vidcli.errors import ConfigError
 from vidcli.explain import Explanation, MapMethod, explain_video
-from vidcli.explain.frames import delete_frames, log_probability, occlude_frames, weigh_frames
+from vidcli.explain.frame_weights import delete_frames, log_probability, occlude_frames, weigh_frames
 from vidcli.explain.maps import grad_cam, integrated_gradients, map_frames
 from vidcli.models import backbone_names, build_model, head_names
 from vidcli.report.explanation import overlay_frames

@@ -17,13 +17,12 @@ import torch
 from typer.testing import CliRunner
 
 from vidcli.artifacts.checkpoint import Checkpoint, describe_checkpoint, save_checkpoint
-from vidcli.artifacts.exported import NETWORK_FILES
+from vidcli.artifacts.engines import NETWORK_FILES
 from vidcli.cli import app
 from vidcli.config import Config
 from vidcli.data.manifest import load_items, manifest_text
 from vidcli.errors import ExportError
-from vidcli.export import ExportOptions, ExportReport, export_model
-from vidcli.export import run as export_run
+from vidcli.export import ExportOptions, ExportReport, export_model, exporter
 from vidcli.models import build_model
 
 NAMES = ("clockwise", "counter-clockwise", "down", "in", "left", "out", "right", "up")
@@ -58,7 +57,7 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         files = {name: f"{name} {len(done)}".encode() for name in NETWORK_FILES[options.form]}
         return ExportReport(folder, options.form, "float32", 1, 0.0, 1.0, 9), files
 
-    monkeypatch.setattr(export_run, "_make", make)
+    monkeypatch.setattr(exporter, "_make", make)
     return done
 
 
@@ -222,7 +221,7 @@ def test_a_failed_export_leaves_the_earlier_one(
     def fail(*args: object) -> None:
         raise ExportError("the model cannot be traced")
 
-    monkeypatch.setattr(export_run, "_make", fail)
+    monkeypatch.setattr(exporter, "_make", fail)
     assert export(run_folder, "--format", "onnx", "--out", out).exit_code == 1
     assert contents(out) == before
     assert export(run_folder, "--format", "onnx", "--out", tmp_path / "new").exit_code == 1
@@ -232,11 +231,11 @@ def test_a_failed_export_leaves_the_earlier_one(
 _KILLED = """
 import os, signal, sys
 from vidcli.cli import app
-from vidcli.export import ExportReport, run
+from vidcli.export import ExportReport, exporter
 from vidcli.runtime import files
 def make(checkpoint, items, folder, options, on_step):
     return ExportReport(folder, options.form, "float32", 1, 0.0, 1.0, 9), {"model.pt2": b"first"}
-run._make = make
+exporter._make = make
 replace = os.replace
 def die(source, target):
     if str(target).endswith(sys.argv[1]):

@@ -15,9 +15,9 @@ from vidcli.artifacts.exported import open_network
 from vidcli.config import load_config
 from vidcli.errors import ExportError
 from vidcli.export import ExportOptions, export_model
-from vidcli.export.convert import network_files, open_program, to_onnx, to_openvino, trace
+from vidcli.export.conversion import network_files, open_program, to_onnx, to_openvino, trace
+from vidcli.export.labelled_views import LabelledViews
 from vidcli.export.quantize import quantize, quantized_layers
-from vidcli.export.videos import LabelledViews
 from vidcli.models import VideoModel, build_model, network_names
 from vidcli.models.calibration import UNCALIBRATED
 from vidcli.models.networks import compare_regions, exportable_masks

@@ -149,7 +149,7 @@ def test_a_font_that_has_the_letters_or_a_word_about_it():
     assert ours.endswith("DejaVuSans.ttf")
     nowhere = chr(0x10FFFD)  # for private use: no font has it but those that box all
     assert choose_font(nowhere) == (ours, False)
-    assert not Annotator((nowhere, "b"), np.array([[0.5, 0.5]]), 1.0).is_legible
+    assert Annotator((nowhere, "b"), np.array([[0.5, 0.5]]), 1.0).names.numbered
 
 
 def test_panels_are_kept():

@@ -215,7 +215,7 @@ def test_results_alone_are_refused(folder):
 
 def test_what_every_form_of_predict_writes_is_known(folder):
     from vidcli.evaluate import predictions_csv
-    from vidcli.predict.results import CSV_COLUMNS
+    from vidcli.predict.prediction import CSV_COLUMNS
     from vidcli.predict.segments import SEGMENT_COLUMNS
 
     for header in (",".join(CSV_COLUMNS), ",".join(SEGMENT_COLUMNS), predictions_csv([], [], ["a"])):

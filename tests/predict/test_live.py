@@ -51,7 +51,7 @@ def live_frames(pictures, moments=None):
 
 def offline(predictor, pictures):
     """The plain way: the pictures as one clip through the whole model."""
-    clip_TCHW = predictor.transform(np.ascontiguousarray(pictures))
+    clip_TCHW = predictor.views.transform(np.ascontiguousarray(pictures))
     return predictor.calibration.probabilities(predictor.classify(clip_TCHW[None]))
 
 
@@ -166,7 +166,7 @@ def check_answers(out, run, video, keeps_state):
     assert all(0 <= row["delay"] < 60 for row in rows)
     assert rows[-1]["dropped"] == 0
     predictor = Predictor.load(run, CPU)
-    frames = decode_frames(video, None, predictor.decode_size).frames
+    frames = decode_frames(video, None, predictor.views.transform.decode_size).frames
     assert [row["seconds"] for row in rows] == [number / 8 for number in range(LENGTH - 1, 20)]
     for row in rows:
         last = round(row["seconds"] * 8)

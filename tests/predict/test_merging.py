@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vidcli.predict.merging import merge_cells, merge_classes, stream_segments
+from tests.predict.segmenting import merge_cells, merge_classes
+from vidcli.predict.merging import equal_stretches, smooth_labels, stream_segments
 from vidcli.predict.segments import Segment
-from vidcli.predict.smoothing import equal_stretches, smooth_labels
 
 NAMES = ("a", "b", "c")
 

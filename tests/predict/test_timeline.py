@@ -16,12 +16,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
+from tests.predict.segmenting import build_timeline, merge_cells, merge_classes
 from vidcli.cli import app
 from vidcli.data.manifest import VideoItem
 from vidcli.errors import VideoError
 from vidcli.models import build_model
 from vidcli.predict import Predictor
-from vidcli.predict.merging import merge_cells, merge_classes
+from vidcli.predict.merging import smooth_labels
 from vidcli.predict.segments import (
     VTT_HEAD,
     Segment,
@@ -33,8 +34,7 @@ from vidcli.predict.segments import (
     segment_to_vtt,
     timeline_to_dict,
 )
-from vidcli.predict.smoothing import smooth_labels
-from vidcli.predict.timeline import WindowPlan, build_timeline, plan_windows
+from vidcli.predict.timeline import WindowPlan, plan_windows
 from vidcli.report import draw_timeline
 from vidcli.runtime.ahead import run_ahead
 from vidcli.train import start_run
@@ -63,14 +63,14 @@ def build(small_config):
 def cells_by_predict(predictor, video, num_frames, plan):
     """The plain way: predict every window as a span, then average."""
     num_cells = -(-num_frames // plan.step)
-    total, count = np.zeros((num_cells + plan.cells, len(NAMES))), np.zeros(num_cells + plan.cells)
-    for first in range(max(1, num_cells - plan.cells + 1)):
+    total, count = np.zeros((num_cells + plan.num_cells, len(NAMES))), np.zeros(num_cells + plan.num_cells)
+    for first in range(max(1, num_cells - plan.num_cells + 1)):
         start = first * plan.cell_seconds
         item = VideoItem(
             video, "", start_seconds=start, end_seconds=start + plan.length * plan.spacing_seconds
         )
-        total[first : first + plan.cells] += predictor.predict(item).probabilities
-        count[first : first + plan.cells] += 1
+        total[first : first + plan.num_cells] += predictor.predict(item).probabilities
+        count[first : first + plan.num_cells] += 1
     return total[:num_cells] / count[:num_cells, None]
 
 
@@ -273,10 +273,10 @@ def timeline_to_vtt(timeline):
 
 
 def test_what_holds_in_each_cell():
-    assert MANY.held() == [("a",), ("a", "b"), ("a",)]
+    assert MANY.cell_labels() == [("a",), ("a", "b"), ("a",)]
     cut = replace(MANY, cell_seconds=0.1, probabilities_NK=np.zeros((29, 3)), duration_seconds=2.85)
     segments = (Segment(0.1 * 3, 0.1 * 6, "b", 0.5), Segment(0.1 * 28, 2.85, "c", 0.5))
-    held = replace(cut, segments=segments).held()
+    held = replace(cut, segments=segments).cell_labels()
     assert [cell for cell, labels in enumerate(held) if labels] == [3, 4, 5, 28]
 
 
@@ -287,7 +287,7 @@ def test_every_form_tells_all_classes():
     nothing = replace(MANY, segments=())
     assert timeline_to_rows(nothing) == [["v.mp4", 0.0, 3.0, "", "", ""]]
     assert timeline_to_vtt(nothing) == "WEBVTT\n"
-    assert nothing.held() == [(), (), ()]
+    assert nothing.cell_labels() == [(), (), ()]
 
 
 @pytest.mark.parametrize("segments", [MANY.segments, ()])

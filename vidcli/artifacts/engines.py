@@ -1,7 +1,7 @@
-"""The runtimes that compute an exported model: bytes of its files to a function from clips to logits.
+"""The engines that compute an exported model: ONNX Runtime and OpenVINO.
 
-A runtime is given bytes, never a path: what it computes is what was checked, and there is nothing
-beside it that it could read. No runtime that is loaded here reports to its maker.
+An engine receives the bytes of a model that were checked, never a path, so that it can read no other file.
+No engine that is loaded here reports its use to its maker.
 """
 
 from __future__ import annotations
@@ -17,39 +17,39 @@ from types import ModuleType
 from typing import Any, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
+from vidcli.arrays import Float32
 from vidcli.artifacts.foreign_graphs import clean_ir, clean_onnx
 from vidcli.errors import ExportError
 
-Floats = npt.NDArray[np.float32]
-Run: TypeAlias = Callable[[Floats], Floats]
-"""From clips (B, T, C, H, W) to logits (B, K)."""
+Run: TypeAlias = Callable[[Float32], Float32]
+"""Takes clips (B, T, C, H, W); returns logits (B, K)."""
 
 NETWORK_FILES = {
     "onnx": ("model.onnx",),
     "openvino": ("model.xml", "model.bin"),
     "torch-export": ("model.pt2",),
 }
+"""The files of an exported network, by format."""
 INPUT_NAME, OUTPUT_NAME = "clip", "logits"
 
 
 def import_runtime(name: str) -> ModuleType:
-    """Import one of the libraries of the extra `export`.
+    """Import a library of the extra `export`.
 
     Raises:
-        ExportError: it is not installed; gives the command that installs it.
+        ExportError: the library is not installed.
     """
-    # ONNX Runtime, which others of them import too, would report its use to its maker, and open
-    # connections for it. It reads this once, when it is first loaded.
+    # ONNX Runtime, which other libraries import too, would report its use to its maker over the network.
+    # It reads this variable once, when it is first loaded.
     os.environ["ORT_DISABLE_TELEMETRY"] = "1"
     if name == "nncf":
-        # It looks for a CUDA compiler when imported, and warns where there is none.
+        # NNCF looks for a CUDA compiler when it is imported, and warns if there is none.
         logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
     if name in ("openvino", "nncf"):
-        # Both send usage statistics to their maker as soon as they are imported, where this package
-        # is found. It has no part in computing.
+        # Both send usage statistics to their maker on import if they find this package, which they do
+        # not need otherwise.
         sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
     try:
         return importlib.import_module(name)
@@ -61,15 +61,15 @@ def import_runtime(name: str) -> ModuleType:
 
 
 def open_onnx(files: Mapping[str, bytes]) -> Run:
-    """Return what ONNX Runtime makes of a model.
+    """Return a function that computes a model with ONNX Runtime.
 
     Args:
-        files: content of `NETWORK_FILES["onnx"]` by name.
+        files: content of the files `NETWORK_FILES["onnx"]` by name.
 
     Raises:
-        ExportError: the runtime is not installed.
-        ValueError: the file holds what is never run.
-        Exception: the runtime does not take it.
+        ExportError: ONNX Runtime is not installed.
+        ValueError: the model holds something that is never run.
+        Exception: ONNX Runtime cannot load the model.
     """
     runtime = import_runtime("onnxruntime")
     (content,) = (files[name] for name in NETWORK_FILES["onnx"])
@@ -81,23 +81,23 @@ def open_onnx(files: Mapping[str, bytes]) -> Run:
     session = runtime.InferenceSession(cleaned, options, providers=["CPUExecutionProvider"])
     _check_ends([value.name for value in session.get_inputs()], [v.name for v in session.get_outputs()])
 
-    def run(clip_BTCHW: Floats) -> Floats:
-        logits_BK: Floats = session.run([OUTPUT_NAME], {INPUT_NAME: clip_BTCHW})[0]
+    def run(clip_BTCHW: Float32) -> Float32:
+        logits_BK: Float32 = session.run([OUTPUT_NAME], {INPUT_NAME: clip_BTCHW})[0]
         return logits_BK
 
     return run
 
 
 def open_openvino(files: Mapping[str, bytes]) -> Run:
-    """Return what OpenVINO makes of a model.
+    """Return a function that computes a model with OpenVINO.
 
     Args:
-        files: content of `NETWORK_FILES["openvino"]` by name.
+        files: content of the files `NETWORK_FILES["openvino"]` by name.
 
     Raises:
-        ExportError: the runtime is not installed.
-        ValueError: the files hold what is never run.
-        Exception: the runtime does not take them.
+        ExportError: OpenVINO is not installed.
+        ValueError: the model holds something that is never run.
+        Exception: OpenVINO cannot load the model.
     """
     runtime = import_runtime("openvino")
     xml, weights = (files[name] for name in NETWORK_FILES["openvino"])
@@ -106,18 +106,18 @@ def open_openvino(files: Mapping[str, bytes]) -> Run:
 
 
 def compile_openvino(model: Any) -> Run:
-    """Return what OpenVINO makes of an `openvino.Model`, which is left as it is.
+    """Return a function that computes an `openvino.Model`, which stays unchanged.
 
     Raises:
-        Exception: the runtime does not take it.
+        Exception: OpenVINO cannot compile the model.
     """
-    # Without the hint the plugin may round to half precision where the processor has it.
+    # Without the hint the plugin may round to half precision if the processor has it.
     settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": torch.get_num_threads()}
     with signal_stack_kept():
         compiled = import_runtime("openvino").Core().compile_model(model, "CPU", settings)
     _check_ends([value.any_name for value in compiled.inputs], [value.any_name for value in compiled.outputs])
 
-    def run(clip_BTCHW: Floats) -> Floats:
+    def run(clip_BTCHW: Float32) -> Float32:
         return np.array(compiled(clip_BTCHW)[0], dtype=np.float32)
 
     return run
@@ -125,11 +125,11 @@ def compile_openvino(model: Any) -> Run:
 
 def _check_ends(inputs: list[str], outputs: list[str]) -> None:
     if (inputs, outputs) != ([INPUT_NAME], [OUTPUT_NAME]):
-        raise ValueError(f"does not make {OUTPUT_NAME} of a {INPUT_NAME}, and of nothing else")
+        raise ValueError(f"does not make {OUTPUT_NAME} of a {INPUT_NAME} alone")
 
 
 class _SignalStack(ctypes.Structure):
-    """`stack_t` of Linux."""
+    """The structure `stack_t` of Linux."""
 
     _fields_ = (("ss_sp", ctypes.c_void_p), ("ss_flags", ctypes.c_int), ("ss_size", ctypes.c_size_t))
 
@@ -138,8 +138,9 @@ class _SignalStack(ctypes.Structure):
 def signal_stack_kept() -> Iterator[None]:
     """Undo a change of the stack on which this thread handles signals.
 
-    OpenVINO's CPU plugin sets one as large as the registers of the processor take, which leaves
-    nothing for Python's own handlers: the next Ctrl-C, or child that ends, would crash the program.
+    OpenVINO's CPU plugin sets a stack that is just large enough for the registers of the processor and
+    leaves no room for Python's handlers. The next Ctrl-C, or the end of a child process, would crash the
+    program.
     """
     if not sys.platform.startswith("linux"):
         yield

@@ -1,4 +1,4 @@
-"""What a run was made with: versions, hardware and device, without names of machine or user."""
+"""Versions and hardware of a run, without the names of machine and user."""
 
 from __future__ import annotations
 
@@ -16,11 +16,7 @@ from vidcli.video import library_versions
 
 
 def describe_environment(device: str) -> dict[str, str]:
-    """Return versions and hardware by name.
-
-    Args:
-        device: the device that is computed on.
-    """
+    """Return versions and hardware by name; `device` is the device of the run, such as `cuda:0`."""
     return {
         "vidcli": vidcli.__version__,
         "Python": platform.python_version(),
@@ -35,7 +31,7 @@ def describe_environment(device: str) -> dict[str, str]:
 
 
 def _processor() -> str:
-    with suppress(OSError):  # only Linux tells it here
+    with suppress(OSError):  # only Linux has this file
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()

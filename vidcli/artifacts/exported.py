@@ -1,15 +1,15 @@
-"""Exported models, read back: folders that commands take wherever they take a model.
+"""Read exported models: folders that every command takes as a model.
 
     FOLDER/vidcli.json                     what a model file's metadata holds, and how it was exported
     FOLDER/model.onnx                      `onnx`, run by ONNX Runtime
     FOLDER/model.xml, model.bin            `openvino`, run by OpenVINO
     FOLDER/model.pt2                       `torch-export`, for other programs: it may hold code
 
-Both runtimes compute on the CPU. Each file is read once: the bytes whose SHA-256 was compared are
-those that are computed with. A `.pt2` file is never opened.
+Both runtimes compute on the CPU. Each file is read once, so that the bytes whose SHA-256 was compared are
+the bytes that are run. A `.pt2` file is never opened.
 
-engines         bytes to a function from clips to logits
-foreign_graphs  what a network may hold
+    engines         the bytes of a network to a function from clips to logits
+    foreign_graphs  what a network may hold
 """
 
 from __future__ import annotations
@@ -31,41 +31,13 @@ from vidcli.artifacts.checkpoint import (
     load_checkpoint,
     parse_description,
 )
-from vidcli.artifacts.engines import (
-    INPUT_NAME,
-    NETWORK_FILES,
-    OUTPUT_NAME,
-    Floats,
-    Run,
-    compile_openvino,
-    import_runtime,
-    open_onnx,
-    open_openvino,
-    signal_stack_kept,
-)
+from vidcli.artifacts.engines import NETWORK_FILES, Run, open_onnx, open_openvino
 from vidcli.errors import CheckpointError, ExportError
 from vidcli.runtime.files import digest_file, read_regular
 from vidcli.runtime.plain import one_line, parse_json, shown
 
-__all__ = [
-    "INPUT_NAME",
-    "MAX_NETWORK_BYTES",
-    "NETWORK_FILES",
-    "OUTPUT_NAME",
-    "ExportedNetwork",
-    "Floats",
-    "Run",
-    "compile_openvino",
-    "digests_of_export",
-    "import_runtime",
-    "load_network",
-    "open_network",
-    "read_export",
-    "signal_stack_kept",
-]
-
 MAX_NETWORK_BYTES = 2**31 - 1
-"""Of one file: what ONNX can hold."""
+"""The most bytes of one file, since ONNX cannot hold more."""
 
 _OPENERS = {"onnx": open_onnx, "openvino": open_openvino}
 _PRECISIONS = ("float32", "int8")
@@ -73,11 +45,11 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 class ExportedNetwork(nn.Module):
-    """A network that another runtime computes, with the face of a `VideoClassifier`.
+    """A network that another runtime computes, used like a `VideoClassifier`.
 
     Attributes:
-        form: onnx or openvino.
-        precision: float32 or int8.
+        form: `onnx` or `openvino`.
+        precision: `float32` or `int8`.
     """
 
     digest: Tensor
@@ -86,24 +58,24 @@ class ExportedNetwork(nn.Module):
         self, folder: Path, run: Run, num_classes: int, form: str, precision: str, digest: str
     ) -> None:
         super().__init__()
-        # Its state tells networks apart, as weights would.
+        # The digest is part of the state, so that the state differs between networks, as weights would.
         self.register_buffer("digest", torch.frombuffer(bytearray(digest.encode()), dtype=torch.uint8))
         self._folder, self._run, self._num_classes = folder, run, num_classes
         self.form, self.precision = form, precision
 
     def forward(self, clip_BTCHW: Tensor) -> Tensor:
-        """Return logits_BK, computed on the CPU.
+        """Return logits (B, K), computed on the CPU.
 
         Raises:
-            CheckpointError: the network is not the one that its description tells of.
+            CheckpointError: the network does not fit its description.
         """
         shape = tuple(clip_BTCHW.shape)
         try:
             logits_BK = self._run(clip_BTCHW.detach().float().cpu().numpy())
         except Exception as error:  # each runtime has errors of its own kind
-            told = one_line(error) or type(error).__name__
+            reason = one_line(error) or type(error).__name__
             raise CheckpointError(
-                f"{self._folder}: cannot compute clips of {shape} ({told}); export it again"
+                f"{self._folder}: cannot compute clips of {shape} ({reason}); export it again"
             ) from error
         if logits_BK.shape != (shape[0], self._num_classes) or logits_BK.dtype != "float32":
             raise CheckpointError(
@@ -117,12 +89,12 @@ def load_network(path: Path) -> tuple[nn.Module, Checkpoint]:
     """Load a model file, or a folder that `vidcli export` wrote.
 
     Returns:
-        the network in evaluation mode, and what it is; of an exported one without weights.
+        The network in evaluation mode, and its description, which for an exported model has no weights.
 
     Raises:
-        CheckpointError: missing, damaged, written by something else, or of the format torch-export,
-            which is for other programs.
-        ExportError: what would run it is not installed.
+        CheckpointError: the model is missing, damaged, written by another program, or of the format
+            `torch-export`, which is for other programs.
+        ExportError: the library that runs the model is not installed.
     """
     if not path.is_dir():
         checkpoint = load_checkpoint(path)
@@ -142,7 +114,7 @@ def load_network(path: Path) -> tuple[nn.Module, Checkpoint]:
 
 
 def read_export(folder: Path) -> dict[str, Any]:
-    """Return what `vidcli.json` of an exported model says, after checking that the files are its own.
+    """Return the content of `vidcli.json` of an exported model after comparing the files with it.
 
     Raises:
         CheckpointError: a file is missing, damaged or of another export.
@@ -150,17 +122,14 @@ def read_export(folder: Path) -> dict[str, Any]:
     about, _ = _read_description(folder)
     digests = about["export"]["files"]
     for name in digests:
-        with _told(folder, name):
+        with _translated_errors(folder, name):
             found = digest_file(folder / name)
         _compare(folder, name, found, digests)
     return about
 
 
 def digests_of_export(folder: Path) -> dict[str, str]:
-    """Return name and SHA-256 of the files of an exported model that are as it was written.
-
-    Nothing, where anything of it is missing, damaged or of something else.
-    """
+    """Return the SHA-256 of each file of an exported model by name; nothing if a file is not as written."""
     try:
         digests = read_export(folder)["export"]["files"]
         return {**digests, EXPORT_FILE: digest_file(folder / EXPORT_FILE)}
@@ -169,15 +138,15 @@ def digests_of_export(folder: Path) -> dict[str, str]:
 
 
 def open_network(folder: Path, form: str, files: Mapping[str, bytes]) -> Run:
-    """Return a function from clips (B, T, C, H, W) to logits (B, K).
+    """Return a function that computes an exported network.
 
     Args:
-        folder: where the files come from, for messages.
-        form: onnx or openvino.
-        files: their content by name.
+        folder: the folder of the files, for messages.
+        form: `onnx` or `openvino`.
+        files: the content of each file by name.
 
     Raises:
-        CheckpointError: the files hold what is never run, or the runtime does not take them.
+        CheckpointError: the network holds something that is never run, or cannot be loaded.
         ExportError: the runtime is not installed.
     """
     try:
@@ -192,25 +161,25 @@ def open_network(folder: Path, form: str, files: Mapping[str, bytes]) -> Run:
 
 
 def _read_description(folder: Path) -> tuple[dict[str, Any], Checkpoint]:
-    """Return what `vidcli.json` says, and the same as a checkpoint without weights."""
+    """Return the content of `vidcli.json`, also as a checkpoint without weights."""
     source = folder / EXPORT_FILE
     try:
         about = parse_json(read_regular(source, MAX_DESCRIPTION_BYTES).decode("utf-8"))
         _check_export(about)
     except (OSError, ValueError) as error:
-        told = one_line(getattr(error, "strerror", None) or error)
+        reason = one_line(getattr(error, "strerror", None) or error)
         raise CheckpointError(
-            f"{source}: is not readable as the description of an exported model ({told}); "
+            f"{source}: is not readable as the description of an exported model ({reason}); "
             "export again with `vidcli export`"
         ) from error
     return about, Checkpoint({}, **parse_description(about, source))
 
 
 def _check_export(about: object) -> None:
-    """Check what a description says of its files.
+    """Check that a description names its files properly.
 
     Raises:
-        ValueError: says what is wrong.
+        ValueError: it does not.
     """
     export = about.get("export") if isinstance(about, dict) else None
     if not isinstance(export, dict):
@@ -230,7 +199,7 @@ def _read_files(folder: Path, digests: Mapping[str, str]) -> dict[str, bytes]:
     """Return the content of a network's files, each read once and compared with its digest."""
     contents = {}
     for name in digests:
-        with _told(folder, name):
+        with _translated_errors(folder, name):
             contents[name] = read_regular(folder / name, MAX_NETWORK_BYTES)
         _compare(folder, name, hashlib.sha256(contents[name]).hexdigest(), digests)
     return contents
@@ -245,8 +214,8 @@ def _compare(folder: Path, name: str, found: str, digests: Mapping[str, str]) ->
 
 
 @contextmanager
-def _told(folder: Path, name: str) -> Iterator[None]:
-    """Turn errors of reading a file into ours."""
+def _translated_errors(folder: Path, name: str) -> Iterator[None]:
+    """Translate errors of reading a file into `CheckpointError`."""
     try:
         yield
     except FileNotFoundError as error:

@@ -1,7 +1,7 @@
-"""ONNX and OpenVINO networks that a stranger may have written, cut down to what was looked at.
+"""Make ONNX and OpenVINO networks of unknown origin safe to load.
 
-Each function takes the bytes of a file and returns other bytes, written anew from what it understood.
-A runtime is given these alone, so that it sees nothing that was passed over here.
+Each function parses the bytes of a file, checks every part, and writes the parts that it knows anew. A
+runtime receives only the new bytes, so that it sees nothing that was not checked.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from xml.etree import ElementTree
 
 _STANDARD_DOMAINS = ("", "ai.onnx")
 _HINTS = ("producer_name", "producer_version", "domain", "doc_string", "metadata_props", "training_info")
-"""Fields of an ONNX model that its answers do not depend on. ONNX Runtime can be told to take settings
-from one, and tells its own format by bytes that another may put in their place."""
+"""Fields of an ONNX model on which its results do not depend. ONNX Runtime may take settings from one of
+them, and recognises its own format by bytes that a field may imitate."""
 
 _MAX_GRAPH_BYTES = 32 * 2**20
 _IR_VERSION = "11"
@@ -33,19 +33,19 @@ _BITS = {
 
 
 def clean_onnx(content: bytes, onnx: Any) -> bytes:
-    """Return an ONNX model of standard operators, all of whose numbers are inside of it.
+    """Return a safe ONNX model: it has standard operators only, and holds all its numbers itself.
 
     Args:
-        content: of the file.
+        content: the bytes of the file.
         onnx: the library.
 
     Raises:
-        ValueError: it refers to other files, holds operators of another kind or of its own making, or
-            parts that decide themselves how often they run; or is none.
+        ValueError: the file is no ONNX model, or the model refers to other files, or holds operators that
+            are not standard, loops or branches.
     """
     try:
         model = onnx.ModelProto.FromString(content)
-    except Exception as error:  # the library's own kind
+    except Exception as error:  # the library has errors of its own
         raise ValueError("is no ONNX model") from error
     model.DiscardUnknownFields()
     for field in _HINTS:
@@ -65,7 +65,7 @@ def clean_onnx(content: bytes, onnx: Any) -> bytes:
 
 
 def _messages(message: Any) -> Iterator[Any]:
-    """Yield a protobuf message and all that it holds, of any kind."""
+    """Yield a protobuf message and all messages in it."""
     yield message
     for field, value in message.ListFields():
         if field.message_type is not None:
@@ -74,15 +74,15 @@ def _messages(message: Any) -> Iterator[Any]:
 
 
 def clean_ir(xml: bytes, num_weight_bytes: int) -> bytes:
-    """Return the graph of an OpenVINO model of standard operators whose numbers are all in its weights.
+    """Return the graph of a safe OpenVINO model: it has standard operators and numbers in `model.bin` only.
 
     Args:
-        xml: content of `model.xml`.
-        num_weight_bytes: size of `model.bin`.
+        xml: the content of `model.xml`.
+        num_weight_bytes: the size of `model.bin`.
 
     Raises:
-        ValueError: it holds operators of another kind, parts that decide themselves how often they run,
-            or numbers outside of the weights; or is none.
+        ValueError: the file is no OpenVINO model, or the model holds operators that are not standard,
+            loops or branches, or numbers outside of `model.bin`.
     """
     try:
         if len(xml) > _MAX_GRAPH_BYTES:
@@ -113,7 +113,7 @@ def clean_ir(xml: bytes, num_weight_bytes: int) -> bytes:
 
 
 def _check_constant(data: ElementTree.Element | None, num_weight_bytes: int) -> None:
-    """Refuse a constant that is not the part of the weights that its type and shape ask for."""
+    """Refuse a constant whose type and shape do not fit a part of the weights."""
     try:
         assert data is not None
         offset, size = _whole(data.attrib["offset"]), _whole(data.attrib["size"])

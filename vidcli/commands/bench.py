@@ -7,11 +7,11 @@ from pathlib import Path
 
 from vidcli import config as settings
 from vidcli.artifacts.checkpoint import find_model
-from vidcli.bench.decode import bench_decode
-from vidcli.bench.infer import bench_infer, make_bench_models
-from vidcli.bench.predict import bench_predict
-from vidcli.bench.training import bench_config, bench_train, pick_videos
-from vidcli.bench.videos import make_bench_videos, make_length_pair
+from vidcli.bench.decode_speed import bench_decode
+from vidcli.bench.infer_speed import bench_infer, make_bench_models
+from vidcli.bench.predict_speed import bench_predict
+from vidcli.bench.sample_videos import make_bench_videos, make_length_pair
+from vidcli.bench.train_speed import bench_config, bench_train, pick_videos
 from vidcli.commands.motion import prepare_motion_videos
 from vidcli.console import Terminal, print_json
 from vidcli.console.bench import (

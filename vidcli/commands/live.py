@@ -78,7 +78,7 @@ def predict_live(terminal: Terminal, options: LiveOptions) -> int:
     source = LiveFrames(
         options.camera,
         spacing,
-        predictor.decode_size,
+        predictor.views.transform.decode_size,
         session.capacity,
         raw,
         decode_limits(predictor.config.data),

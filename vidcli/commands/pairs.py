@@ -27,7 +27,7 @@ def draw_pairs(terminal: Terminal, folder: OutputFolder, report: DataReport) -> 
     What could not be drawn, and what is beyond the fiftieth, is told.
     """
     pairs = [(number, found.pair) for number, found in enumerate(report.findings) if found.pair is not None]
-    pairs.sort(key=lambda numbered: -numbered[1].likeness.sureness)
+    pairs.sort(key=lambda numbered: -numbered[1].similarity.sureness)
     findings = list(report.findings)
     num_drawn = 0
     for (number, pair), name in zip(pairs, PICTURE_NAMES, strict=False):
@@ -54,7 +54,7 @@ def _strip(report: DataReport, pair: Pair, is_first: bool) -> Strip:
     item = report.items[pair.first if is_first else pair.second]
     start, end = pair.shared_seconds
     moments = start + (np.arange(_NUM_MOMENTS) + 0.5) / _NUM_MOMENTS * (end - start)
-    wanted: Seconds = np.maximum(moments if is_first else moments - pair.likeness.lag_seconds, 0.0)
+    wanted: Seconds = np.maximum(moments if is_first else moments - pair.similarity.lag_seconds, 0.0)
     decoded = decode_frames(item.path, lambda _: wanted, _fit, item.start_seconds, item.end_seconds)
     aside = ", ".join(filter(None, (item.label, item.split)))
     return Strip(f"{item.path.name} ({aside})", list(decoded.frames), (wanted + item.start_seconds).tolist())

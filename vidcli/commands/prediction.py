@@ -22,7 +22,7 @@ from vidcli.predict import Prediction, Predictor
 from vidcli.predict.inputs import STDIN, collect_items, parse_shard, read_list, shard_of_launcher
 from vidcli.predict.parquet import ParquetResults, import_pyarrow, partial_file
 from vidcli.predict.results import FORMAT_OF_SUFFIX, CsvResults, JsonResults, ResultsFile, Source
-from vidcli.predict.saved import FrameSaver
+from vidcli.predict.saved_frames import FrameSaver
 from vidcli.predict.segments import SUBTITLES
 from vidcli.runtime.devices import choose_device
 from vidcli.runtime.files import is_stream
@@ -248,10 +248,7 @@ def _predict_resuming(
 
 
 def _open_results(output: Path, form: str, top_k: int, predictor: Predictor) -> ResultsFile:
-    threshold = "" if predictor.threshold is None else f" threshold={predictor.threshold!r}"
-    clip = predictor.config.clip
-    views = f"views={clip.views} crops={clip.crops}"
-    source = Source(predictor.identity(), f"top-k={top_k} {views}{threshold}")
+    source = Source.of(predictor, top_k)
     if form == "csv":
         return CsvResults(output, top_k, source, len(predictor.class_names))
     return (ParquetResults if form == "parquet" else JsonResults)(output, top_k, source)

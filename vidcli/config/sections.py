@@ -289,7 +289,10 @@ class ModelConfig(Section):
 
 
 class TrainConfig(Section):
-    """Optimisation."""
+    """Optimisation.
+
+    Large because each attribute is a setting of `train`.
+    """
 
     epochs: int = Field(40, ge=1, le=10_000, description="Passes over the training videos.")
     batch_size: int = Field(16, ge=1, le=4096, description="Clips a step.")

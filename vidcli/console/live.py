@@ -18,7 +18,7 @@ from vidcli.console.terminal import Terminal
 from vidcli.console.text import json_line, plain
 from vidcli.errors import VidcliError
 from vidcli.predict import Prediction, Predictor
-from vidcli.predict.results import prediction_to_dict
+from vidcli.predict.prediction import prediction_to_dict
 
 _BAR_WIDTH = 12
 _RATE_SECONDS = 3.0

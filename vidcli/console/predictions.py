@@ -19,7 +19,7 @@ from vidcli.console.text import json_line, plain, shorten_middle, shorten_path
 from vidcli.errors import VidcliError
 from vidcli.names import visible
 from vidcli.predict import Prediction
-from vidcli.predict.results import CSV_COLUMNS, prediction_to_dict, prediction_to_rows
+from vidcli.predict.prediction import CSV_COLUMNS, prediction_to_dict, prediction_to_rows
 from vidcli.runtime.outputs import OutputFile
 from vidcli.sheets import csv_line
 

@@ -2,7 +2,7 @@
 
 inspect      one file, decoded to its end, to a `FileReport`
 fingerprint  what of a video is kept to compare it with others
-likeness     how surely two videos are near copies
+similarity     how surely two videos are near copies
 duplicates   which pairs of videos are
 findings     the rules: reports and labels to a row a problem
 copies       the rules on videos that show the same
@@ -17,21 +17,25 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vidcli.config import Config
+from vidcli.data.items import VideoItem
 from vidcli.data.loader import map_ahead, num_workers
-from vidcli.data.manifest import VideoItem, read_data
-from vidcli.doctor.copies import find_copies
+from vidcli.data.manifest import read_data
+from vidcli.doctor.duplicate_rules import find_copies
+from vidcli.doctor.file_report import FileReport, SpanReport, digest_pictures, inspect_file
 from vidcli.doctor.findings import Finding, Inspected, Pair, Severity, find_problems, keep_usable
-from vidcli.doctor.inspect import FileReport, SpanReport, digest_pictures, inspect_file
 from vidcli.doctor.summary import Spread, Summary, summarize
 from vidcli.transforms import build_sampler
 
 
 @dataclass(frozen=True)
 class DataReport:
-    """Every item of a data set, every problem, the gravest first, and the numbers.
+    """The result of checking a data set.
 
     Attributes:
-        multi_label: each video has any number of classes.
+        items: all items of the data set.
+        findings: all problems, the gravest first.
+        summary: the data set in numbers.
+        multi_label: whether a video can have several classes.
     """
 
     items: list[VideoItem]
@@ -41,20 +45,20 @@ class DataReport:
 
     @property
     def usable(self) -> list[VideoItem]:
-        """The items without errors, as a quarantine keeps them."""
+        """The items without errors, which a quarantine keeps."""
         return keep_usable(self.items, self.findings, self.multi_label)
 
 
 def check_data(data: Path, config: Config, progress: Callable[[int, int], None] | None = None) -> DataReport:
-    """Decode every file of a data set to its end, in parallel, and tell all that is wrong with it.
+    """Decode every file of a data set to its end, in parallel, and report all that is wrong.
 
     Args:
         data: a folder or manifest.
-        config: clip settings, for what is too short; data settings, for splits and threads.
-        progress: called with the number of files done and of all.
+        config: settings of clips, which decide what is too short, and of data: splits and threads.
+        progress: called with the number of files that are done and the number of all files.
 
     Raises:
-        DataError: it cannot be read as a data set at all.
+        DataError: `data` is no data set.
     """
     listing = read_data(data, missing_ok=True, settings=config.data)
     items = listing.items
@@ -66,7 +70,7 @@ def check_data(data: Path, config: Config, progress: Callable[[int, int], None] 
         else Finding("warning", "unused", "the folder" if data.is_dir() else data.name, text)
         for text in listing.notes
     ]
-    # Sorted already by severity: warnings go before the first note.
+    # The findings are sorted by severity: warnings belong before the first note.
     position = next((at for at, found in enumerate(findings) if found.severity == "note"), len(findings))
     findings[position:position] = unused
     summary = summarize(inspected, findings, num_workers(config.data.workers))
@@ -82,7 +86,7 @@ def _inspect(
     indices_of: dict[Path, list[int]] = {}
     for index, item in enumerate(items):
         indices_of.setdefault(item.path, []).append(index)
-    # Files of different size cannot be copies of each other: no need to read them twice.
+    # Only files of equal size can have equal content, so only these are read a second time.
     sizes = {path: _num_bytes(path) for path in indices_of}
     shared = Counter(sizes.values())
     sampler = build_sampler(config.clip)
@@ -106,9 +110,9 @@ def _inspect(
 def _find_equal_pictures(
     items: Sequence[VideoItem], files: Mapping[Path, FileReport], spans: Sequence[SpanReport | None]
 ) -> dict[int, str]:
-    """Return a digest of all frames, by position, of items of unlike files that show the very same.
+    """Return digests of all frames, by position, of items whose frames are equal but whose files differ.
 
-    Only those whose small frames are all equal are decoded once more, to be sure.
+    Only items whose small frames are all equal are decoded a second time, at full size.
     """
     indices_of: dict[str, list[int]] = {}
     for index, span in enumerate(spans):

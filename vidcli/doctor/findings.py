@@ -1,8 +1,8 @@
-"""The rules: from what was found in files and labels to a row a problem.
+"""The rules: reports on files, and labels, to problems.
 
-error      training would leave it out, stop, or give a score that is too good
-warning    usable, but likely not as meant
-note       odd and handled; other tools may stumble over it
+error      training would leave the video out, stop, or give a score that is too good
+warning    the video is usable, but probably not as meant
+note       unusual but handled; other tools may fail
 """
 
 from __future__ import annotations
@@ -14,11 +14,10 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from vidcli.config import Config
-from vidcli.data.items import LABEL_SEPARATOR, class_names_of, labels_of
-from vidcli.data.manifest import VideoItem
+from vidcli.data.items import LABEL_SEPARATOR, VideoItem, class_names_of, labels_of
 from vidcli.data.splits import assign_splits, of_split
-from vidcli.doctor.inspect import FileReport, SpanReport
-from vidcli.doctor.likeness import Likeness
+from vidcli.doctor.file_report import FileReport, SpanReport
+from vidcli.doctor.similarity import Similarity
 from vidcli.errors import DataError
 from vidcli.sampling import TIMESTAMP_TOLERANCE_SECONDS
 
@@ -53,9 +52,9 @@ ADVICE = {
     "streams": "Nothing to do if that one is meant; else copy another out (ffmpeg -map 0:v:1 -c copy).",
     "pixel-aspect": "Nothing to do: frames are scaled to square pixels.",
 }
-"""What to do next about each kind of problem; its order is the order of the report."""
+"""What to do about each kind of problem, in the order of the report."""
 
-# The split whose copy stays where one must go: test first, so that scores stay comparable.
+# The split whose copy stays if another must go: test first, so that scores stay comparable.
 _KEPT_FIRST = ("test", "val", "train")
 _LIE_SECONDS = 0.2
 _LIE_SHARE = 0.02
@@ -64,16 +63,18 @@ _ODD_INTERVALS_SHARE = 0.01
 
 @dataclass(frozen=True)
 class Pair:
-    """Two items that may be copies, by their positions.
+    """Two items that may be copies of each other.
 
     Attributes:
-        likeness: of the first to the second.
-        shared_seconds: from when to when the first shows what the second does, from its own start.
+        first: position of the first item.
+        second: position of the second item.
+        similarity: the similarity of the first to the second.
+        shared_seconds: start and end of the span of the first that the second shows too.
     """
 
     first: int
     second: int
-    likeness: Likeness
+    similarity: Similarity
     shared_seconds: tuple[float, float]
 
 
@@ -82,14 +83,15 @@ class Finding:
     """One problem.
 
     Attributes:
+        severity: how grave the problem is.
         kind: a key of `ADVICE`.
-        subject: the video as the reader knows it, or a group, class or data set.
-        detail: what was found, and where it helps what was expected.
-        video: path of the video; None where the problem is of the data set.
-        others: paths of the videos that it is a copy of.
-        items: positions of the items that cannot stay if this is an error.
-        pair: the item and the surest of those that it may be a copy of; None where there are none.
-        picture: the file that shows them side by side; None where none was drawn.
+        subject: short name of the video, or of a group, class or data set.
+        detail: what was found and, if it helps, what was expected.
+        video: path of the video; None if the problem concerns no single video.
+        others: paths of the videos of which the video is a copy.
+        items: positions of the items that a quarantine removes if this is an error.
+        pair: the item and the surest of those of which it may be a copy; None if there is none.
+        picture: the file that shows the pair side by side; None if none was drawn.
     """
 
     severity: Severity
@@ -108,11 +110,13 @@ class Inspected:
     """A data set after every file was decoded.
 
     Attributes:
-        root: folder that names are shown relative to.
-        files: a report a path.
-        spans: a report an item, in their order; None where nothing of it could be decoded.
-        pictures: a digest of all frames by position of an item, where files of unlike content may have
-            the same.
+        root: the folder to which names are relative.
+        items: all items of the data set.
+        files: the report on each file.
+        spans: the report on each item, in order; None if nothing of it could be decoded.
+        config: the settings of clips and data.
+        pictures: digests of all frames by position of an item, for items whose frames may be equal though
+            their files differ.
     """
 
     root: Path
@@ -123,11 +127,11 @@ class Inspected:
     pictures: Mapping[int, str] = field(default_factory=dict)
 
     def classes(self, item: VideoItem) -> tuple[str, ...]:
-        """Return the classes of an item: one, or with `data.multi_label` any number."""
+        """Return the classes of an item: one, or any number with `data.multi_label`."""
         return labels_of(item.label, self.config.data.multi_label)
 
     def name(self, index: int) -> str:
-        """Return the short name of an item: its path below the root, and its span."""
+        """Return the short name of the item at `index`: its path below the root, and its span."""
         item = self.items[index]
         path = item.path.relative_to(self.root) if item.path.is_relative_to(self.root) else item.path
         if item.start_seconds == 0 and item.end_seconds is None:
@@ -138,24 +142,32 @@ class Inspected:
     def finding(
         self, severity: Severity, kind: str, index: int, detail: str, others: Sequence[int] = ()
     ) -> Finding:
-        """Return a finding on one item."""
+        """Return a finding on one item.
+
+        Args:
+            severity: how grave the problem is.
+            kind: a key of `ADVICE`.
+            index: position of the item.
+            detail: what was found.
+            others: positions of the items of which the item is a copy.
+        """
         paths = tuple(str(self.items[other].path) for other in others)
         path = str(self.items[index].path)
         return Finding(severity, kind, self.name(index), detail, path, paths, (index,))
 
     def is_cut(self, index: int) -> bool:
-        """Tell whether an item uses a part of its file that is damaged or missing."""
+        """Tell whether the item at `index` uses a damaged or missing part of its file."""
         end, report = self.items[index].end_seconds, self.files[self.items[index].path]
         beyond = end is None or end > report.decoded_seconds + report.usual_interval
         return report.error is not None and beyond
 
     def content(self, index: int) -> Hashable:
-        """Return what is equal for items of files with equal content."""
+        """Return an identity of the file of an item: equal for files with equal content."""
         path = self.items[index].path
         return self.files[path].digest or path
 
     def key(self, index: int) -> Hashable:
-        """Return what is equal for items that show the very same."""
+        """Return an identity of the frames of an item: equal for items that show the same."""
         if index in self.pictures:
             return self.pictures[index]
         item = self.items[index]
@@ -164,7 +176,7 @@ class Inspected:
 
 
 def find_problems(data: Inspected, copies: Iterable[Finding] = ()) -> list[Finding]:
-    """Return every problem of a data set, the gravest first; `copies` are those with copies."""
+    """Return every problem of a data set, the gravest first; `copies` are the findings on copies."""
     findings: list[Finding] = []
     items_of: dict[Path, list[int]] = defaultdict(list)
     for index, item in enumerate(data.items):
@@ -183,9 +195,14 @@ def find_problems(data: Inspected, copies: Iterable[Finding] = ()) -> list[Findi
 def keep_usable(
     items: Sequence[VideoItem], findings: Sequence[Finding], multi_label: bool = False
 ) -> list[VideoItem]:
-    """Return the items without those that have errors.
+    """Return the items without errors.
 
-    A class of val or test that thereby loses its last training video goes as well.
+    If a class loses its last training video by that, its videos in val and test are left out as well.
+
+    Args:
+        items: all items.
+        findings: the problems of the data set.
+        multi_label: whether a video can have several classes.
     """
     dropped = {index for found in findings if found.severity == "error" for index in found.items}
     kept = [item for index, item in enumerate(items) if index not in dropped]
@@ -194,7 +211,7 @@ def keep_usable(
 
 
 def _of_file(data: Inspected, report: FileReport, indices: Sequence[int]) -> Iterator[Finding]:
-    """Yield what concerns a file, whichever spans of it are used."""
+    """Yield the findings on a file as a whole; `indices` are the positions of the items that use it."""
     first = indices[0]
     path = data.items[first].path
     name = str(path.relative_to(data.root)) if path.is_relative_to(data.root) else str(path)
@@ -214,8 +231,8 @@ def _of_file(data: Inspected, report: FileReport, indices: Sequence[int]) -> Ite
         left = f"{found:.2f} s of {expected:.2f} s{share} are left"
         cut = tuple(index for index in indices if data.is_cut(index))
         unhurt = "" if cut else "; what is used of it is sound"
-        told = finding("error" if cut else "warning", "damaged", f"{report.error}; {left}{unhurt}")
-        yield replace(told, items=cut)
+        damaged = finding("error" if cut else "warning", "damaged", f"{report.error}; {left}{unhurt}")
+        yield replace(damaged, items=cut)
     else:
         period = report.usual_interval
         stated = expected if info.stated_seconds is None else info.stated_seconds
@@ -250,10 +267,10 @@ def _of_file(data: Inspected, report: FileReport, indices: Sequence[int]) -> Ite
 
 
 def _of_item(data: Inspected, index: int) -> Iterator[Finding]:
-    """Yield what concerns the span that an item uses."""
+    """Yield the findings on the span that the item at `index` uses."""
     item, span, report = data.items[index], data.spans[index], data.files[data.items[index].path]
     if report.num_frames == 0 or data.is_cut(index):
-        return  # told already, and the rest would only repeat it
+        return  # the finding on the file says so already
     if span is None:
         detail = f"starts at {item.start_seconds:g} s, but the video ends at {report.decoded_seconds:.2f} s"
         yield data.finding("error", "outside", index, detail)
@@ -272,12 +289,12 @@ def _of_item(data: Inspected, index: int) -> Iterator[Finding]:
 
 
 def rank_split(split: object) -> int:
-    """Return how soon a copy in a split is kept: those of test before those of val before train."""
+    """Return the rank of a split when copies are removed: those in the split of lowest rank stay."""
     return _KEPT_FIRST.index(split) if split in _KEPT_FIRST else len(_KEPT_FIRST)
 
 
 def _of_spans(data: Inspected) -> Iterator[Finding]:
-    """Yield spans of one recording in different splits: an error where they overlap."""
+    """Yield findings on spans of one recording in different splits: an error if they overlap."""
     items_of: dict[Hashable, list[int]] = defaultdict(list)
     for index, item in enumerate(data.items):
         if item.split is not None and data.spans[index] is not None:
@@ -291,7 +308,7 @@ def _of_spans(data: Inspected) -> Iterator[Finding]:
             others = [other for other in indices if rank_split(data.items[other].split) < rank]
             overlapping = [other for other in others if _overlap(data, index, other)]
             if any(data.key(other) == data.key(index) for other in others):
-                continue  # a copy, told as such
+                continue  # there is a finding on the copy
             if overlapping:
                 other = overlapping[0]
                 detail = f"overlaps {data.name(other)} ({data.items[other].split})"
@@ -312,7 +329,7 @@ def _overlap(data: Inspected, index: int, other: int) -> bool:
 
 
 def _of_splits(data: Inspected) -> Iterator[Finding]:
-    """Yield what makes training refuse the data set as a whole."""
+    """Yield the findings on labels, groups and splits, for which training refuses the data set."""
     items = data.items
     multi_label = data.config.data.multi_label
     labels = class_names_of(items, multi_label)
@@ -334,17 +351,17 @@ def _of_splits(data: Inspected) -> Iterator[Finding]:
         counts = {split: len(indices) for split, indices in splits.items()}
         yield Finding("error", "torn-group", f"group {group}", f"has {_counted(counts)}", items=moved)
     learnt = set(class_names_of(of_split(items, "train"), multi_label))
-    strangers: dict[tuple[str, str], list[int]] = defaultdict(list)
+    unlearnt: dict[tuple[str, str], list[int]] = defaultdict(list)
     for index, item in enumerate(items):
         for name in data.classes(item):
             if learnt and item.split is not None and name not in learnt:
-                strangers[name, item.split].append(index)
-    for (label, split), indices in strangers.items():
+                unlearnt[name, item.split].append(index)
+    for (label, split), indices in unlearnt.items():
         detail = f"{len(indices)} in {split}, none in train"
         yield Finding("error", "missing-class", f"class {label}", detail, items=tuple(indices))
     if not learnt and any(item.split is not None for item in items):
         yield Finding("warning", "splits", "the data set", "no train split: it can be evaluated on only")
-    elif not torn and not strangers:
+    elif not torn and not unlearnt:
         try:
             assign_splits(items, data.config.data)
         except DataError as error:

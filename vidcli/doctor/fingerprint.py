@@ -1,13 +1,13 @@
-"""What of a video is kept to compare it with others: its small grey pictures, eight a second.
+"""The fingerprint of a video, by which it is compared with others: small grey pictures, eight a second.
 
-A slot is the mean picture of an eighth of a second, so that another frame rate, coder or size changes
-it little. Its values are kept to a 128th of a grey level: the change from slot to slot of a quiet clip
-is finer than a level, and yet tells it from every other.
+A slot is the mean picture of an eighth of a second, so that another frame rate, codec or size changes
+it little. Its values are exact to a 128th of a grey level: in a quiet clip slots differ by less than a
+level, and yet these differences tell the clip from every other.
 
     frames  |.|.|.|.|.|.|.|.|.|.|.|.|      25 or 15 or 10 a second
     slots   |   .   |   .   |   .   |      8 a second, (16, 16) each
 
-A second takes 4 kB. Of a video of more than half a minute the liveliest half minute is kept.
+A second takes 4 kB. Of a longer video only the half minute with most motion is kept.
 
 Axis letters: N frames of a file, T slots, H and W cells of a picture.
 """
@@ -16,10 +16,12 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
+from vidcli.arrays import Float32
 from vidcli.sampling import Seconds, shown_frames
 
 SLOTS_PER_SECOND = 8
@@ -28,24 +30,24 @@ GREY_SIDE = 16
 GREY_STEPS = 128
 _MOMENTS_PER_SLOT = 6
 
-Greys = npt.NDArray[np.uint16]
-Floats = npt.NDArray[np.float32]
+Greys: TypeAlias = npt.NDArray[np.uint16]
+"""Grey values in 128ths of a level, so that white is 255 * 128."""
 
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """What a video shows, coarsely, over time.
+    """A video as small grey pictures over time.
 
     Attributes:
         slots_THW: (T, 16, 16), T at most 256, in 128ths of a grey level.
-        start_seconds: where in the video the first slot starts; 0 but for long videos.
+        start_seconds: the moment of the video at which the first slot starts; 0 unless the video is long.
     """
 
     slots_THW: Greys
     start_seconds: float = 0.0
 
-    def pictures(self) -> Floats:
-        """Return the slots in grey levels, (T, 16, 16)."""
+    def pictures(self) -> Float32:
+        """Return the slots (T, 16, 16) in grey levels."""
         return np.asarray(self.slots_THW / np.float32(GREY_STEPS), dtype=np.float32)
 
 
@@ -53,9 +55,9 @@ def build_fingerprint(pts_seconds: Seconds, duration_seconds: float, grey_NHW: G
     """Return the fingerprint of a video or of a span of one.
 
     Args:
-        pts_seconds: (N,) times of its frames, from its start.
-        duration_seconds: its length.
-        grey_NHW: its frames (N, 16, 16), in 128ths of a grey level.
+        pts_seconds: (N,) times of the frames, from the start of the span.
+        duration_seconds: duration of the span.
+        grey_NHW: the frames (N, 16, 16) in 128ths of a grey level.
     """
     count = max(1, round(duration_seconds * SLOTS_PER_SECOND))
     length = duration_seconds / count if count == 1 else 1 / SLOTS_PER_SECOND
@@ -69,7 +71,7 @@ def build_fingerprint(pts_seconds: Seconds, duration_seconds: float, grey_NHW: G
 
 
 def _liveliest(slots_THW: Greys) -> int:
-    """Return where the run of MAX_SLOTS slots starts in which most changes."""
+    """Return the start of the `MAX_SLOTS` neighbouring slots that change most."""
     if len(slots_THW) <= MAX_SLOTS:
         return 0
     change_T = [

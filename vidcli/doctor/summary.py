@@ -1,4 +1,4 @@
-"""A data set in numbers: classes, sizes, rates, durations, and what an epoch will cost."""
+"""A data set in numbers: classes, sizes, rates, durations, and the time that an epoch takes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from statistics import median
 from typing import Any
 
-from vidcli.data.manifest import VideoItem, class_names_of
+from vidcli.data.items import VideoItem, class_names_of
 from vidcli.data.splits import assign_splits
 from vidcli.doctor.findings import ADVICE, SEVERITIES, Finding, Inspected
 from vidcli.errors import DataError
@@ -16,7 +16,7 @@ from vidcli.errors import DataError
 
 @dataclass(frozen=True)
 class Spread:
-    """Least, middle and greatest of a quantity."""
+    """The smallest, the median and the largest of some values."""
 
     min: float
     median: float
@@ -27,19 +27,26 @@ class Spread:
 class Summary:
     """A data set in numbers.
 
+    Large because it is the JSON object of `vidcli check`, whose keys are its attributes.
+
     Attributes:
-        num_videos: items, of which several may be spans of one file.
-        num_found: errors, warnings and notes.
-        num_unusable: items that have an error.
-        splits_drawn: whether `train` would draw splits; the counts below are then those.
-        classes: videos by class and split; the split `all` where none can be made. Where videos have
-            several classes, each counts for all of its own.
-        splits: videos by split.
-        sizes, rates, codecs: files by what their frames are, the most common first.
-        seconds: lengths of what the items use.
-        decode_seconds: to decode every file once, one after the other.
-        epoch_seconds: to decode the training videos once with `workers` threads.
-        advice: what to do next, by kind of problem found.
+        num_videos: number of items, of which several may be spans of one file.
+        num_files: number of files.
+        num_unusable: number of items with an error.
+        num_found: number of errors, warnings and notes.
+        splits_drawn: whether `train` would draw splits; `classes` and `splits` then count the drawn ones.
+        classes: number of videos by class and split; the split is `all` if none can be drawn. A video
+            with several classes counts for each of them.
+        splits: number of videos by split.
+        sizes: number of files by width and height of the frames, the most common first.
+        rates: number of files by frames per second, the most common first.
+        codecs: number of files by codec, the most common first.
+        seconds: durations of the spans that items use; None if nothing can be decoded.
+        total_seconds: sum of these durations.
+        decode_seconds: time to decode every file once, one after the other.
+        workers: number of decoding threads of a training.
+        epoch_seconds: time to decode the training videos once with that many threads.
+        advice: what to do, by kind of problem found.
     """
 
     num_videos: int
@@ -60,12 +67,18 @@ class Summary:
     advice: dict[str, str]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values for JSON."""
+        """Return the summary as JSON values."""
         return asdict(self)
 
 
 def summarize(data: Inspected, findings: Sequence[Finding], workers: int) -> Summary:
-    """Return the numbers of a data set."""
+    """Count the items of a data set.
+
+    Args:
+        data: the data set after every file was decoded.
+        findings: its problems.
+        workers: number of decoding threads of a training.
+    """
     items, drawn = _with_splits(data)
     spans = [span for span in data.spans if span is not None]
     lengths = [span.duration_seconds for span in spans]
@@ -101,7 +114,7 @@ def summarize(data: Inspected, findings: Sequence[Finding], workers: int) -> Sum
 
 
 def _with_splits(data: Inspected) -> tuple[Sequence[VideoItem], bool]:
-    """Return the items with the splits of a run where it would draw any, and whether it would."""
+    """Return the items with the splits that a training would draw, and whether it would draw any."""
     try:
         items = assign_splits(data.items, data.config.data)
     except DataError:
@@ -115,7 +128,7 @@ def _common(data: Inspected, describe: Callable[[Any], Hashable]) -> dict[str, i
 
 
 def _epoch_seconds(data: Inspected, items: Sequence[VideoItem]) -> float:
-    """Return the time to decode what an epoch uses, one video after the other."""
+    """Return the time to decode the videos of an epoch, one after the other."""
     total = 0.0
     for item, span in zip(items, data.spans, strict=True):
         report = data.files[item.path]

@@ -1,8 +1,8 @@
-"""Why a model says what it says: the weight of each frame, and of each place in it.
+"""Explain a prediction by the weight of each frame, and of each place in it.
 
-frames       attention, or occlusion over time
-maps         integrated gradients, or Grad-CAM on the backbone's grid
-explainer    a video and a model to an `Explanation`
+explainer      a video and a model to an `Explanation`
+frame_weights  the weight of each frame: attention, or occlusion over time
+maps           the weight of each place: integrated gradients, or Grad-CAM on the backbone's grid
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A video and a model to an explanation: which frames, and where in them."""
+"""Explain the prediction for a video: which frames and which places contribute to it."""
 
 from __future__ import annotations
 
@@ -10,58 +10,59 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import nn
 
+from vidcli.arrays import Float32, Float64, Frames
 from vidcli.artifacts.checkpoint import Checkpoint
 from vidcli.artifacts.exported import ExportedNetwork
 from vidcli.data.frames import FrameSource, decode_limits
-from vidcli.data.manifest import VideoItem
+from vidcli.data.items import VideoItem
 from vidcli.errors import ConfigError, ExportError, did_you_mean
-from vidcli.explain.frames import weigh_frames
+from vidcli.explain.frame_weights import weigh_frames
 from vidcli.explain.maps import MapMethod, map_frames
 from vidcli.names import normal_name
 from vidcli.sampling import Seconds
 from vidcli.transforms import ClipTransform, build_sampler, to_pixels
-from vidcli.video import Frames, decode_frames, probe
+from vidcli.video import decode_frames, probe
 
 Window: TypeAlias = tuple[float, float, float, float]
+"""Top, left, height and width as shares of the height and width of a frame."""
 
 _FULL_QUANTILE = 0.98
 _LOW_QUANTILE = 0.05
 _LEAST_CONTRAST = 0.1
 _MAX_BYTES = 2**27
-"""Of pictures that are decoded at once."""
+"""The most memory of pictures that are decoded at once."""
 
 
 @dataclass(frozen=True)
 class Explanation:
-    """Why a model says what it says of a clip.
+    """The explanation of a model's prediction for a clip.
 
     Attributes:
-        video: the path as it was given.
+        video: the path as the caller gave it.
         class_name: the class that is explained.
         predicted: the most probable class.
-        probability: of the class that is explained, of this clip.
-        frames_THWC: uint8, what the network saw.
-        seconds_T: when in the video, from its first frame.
-        weights_T: weight of each frame; see `frame_method`.
-        maps_THW: 0 to 1, weight of each pixel; see `map_method`.
-        frame_method: attention or occlusion.
-        map_method: gradients or grad-cam.
+        probability: the probability of the explained class for this clip.
+        frames_THWC: the frames that the model read.
+        seconds_T: the moment of each frame in the video, from the first frame.
+        weights_T: the weight of each frame; see `frame_method`.
+        maps_THW: the weight of each pixel, 0 to 1; see `map_method`.
+        frame_method: `attention` or `occlusion`; see `frame_weights`.
+        map_method: `gradients` or `grad-cam`; see `maps`.
         class_names: all classes of the model.
-        window: which part of the upright video the network saw: top, left, height and width, as shares.
+        window: the part of the upright video that the model read.
     """
 
     video: str
     class_name: str
     predicted: str
     probability: float
-    frames_THWC: npt.NDArray[np.uint8]
+    frames_THWC: Frames
     seconds_T: Seconds
-    weights_T: npt.NDArray[np.float64]
-    maps_THW: npt.NDArray[np.float32]
+    weights_T: Float64
+    maps_THW: Float32
     frame_method: str
     map_method: str
     class_names: tuple[str, ...] = ()
@@ -69,10 +70,10 @@ class Explanation:
 
     @property
     def full_heat(self) -> float | None:
-        """The weight, as a share of the strongest place's, from which on a place is among the strongest.
+        """The weight from which a place is shown in the strongest colour; None if no place stands out.
 
-        Few places are far stronger than all others, so that a picture in even steps up to them would show
-        nothing else. None of a flat map, where no place stands out.
+        A few places have far larger weights than all others. A colour scale up to the largest weight would
+        show nothing but these.
         """
         weights_N = self.maps_THW[self.maps_THW > 0]
         if not len(weights_N):
@@ -82,15 +83,15 @@ class Explanation:
         return full if full - low > _LEAST_CONTRAST * full else None
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values: what `vidcli explain --format json` prints.
+        """Return the JSON object that `vidcli explain --format json` prints.
 
-        `focus` is where the map of a frame has its centre of mass, as shares of width and height
-        of the upright video from the top left; None where nothing in the frame speaks for the class.
-        `map_is_flat` tells that no place of the clip stands out.
+        `focus` is the centre of mass of a frame's map, in shares of width and height of the upright video
+        from the top left; None if nothing in the frame speaks for the class. `map_is_flat` is true if no
+        place of the clip stands out.
         """
         top, left, height, width = self.window
 
-        def focus(map_HW: npt.NDArray[np.float32]) -> list[float] | None:
+        def focus(map_HW: Float32) -> list[float] | None:
             centre = _centre(map_HW)
             return centre and [round(left + width * centre[0], 4), round(top + height * centre[1], 4)]
 
@@ -117,23 +118,23 @@ def explain_video(
     class_name: str | None = None,
     map_method: MapMethod = "gradients",
 ) -> Explanation:
-    """Explain what a model says of a video, by the clip that one view of it shows.
+    """Explain a model's prediction for the clip that a single view of a video shows.
 
     Args:
-        network: on `device`, in evaluation mode.
+        network: the model, on `device` and in evaluation mode.
         about: its sampling, preprocessing, class names and calibration.
         device: where to compute.
         video: the file.
         class_name: the class to explain; None takes the most probable.
-        map_method: how places are weighed; see `maps`.
+        map_method: `gradients` or `grad-cam`; see `maps`.
 
     Raises:
         VideoError: the video cannot be decoded.
-        ConfigError: the model knows no such class, or has no such maps.
+        ConfigError: the model has no such class, or no such maps.
         ExportError: the model is an exported one, which has no gradients.
     """
     if isinstance(network, ExportedNetwork):
-        raise ExportError("an exported model tells no reasons; name the run it came from with --model")
+        raise ExportError("an exported model cannot be explained; name the run it came from with --model")
     label = _find_label(class_name, about.class_names)
     clip_config = about.config.clip.model_copy(update={"views": 1})
     sampler = build_sampler(clip_config)
@@ -171,7 +172,7 @@ def explain_video(
 
 
 def iter_pictures(explanation: Explanation, about: Checkpoint) -> Iterator[Frames]:
-    """Yield the frames of an explanation once more, each (H, W, 3), upright and at the video's own size.
+    """Decode the frames of an explanation again and yield each at the video's own size, (H, W, 3), upright.
 
     Raises:
         VideoError: the video cannot be decoded, or exceeds a limit.
@@ -213,7 +214,7 @@ def _find_label(class_name: str | None, class_names: Sequence[str]) -> int | Non
     return list(class_names).index(class_name)
 
 
-def _centre(map_HW: npt.NDArray[np.float32]) -> list[float] | None:
+def _centre(map_HW: Float32) -> list[float] | None:
     total = float(map_HW.sum())
     if total <= 0:
         return None

@@ -1,16 +1,16 @@
-"""Where in the frames an answer rests.
+"""Measure how much each place in the frames contributes to a prediction.
 
     gradients    integrated gradients of the class's logit, from the clip's mean picture to the clip
     grad-cam     gradient times activation on the backbone's last feature map
 
-Integrated gradients (Sundararajan et al. 2017, arXiv:1703.01365) share out the difference between
-the logits of a clip and of a baseline among the pixels, exactly. The baseline here is the same clip
-standing still at its mean picture: what is shared out is what change in time adds.
+Integrated gradients (Sundararajan et al. 2017, arXiv:1703.01365) distribute the difference between the logits
+of a clip and of a baseline among the pixels, exactly. The baseline here is a clip that shows only the mean
+picture, so that what is distributed is the contribution of changes over time.
 
-Grad-CAM (Selvaraju et al. 2017, arXiv:1610.02391) is coarse: a cell of the last map is 16 or 32
-pixels wide, and has seen its neighbours. A frame backbone whose features keep a grid has a gradient
-of its own for each cell, so that gradient and activation are multiplied cell by cell, before the
-channels are summed (Draelos & Carin 2020, arXiv:2011.08891).
+Grad-CAM (Selvaraju et al. 2017, arXiv:1610.02391) is coarse: a cell of the last map is 16 or 32 pixels wide
+and also depends on its neighbours. If a frame backbone keeps a grid of features, each cell has a gradient of
+its own, so that gradient and activation are multiplied cell by cell before the channels are summed (Draelos &
+Carin 2020, arXiv:2011.08891).
 
 Shape suffixes: B clips, T frames, N frames of a batch, C channels, H W pixels, D features, h w
 feature map, K classes.
@@ -21,31 +21,38 @@ from __future__ import annotations
 from typing import Literal, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from vidcli.arrays import Float32
 from vidcli.errors import ConfigError
 from vidcli.models import VideoClassifier
 
-Floats = npt.NDArray[np.float32]
 MapMethod: TypeAlias = Literal["gradients", "grad-cam"]
 
 _NUM_STEPS = 16
 _SMOOTHING_DIVISOR = 10
 _LEAST_LOGIT = 0.01
-"""What all places together must add to a logit, 1% of the odds; less would be noise, stretched."""
+"""The least that all places together must add to a logit: 1% of the odds. Less would be noise."""
 
 
-def map_frames(network: nn.Module, clip_TCHW: Tensor, label: int, method: MapMethod) -> Floats:
-    """Return how much each pixel speaks for a class, maps (T, H, W), 0 to 1.
+def map_frames(network: nn.Module, clip_TCHW: Tensor, label: int, method: MapMethod) -> Float32:
+    """Return how much each pixel speaks for a class.
 
-    The highest value of the whole clip is 1, so that frames can be compared; all are 0 where no place
-    speaks for the class.
+    Args:
+        network: the model.
+        clip_TCHW: the clip as the model reads it.
+        label: the class to explain.
+        method: `gradients` or `grad-cam`.
+
+    Returns:
+        Maps (T, H, W), 0 to 1. The largest value of the whole clip is 1, so that frames can be compared;
+        all values are 0 if no place speaks for the class.
 
     Raises:
-        ConfigError: `grad-cam` of a whole video network, which has no map for each frame.
+        ConfigError: the method is `grad-cam`, and the model a whole video network without a map for each
+            frame.
     """
     if method == "gradients":
         parts_Thw = maps_THW = _smooth(integrated_gradients(network, clip_TCHW, label).sum(dim=1))
@@ -63,13 +70,22 @@ def map_frames(network: nn.Module, clip_TCHW: Tensor, label: int, method: MapMet
 def integrated_gradients(
     network: nn.Module, clip_TCHW: Tensor, label: int, num_steps: int = _NUM_STEPS
 ) -> Tensor:
-    """Return the share of each value in a class's logit beyond that of the mean picture, (T, C, H, W)."""
+    """Return the contribution of each value to a class's logit, (T, C, H, W).
+
+    All contributions add up to the difference from the logit of a clip that shows only the mean picture.
+
+    Args:
+        network: the model.
+        clip_TCHW: the clip as the model reads it.
+        label: the class to explain.
+        num_steps: number of clips between the baseline and the clip whose gradients are averaged.
+    """
     still_TCHW = clip_TCHW.mean(dim=0, keepdim=True).expand_as(clip_TCHW)
     change_TCHW = clip_TCHW - still_TCHW
     total_TCHW = torch.zeros_like(clip_TCHW)
     for step in range(num_steps):
         share = (step + 0.5) / num_steps
-        # Recurrent layers of cuDNN have no backward in evaluation mode.
+        # Recurrent layers of cuDNN have no backward pass in evaluation mode.
         with torch.enable_grad(), torch.backends.cudnn.flags(enabled=False):
             clip_BTCHW = (still_TCHW + share * change_TCHW)[None].detach().requires_grad_()
             (gradient_BTCHW,) = torch.autograd.grad(network(clip_BTCHW)[0, label], clip_BTCHW)
@@ -78,12 +94,18 @@ def integrated_gradients(
 
 
 def grad_cam(network: VideoClassifier, clip_TCHW: Tensor, label: int) -> Tensor:
-    """Return the part of each cell of the feature map in a class's logit, map_Thw, none negative."""
+    """Return how much each cell of the backbone's feature map speaks for a class, (T, h, w), 0 or more.
+
+    Args:
+        network: the model.
+        clip_TCHW: the clip as the model reads it.
+        label: the class to explain.
+    """
     kept: list[Tensor] = []
     hook = network.backbone.register_forward_hook(lambda module, inputs, output: kept.append(output))
     try:
         with torch.enable_grad(), torch.backends.cudnn.flags(enabled=False):
-            # The clip asks for a gradient so that there is one even where all weights are frozen.
+            # The clip requires a gradient, so that there is one even if all weights are frozen.
             logits_BK = network(clip_TCHW[None].detach().requires_grad_())
             (map_NDhw,) = kept
             (gradient_NDhw,) = torch.autograd.grad(logits_BK[0, label], map_NDhw)
@@ -93,6 +115,6 @@ def grad_cam(network: VideoClassifier, clip_TCHW: Tensor, label: int) -> Tensor:
 
 
 def _smooth(maps_THW: Tensor) -> Tensor:
-    """Average over squares of a tenth of a side: gradients of single pixels are noise."""
+    """Average over squares of a tenth of a side, since gradients of single pixels are noisy."""
     side = max(1, round(min(maps_THW.shape[-2:]) / _SMOOTHING_DIVISOR)) // 2 * 2 + 1
     return F.avg_pool2d(maps_THW[:, None], side, 1, side // 2, count_include_pad=False)[:, 0]

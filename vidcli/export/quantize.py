@@ -1,8 +1,8 @@
-"""Static int8: convolutions and matrix products in whole numbers, calibrated on real clips.
+"""Quantise a model to static int8: convolutions and matrix products compute in whole numbers.
 
-Weights are rounded per channel, activations per tensor with ranges seen on calibration clips. NNCF
-does it, in ONNX and in OpenVINO models alike. Where too much accuracy is lost, the layers to which
-the answers are most sensitive are left in float, the worst first (NNCF's accuracy control).
+Weights are rounded per channel, activations per tensor with the ranges that calibration clips have. The
+library NNCF does this for ONNX and OpenVINO models alike. If too much accuracy is lost, the layers to which
+the results are most sensitive stay in float, the worst first (NNCF's accuracy control).
 
 Shape suffixes: V views, T frames, C channels, H W pixels, K classes.
 """
@@ -18,20 +18,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from vidcli.artifacts.exported import (
+from vidcli.arrays import Float32
+from vidcli.artifacts.engines import (
     INPUT_NAME,
     NETWORK_FILES,
-    Floats,
     Run,
     compile_openvino,
     import_runtime,
-    open_network,
     signal_stack_kept,
 )
+from vidcli.artifacts.exported import open_network
 from vidcli.errors import ExportError
-from vidcli.export.videos import LabelledViews
+from vidcli.export.labelled_views import LabelledViews
 from vidcli.models.calibration import Calibration
 
 LAYER_TYPES = frozenset({"Convolution", "GroupConvolution", "MatMul", "Conv", "Gemm"})
@@ -44,10 +43,10 @@ class Quantized:
     """An int8 model.
 
     Attributes:
-        model: `onnx.ModelProto` or `openvino.Model`.
-        accuracy: on the validation views.
-        float_layers: what was left in float so that accuracy holds, by name.
-        first_accuracy: with every layer in int8.
+        model: an `onnx.ModelProto` or `openvino.Model`.
+        accuracy: share of validation videos whose classes are all right.
+        float_layers: names of the layers that stay in float to keep the accuracy.
+        first_accuracy: the accuracy with every layer in int8.
     """
 
     model: Any
@@ -59,7 +58,7 @@ class Quantized:
 def quantize(
     model: Any,
     form: str,
-    clips: Sequence[Floats],
+    clips: Sequence[Float32],
     validation: Sequence[LabelledViews],
     calibration: Calibration,
     accuracy: float,
@@ -68,13 +67,13 @@ def quantize(
     """Quantise a model so that it loses at most `max_drop` of its accuracy.
 
     Args:
-        model: `onnx.ModelProto` or `openvino.Model`, in float.
-        form: onnx or openvino.
-        clips: float32 (1, T, C, H, W), of training videos, to calibrate on.
-        validation: of videos that training did not see.
+        model: an `onnx.ModelProto` or `openvino.Model` in float.
+        form: `onnx` or `openvino`.
+        clips: clips (1, T, C, H, W) of training videos, which give the ranges of activations.
+        validation: videos that were not trained on.
         calibration: how logits become probabilities.
-        accuracy: of the float model on them.
-        max_drop: share of the videos, such as 0.005.
+        accuracy: accuracy of the float model on the validation videos.
+        max_drop: the most accuracy to lose, as a share of the videos, such as 0.005.
 
     Raises:
         ExportError: the accuracy cannot be kept, or nncf is not installed.
@@ -114,18 +113,24 @@ def quantize(
 
 
 def measure_accuracy(
-    run: Callable[[Floats], Floats], videos: Sequence[LabelledViews], calibration: Calibration
+    run: Callable[[Float32], Float32], videos: Sequence[LabelledViews], calibration: Calibration
 ) -> tuple[float, list[float]]:
-    """Return the share of videos whose classes are all right, and 1.0 or 0.0 of each."""
+    """Return the share of videos whose classes are all right, and 1.0 or 0.0 for each video.
+
+    Args:
+        run: computes the model.
+        videos: the videos.
+        calibration: how logits become probabilities.
+    """
     hits = []
     for video in videos:
         probabilities_K = calibration.probabilities(run(video.views_VTCHW).astype(np.float64))
-        told = (
+        found = (
             {int(probabilities_K.argmax())}
             if calibration.thresholds is None
             else set(np.flatnonzero(probabilities_K >= np.array(calibration.thresholds)).tolist())
         )
-        hits.append(float(told == video.labels))
+        hits.append(float(found == video.labels))
     return float(np.mean(hits)), hits
 
 
@@ -159,7 +164,7 @@ def _runner(model: Any, form: str) -> Run:
 
 
 def _compiled_runner(compiled: Any) -> Run:
-    def run(clip_BTCHW: Floats) -> npt.NDArray[np.float32]:
+    def run(clip_BTCHW: Float32) -> Float32:
         return np.array(compiled(clip_BTCHW)[0], dtype=np.float32)
 
     return run
@@ -167,6 +172,6 @@ def _compiled_runner(compiled: Any) -> Run:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep NNCF's bars out of stdout, which belongs to results, and signals on their own stack."""
+    """Keep NNCF's progress out of stdout, which belongs to results, and restore the stack of signals."""
     with contextlib.redirect_stdout(io.StringIO()), np.errstate(all="ignore"), signal_stack_kept():
         yield

@@ -15,9 +15,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-Floats = npt.NDArray[np.float64]
+from vidcli.arrays import Bool, Float64, Int64
 
 MIN_TEMPERATURE, MAX_TEMPERATURE = 0.05, 20.0
 _NUM_COARSE = 61
@@ -49,7 +48,7 @@ class Calibration:
             if not all(0 <= threshold <= 1 for threshold in self.thresholds):
                 raise ValueError(f"expected thresholds from 0 to 1, got {self.thresholds}")
 
-    def probabilities(self, logits_VK: Floats) -> Floats:
+    def probabilities(self, logits_VK: Float64) -> Float64:
         """Return probabilities (K,), averaged over the views."""
         activation = softmax if self.thresholds is None else sigmoid
         return np.asarray(activation(logits_VK / self.temperature).mean(axis=0), dtype=np.float64)
@@ -63,19 +62,19 @@ def uncalibrated(num_classes: int, multi_label: bool) -> Calibration:
     return Calibration(thresholds=(0.5,) * num_classes) if multi_label else UNCALIBRATED
 
 
-def sigmoid(logits: Floats) -> Floats:
+def sigmoid(logits: Float64) -> Float64:
     """Return the logistic function, without overflow."""
     odds = np.exp(-np.abs(logits))
     return np.asarray(np.where(logits >= 0, 1, odds) / (1 + odds), dtype=np.float64)
 
 
-def softmax(logits: Floats) -> Floats:
+def softmax(logits: Float64) -> Float64:
     """Return the softmax over the last axis."""
     odds = np.exp(logits - logits.max(axis=-1, keepdims=True))
     return np.asarray(odds / odds.sum(axis=-1, keepdims=True), dtype=np.float64)
 
 
-def fit_temperature(logits_NVK: Sequence[Floats], labels_N: Sequence[int]) -> Calibration:
+def fit_temperature(logits_NVK: Sequence[Float64], labels_N: Sequence[int]) -> Calibration:
     """Return the temperature with the smallest loss on labelled logits.
 
     The loss is the cross-entropy of the averaged probabilities with targets that give the true
@@ -105,7 +104,7 @@ def fit_temperature(logits_NVK: Sequence[Floats], labels_N: Sequence[int]) -> Ca
     return Calibration(min(max(temperature, MIN_TEMPERATURE), MAX_TEMPERATURE), len(labels_N))
 
 
-def fit_multi_label(logits_NVK: Sequence[Floats], targets_NK: npt.NDArray[np.bool_]) -> Calibration:
+def fit_multi_label(logits_NVK: Sequence[Float64], targets_NK: Bool) -> Calibration:
     """Return the temperature and the threshold of each class that fit labelled logits best.
 
     The temperature makes the binary cross-entropy smallest, with Platt's targets as in
@@ -143,7 +142,7 @@ def fit_multi_label(logits_NVK: Sequence[Floats], targets_NK: npt.NDArray[np.boo
     return Calibration(temperature, len(targets_NK), tuple(thresholds))
 
 
-def best_threshold(probabilities_N: Floats, there_N: npt.NDArray[np.bool_]) -> float:
+def best_threshold(probabilities_N: Float64, there_N: Bool) -> float:
     """Return the threshold with the largest F1, of equally good ones the nearest to 0.5."""
     if not there_N.any():
         return 0.5
@@ -155,7 +154,7 @@ def best_threshold(probabilities_N: Floats, there_N: npt.NDArray[np.bool_]) -> f
     return float(candidates[best[np.argmin(np.abs(candidates[best] - 0.5))]])
 
 
-def _softened_targets(labels_N: npt.NDArray[np.int64], num_classes: int) -> Floats:
+def _softened_targets(labels_N: Int64, num_classes: int) -> Float64:
     num_videos = len(labels_N)
     rest = 1 / (num_videos + 2) / max(1, num_classes - 1)
     targets_NK = np.full((num_videos, num_classes), rest)

@@ -1,12 +1,21 @@
-"""A video in, class probabilities out.
+"""Classify videos.
 
-inputs     what was named, to videos; a process's share of them
-predictor  a video to its probabilities: the one path that predict, eval and validation share
-results    files of results that a killed run continues
-parquet    the same as Parquet, which needs pyarrow
+inputs        the videos that a command line names
+predictor     a video to its probabilities: the one path that predict, eval and validation share
+prediction    the result, and how it is written
+results       files of results that a killed run continues; `parquet` is one of them
+
+timeline      a long video, window by window
+merging       the cells of a timeline to segments
+segments      the result, and how it is written
+live          a video that is still being filmed
+
+annotate      labels drawn into the pictures of a video
+saved_frames  the frames that the model reads, as pictures
 """
 
 from vidcli.predict.inputs import collect_videos
-from vidcli.predict.predictor import Prediction, Predictor
+from vidcli.predict.prediction import Prediction
+from vidcli.predict.predictor import Predictor
 
 __all__ = ["Prediction", "Predictor", "collect_videos"]

@@ -1,8 +1,8 @@
-"""Labels and bars of confidence, drawn into the pictures of a video.
+"""Draw labels and bars of confidence into the pictures of a video.
 
-They lie in the upper left corner and never reach the middle of the picture, whatever its size and shape:
-a line of text takes at most a 25th of the shorter side, as far as that leaves letters that can be read,
-and all lines together at most a third of the height. Where not one line fits, a bar alone is drawn.
+They lie in the upper left corner and never reach the middle of the picture, whatever its size and shape.
+A line of text takes at most a 25th of the shorter side, unless its letters would become too small to read.
+All lines together take at most a third of the height. If not one line fits, only a bar is drawn.
 """
 
 from __future__ import annotations
@@ -15,22 +15,24 @@ from typing import TypeAlias
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from vidcli.arrays import Float64, Frames
 from vidcli.fonts import choose_font, picture_names
 from vidcli.palette import GREY, Colour, Stripes, class_colours
-from vidcli.predict.segments import Floats, Timeline
-from vidcli.video import Frames
+from vidcli.predict.segments import Timeline
 
 NUM_SHOWN = 3
 _TEXT_SHARE = 1 / 25
-"""Of the shorter side of the picture, for a line of text."""
+"""Height of a line of text, as a share of the shorter side of the picture."""
 _MIN_FONT_SIZE = 8
 _FREE_SHARE = 1 / 3
-"""Of the height, at most for all lines: the middle third stays free."""
-_WIDE_SHARE, _FEWEST_LETTERS = 0.5, 14
-"""How much of the width names may take; where that has no room for a word, for so many letters."""
+"""The most that all lines take, as a share of the picture's height: the middle third stays free."""
+_WIDE_SHARE = 0.5
+"""The most that names take, as a share of the picture's width."""
+_FEWEST_LETTERS = 14
+"""Letters for which there is always room, even beyond `_WIDE_SHARE`."""
 
 Row: TypeAlias = tuple[str, float, Colour]
-"""Name and probability of a class, and its colour."""
+"""Name, probability and colour of a class."""
 
 _GROUND = (0, 0, 0, 175)
 _TEXT, _SOFT_TEXT, _EMPTY = (255, 255, 255, 255), (210, 210, 210, 255), (70, 70, 70, 255)
@@ -39,48 +41,45 @@ _TEXT, _SOFT_TEXT, _EMPTY = (255, 255, 255, 255), (210, 210, 210, 255), (70, 70,
 class Annotator:
     """Draw the most probable classes of each moment into the upper left corner.
 
-    Bars have the colours of their classes. The answer is written in white, others in grey; of a
-    multi-label model all classes that hold at the moment are the answer, and come before others.
+    Bars have the colours of their classes. The best class is written in white, others in grey. For a
+    multi-label model all classes of the moment are white, and come before the others.
 
     Attributes:
-        names: of the classes, as they are drawn; a number where no font has the letters.
+        names: the class names as they are drawn: a number where no font has the letters.
     """
 
     def __init__(
         self,
         class_names: Sequence[str],
-        probabilities_NK: Floats,
+        probabilities_NK: Float64,
         cell_seconds: float,
-        held_N: Sequence[Collection[str]] | None = None,
+        labels_N: Sequence[Collection[str]] | None = None,
     ) -> None:
         """Keep what to draw.
 
         Args:
-            class_names: position is label.
-            probabilities_NK: in each cell; one cell is the whole video.
-            cell_seconds: length of a cell.
-            held_N: of a multi-label model, the classes that hold in each cell.
+            class_names: the names of the K classes; a class's position is its label.
+            probabilities_NK: the probability of each class in each of N cells; a single cell is the
+                whole video.
+            cell_seconds: duration of a cell.
+            labels_N: for each cell the classes that a multi-label model finds there; None for any other
+                model.
         """
         self.names = picture_names(class_names, one_font=True)
         self._class_names = tuple(class_names)
-        self._probabilities_NK, self._cell_seconds, self._held_N = probabilities_NK, cell_seconds, held_N
+        self._probabilities_NK, self._cell_seconds, self._labels_N = probabilities_NK, cell_seconds, labels_N
         self._colours = class_colours(class_names)
         self._font, _ = choose_font("".join(self.names.shown))
         self._widths: dict[tuple[int, int], int] = {}
 
-    @property
-    def is_legible(self) -> bool:
-        """Whether fonts of this machine have all letters of the class names."""
-        return not self.names.numbered
-
     @classmethod
     def of_timeline(cls, timeline: Timeline) -> Annotator:
-        """Draw what changes with time."""
-        held_N = timeline.held() if timeline.is_multi_label else None
-        return cls(timeline.class_names, timeline.probabilities_NK, timeline.cell_seconds, held_N)
+        """Return what draws the classes of each cell of a timeline."""
+        labels_N = timeline.cell_labels() if timeline.is_multi_label else None
+        return cls(timeline.class_names, timeline.probabilities_NK, timeline.cell_seconds, labels_N)
 
     def draw(self, picture_HWC: Frames, seconds: float) -> None:
-        """Draw into a picture, in place."""
+        """Draw the classes at the moment `seconds` into a picture, in place."""
         height, width = picture_HWC.shape[:2]
         if height * _FREE_SHARE < 1:
             return
@@ -94,16 +93,18 @@ class Annotator:
         corner[...] = (corner * (1 - opacity_HW1) + panel_HWC * opacity_HW1).round().astype(np.uint8)
 
     def _rows(self, seconds: float, room: int) -> tuple[tuple[Row, ...], int]:
-        """Return the classes to draw, and how many of them are marked; those come first.
+        """Return the classes to draw, and the number of those in white, which come first.
 
         Args:
             seconds: the moment.
-            room: lines that fit; 0 asks for the one that is drawn without its name.
+            room: number of lines that fit; 0 gives one class, which is drawn without its name.
         """
         cell = min(int(seconds / self._cell_seconds), len(self._probabilities_NK) - 1)
         order = np.argsort(-self._probabilities_NK[cell], kind="stable").tolist()
-        held = self._held_N[cell] if self._held_N is not None else None
-        marked = order[:1] if held is None else [label for label in order if self._class_names[label] in held]
+        found = self._labels_N[cell] if self._labels_N is not None else None
+        marked = (
+            order[:1] if found is None else [label for label in order if self._class_names[label] in found]
+        )
         num_rows = max(1, min(room, max(NUM_SHOWN, len(marked))))
         shown = [*marked, *(label for label in order if label not in marked)][:num_rows]
         rows = [
@@ -114,22 +115,23 @@ class Annotator:
             )
             for label in shown
         ]
-        if len(marked) > num_rows > 1:  # the last line says how many found no room
+        if len(marked) > num_rows > 1:  # the last line counts the classes that found no room
             rows[-1] = (f"{len(marked) - num_rows + 1} more", rows[-1][1], GREY)
         return tuple(rows), min(len(marked), num_rows)
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Sizes in pixels of what is drawn into a picture.
+    """Sizes of what is drawn into a picture, in pixels.
 
     Attributes:
-        picture_width: of the whole picture.
-        font_file, font_size: of all text.
+        picture_width: width of the whole picture.
+        font_file: file of the font of all text.
+        font_size: size of the font.
         line: height of a line of text.
-        bar: height of the bar below it.
-        pad: around everything, and between rows.
-        num_rows: lines that fit; 0 where only a bar does.
+        bar: height of the bar below a line.
+        pad: distance around everything, and between rows.
+        num_rows: number of lines that fit; 0 where only a bar fits.
     """
 
     picture_width: int
@@ -142,7 +144,13 @@ class Layout:
 
     @classmethod
     def of_picture(cls, height: int, width: int, font_file: str) -> Layout:
-        """Return the sizes for a picture of at least three lines."""
+        """Return the sizes for a picture.
+
+        Args:
+            height: height of the picture in pixels, at least 3.
+            width: width of the picture in pixels.
+            font_file: file of the font.
+        """
         most = min(height, width) * _TEXT_SHARE
         size = max(_MIN_FONT_SIZE, int(most))
         while size > _MIN_FONT_SIZE and _line_height(font_file, size) > most:
@@ -157,7 +165,7 @@ class Layout:
 
 
 def panel_width(names: Sequence[str], layout: Layout) -> int:
-    """Return the width that the longest name asks for, so that nothing jumps; names beyond it are cut."""
+    """Return the width for the longest name, so that the panel keeps its size; too long names are cut."""
     font = _load_font(layout.font_file, layout.font_size)
     wanted = max(map(font.getlength, names)) + font.getlength("100%") + 4 * layout.pad + layout.font_size
     fewest = font.getlength("0") * _FEWEST_LETTERS
@@ -169,7 +177,17 @@ def panel_width(names: Sequence[str], layout: Layout) -> int:
 def render_panel(
     rows: tuple[Row, ...], layout: Layout, width: int, num_marked: int = 1
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return colours (H, W, 3), 0 to 255, and opacity (H, W, 1) of a panel for a picture's corner."""
+    """Draw the panel that is laid over a picture's corner.
+
+    Args:
+        rows: the classes, from the top.
+        layout: the sizes.
+        width: width of the panel, in pixels.
+        num_marked: number of rows in white.
+
+    Returns:
+        colours (H, W, 3), 0 to 255, and opacity (H, W, 1), 0 to 1.
+    """
     font = _load_font(layout.font_file, layout.font_size)
     pad, line = layout.pad, layout.line if layout.num_rows else 0
     step = line + layout.bar + pad
@@ -193,11 +211,11 @@ def _write_row(
     font: ImageFont.FreeTypeFont,
     ink: tuple[int, int, int, int],
 ) -> None:
-    """Write a name on the left and its probability on the right; place is left, top and right."""
+    """Write a name on the left and its probability on the right; `place` is left, top and right in pixels."""
     left, top, right = place
     percent = f"{probability:.0%}"
     room = right - left - draw.textlength(percent, font) - font.size / 2
-    if room < 2 * font.size:  # the bar tells as much
+    if room < 2 * font.size:  # the bar shows it too
         room = right - left
     else:
         draw.text((right, top), percent, ink, font, anchor="ra")
@@ -205,7 +223,7 @@ def _write_row(
 
 
 def _draw_bar(panel: Image.Image, box: tuple[int, int, int, int], probability: float, colour: Colour) -> None:
-    """Draw how probable a class is: its colour on dark grey, striped as the colour says."""
+    """Draw a bar as long as a class is probable, in the stripes of its colour, on dark grey."""
     left, top, right, bottom = box
     if right <= left:
         return
@@ -225,7 +243,7 @@ def _draw_bar(panel: Image.Image, box: tuple[int, int, int, int], probability: f
 
 
 def _shorten(name: str, font: ImageFont.FreeTypeFont, room: float) -> str:
-    """Return as much of a name as the room takes."""
+    """Return as much of a name as fits into `room` pixels."""
     text = name
     if font.getlength(text) <= room:
         return text

@@ -1,11 +1,11 @@
-"""Which videos are asked about: what the command line names, to items; and this process's share.
+"""Find the videos that a command line names, and the part of them that this process predicts.
 
-file                 itself; where it is missing or no video, its prediction says so
-folder               all videos below it, by suffix, in path order
-'day*/**/*.mp4'      what matches, in path order; a file of exactly that name comes first
-table.csv, .tsv      a manifest: its rows, with their spans
+    file                 the file itself; if it is missing or no video, its prediction holds the error
+    folder               all videos below it, known by their suffix, in the order of their paths
+    'day*/**/*.mp4'      the paths that match, in their order, unless a file has exactly that name
+    table.csv, .tsv      the rows of a manifest, with their spans
 
-What this tool wrote is no input: files of results that a pattern also matches are passed over.
+Files that this tool wrote are no input: results that a folder or a pattern holds too are left out.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from pathlib import Path
 from typing import IO, TypeVar
 
 from vidcli.data.folders import FolderContents, is_of_vidcli, list_videos, look_through
-from vidcli.data.items import name_few
-from vidcli.data.manifest import VideoItem, read_data
+from vidcli.data.items import VideoItem, name_few
+from vidcli.data.manifest import read_data
 from vidcli.errors import ConfigError, DataError
 from vidcli.runtime.files import open_regular, read_at_most
 from vidcli.video import VIDEO_SUFFIXES
@@ -53,17 +53,17 @@ def collect_items(
     paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
     tell: Callable[[str], object] = lambda text: None,
 ) -> list[VideoItem]:
-    """Return the videos that are named, in order.
+    """Return the named videos, in order.
 
-    A path that does not exist, a folder without videos or a pattern that nothing matches is kept: it
-    becomes a prediction with its error, and the rest goes on. Results of this tool are passed over.
+    A path that does not exist, a folder without videos or a pattern without a match is kept: its
+    prediction will hold an error, and the others go on. Results of this tool are left out.
 
     Args:
-        paths: files, folders, patterns and manifests; one alone may be given as it is.
-        tell: told a sentence on each kind of thing that was passed over.
+        paths: files, folders, patterns and manifests, or a single one.
+        tell: called with a sentence about each kind of file that was left out.
 
     Raises:
-        DataError: a manifest cannot be read, or all that is named are results.
+        DataError: a manifest cannot be read, or all paths are results.
     """
     items: list[VideoItem] = []
     results: list[Path] = []
@@ -90,19 +90,19 @@ def collect_videos(
     paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
     tell: Callable[[str], object] = lambda text: None,
 ) -> list[Path]:
-    """Return the given files, for a folder all videos below it, and what a pattern matches, in order.
+    """Return files as they are, all videos below folders, and the paths that match patterns, in order.
 
-    A path that does not exist, a folder without videos or one that cannot be read, and a pattern that
-    nothing matches are kept.
+    A path that does not exist, a folder that cannot be read or holds no videos, and a pattern without a
+    match are kept.
 
     Args:
-        paths: one path alone may be given as it is.
-        tell: told a sentence on each kind of thing in a folder that was passed over.
+        paths: files, folders and patterns, or a single one.
+        tell: called with a sentence about each kind of file in a folder that was left out.
     """
     found: list[Path] = []
     for given in [paths] if isinstance(paths, str | os.PathLike) else paths:
         path = Path(given)
-        # Unlike Path.exists, these raise no error where the name is too long for one.
+        # Unlike Path.exists, these raise no error if the name is too long for a file.
         if _is_pattern(path) and not os.path.lexists(path):
             matches = [Path(name) for name in sorted(glob.glob(str(path), recursive=True))]
         else:
@@ -117,9 +117,10 @@ def collect_videos(
 
 
 def is_results(path: Path) -> bool:
-    """Tell whether this tool wrote a file or folder: by what is in it, or for a file what lies beside it.
+    """Tell whether this tool wrote a file or folder.
 
-    A folder in which other videos lie too is none, nor is a video or a manifest beside results.
+    A file is judged by its content or by the files beside it, a folder by the files in it. A folder with
+    other videos is not of this tool, nor is a video or a manifest beside results.
     """
     try:
         if os.path.isdir(path):
@@ -148,19 +149,19 @@ def _holds_results(path: Path, suffix: str) -> bool:
 
 
 def explain_failure(path: Path, reason: str) -> str:
-    """Return why there is no video, in the words of what was asked: a pattern is no file."""
+    """Return why a video cannot be decoded: for a pattern without a match, that nothing matches it."""
     is_unmatched = _is_pattern(path) and not os.path.lexists(path)
     return "no file matches this pattern" if is_unmatched else reason
 
 
 def read_list(source: str) -> list[Path]:
-    """Return the paths in a text file, one a line, or separated by NUL as `find -print0` does.
+    """Return the paths in a text file: one on each line, or separated by NUL as `find -print0` does.
 
     Args:
         source: a file, or `-` for standard input.
 
     Raises:
-        DataError: it cannot be read, holds no path, or more than a list does.
+        DataError: the list cannot be read, holds no path, or holds too many.
     """
     name = "standard input" if source == STDIN else source
     try:
@@ -177,12 +178,14 @@ def read_list(source: str) -> list[Path]:
         try:
             content = content.decode("utf-16").encode()
         except UnicodeDecodeError as error:
-            raise DataError(f"--from-list {source}: begins like UTF-16, and is not ({error})") from error
+            raise DataError(
+                f"--from-list {source}: begins like UTF-16, but is not valid ({error})"
+            ) from error
     content = content.removeprefix(codecs.BOM_UTF8)
-    if b"\0" in content:  # made by a program: each name is what it is
+    if b"\0" in content:  # a program made the list: each name is exact
         paths = [Path(os.fsdecode(name)) for name in content.split(b"\0") if name.strip()]
     else:
-        # A name is bytes; what is no valid text stays what it is.
+        # A name is bytes, which need not be valid text.
         paths = [_find_listed(os.fsdecode(line)) for line in content.splitlines() if line.strip()]
     if not paths:
         raise DataError(f"--from-list {source}: {name} names no videos; expected one path a line")
@@ -190,7 +193,7 @@ def read_list(source: str) -> list[Path]:
 
 
 def _find_listed(line: str) -> Path:
-    """Return the path in a line: as it is written, else without blanks around it and quotes."""
+    """Return the path in a line: exactly what is written if it exists, else without blanks and quotes."""
     bare = line.strip()
     is_quoted = len(bare) > 2 and bare[0] == bare[-1] and bare[0] in "\"'"
     candidates = [line, line.rstrip(), bare, *([bare[1:-1]] if is_quoted else [])]
@@ -210,19 +213,19 @@ class Shard:
             raise ValueError("a shard is numbered from 1 to count")
 
     def take(self, items: Sequence[Item]) -> Sequence[Item]:
-        """Return this part of the items: the parts in order are the whole, sizes differ by one at most."""
+        """Return this part of the items; the sizes of all parts differ by at most one."""
         return items[len(items) * (self.number - 1) // self.count : len(items) * self.number // self.count]
 
     def name_file(self, path: Path) -> Path:
-        """Return the name of this part's own file: `results.csv` becomes `results-2of4.csv`."""
+        """Return the name of the file of this part: `results.csv` becomes `results-2of4.csv`."""
         return path.with_name(f"{path.stem}-{self.number}of{self.count}{path.suffix}")
 
 
 def parse_shard(text: str) -> Shard:
-    """Read `2/4`.
+    """Read the number and the count of a part, such as `2/4`.
 
     Raises:
-        ConfigError: anything else, or a part that there is not.
+        ConfigError: the text has another form, or the number exceeds the count.
     """
     match = re.fullmatch(r"(\d+)/(\d+)", text.strip())
     if not match or not 1 <= int(match[1]) <= int(match[2]):
@@ -231,7 +234,7 @@ def parse_shard(text: str) -> Shard:
 
 
 def shard_of_launcher(environment: Mapping[str, str]) -> Shard | None:
-    """Return this process's part under `torchrun`; None outside of it or where it runs alone."""
+    """Return the part of this process from the variables of `torchrun`; None if no other process runs."""
     rank, count = environment.get("RANK", ""), environment.get("WORLD_SIZE", "")
     if not (rank.isdecimal() and count.isdecimal()) or not int(rank) < int(count) or int(count) < 2:
         return None

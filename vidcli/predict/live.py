@@ -1,11 +1,11 @@
-"""Answers while the video is still being filmed: one picture in, what the model says now.
+"""Classify a video while it is still being filmed, picture by picture.
 
-    state     a one-way recurrence keeps its state from picture to picture, over all that it has seen
-    features  the last T pictures, each through the backbone once; the head reads them anew
-    whole     the last T pictures, all through the whole model: its frames see each other there
+    state     a one-way recurrence keeps its state, so that an answer depends on all pictures so far
+    features  each picture goes through the backbone once; the head reads the features of the last T
+    whole     the last T pictures go through the whole model, for models in which frames see each other
 
-A moment for which no picture came (a slow camera, a busy model) is held by the one before, as it is on
-a screen, so that a window is always as long as the clips that the model knows.
+If no picture came for a moment (a slow camera, a busy model), the picture before it is repeated, so that a
+window is always as long as the clips that the model learnt from.
 
 Shape suffixes: T frames a window, C channels, H W pixels, E features, K classes.
 """
@@ -19,18 +19,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vidcli.arrays import Float64, Frames
 from vidcli.models import VideoClassifier
 from vidcli.models.heads import RecurrentHead, RecurrentState
 from vidcli.predict.predictor import Predictor
-from vidcli.predict.segments import Floats
-from vidcli.video import Frames, LiveFrame
+from vidcli.video import LiveFrame
 
 
 class LiveSession(ABC):
-    """What a model has seen of a live video.
+    """A live video as far as a model has seen it.
 
     Attributes:
-        capacity: pictures that may wait for the model; older ones are of no use to it.
+        capacity: number of pictures that may wait for the model; it has no use for older ones.
     """
 
     capacity = 1
@@ -43,39 +43,39 @@ class LiveSession(ABC):
 
     @property
     def is_full(self) -> bool:
-        """Whether as many moments were seen as a clip has."""
+        """Whether the model has seen as many moments as a clip has."""
         return self._next_moment >= self._length
 
     def push(self, frames: list[LiveFrame]) -> None:
-        """See pictures, in order."""
+        """Take the next pictures, in order."""
         for frame in frames:
-            # More than a window of one picture is no other than a window of it.
+            # A window of one picture stays the same, however often the picture is repeated.
             for _ in range(min(frame.moment - self._next_moment, self._length)):
                 self._hold()
             self._see(frame.picture)
             self._next_moment = frame.moment + 1
 
     def fill(self) -> None:
-        """Hold the last picture until a clip is full, as `predict` does with a short video."""
+        """Repeat the last picture until a clip is full, as `predict` does with a short video."""
         while not self.is_full:
             self._hold()
             self._next_moment += 1
 
-    def answer(self) -> Floats:
-        """Return the probabilities (K,) of what was seen last; at least one picture was."""
+    def answer(self) -> Float64:
+        """Return the probabilities (K,) at this moment; at least one picture must have come."""
         return self._predictor.calibration.probabilities(self._logits())
 
     @abstractmethod
     def _see(self, picture_HWC: Frames) -> None:
-        """See a picture at the next moment."""
+        """Take the picture of the next moment."""
 
     @abstractmethod
     def _hold(self) -> None:
-        """See the last picture once more."""
+        """Take the last picture for the next moment too."""
 
     @abstractmethod
-    def _logits(self) -> Floats:
-        """Return logits (1, K)."""
+    def _logits(self) -> Float64:
+        """Return the logits (1, K) at this moment."""
 
 
 class WholeSession(LiveSession):
@@ -93,15 +93,16 @@ class WholeSession(LiveSession):
     def _hold(self) -> None:
         self._window.append(self._window[-1])
 
-    def _logits(self) -> Floats:
-        return self._predictor.classify(self._predictor.transform(np.stack(self._window))[None])
+    def _logits(self) -> Float64:
+        return self._predictor.classify(self._predictor.views.transform(np.stack(self._window))[None])
 
 
 class _FeatureSession(LiveSession):
-    """Each picture goes through the backbone once.
+    """A session that sends each picture through the backbone once.
 
-    With frame differences a picture has two features: as one that follows another, and as the first
-    of a clip, without a difference; a picture that is held has none either.
+    With frame differences a picture has two kinds of features: those of a picture that follows another,
+    and those of a picture alone, which has no difference. The first picture of a clip and a repeated
+    picture are alone.
     """
 
     def __init__(self, predictor: Predictor, network: VideoClassifier) -> None:
@@ -113,7 +114,7 @@ class _FeatureSession(LiveSession):
 
     @torch.inference_mode()
     def _see(self, picture_HWC: Frames) -> None:
-        clip_1CHW = self._predictor.transform(picture_HWC[None]).to(self._predictor.device)
+        clip_1CHW = self._predictor.views.transform(picture_HWC[None]).to(self._predictor.device)
         before = [] if self._last_1CHW is None or not self._has_differences else [self._last_1CHW]
         following_E = self._network.features(torch.cat([*before, clip_1CHW])[None])[0, -1]
         is_first = self._last_1CHW is None
@@ -127,11 +128,16 @@ class _FeatureSession(LiveSession):
 
     @abstractmethod
     def _add(self, following_E: Tensor, alone_E: Tensor | None) -> None:
-        """Take the features of the next moment; None where those of the picture alone are not known."""
+        """Take the features of the next moment.
+
+        Args:
+            following_E: of the picture after the one before it.
+            alone_E: of the picture alone; None if they were not computed.
+        """
 
 
 class FeatureSession(_FeatureSession):
-    """The head reads the features of the last T pictures."""
+    """A session in which the head reads the features of the last T pictures."""
 
     def __init__(self, predictor: Predictor, network: VideoClassifier) -> None:
         """Begin with nothing seen."""
@@ -146,14 +152,14 @@ class FeatureSession(_FeatureSession):
         self._window.append((alone_E, alone_E))
 
     @torch.inference_mode()
-    def _logits(self) -> Floats:
+    def _logits(self) -> Float64:
         (_, first_E), *others = self._window
         window_TE = torch.stack([first_E, *(following_E for following_E, _ in others)])
         return np.asarray(self._network.head(window_TE[None]).double().cpu().numpy())
 
 
 class StateSession(_FeatureSession):
-    """A one-way recurrence goes on from its state: what it says is of all that it has seen."""
+    """A session of a one-way recurrence, whose state depends on all pictures so far."""
 
     def __init__(self, predictor: Predictor, network: VideoClassifier) -> None:
         """Begin with nothing seen."""
@@ -174,23 +180,23 @@ class StateSession(_FeatureSession):
         alone_E = self._alone() if self._alone_E is None else self._alone_E
         self._add(alone_E, alone_E)
 
-    def _logits(self) -> Floats:
+    def _logits(self) -> Float64:
         assert self._logits_1K is not None
         return np.asarray(self._logits_1K.double().cpu().numpy())
 
 
 def can_keep_state(predictor: Predictor) -> bool:
-    """Tell whether the model can go on from picture to picture: a one-way recurrence over single frames."""
+    """Tell whether the model is a one-way recurrence over single frames, which can keep its state."""
     network = predictor.frame_network
     return network is not None and isinstance(network.head, RecurrentHead) and network.head.is_one_way
 
 
 def open_session(predictor: Predictor, keeps_state: bool) -> LiveSession:
-    """Return a session that has seen nothing.
+    """Return a session that has seen nothing yet.
 
     Args:
         predictor: the model.
-        keeps_state: go on from all that was seen; else each answer is of the last clip alone.
+        keeps_state: let each answer depend on all pictures so far; else it depends on the last clip only.
 
     Raises:
         ValueError: the model cannot keep a state.

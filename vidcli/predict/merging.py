@@ -1,117 +1,204 @@
-"""Join cells into segments: all at once, or as they come, each segment as soon as it is certain.
+"""Cells to segments: smooth the labels of cells over time, and join equal neighbours into segments.
 
-Shape suffixes: N cells, K classes.
+Cells come in the order of time, and each segment is returned as soon as it is certain. That is possible
+since a stretch of at least `min_cells` cells of one label is never given to a neighbour, whatever comes
+later. What lies between two such stretches is smoothed the same with the rest of the video or without it:
+
+    labels      aaaaabaccdccccc..      min_cells = 4
+                aaaaa                  long enough: stays a
+                          cccc         long enough: the label of every cell before these is certain
+    certain     aaaaaaa                only the end of the following stretch is not known yet
+
+Shape suffixes: N cells, L labels, K classes.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import groupby
+from typing import Any, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
-from vidcli.predict.segments import UNKNOWN, Floats, Segment
-from vidcli.predict.smoothing import Cells, CertainRuns, Run
+from vidcli.arrays import Float64, Int64
+from vidcli.predict.segments import UNKNOWN, Segment
 
+Cells: TypeAlias = Callable[[int, int], Float64]
+"""Returns a row of values for each cell from a first one up to an end, which is left out."""
 
-def merge_cells(
-    probabilities_NK: Floats,
-    class_names: Sequence[str],
-    cell_seconds: float,
-    min_seconds: float,
-    duration_seconds: float,
-    threshold: float | None = None,
-) -> tuple[Segment, ...]:
-    """Join neighbouring cells of one label into segments.
+Stretch: TypeAlias = tuple[int, int, int]
+"""First cell, end (left out) and label of neighbouring cells that have one label."""
 
-    Where a label holds for less than `min_seconds`, the shortest such places go first to the
-    neighbour whose label is the more probable there. Segments less confident than the threshold
-    are unknown, and one with unknown neighbours.
-    """
-    cells = _rows_of(probabilities_NK)
-    stream = OneLabelStream(cells, class_names, cell_seconds, min_seconds, threshold)
-    return tuple(stream.finish(len(probabilities_NK), duration_seconds))
-
-
-def merge_classes(
-    probabilities_NK: Floats,
-    class_names: Sequence[str],
-    cell_seconds: float,
-    min_seconds: float,
-    duration_seconds: float,
-    thresholds: Sequence[float],
-) -> tuple[Segment, ...]:
-    """Join neighbouring cells in which a class reaches its threshold into segments, class by class.
-
-    A span shorter than `min_seconds`, in which a class holds or does not, becomes as what is around it,
-    the shortest ones first.
-    """
-    cells = _rows_of(probabilities_NK)
-    stream = ManyLabelsStream(cells, class_names, cell_seconds, min_seconds, thresholds)
-    return tuple(stream.finish(len(probabilities_NK), duration_seconds))
-
-
-_HOLDS = 0
+_REACHED = 0
 """The label, of two, of a cell in which a class reaches its threshold."""
 
 
+def smooth_labels(probabilities_NK: Float64, min_cells: int) -> Int64:
+    """Return the most probable label of each cell, smoothed so that no label lasts less than `min_cells`.
+
+    The shortest stretches go first. Each takes the label of the neighbour that is more probable there.
+    """
+    labels_N = probabilities_NK.argmax(axis=1)
+    while True:
+        stretches = list(equal_stretches(labels_N))
+        shortest = min(end - start for start, end in stretches)
+        if shortest >= min_cells or len(stretches) == 1:
+            return np.asarray(labels_N, dtype=np.int64)
+        for start, end in stretches:
+            # Of neighbours that are equally short, one may have grown by the other.
+            if end - start != shortest or _length_at(labels_N, start) != shortest:
+                continue
+            neighbours = [labels_N[place] for place in (start - 1, end) if 0 <= place < len(labels_N)]
+            means = [probabilities_NK[start:end, label].mean() for label in neighbours]
+            labels_N[start:end] = neighbours[int(np.argmax(means))]
+
+
+def _length_at(labels_N: npt.NDArray[Any], place: int) -> int:
+    """Return the length of the stretch that holds the cell at `place`."""
+    start = end = place
+    while start > 0 and labels_N[start - 1] == labels_N[place]:
+        start -= 1
+    while end < len(labels_N) and labels_N[end] == labels_N[place]:
+        end += 1
+    return end - start
+
+
+def equal_stretches(labels_N: npt.NDArray[Any]) -> Iterator[tuple[int, int]]:
+    """Yield the first cell and the end (left out) of each stretch of equal labels."""
+    start = 0
+    for _, group in groupby(labels_N.tolist()):
+        end = start + len(list(group))
+        yield start, end
+        start = end
+
+
+class StretchStream:
+    """Smooth the labels of cells that come in order, and return each stretch as soon as it is certain.
+
+    All stretches together are those of `smooth_labels` for the whole video.
+    """
+
+    def __init__(self, scores: Cells, min_cells: int) -> None:
+        """Begin before the first cell.
+
+        Args:
+            scores: the score of each label in each cell (N, L), which must not change later.
+            min_cells: length of the shortest stretch, in cells.
+        """
+        self._scores, self._min_cells = scores, min_cells
+        self._num_cells = 0
+        # The newest cells of one label, before smoothing.
+        self._label, self._label_start = -1, 0
+        # The newest stretch that was long enough before smoothing.
+        self._fixed_start = self._fixed_end = 0
+        # The first stretch that was not returned yet.
+        self._open_start, self._open_label = 0, -1
+
+    def advance(self, num_cells: int) -> list[Stretch]:
+        """Take the cells up to `num_cells`; return the stretches that are certain now."""
+        found: list[Stretch] = []
+        labels_N = self._scores(self._num_cells, num_cells).argmax(axis=1)
+        for cell, label in enumerate(labels_N.tolist(), start=self._num_cells):
+            if label != self._label:
+                self._label, self._label_start = label, cell
+            length = cell + 1 - self._label_start
+            if length == self._min_cells:
+                found += self._settle(cell + 1)
+            if length >= self._min_cells:
+                self._fixed_end = cell + 1
+        self._num_cells = num_cells
+        return found
+
+    def finish(self, num_cells: int) -> list[Stretch]:
+        """Take the last cells; return all stretches that were not returned yet."""
+        return [*self.advance(num_cells), *self._smoothed(num_cells)]
+
+    def first_open(self, label: int) -> int:
+        """Return the first cell at which a stretch of `label` may start that was not returned yet."""
+        return self._open_start if self._open_label in (label, -1) else self._fixed_end
+
+    def _settle(self, end: int) -> list[Stretch]:
+        *certain, last = self._smoothed(end)
+        self._open_start, _, self._open_label = last
+        self._fixed_start = end - self._min_cells
+        return certain
+
+    def _smoothed(self, end: int) -> list[Stretch]:
+        first = self._fixed_start
+        if end == first:
+            return []
+        labels_N = smooth_labels(self._scores(first, end), self._min_cells)
+        stretches = [
+            (first + start, first + until, int(labels_N[start])) for start, until in equal_stretches(labels_N)
+        ]
+        stretches[0] = (self._open_start, *stretches[0][1:])
+        return stretches
+
+
 class SegmentStream(ABC):
-    """The segments of a video whose cells come in order, by their start, each as soon as it is certain."""
+    """Join the cells of a video, which come in order, into segments."""
 
     def __init__(self, cells: Cells, class_names: Sequence[str], cell_seconds: float) -> None:
-        """Begin before the first cell; `cells` gives the probabilities of each class (N, K)."""
+        """Begin before the first cell; see `stream_segments` for the arguments."""
         self._cells, self._class_names, self._cell_seconds = cells, class_names, cell_seconds
 
     @abstractmethod
     def advance(self, num_cells: int) -> list[Segment]:
-        """Take the cells up to `num_cells`; return the segments that are certain now."""
+        """Take the cells up to `num_cells`; return the segments that are certain now, by their start."""
 
     @abstractmethod
     def finish(self, num_cells: int, duration_seconds: float) -> list[Segment]:
         """Take the last cells; return all segments that were not returned yet.
 
         Args:
-            num_cells: cells in all.
-            duration_seconds: where a segment ends that reaches the last cell.
+            num_cells: the number of all cells.
+            duration_seconds: the end of a segment that reaches the last cell.
         """
 
-    def _segment(self, run: Run, label: int, until: float | None) -> Segment:
-        start, end, _ = run
+    def _segment(self, stretch: Stretch, label: int, until: float | None) -> Segment:
+        start, end, _ = stretch
         confidence = float(self._cells(start, end)[:, label].mean())
         until = end * self._cell_seconds if until is None else until
         return Segment(start * self._cell_seconds, until, self._class_names[label], confidence)
 
 
 class OneLabelStream(SegmentStream):
-    """Of a model whose classes exclude each other: segments without gaps; see `merge_cells`."""
+    """Segments of a model whose classes exclude each other: one follows the other without gaps."""
 
     def __init__(
         self,
         cells: Cells,
         class_names: Sequence[str],
         cell_seconds: float,
-        min_seconds: float,
+        min_cells: int,
         threshold: float | None,
     ) -> None:
-        """Begin; segments less confident than the threshold are unknown."""
+        """Begin before the first cell; see `stream_segments` for the arguments."""
         super().__init__(cells, class_names, cell_seconds)
         self._threshold = threshold
-        self._runs = CertainRuns(cells, _min_cells(min_seconds, cell_seconds))
-        self._unknown: Segment | None = None  # the next one may be unknown too, and join it
+        self._stretches = StretchStream(cells, min_cells)
+        # An unknown segment waits, since the next one may be unknown too and join it.
+        self._unknown: Segment | None = None
 
     def advance(self, num_cells: int) -> list[Segment]:
-        """Take the cells up to `num_cells`; return the segments that are certain now."""
-        return self._join(self._segment(run, run[2], None) for run in self._runs.advance(num_cells))
+        """Take the cells up to `num_cells`; return the segments that are certain now, by their start."""
+        found = self._stretches.advance(num_cells)
+        return self._join(self._segment(stretch, stretch[2], None) for stretch in found)
 
     def finish(self, num_cells: int, duration_seconds: float) -> list[Segment]:
         """Take the last cells; return all segments that were not returned yet."""
-        runs = self._runs.finish(num_cells)
-        ends = [None if run[1] < num_cells else duration_seconds for run in runs]
-        found = self._join(self._segment(run, run[2], end) for run, end in zip(runs, ends, strict=True))
+        stretches = self._stretches.finish(num_cells)
+        ends = [None if stretch[1] < num_cells else duration_seconds for stretch in stretches]
+        found = self._join(
+            self._segment(stretch, stretch[2], end) for stretch, end in zip(stretches, ends, strict=True)
+        )
         last, self._unknown = self._unknown, None
         return found if last is None else [*found, last]
 
     def _join(self, segments: Iterable[Segment]) -> list[Segment]:
+        """Return segments, of which unknown ones are joined with an unknown neighbour."""
         found: list[Segment] = []
         for segment in segments:
             before, self._unknown = self._unknown, None
@@ -127,57 +214,59 @@ class OneLabelStream(SegmentStream):
         return found
 
 
-class ManyLabelsStream(SegmentStream):
-    """Of a model whose classes hold one beside the other: see `merge_classes`."""
+class MultiLabelStream(SegmentStream):
+    """Segments of a multi-label model, class by class: they overlap, and may leave gaps."""
 
     def __init__(
         self,
         cells: Cells,
         class_names: Sequence[str],
         cell_seconds: float,
-        min_seconds: float,
+        min_cells: int,
         thresholds: Sequence[float],
     ) -> None:
-        """Begin; a class holds where it reaches its threshold."""
+        """Begin before the first cell; see `stream_segments` for the arguments."""
         super().__init__(cells, class_names, cell_seconds)
-        min_cells = _min_cells(min_seconds, cell_seconds)
-        self._runs = [
-            CertainRuns(self._scores(label, threshold), min_cells)
+        self._stretches = [
+            StretchStream(self._scores(label, threshold), min_cells)
             for label, threshold in enumerate(thresholds)
         ]
-        self._waiting: list[tuple[int, int, Segment]] = []  # with their first cell and their class
+        # First cell, label and segment of what is certain, but may follow a segment that is not.
+        self._waiting: list[tuple[int, int, Segment]] = []
 
     def advance(self, num_cells: int) -> list[Segment]:
-        """Take the cells up to `num_cells`; return the segments that are certain now."""
-        self._take([runs.advance(num_cells) for runs in self._runs], num_cells, None)
-        first_open = min(runs.first_open(_HOLDS) for runs in self._runs)
-        return self._give(lambda start: start < first_open)
+        """Take the cells up to `num_cells`; return the segments that are certain now, by their start."""
+        self._take([stretches.advance(num_cells) for stretches in self._stretches], num_cells, None)
+        first_open = min(stretches.first_open(_REACHED) for stretches in self._stretches)
+        return self._pop(lambda start: start < first_open)
 
     def finish(self, num_cells: int, duration_seconds: float) -> list[Segment]:
         """Take the last cells; return all segments that were not returned yet."""
-        self._take([runs.finish(num_cells) for runs in self._runs], num_cells, duration_seconds)
-        return self._give(lambda start: True)
+        self._take(
+            [stretches.finish(num_cells) for stretches in self._stretches], num_cells, duration_seconds
+        )
+        return self._pop(lambda start: True)
 
     def _scores(self, label: int, threshold: float) -> Cells:
-        def scores(start: int, end: int) -> Floats:
+        def scores(start: int, end: int) -> Float64:
             above_N = self._cells(start, end)[:, label] - threshold
-            # Label 0 holds; at the threshold itself it is the first of two that are equal.
+            # At the threshold itself both scores are equal, and the first label wins.
             return np.stack([above_N, -above_N], axis=1)
 
         return scores
 
-    def _take(self, found: Sequence[Sequence[Run]], num_cells: int, duration: float | None) -> None:
-        for label, runs in enumerate(found):
-            for run in runs:
-                if run[2] == _HOLDS:
-                    until = duration if run[1] == num_cells else None
-                    self._waiting.append((run[0], label, self._segment(run, label, until)))
+    def _take(self, found: Sequence[Sequence[Stretch]], num_cells: int, duration: float | None) -> None:
+        for label, stretches in enumerate(found):
+            for stretch in stretches:
+                if stretch[2] == _REACHED:
+                    until = duration if stretch[1] == num_cells else None
+                    self._waiting.append((stretch[0], label, self._segment(stretch, label, until)))
         self._waiting.sort(key=lambda waiting: waiting[:2])
 
-    def _give(self, is_certain: Callable[[int], bool]) -> list[Segment]:
-        given = [segment for start, _, segment in self._waiting if is_certain(start)]
-        del self._waiting[: len(given)]
-        return given
+    def _pop(self, is_certain: Callable[[int], bool]) -> list[Segment]:
+        popped = [segment for start, _, segment in self._waiting if is_certain(start)]
+        del self._waiting[: len(popped)]
+        return popped
 
 
 def stream_segments(
@@ -188,25 +277,21 @@ def stream_segments(
     threshold: float | None,
     thresholds: Sequence[float] | None,
 ) -> SegmentStream:
-    """Return what tells segments as they become certain.
+    """Return what joins cells into segments.
+
+    A stretch shorter than `min_seconds` becomes a part of a neighbour, the shortest first. In a
+    multi-label model that holds for a stretch in which a class is as for one in which it is not.
 
     Args:
-        cells: the probabilities of each class in the cells from one to another (N, K).
-        class_names: position is label.
-        cell_seconds: time of a cell.
-        min_seconds: what holds for less goes to a neighbour.
-        threshold: segments less confident than that are unknown; None names them all.
-        thresholds: of a multi-label model, the probability from which each class holds, else None.
+        cells: the probability of each class in each cell (N, K).
+        class_names: the names of the K classes; a class's position is its label.
+        cell_seconds: duration of a cell.
+        min_seconds: duration of the shortest segment.
+        threshold: a segment whose mean probability is lower is unknown; None makes none unknown.
+        thresholds: for each class of a multi-label model, the probability from which a cell has the
+            class; None for any other model.
     """
+    min_cells = max(1, round(min_seconds / cell_seconds))
     if thresholds is not None:
-        return ManyLabelsStream(cells, class_names, cell_seconds, min_seconds, thresholds)
-    return OneLabelStream(cells, class_names, cell_seconds, min_seconds, threshold)
-
-
-def _min_cells(min_seconds: float, cell_seconds: float) -> int:
-    """Return the cells of the shortest segment."""
-    return max(1, round(min_seconds / cell_seconds))
-
-
-def _rows_of(probabilities_NK: Floats) -> Cells:
-    return lambda start, end: probabilities_NK[start:end]
+        return MultiLabelStream(cells, class_names, cell_seconds, min_cells, thresholds)
+    return OneLabelStream(cells, class_names, cell_seconds, min_cells, threshold)

@@ -1,4 +1,8 @@
-"""Results as a Parquet file, which has no end to append to: gathered beside it until all are there."""
+"""Files of predictions in Parquet.
+
+Nothing can be appended to a Parquet file. Results are therefore gathered in a file of JSON lines beside it,
+and added to it when the run is complete.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,7 @@ from typing import Any
 
 from vidcli.errors import ConfigError, OutputError, WriteError
 from vidcli.names import visible
-from vidcli.predict.predictor import Prediction
+from vidcli.predict.prediction import Prediction
 from vidcli.predict.results import JsonResults, ResultsFile, Source
 from vidcli.runtime.files import write_whole
 
@@ -19,10 +23,10 @@ _BATCH_ROWS = 50_000
 
 
 def import_pyarrow() -> Any:
-    """Return pyarrow with its Parquet part.
+    """Return the library pyarrow with its Parquet part.
 
     Raises:
-        ConfigError: it is not installed; says how to.
+        ConfigError: pyarrow is not installed.
     """
     try:
         import pyarrow
@@ -35,15 +39,15 @@ def import_pyarrow() -> Any:
 
 
 def partial_file(path: Path) -> Path:
-    """Return where the results for a Parquet file are gathered."""
+    """Return the file in which the results for a Parquet file are gathered."""
     return path.with_name(f"{path.name}.partial")
 
 
 class ParquetResults(ResultsFile):
-    """A row a class, as in CSV; rank, label and probability are null where a video failed.
+    """A Parquet file of predictions with one row a class, as in CSV.
 
-    New results go to `FILE.partial`, a line each, which a killed run continues. A run that comes to
-    its end adds them to the file, which is complete at any moment.
+    Rank, label and probability are null where a video failed. New results go to `FILE.partial`, which a
+    killed run continues. A run that completes adds them to the Parquet file, which is valid at any moment.
     """
 
     def __init__(self, path: Path, top_k: int, source: Source) -> None:
@@ -53,17 +57,17 @@ class ParquetResults(ResultsFile):
         self._partial = partial_file(path)
         merged = self._read_finished()
         if merged and self._partial.is_file() and _digest(self._partial) == merged:
-            self._partial.unlink()  # killed between adding it and removing it
+            self._partial.unlink()  # a run was killed after adding it, before removing it
         self._gathered = JsonResults(self._partial, top_k, source)
         self.done += self._gathered.done
         self.failed += self._gathered.failed
 
     def write(self, prediction: Prediction) -> None:
-        """Gather one video."""
+        """Add the result of one video to the gathered ones."""
         self._gathered.write(prediction)
 
     def close(self, is_complete: bool) -> None:
-        """Add what was gathered to the file, if nothing is missing."""
+        """Add the gathered results to the Parquet file, if the run is complete."""
         self._gathered.close(is_complete)
         if not is_complete:
             return
@@ -76,7 +80,7 @@ class ParquetResults(ResultsFile):
         self._partial.unlink()
 
     def _read_finished(self) -> str:
-        """Count what the file holds, and return the digest of the gathered results added last."""
+        """Count the results in the Parquet file; return the digest of the gathered file that it took last."""
         if not self.path.exists() or not self.path.stat().st_size:
             return ""
         try:
@@ -133,7 +137,7 @@ class ParquetResults(ResultsFile):
 
 
 def _batches(partial: Path) -> Iterator[list[dict[str, Any]]]:
-    """Yield the gathered results as rows, many at a time."""
+    """Yield the gathered results as lists of rows."""
     rows: list[dict[str, Any]] = []
     with open(partial, "rb") as file:
         for line in file:
@@ -169,7 +173,7 @@ def _rows_of(result: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _text(name: str) -> str:
-    """Return a name as Parquet can hold it: broken characters are escaped."""
+    """Return a name whose broken characters are escaped, since Parquet holds valid text only."""
     return name.encode("utf-8", "backslashreplace").decode()
 
 

@@ -1,45 +1,45 @@
-"""Results on disk, a video after the other: what is there is kept, and a killed run goes on.
+"""Files of predictions that grow by one video at a time, and that a killed run continues.
 
-Each row names the model and the settings it is of, so that a file cannot be continued with others.
-All rows of a video are written with one call; what a kill or a full disk left of the last one is
-cut off when the file is opened again.
+Each row names the model and the settings that it comes from, so that no file mixes several of them.
+All rows of a video are written with one call. If a kill or a full disk leaves a part of them, that part
+is cut off when the file is opened again.
 
-    json     an object a line
-    csv      a row a class, all of a video together
-    parquet  the rows of csv; gathered in FILE.partial, as json, until the run is complete
+    json     one object a video, on a line of its own
+    csv      one row a class; the rows of a video follow each other
+    parquet  the rows of csv (see `parquet`)
 """
 
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
 import os
 import re
 import stat
-import sys
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, TypeAlias
+from typing import BinaryIO, TypeAlias
 
-from vidcli.data.manifest import VideoItem
+import torch
+
+from vidcli.data.items import VideoItem
 from vidcli.errors import OutputError, VidcliError
 from vidcli.names import visible, visible_json
-from vidcli.predict.predictor import Prediction
+from vidcli.predict.prediction import CSV_COLUMNS, Prediction, prediction_to_dict, prediction_to_rows
+from vidcli.predict.predictor import Predictor
 from vidcli.runtime.files import is_stream
-from vidcli.sheets import csv_line, shown_cell, unescape_cell
-
-if sys.platform != "win32":
-    import fcntl
+from vidcli.runtime.locks import lock_open_file
+from vidcli.sheets import csv_line, unescape_cell
 
 ResultKey: TypeAlias = tuple[str, float, float | None]
-"""Video, start and end in seconds: what a row is about."""
+"""The path of a video, and start and end of the classified span in seconds."""
 
-CSV_COLUMNS = ("video", "rank", "label", "probability", "error", "start", "end", "unknown", "chosen")
 FORMAT_OF_SUFFIX = {
     ".json": "json",
     ".jsonl": "json",
@@ -55,18 +55,44 @@ _TORN_ROW = re.compile(
     (?:\\?\Z|",?\ ?\Z|",\ "(?:[a-z]*\Z|(?:start|predictions|error)"(?:\Z|:\Z|:\ )))""",
     re.VERBOSE | re.DOTALL,
 )
-"""The beginning of a line of JSON results: a name, and one of the keys that follow it, up to any byte."""
+"""The beginning of a line of JSON results, cut off anywhere: a path, then one of the keys that follow it."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """What determines the numbers in a results file: the model's identity, and the settings used."""
+    """What determines the numbers in a file of results.
+
+    Attributes:
+        model: a digest of the model.
+        settings: the options of the prediction that change the numbers, such as `top-k=5 views=1 crops=1`.
+    """
 
     model: str
     settings: str
 
+    @classmethod
+    def of(cls, predictor: Predictor, top_k: int) -> Source:
+        """Describe a predictor of which the `top_k` most probable classes are written.
+
+        The path of the model and its training settings do not change the description.
+        """
+        config, clip = predictor.config, predictor.config.clip
+        clip_settings, model_settings = clip.model_dump(exclude={"views", "crops"}), config.model.model_dump()
+        settings = (clip_settings, model_settings), config.data.decode, predictor.class_names
+        digest = hashlib.sha256(repr((*settings, predictor.calibration)).encode())
+        for name, tensor in sorted(predictor.network.state_dict().items()):
+            digest.update(repr((name, tensor.dtype, tuple(tensor.shape))).encode())
+            digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+        threshold = "" if predictor.threshold is None else f" threshold={predictor.threshold!r}"
+        options = f"top-k={top_k} views={clip.views} crops={clip.crops}{threshold}"
+        return cls(digest.hexdigest()[:16], options)
+
     def check_continues(self, path: Path, found: Source) -> None:
-        """Refuse to add to results of another source.
+        """Refuse to add to a file whose rows come from another source.
+
+        Args:
+            path: the file, for the message.
+            found: the source of the rows in the file.
 
         Raises:
             VidcliError: the model or the settings differ.
@@ -74,7 +100,7 @@ class Source:
         if found.model != self.model:
             raise VidcliError(
                 f"--output {path}: holds results of another model ({found.model}, this one is {self.model}); "
-                "choose another file, or the model that it was begun with"
+                "choose another file, or the model that wrote it"
             )
         if found.settings != self.settings:
             raise VidcliError(
@@ -83,55 +109,12 @@ class Source:
             )
 
 
-def prediction_to_dict(prediction: Prediction, top_k: int) -> dict[str, Any]:
-    """Return what `--format json` prints for one video."""
-    row: dict[str, Any] = {"video": prediction.video}
-    if prediction.start_seconds or prediction.end_seconds is not None:
-        row |= {"start": prediction.start_seconds, "end": prediction.end_seconds}
-    if prediction.error is not None:
-        return row | {"error": prediction.error}
-    best = [{"label": label, "probability": p} for label, p in prediction.top(top_k)]
-    row |= {"predictions": best}
-    if prediction.thresholds is not None:
-        row["labels"] = list(prediction.labels)
-    return row if prediction.threshold is None else row | {"unknown": prediction.is_unknown}
-
-
-def prediction_to_rows(prediction: Prediction, top_k: int) -> list[list[Any]]:
-    """Return the rows of one video under `CSV_COLUMNS`; an empty field where there is nothing.
-
-    What would steer a terminal is escaped in names.
-    """
-    video = shown_cell(prediction.video)
-    end = "" if prediction.end_seconds is None else prediction.end_seconds
-    span = [prediction.start_seconds or "", end]
-    if prediction.error is not None:
-        return [[video, "", "", "", shown_cell(prediction.error), *span, "", ""]]
-    unknown = "" if prediction.threshold is None else str(prediction.is_unknown).lower()
-    best = enumerate(prediction.top(top_k), start=1)
-    chosen = prediction.labels
-    is_set = prediction.thresholds is not None
-    return [
-        [
-            video,
-            rank,
-            shown_cell(label),
-            p,
-            "",
-            *span,
-            unknown,
-            str(label in chosen).lower() if is_set else "",
-        ]
-        for rank, (label, p) in best
-    ]
-
-
 class ResultsFile(ABC):
-    """A file of results that is continued.
+    """A file of results that a later run continues.
 
     Attributes:
-        done: how often each video is there already.
-        failed: how often as a failure.
+        done: for each video, the number of its results in the file.
+        failed: for each video, the number of those results that are errors.
     """
 
     def __init__(self) -> None:
@@ -139,7 +122,7 @@ class ResultsFile(ABC):
         self.failed: Counter[ResultKey] = Counter()
 
     def split(self, items: Sequence[VideoItem]) -> tuple[list[VideoItem], int]:
-        """Return the items that are not there yet, and how many of the others failed."""
+        """Return the items that the file lacks, and how many of the others are in it as failures."""
         there = self.done.copy()
         remaining, num_failed = [], 0
         for item in items:
@@ -153,15 +136,15 @@ class ResultsFile(ABC):
 
     @abstractmethod
     def write(self, prediction: Prediction) -> None:
-        """Append one video.
+        """Append the result of one video.
 
         Raises:
-            VidcliError: the disk is full, or gone; what was complete stays.
+            VidcliError: the disk is full or gone; the complete results stay in the file.
         """
 
     @abstractmethod
     def close(self, is_complete: bool) -> None:
-        """Close the file; `is_complete` says that nothing was left undone."""
+        """Close the file; `is_complete` tells that it holds every video of the run."""
 
     def _count(self, key: ResultKey, has_failed: bool) -> None:
         self.done[key] += 1
@@ -169,7 +152,7 @@ class ResultsFile(ABC):
 
 
 class _LinesFile(ResultsFile):
-    """Results in lines of text, which are appended to."""
+    """Results as lines of text at the end of a file."""
 
     def __init__(self, path: Path, top_k: int, source: Source) -> None:
         super().__init__()
@@ -180,20 +163,23 @@ class _LinesFile(ResultsFile):
             self._file = open(os.open(path, flags, 0o666), "ab", buffering=0)  # noqa: SIM115 (closed by close)
         except OSError as error:
             raise _unwritable(path, error) from error
-        # A device or a pipe holds nothing to go on from.
+        # A device or a pipe holds no earlier results.
         self._is_regular = stat.S_ISREG(os.fstat(self._file.fileno()).st_mode)
         try:
             if self._is_regular:
                 self._lock()
-                self._go_on()
+                self._continue()
             if not self._is_regular or not self._file.tell():
                 self._append(self._header())
         except BaseException:
             self._file.close()
             raise
 
-    def _go_on(self) -> None:
-        """Count what is there, and cut off what is incomplete, if it can be the rest of a row of ours."""
+    def _continue(self) -> None:
+        """Count the results in the file, and cut off an incomplete one at its end.
+
+        Bytes that cannot be the beginning of a row of results are not cut off, but refused.
+        """
         try:
             with open(self.path, "rb") as content:
                 end = self._read(content)
@@ -206,16 +192,10 @@ class _LinesFile(ResultsFile):
             raise _unwritable(self.path, error) from error
 
     def _lock(self) -> None:
-        if sys.platform == "win32":
-            return  # there two runs at one file are not told apart
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
+        if lock_open_file(self._file) is False:  # None: a file system without locks
             raise VidcliError(
-                f"--output {self.path}: another run is writing it; give each its own file, or wait"
-            ) from error
-        except OSError:
-            pass  # a file system without locks
+                f"--output {self.path}: another run is writing it; give each run its own file, or wait"
+            )
 
     @abstractmethod
     def _header(self) -> bytes: ...
@@ -225,15 +205,15 @@ class _LinesFile(ResultsFile):
 
     @abstractmethod
     def _read(self, content: BinaryIO) -> int:
-        """Count the videos that are there, and return where the last complete one ends."""
+        """Count the videos in the file, and return the position at which the last complete one ends."""
 
     @abstractmethod
     def _can_be_torn(self, rest: bytes, is_first: bool) -> bool:
-        """Tell whether `rest`, after the last complete video, can be what a kill left of ours; or is empty.
+        """Tell whether `rest` can be the beginning of a result whose writing was interrupted; or is empty.
 
         Args:
-            rest: bytes to the end of the file.
-            is_first: nothing complete is before them.
+            rest: the bytes between the last complete video and the end of the file.
+            is_first: the file holds no complete video.
         """
 
     def write(self, prediction: Prediction) -> None:
@@ -263,7 +243,7 @@ class _LinesFile(ResultsFile):
                 with suppress(OSError):
                     self._file.truncate(start)
             raise _unwritable(
-                self.path, error, "what is there is complete; the same command goes on"
+                self.path, error, "its results are complete; the same command goes on"
             ) from error
 
     def _check_source(self, model: object, settings: object) -> None:
@@ -285,7 +265,7 @@ class _LinesFile(ResultsFile):
 
 
 class JsonResults(_LinesFile):
-    """A JSON object a line."""
+    """Results as JSON: one object a video, on a line of its own."""
 
     def _header(self) -> bytes:
         return b""
@@ -318,14 +298,14 @@ class JsonResults(_LinesFile):
             row = json.loads(rest)
         except ValueError:
             return _TORN_ROW.match(rest) is not None
-        is_whole = isinstance(row, dict) and isinstance(row.get("video"), str)
-        if is_whole:
+        is_complete = isinstance(row, dict) and isinstance(row.get("video"), str)
+        if is_complete:
             self._check_source(row.get("model"), row.get("settings"))
-        return is_whole
+        return is_complete
 
 
 class CsvResults(_LinesFile):
-    """A row a class; the last two columns say whose they are."""
+    """Results as CSV: one row a class; the last two columns hold the source."""
 
     _COLUMNS = (*CSV_COLUMNS, "model", "settings")
 
@@ -341,8 +321,8 @@ class CsvResults(_LinesFile):
         return "".join(csv_line([*row, *about]) for row in prediction_to_rows(prediction, self._top_k))
 
     def _read(self, content: BinaryIO) -> int:
-        end = 0  # of the last video that is whole
-        rows: list[dict[str, str]] = []  # of the video at hand
+        end = 0  # end of the last complete video
+        rows: list[dict[str, str]] = []  # rows of the current video
         for number, (position, fields) in enumerate(_csv_records(content), start=1):
             if number == 1:
                 if fields != list(self._COLUMNS):
@@ -354,7 +334,7 @@ class CsvResults(_LinesFile):
                 raise self._damaged(number)
             self._check_source(row["model"], row["settings"])
             rows.append(row)
-            # Only the last video of the file can have lost a part of its rows.
+            # Only the last video of the file can lack rows.
             if row["error"] or len(rows) == self._num_ranks:
                 self._count(_key_of_row(row), bool(row["error"]))
                 end, rows = position, []
@@ -369,7 +349,7 @@ def _key_of_row(row: Mapping[str, str]) -> ResultKey:
 
 
 def _csv_records(content: BinaryIO) -> Iterator[tuple[int, list[str]]]:
-    """Yield complete records with the position of their end; a line end inside quotes ends none."""
+    """Yield the position of the end of each complete record, and its fields, which may hold line ends."""
     position, record = 0, b""
     for line in content:
         record += line

@@ -1,30 +1,27 @@
-"""When a video shows what: cells of equal length, merged into segments, and how those are written."""
+"""The timeline of a video: cells of equal length, the segments that they form, and how those are written."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
+from vidcli.arrays import Float64
 from vidcli.names import visible
 from vidcli.sheets import shown_cell
 
-Floats: TypeAlias = npt.NDArray[np.float64]
-
 UNKNOWN = "unknown"
+"""The label of a segment in which no class reaches the threshold."""
 SUBTITLES = ("srt", "vtt")
 FORMAT_OF_SUFFIX = {".json": "json", ".jsonl": "json", ".csv": "csv", ".srt": "srt", ".vtt": "vtt"}
 INTERRUPTED = "interrupted before this was looked at"
-"""The error of the seconds that a timeline does not cover since it was left half done."""
+"""The error of the seconds that an interrupted timeline does not cover."""
 SEGMENT_COLUMNS = ("video", "start", "end", "label", "confidence", "error")
 
 
 @dataclass(frozen=True)
 class Segment:
-    """A span with one label; the confidence is its mean probability there."""
+    """A span of a video with one label; `confidence` is the mean probability of the label in the span."""
 
     start_seconds: float
     end_seconds: float
@@ -34,27 +31,32 @@ class Segment:
 
 @dataclass(frozen=True)
 class Timeline:
-    """What a video shows, from its start to its end.
+    """What a video shows from its start to its end.
 
     Attributes:
-        probabilities_NK: of each class, in each cell.
-        segments: by their start, without gaps. Of a multi-label model, a segment for each span in which
-            a class reaches its threshold: they overlap, and there are gaps where no class does.
-        is_multi_label: of a model whose classes hold one beside the other.
-        covered_seconds: where the work was left half done, up to where it got; None is the end.
+        video: the path as the caller gave it.
+        class_names: the names of the K classes; a class's position is its label.
+        cell_seconds: duration of a cell.
+        duration_seconds: duration of the video.
+        probabilities_NK: the probability of each of the K classes in each of the N cells.
+        segments: in the order of their start. They leave no gaps, unless the model is multi-label: then
+            there is one for each span in which a class reaches its threshold, so that segments may
+            overlap and leave gaps.
+        is_multi_label: whether a moment can have several classes.
+        covered_seconds: the moment up to which an interrupted timeline got; None if it is complete.
     """
 
     video: str
     class_names: tuple[str, ...]
     cell_seconds: float
     duration_seconds: float
-    probabilities_NK: Floats
+    probabilities_NK: Float64
     segments: tuple[Segment, ...]
     is_multi_label: bool = False
     covered_seconds: float | None = None
 
-    def held(self) -> list[tuple[str, ...]]:
-        """Return the labels that hold in each cell, by their start."""
+    def cell_labels(self) -> list[tuple[str, ...]]:
+        """Return the labels of each cell, in the order of the start of their segments."""
         cells: list[tuple[str, ...]] = [()] * len(self.probabilities_NK)
         for segment in self.segments:
             first = round(segment.start_seconds / self.cell_seconds)
@@ -65,12 +67,12 @@ class Timeline:
 
 
 def timeline_to_dict(timeline: Timeline) -> dict[str, Any]:
-    """Return what `--format json` prints for the timeline of one video."""
-    is_half_done = timeline.covered_seconds is not None
+    """Return the JSON object of the timeline of one video."""
+    is_interrupted = timeline.covered_seconds is not None
     return {
         "video": timeline.video,
         "duration": timeline.duration_seconds,
-        **({"covered_seconds": timeline.covered_seconds} if is_half_done else {}),
+        **({"covered_seconds": timeline.covered_seconds} if is_interrupted else {}),
         "segments": [
             {
                 "start": segment.start_seconds,
@@ -90,7 +92,7 @@ def segment_to_row(video: str, segment: Segment) -> list[Any]:
 
 
 def rows_at_end(timeline: Timeline) -> list[list[Any]]:
-    """Return the rows that follow those of the segments: of a video without any, and of what was left."""
+    """Return the rows after those of the segments: of a video without any, and of what is not covered."""
     video, covered = shown_cell(timeline.video), timeline.covered_seconds
     end = timeline.duration_seconds if covered is None else covered
     rows = [[video, 0.0, end, "", "", ""]] if end and not timeline.segments else []
@@ -100,9 +102,10 @@ def rows_at_end(timeline: Timeline) -> list[list[Any]]:
 
 
 def segment_to_srt(segment: Segment, number: int) -> str:
-    """Return a SubRip subtitle, numbered from 1; an arrow in a name would be read as times."""
+    """Return a segment as a SubRip subtitle; `number` counts the subtitles of the file from 1."""
     times = f"{format_clock(segment.start_seconds, ',')} --> {format_clock(segment.end_seconds, ',')}"
     gap = "" if number == 1 else "\n"
+    # Players would take an arrow in a name for a line of times.
     return f"{gap}{number}\n{times}\n{_caption(segment).replace('-->', '-- >')}\n"
 
 
@@ -110,14 +113,14 @@ VTT_HEAD = "WEBVTT\n"
 
 
 def segment_to_vtt(segment: Segment) -> str:
-    """Return a WebVTT cue, after a gap (W3C WebVTT, 4: &, < and > are escaped)."""
+    """Return a segment as a WebVTT cue after an empty line, with &, < and > escaped (W3C WebVTT, 4)."""
     times = f"{format_clock(segment.start_seconds)} --> {format_clock(segment.end_seconds)}"
     caption = _caption(segment).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return f"\n{times}\n{caption}\n"
 
 
 def format_clock(seconds: float, point: str = ".") -> str:
-    """Return hours, minutes, seconds and milliseconds, such as 01:02:03.456."""
+    """Return a time as hours, minutes, seconds and milliseconds, such as 01:02:03.456."""
     milliseconds = round(seconds * 1000)
     minutes, rest = divmod(milliseconds, 60_000)
     return f"{minutes // 60:02}:{minutes % 60:02}:{rest // 1000:02}{point}{rest % 1000:03}"

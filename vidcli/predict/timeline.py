@@ -1,12 +1,12 @@
-"""Hours of video in windows: what happens when, in memory that does not grow with the video.
+"""Classify a long video window by window, in memory that hardly grows with its length.
 
     frames on a grid, decoded once  ->  windows of T frames  ->  probabilities  ->  cells  ->  segments
 
-Windows overlap, and start a step apart:
+Each window starts one step after the window before it, and overlaps it:
 
     grid      ........................     T = 8, step = 2
     window 0  wwwwwwww
-    window 1    wwwwwwww                   each is answered as `predict` answers that span
+    window 1    wwwwwwww                   has the probabilities that `predict` gives for that span
     window 2      wwwwwwww
     cells     00112233445566778899..       one a step: the mean over the windows that cover it
 
@@ -25,18 +25,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vidcli.arrays import Float64, Frames
 from vidcli.data.frames import decode_limits
 from vidcli.errors import VideoError
 from vidcli.models import VideoClassifier
 from vidcli.predict.merging import stream_segments
 from vidcli.predict.predictor import Predictor
-from vidcli.predict.segments import Floats, Segment, Timeline
+from vidcli.predict.segments import Segment, Timeline
 from vidcli.runtime.ahead import run_ahead
 from vidcli.runtime.signals import undivided
-from vidcli.video import Frames, VideoInfo, stream_frames
+from vidcli.video import VideoInfo, stream_frames
 
 MAX_WINDOWS = 600
-"""Of a video for which nobody chose windows."""
+"""The most windows of a video for which the user chose none."""
 
 _NUM_DECODERS = 2
 _CHUNKS_AHEAD = 4
@@ -49,9 +50,9 @@ class WindowPlan:
     """How windows lie on the grid of frames.
 
     Attributes:
-        length: frames a window, T.
-        step: frames from one window to the next, and a cell; divides the length.
-        spacing_seconds: from one frame of the grid to the next.
+        length: number of frames in a window, T.
+        step: number of frames from one window to the next, and in a cell; divides the length.
+        spacing_seconds: time from one frame of the grid to the next.
     """
 
     length: int
@@ -60,27 +61,28 @@ class WindowPlan:
 
     @property
     def cell_seconds(self) -> float:
-        """Time of a cell."""
+        """Duration of a cell."""
         return self.step * self.spacing_seconds
 
     @property
     def window_seconds(self) -> float:
-        """Time of a window."""
+        """Duration of a window."""
         return self.length * self.spacing_seconds
 
     @property
-    def cells(self) -> int:
-        """Cells a window."""
+    def num_cells(self) -> int:
+        """Number of cells in a window."""
         return self.length // self.step
 
 
 def plan_windows(length: int, window_seconds: float, step_seconds: float | None = None) -> WindowPlan:
-    """Return how windows of `length` frames lie; the step becomes the nearest that divides them.
+    """Return how windows of `length` frames lie on the grid.
 
     Args:
-        length: frames a window.
-        window_seconds: time of a window.
-        step_seconds: from one window to the next; None is a quarter of a window.
+        length: number of frames in a window.
+        window_seconds: duration of a window.
+        step_seconds: wanted time from one window to the next; the nearest that divides a window is
+            taken. None is a quarter of a window.
     """
     spacing = window_seconds / length
     wanted = (window_seconds / _WINDOWS_A_STEP if step_seconds is None else step_seconds) / spacing
@@ -89,15 +91,16 @@ def plan_windows(length: int, window_seconds: float, step_seconds: float | None 
 
 
 def choose_plan(length: int, clip_seconds: float, duration_seconds: float) -> WindowPlan:
-    """Return windows for a video that nobody chose windows for: at most about `MAX_WINDOWS` of them.
+    """Return windows for a video for which the user chose none: at most about `MAX_WINDOWS` of them.
 
-    They are as long as the clips that the model learnt, and a quarter of one apart. Where that makes too
-    many, they overlap less; where that is still too many, they are longer.
+    A window is as long as the clips that the model learnt from, and starts a quarter of that after the
+    one before. If that makes too many windows, they overlap less; if there are still too many, they
+    are longer.
 
     Args:
-        length: frames a window.
-        clip_seconds: time of the clips that the model learnt.
-        duration_seconds: time of the video.
+        length: number of frames in a window.
+        clip_seconds: duration of the clips that the model learnt from.
+        duration_seconds: duration of the video.
     """
     usual = plan_windows(length, clip_seconds)
     for step in range(usual.step, length + 1):
@@ -105,27 +108,28 @@ def choose_plan(length: int, clip_seconds: float, duration_seconds: float) -> Wi
         if length % step == 0 and duration_seconds <= MAX_WINDOWS * plan.cell_seconds:
             return plan
     window = duration_seconds / MAX_WINDOWS
-    digit = 10.0 ** (math.floor(math.log10(window)) - 1)  # rounded up to two digits, which --window repeats
+    # Rounded up to two digits, so that --window can repeat it.
+    digit = 10.0 ** (math.floor(math.log10(window)) - 1)
     return WindowPlan(length, length, math.ceil(window / digit) * digit / length)
 
 
 class TimelineWork:
-    """The work of telling what one video shows, from its start to its end; it can be left half done.
+    """The classification of one video from its start to its end, which may be interrupted.
 
     Attributes:
-        segments: those told so far, by their start; no later moment changes them.
+        segments: the segments that are certain so far, in the order of their start.
     """
 
     def __init__(
         self, predictor: Predictor, video: str | os.PathLike[str], plan: WindowPlan, min_seconds: float
     ) -> None:
-        """Begin with nothing seen.
+        """Begin before the first frame.
 
         Args:
-            predictor: the model; it sees windows as it sees whole videos.
+            predictor: the model.
             video: a local file.
             plan: the windows.
-            min_seconds: segments shorter than this join a neighbour.
+            min_seconds: duration of the shortest segment; shorter ones become a part of a neighbour.
         """
         self._predictor, self._video, self._plan = predictor, video, plan
         self._cells = _Cells(len(predictor.class_names))
@@ -149,32 +153,32 @@ class TimelineWork:
         tell: Callable[[Segment], None] | None = None,
         progress: Callable[[float, float], None] | None = None,
     ) -> None:
-        """Look at the whole video.
+        """Classify the whole video; `finish` then returns the result.
 
         Args:
-            tell: given each segment as soon as it is certain, but for those that only the end makes so.
-            progress: told the seconds done and of all.
+            tell: called with each segment as soon as it is certain.
+            progress: called with the seconds that are done and the seconds of the whole video.
 
         Raises:
             VideoError: the video cannot be decoded to its end.
-            KeyboardInterrupt: a signal asked to end; what is told, and `finish`, are as of a video that
-                ends where the work did.
+            KeyboardInterrupt: a signal asked to stop. `finish` then returns the timeline of what was
+                classified before.
         """
         predictor, plan = self._predictor, self._plan
         network = predictor.frame_network
         scorer = (
-            WholeWindows(predictor, plan) if network is None else FeatureWindows(predictor, plan, network)
+            _WholeWindows(predictor, plan) if network is None else _FeatureWindows(predictor, plan, network)
         )
-        # There is no limit to what a whole video takes, only to the wait for the next frames of it.
+        # The time for a whole video is not limited, only the wait for its next frames.
         patience = predictor.config.data.max_seconds
         chunks = run_ahead(_chunks(predictor, self._video, plan), _CHUNKS_AHEAD, patience)
         with closing(chunks), _naming(self._video, patience):
             for frames_NHWC, count, info in chunks:
-                # Each window by itself, for one may take long, and a signal to end keeps those before it.
+                # One window at a time: it may take long, and a signal to stop keeps the windows before it.
                 for probabilities_K in scorer.push(frames_NHWC):
                     with undivided():
                         self._info = info
-                        self._cells.add_window(probabilities_K, plan.cells)
+                        self._cells.add_window(probabilities_K, plan.num_cells)
                         self._add(self._stream.advance(self._cells.num_final), tell)
                 with undivided():
                     self._info = info
@@ -185,10 +189,11 @@ class TimelineWork:
         self._is_whole = True
 
     def finish(self, tell: Callable[[Segment], None] | None = None) -> Timeline:
-        """Tell the segments that only the end makes certain; return what the video shows.
+        """Return the timeline; after an interruption, that of the first `covered_seconds`.
 
-        Where the work was left half done, that is what its first `covered_seconds` show. Asked again, it
-        is the same, and nothing is told.
+        Args:
+            tell: called with each segment that only the end makes certain; not in a second call, which
+                returns the same timeline.
         """
         if self._finished is not None:
             return self._finished
@@ -220,23 +225,6 @@ class TimelineWork:
                 tell(segment)
 
 
-def build_timeline(
-    predictor: Predictor,
-    video: str | os.PathLike[str],
-    plan: WindowPlan,
-    min_seconds: float,
-    progress: Callable[[float, float], None] | None = None,
-) -> Timeline:
-    """Tell what a video shows, from its start to its end; see `TimelineWork`.
-
-    Raises:
-        VideoError: the video cannot be decoded to its end.
-    """
-    work = TimelineWork(predictor, video, plan, min_seconds)
-    work.run(progress=progress)
-    return work.finish()
-
-
 @contextmanager
 def _naming(video: str | os.PathLike[str], patience_seconds: float) -> Iterator[None]:
     try:
@@ -248,10 +236,11 @@ def _naming(video: str | os.PathLike[str], patience_seconds: float) -> Iterator[
 
 
 class _Cells:
-    """The sum of the windows over each cell, and how many they are, in one array that grows.
+    """The sum of the probabilities of the windows over each cell, and the number of these windows.
 
-    An array a cell would be as good, but for memory: each lies for good where the clips of its window
-    lay before, so that the next clip finds no room there, and hours of video took gigabytes.
+    All cells lie in one array that grows. With an array of its own for each cell, hours of video took
+    gigabytes: each small array stayed where the clips of its window had been, so that the next clip did
+    not fit there.
     """
 
     def __init__(self, num_classes: int) -> None:
@@ -259,8 +248,8 @@ class _Cells:
         self._counts_N = np.zeros(_FIRST_CELLS, np.int64)
         self._num_cells = self._num_windows = 0
 
-    def add_window(self, probabilities_K: Floats, num_cells: int) -> None:
-        """Add a window to its cells; the first of them is the last new one of the window before, plus one."""
+    def add_window(self, probabilities_K: Float64, num_cells: int) -> None:
+        """Add a window, which starts one cell after the window before it."""
         first = self._num_cells - num_cells + 1 if self._num_cells else 0
         self._num_cells = first + num_cells
         if self._num_cells > len(self._counts_N):
@@ -272,28 +261,32 @@ class _Cells:
 
     @property
     def num_final(self) -> int:
-        """How many cells no later window covers."""
+        """Number of cells that no later window covers."""
         return self._num_windows
 
-    def means(self, start: int, end: int) -> Floats:
-        """Return the mean over the windows that cover each cell from one to another (N, K)."""
+    def means(self, start: int, end: int) -> Float64:
+        """Return, for each cell from `start` up to `end`, the mean over its windows (N, K)."""
         covered = slice(start, min(end, self._num_cells))
-        means_NK: Floats = self._sums_NK[covered] / self._counts_N[covered, None]
+        means_NK: Float64 = self._sums_NK[covered] / self._counts_N[covered, None]
         return means_NK
 
 
 def _chunks(
     predictor: Predictor, video: str | os.PathLike[str], plan: WindowPlan
 ) -> Generator[tuple[Frames, int, VideoInfo], None, None]:
-    """Yield frames (N, H, W, 3), how many of them the video has, and what it is.
+    """Yield frames (N, H, W, 3), the number of them that the video really has, and its properties.
 
-    The last frame is held until the last window is full, as it is in a clip longer than its video.
+    The last frame is repeated until the last window is full, as in a clip that is longer than its video.
     """
     held: list[Frames] = []
     total = 0
     limits = decode_limits(predictor.config.data)
     stream = stream_frames(
-        video, plan.spacing_seconds, predictor.decode_size, num_threads=_NUM_DECODERS, limits=limits
+        video,
+        plan.spacing_seconds,
+        predictor.views.transform.decode_size,
+        num_threads=_NUM_DECODERS,
+        limits=limits,
     )
     with closing(stream):
         for picture, info in stream:
@@ -307,30 +300,31 @@ def _chunks(
         yield np.stack(held + held[-1:] * missing), len(held), info
 
 
-class WholeWindows:
-    """Every window goes through the whole model: its frames see each other there."""
+class _WholeWindows:
+    """Send every window through the whole model, for models in which frames of a clip see each other."""
 
     def __init__(self, predictor: Predictor, plan: WindowPlan) -> None:
         self._predictor, self._plan = predictor, plan
         self._waiting: Frames | None = None
 
-    def push(self, frames_NHWC: Frames) -> Iterator[Floats]:
-        """Take frames that follow; yield the probabilities of each window that is full."""
+    def push(self, frames_NHWC: Frames) -> Iterator[Float64]:
+        """Take the next frames; yield the probabilities of each window that they fill."""
         predictor, plan = self._predictor, self._plan
         waiting = self._waiting
         frames_NHWC = frames_NHWC if waiting is None else np.concatenate([waiting, frames_NHWC])
         while len(frames_NHWC) >= plan.length:
-            # One at a time, as predict does: to the last bit what it says of that span.
-            logits_1K = predictor.classify(predictor.transform(frames_NHWC[: plan.length])[None])
+            # One window at a time, as `predict` does, so that both agree to the last bit.
+            logits_1K = predictor.classify(predictor.views.transform(frames_NHWC[: plan.length])[None])
             yield predictor.calibration.probabilities(logits_1K)
             frames_NHWC = frames_NHWC[plan.step :]
         self._waiting = frames_NHWC
 
 
-class FeatureWindows:
-    """Every frame goes through the backbone once, and its features serve all windows that hold it.
+class _FeatureWindows:
+    """Send every frame through the backbone once, and use its features in all windows that hold it.
 
-    With frame differences the first frame of a window has none: those frames are computed both ways.
+    With frame differences the first frame of a window has no difference. The features of such frames
+    are computed both with and without one.
     """
 
     def __init__(self, predictor: Predictor, plan: WindowPlan, network: VideoClassifier) -> None:
@@ -341,10 +335,10 @@ class FeatureWindows:
         self._num_pushed = 0
 
     @torch.inference_mode()
-    def push(self, frames_NHWC: Frames) -> list[Floats]:
-        """Take frames that follow; return the probabilities of each window that is full."""
+    def push(self, frames_NHWC: Frames) -> list[Float64]:
+        """Take the next frames; return the probabilities of each window that they fill."""
         plan, network = self._plan, self._network
-        clip_NCHW = self._predictor.transform(frames_NHWC).to(self._predictor.device)
+        clip_NCHW = self._predictor.views.transform(frames_NHWC).to(self._predictor.device)
         before = [] if self._last_1CHW is None else [self._last_1CHW]
         following_NE = network.features(torch.cat([*before, clip_NCHW])[None])[0, len(before) :]
         first = -self._num_pushed % plan.step
@@ -358,7 +352,7 @@ class FeatureWindows:
         self._num_pushed += len(clip_NCHW)
         known = [] if self._features_NE is None else [self._features_NE]
         features_NE = torch.cat([*known, following_NE])
-        found: list[Floats] = []
+        found: list[Float64] = []
         while len(features_NE) >= plan.length:
             window_TE = torch.cat([self._starts.pop(0)[None], features_NE[1 : plan.length]])
             logits_1K = network.head(window_TE[None]).double().cpu().numpy()

@@ -47,7 +47,7 @@ class FileLock:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 file.close()
                 raise OSError(errno.EINVAL, "is no regular file", str(self.path))
-            outcome = _lock_now(file)
+            outcome = lock_open_file(file)
             if outcome is False:
                 file.close()
                 return False
@@ -84,7 +84,7 @@ class FileLock:
             self.release()
 
 
-def _lock_now(file: IO[bytes]) -> bool | None:
+def lock_open_file(file: IO[bytes]) -> bool | None:
     """Lock an open file at once; False where another process has it, None where there are no locks."""
     try:
         import fcntl

@@ -1,4 +1,4 @@
-"""Shapes, textures and noise, drawn with numpy.
+"""Draw shapes, textures and noise with NumPy.
 
 Array names end in their axes: T frames, H rows, W columns, C red-green-blue.
 """
@@ -7,13 +7,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 
-Floats: TypeAlias = npt.NDArray[np.float32]
-Masks: TypeAlias = npt.NDArray[np.bool_]
+from vidcli.arrays import Bool, Float32, Float64, Int64
 
 _SPRITE_EXTENT = 1.8  # half a sprite's side, in radii of a disc of the shape's area
 _NUM_DIRECTIONS = 720
@@ -22,23 +19,29 @@ _LUMA = np.array([0.299, 0.587, 0.114])
 
 @dataclass(frozen=True)
 class Sprite:
-    """A shape with its texture, upright, in the square of half side `_SPRITE_EXTENT` radii.
+    """An upright shape with its texture, in a square whose half side is `_SPRITE_EXTENT` radii of the shape.
 
-    colour (S*S, 3), and depth (S*S,): how far inside of the outline, in radii, along the ray from
-    the centre.
+    Attributes:
+        side: side S of the square, in pixels of the sprite.
+        colour: (S*S, 3), the colour of each pixel, 0 to 255.
+        depth: (S*S,), the distance of each pixel inside of the outline, in radii, along the ray from the
+            centre; negative outside.
     """
 
     side: int
-    colour: Floats
-    depth: Floats
+    colour: Float32
+    depth: Float32
 
 
 def draw_sprite(rng: np.random.Generator, luma: float, frame_side: int) -> Sprite:
-    """Draw a shape in two colours, one brighter and one darker than `luma`.
+    """Draw a shape in two colours whose two ends differ, so that every rotation can be seen.
 
-    Its two ends differ, so that every rotation can be seen.
+    Args:
+        rng: draws shape and texture.
+        luma: one colour is brighter than this grey level and the other darker.
+        frame_side: side of the frame for which the sprite is drawn, in pixels.
     """
-    side = round(1.75 * frame_side)  # finer than the frame's pixels, at any size of the shape
+    side = round(1.75 * frame_side)  # finer than the pixels of the frame, however large the shape is drawn
     x, y, distance, direction = _sprite_grid(side)
     outline = draw_outline(rng)
     ends, stripes = rng.uniform(0, 2 * np.pi, 2)
@@ -54,8 +57,8 @@ def draw_sprite(rng: np.random.Generator, luma: float, frame_side: int) -> Sprit
     return Sprite(side, dark + tone[:, None] * (bright - dark), outline[direction] - distance)
 
 
-def draw_outline(rng: np.random.Generator) -> Floats:
-    """Draw a shape: its radius in each direction, of the area of a disc of radius 1."""
+def draw_outline(rng: np.random.Generator) -> Float32:
+    """Draw a shape with the area of a disc of radius 1; return its radius in each direction."""
     angle = np.linspace(0, 2 * np.pi, _NUM_DIRECTIONS, endpoint=False)
     kind, corners, stretch = rng.integers(5), int(rng.integers(3, 7)), rng.uniform(1.2, 1.7)
     cosine, sine = np.abs(np.cos(angle)), np.abs(np.sin(angle))
@@ -78,8 +81,14 @@ def draw_outline(rng: np.random.Generator) -> Floats:
     return np.asarray(radius, np.float32)
 
 
-def draw_colour(rng: np.random.Generator, luma: float, chroma: float) -> Floats:
-    """Draw a colour (3,) of a given luma and a random hue, `chroma` grey levels strong."""
+def draw_colour(rng: np.random.Generator, luma: float, chroma: float) -> Float32:
+    """Draw a colour (3,), 0 to 255, of a random hue.
+
+    Args:
+        rng: draws the hue.
+        luma: luma of the colour, in grey levels.
+        chroma: distance of the colour from grey, in grey levels.
+    """
     hue = rng.normal(size=3)
     hue -= _LUMA @ hue
     return np.asarray(np.clip(luma + chroma * hue / np.linalg.norm(hue), 5, 250), np.float32)
@@ -87,11 +96,15 @@ def draw_colour(rng: np.random.Generator, luma: float, chroma: float) -> Floats:
 
 def draw_noise(
     rng: np.random.Generator, height: int, width: int, cells: tuple[int, ...], num_channels: int
-) -> Floats:
+) -> Float32:
     """Draw smooth noise (H, W, C) of about unit strength: a sum of octaves, coarse to fine.
 
     Args:
-        cells: points of each octave's lattice along either side.
+        rng: draws the noise.
+        height: height H in pixels.
+        width: width W in pixels.
+        cells: for each octave, the number of points of its lattice along either side.
+        num_channels: number of channels C.
     """
     total = np.zeros((num_channels, height, width), np.float32)
     for index, count in enumerate(cells):
@@ -102,7 +115,7 @@ def draw_noise(
 
 
 @lru_cache(maxsize=64)
-def _interpolation(num_points: int, num_pixels: int) -> Floats:
+def _interpolation(num_points: int, num_pixels: int) -> Float32:
     """Return the matrix (pixels, points) that draws a smooth curve through the points."""
     position = np.linspace(0, num_points - 1, num_pixels)
     left = np.minimum(position.astype(int), num_points - 2)
@@ -115,7 +128,7 @@ def _interpolation(num_points: int, num_pixels: int) -> Floats:
 
 
 @lru_cache(maxsize=8)
-def _sprite_grid(side: int) -> tuple[Floats, Floats, Floats, npt.NDArray[np.int64]]:
+def _sprite_grid(side: int) -> tuple[Float32, Float32, Float32, Int64]:
     """Return x, y, the distance from the centre and the outline's direction, each (S*S,)."""
     line = (np.arange(side) + 0.5) * (2 * _SPRITE_EXTENT / side) - _SPRITE_EXTENT
     y, x = (grid.ravel() for grid in np.meshgrid(line, line, indexing="ij"))
@@ -125,22 +138,30 @@ def _sprite_grid(side: int) -> tuple[Floats, Floats, Floats, npt.NDArray[np.int6
 
 
 def paste(
-    frames_THWC: Floats,
+    frames_THWC: Float32,
     sprite: Sprite,
-    x_T: npt.NDArray[np.float64],
-    y_T: npt.NDArray[np.float64],
-    radius_T: npt.NDArray[np.float64],
-    angle_T: npt.NDArray[np.float64],
-) -> Masks:
-    """Draw a sprite into every frame, in place, and return where it covers them (T, H, W).
+    x_T: Float64,
+    y_T: Float64,
+    radius_T: Float64,
+    angle_T: Float64,
+) -> Bool:
+    """Draw a sprite into every frame, in place, and return the mask of the pixels that it covers (T, H, W).
 
-    Each pixel looks up the point of the sprite that it shows; the depth there, in pixels, gives
-    an edge that is one pixel soft at every size of the shape.
+    Each pixel takes the colour of the point of the sprite that it shows. The depth of that point, in pixels,
+    gives an edge that is one pixel soft at every size.
+
+    Args:
+        frames_THWC: RGB, 0 to 255.
+        sprite: what to draw.
+        x_T: horizontal place of its centre in each frame, in pixels.
+        y_T: vertical place of its centre in each frame, in pixels.
+        radius_T: its radius in each frame, in pixels.
+        angle_T: its rotation in each frame, in radians.
     """
     num_frames, height, width, _ = frames_THWC.shape
     columns, rows = np.arange(width) + 0.5, np.arange(height) + 0.5
-    # u and v are the sprite's coordinates in its own pixels; both are sums of a function of the
-    # column and one of the row.
+    # u and v are coordinates in pixels of the sprite; each is the sum of a function of the column
+    # and one of the row.
     scale_T1 = (sprite.side / (2 * _SPRITE_EXTENT) / radius_T)[:, None]
     cosine_T1, sine_T1 = scale_T1 * np.cos(angle_T)[:, None], scale_T1 * np.sin(angle_T)[:, None]
     right_TW, down_TH = columns - x_T[:, None], rows - y_T[:, None]
@@ -163,6 +184,6 @@ def paste(
     return masks.reshape(num_frames, height, width)
 
 
-def _outer_sum(rows_TH: npt.NDArray[np.float64], columns_TW: npt.NDArray[np.float64]) -> Floats:
+def _outer_sum(rows_TH: Float64, columns_TW: Float64) -> Float32:
     rows, columns = rows_TH.astype(np.float32), columns_TW.astype(np.float32)
     return np.add(rows[:, :, None], columns[:, None, :])

@@ -40,7 +40,7 @@ def write_motion_videos(
     options: MotionVideoOptions | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Path]:
-    """Write a data set of motion videos, or reuse the one that is there already.
+    """Write a data set of motion videos, or reuse the one in the folder.
 
         folder/train/left/left_0001.mp4 ...    also val/ and test/
         folder/motion.json                     written last: settings, seed, version
@@ -50,8 +50,13 @@ def write_motion_videos(
     writes it, and the others wait.
 
     Args:
-        folder: does not exist, is empty, or was written by this function.
-        progress: called with the number of videos there are and of those there will be.
+        folder: must not exist, be empty, or have been written by this function.
+        num_train_per_class: number of training videos of each class.
+        num_val_per_class: number of validation videos of each class.
+        num_test_per_class: number of test videos of each class.
+        seed: another seed gives other videos.
+        options: size, length and look of the videos; None takes the defaults.
+        progress: called with the number of videos that exist and the number of all videos.
 
     Returns:
         The videos, by split, class and index.
@@ -62,13 +67,10 @@ def write_motion_videos(
         ValueError: a count or the seed is negative, or there is nothing to write.
     """
     options = options or MotionVideoOptions()
-    num_per_class = dict(
-        zip(MOTION_SPLITS, (num_train_per_class, num_val_per_class, num_test_per_class), strict=True)
-    )
-    if min(num_per_class.values()) < 0 or not any(num_per_class.values()):
-        raise ValueError("the numbers of videos must not be negative, and not all zero")
-    if seed < 0:
-        raise ValueError("seed must not be negative")
+    counts = (num_train_per_class, num_val_per_class, num_test_per_class)
+    if min(*counts, seed) < 0 or not any(counts):
+        raise ValueError("seed and numbers of videos must not be negative, and the numbers not all zero")
+    num_per_class = dict(zip(MOTION_SPLITS, counts, strict=True))
     request = {
         "generator_version": GENERATOR_VERSION,
         "seed": seed,

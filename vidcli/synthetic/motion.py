@@ -26,11 +26,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from vidcli.arrays import Bool, Float32, Float64, Frames
 from vidcli.errors import did_you_mean
-from vidcli.synthetic.drawing import Floats, Masks, draw_colour, draw_noise, draw_sprite, paste
-from vidcli.video import Frames
+from vidcli.synthetic.drawing import draw_colour, draw_noise, draw_sprite, paste
 
 MOTION_PAIRS = (("left", "right"), ("up", "down"), ("shrink", "grow"), ("counter-clockwise", "clockwise"))
 """Partners under the reversal of time. In the second of each, the moving property increases."""
@@ -91,7 +90,7 @@ class MotionClip:
     """Frames uint8 (T, H, W, 3), and masks bool (T, H, W) that are true on the moving shape."""
 
     frames: Frames
-    masks: Masks
+    masks: Bool
 
 
 def render_motion(
@@ -99,11 +98,16 @@ def render_motion(
 ) -> MotionClip:
     """Render one clip of a class.
 
-    With equal generators, all classes show the same scene, and those of a pair are each other's
-    reversal, frame for frame and bit for bit.
+    With equal generators all classes show the same scene, and the clips of a pair of classes are each
+    other's reversal, bit for bit.
+
+    Args:
+        class_name: the class.
+        rng: draws the scene.
+        options: size, length and look of the clip; None takes the defaults.
 
     Raises:
-        ValueError: no such class.
+        ValueError: there is no such class.
     """
     if class_name not in MOTION_CLASSES:
         raise ValueError(f"no motion is called {class_name!r}.{did_you_mean(class_name, MOTION_CLASSES)}")
@@ -140,7 +144,7 @@ def render_motion(
     return MotionClip(frames, masks_THW)
 
 
-def _draw_tracks(rng: np.random.Generator, num_frames: int, moving: int) -> list[npt.NDArray[np.float64]]:
+def _draw_tracks(rng: np.random.Generator, num_frames: int, moving: int) -> list[Float64]:
     """Draw x, y, log diameter and angle, each (T,); the one that is moving increases.
 
     x and y are shares of width and height, the diameter of the shorter side; angles are radians,
@@ -166,7 +170,7 @@ def _draw_tracks(rng: np.random.Generator, num_frames: int, moving: int) -> list
 
 def _render_background(
     rng: np.random.Generator, options: MotionVideoOptions, luma: float, margin: int
-) -> Floats:
+) -> Float32:
     """Render smooth noise and shapes that stand still, `margin` pixels larger on every side."""
     height, width = (side + 2 * margin for side in options.size)
     scene_HWC = np.empty((height, width, 3), np.float32)

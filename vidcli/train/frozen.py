@@ -193,7 +193,7 @@ class FrozenFeatures:
                 return True, torch.from_numpy(kept)
             try:
                 if not clips:
-                    return False, self._predictor.load_views(item)
+                    return False, self._predictor.views.load(item)
                 return False, torch.stack([self._dataset.load(row, clip).clip_TCHW for clip in clips])
             except VideoError as error:
                 return True, error

@@ -1,6 +1,9 @@
-"""From decoded frames to what the model takes, and the random changes on the way.
+"""Turn decoded frames into the clip that a model reads, with random changes in training.
 
-Reading order: `clip`, then `augment` (what training changes) and `randaugment`.
+clip         crop and normalise; start reading here
+focus        the window around motion
+augment      the random changes of training
+randaugment  one of them
 """
 
 from __future__ import annotations

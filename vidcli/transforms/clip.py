@@ -1,10 +1,10 @@
-"""From uint8 frames (T, H, W, C) to the model's clip, float32 (T, C, H, W).
+"""Turn uint8 frames (T, H, W, C) into the clip that a model reads, float32 (T, C, H, W).
 
-The decoder scales (`decode_size`), this module crops, changes and normalises. Random changes are
-drawn once a clip, so that what moves between frames is the video, never the augmentation.
+The decoder scales frames to `decode_size`; this module crops, changes and normalises them. Random changes are
+drawn once for a clip, so that they never look like motion.
 
-    both        the window around what moves, where `clip.focus` asks for one
-    training    a random window, changed as `augment` says
+    always      the window around motion, if `clip.focus` asks for it
+    training    a random window, then the changes of `augment`
     otherwise   the centre window
 """
 
@@ -14,11 +14,11 @@ import re
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from vidcli.arrays import Frames
 from vidcli.config import AugmentConfig, ClipConfig
 from vidcli.sampling import ClipSampler
 from vidcli.transforms.augment import Augmentation
@@ -26,7 +26,7 @@ from vidcli.transforms.focus import Window, motion_window
 
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
-"""Channel statistics of ImageNet: of settings that name none."""
+"""Channel statistics of ImageNet, used if the settings name none."""
 
 _CAMEL_CASE = re.compile(r"([a-z])([A-Z])")
 _SIDED_WORD = re.compile(
@@ -39,23 +39,23 @@ def build_sampler(clip: ClipConfig, augment: AugmentConfig | None = None) -> Cli
     """Return the sampler that the settings describe.
 
     Args:
-        clip: length, sampling and views; training asks for one view.
-        augment: random changes of speed and moments; None for evaluation, which has none.
+        clip: length, sampling and number of views.
+        augment: random changes of speed and moments in training; None for evaluation.
     """
     speed, jitter = (augment.speed, augment.jitter) if augment is not None else (0.0, 0.0)
     return ClipSampler(clip.length, clip.sampling, clip.stride_seconds, clip.views, speed, jitter)
 
 
 def sided_class_names(class_names: Sequence[str]) -> list[str]:
-    """Return the class names that a mirrored clip could contradict."""
+    """Return the class names that name a side, such as `turn left`, and so forbid mirrored clips."""
     return [name for name in class_names if _SIDED_WORD.search(_CAMEL_CASE.sub(r"\1 \2", name))]
 
 
-def to_pixels(clip_TCHW: Tensor, clip: ClipConfig) -> npt.NDArray[np.uint8]:
-    """Return what a clip shows, uint8 (T, H, W, C): the way back from `ClipTransform`."""
+def to_pixels(clip_TCHW: Tensor, clip: ClipConfig) -> Frames:
+    """Return the pictures of a normalised clip, uint8 (T, H, W, C): the inverse of `ClipTransform`."""
     mean_C11, std_C11 = (torch.tensor(v).view(-1, 1, 1) for v in (clip.mean or MEAN, clip.std or STD))
     shown_TCHW = clip_TCHW.detach().float().cpu() * std_C11 + mean_C11
-    pixels: npt.NDArray[np.uint8] = (
+    pixels: Frames = (
         shown_TCHW.mul(255).round_().clamp_(0, 255).byte().permute(0, 2, 3, 1).contiguous().numpy()
     )
     return pixels
@@ -69,21 +69,21 @@ class ClipTransform:
 
         Args:
             clip: size, fit and crop of the frames.
-            augment: random changes; None for evaluation, which has none.
-            flip: whether half of the training clips are mirrored (`augment.flip` resolved).
+            augment: random changes of training; None for evaluation.
+            flip: whether half of the training clips are mirrored.
         """
         self._height, self._width = clip.size
         self._fit, self._crop_ratio, self._focus = clip.fit, clip.crop_ratio, clip.focus
-        # What a change leaves empty is the mean colour: zero, once normalised.
+        # A change fills empty places with the mean colour, which becomes zero.
         self._augmentation = Augmentation(augment, flip, clip.mean or MEAN) if augment is not None else None
         self._resize = clip.resize
         self._mean_row = torch.tensor(clip.mean or MEAN).repeat(self._width)
         self._std_row = torch.tensor(clip.std or STD).repeat(self._width)
 
     def decode_size(self, height: int, width: int) -> tuple[int, int]:
-        """Return the size to decode an upright frame to: the clip's, plus what is cropped away.
+        """Return the height and width to decode an upright frame to: those of the clip plus its margins.
 
-        A window around what moves is cut from more pixels, as far as the video has them.
+        If the window around motion is cut out, frames are larger, but not larger than the video's.
         """
         if self._resize is not None:
             return max(self._height, self._resize[0]), max(self._width, self._resize[1])
@@ -99,14 +99,15 @@ class ClipTransform:
         )
 
     def __call__(
-        self, frames_THWC: np.ndarray, rng: np.random.Generator | None = None, place: float = 0.5
+        self, frames_THWC: Frames, rng: np.random.Generator | None = None, place: float = 0.5
     ) -> Tensor:
         """Return the clip, float32 (T, C, H, W), channels last in memory.
 
         Args:
-            frames_THWC: uint8, of the size that `decode_size` gave.
-            rng: draws the random changes of training; None gives a fixed window.
-            place: where that lies, from 0 to 1 along the side with more room; the other is centred.
+            frames_THWC: uint8, of the size that `decode_size` returned.
+            rng: draws the random changes of training; None takes a fixed window.
+            place: the place of the fixed window, 0 to 1, along the side with more room; along the other
+                side it is centred.
         """
         if self._focus < 1:
             top, left, height, width = self._motion_window(frames_THWC)
@@ -120,7 +121,7 @@ class ClipTransform:
         window_THWC = np.ascontiguousarray(frames_THWC[:, top : top + height, left : left + width])
         pixels_TCHW = torch.from_numpy(window_THWC).permute(0, 3, 1, 2)
         if (height, width) != (self._height, self._width):
-            # Of bytes, which torch scales several times faster than floats.
+            # Torch scales bytes several times faster than floats.
             pixels_TCHW = functional.interpolate(
                 pixels_TCHW, (self._height, self._width), mode="bilinear", antialias=True
             )
@@ -129,39 +130,39 @@ class ClipTransform:
             clip_TCHW = self._augmentation.change(clip_TCHW, rng)
         return self._normalise(clip_TCHW)
 
-    def seen_window(self, frames_THWC: np.ndarray, place: float = 0.5) -> Window:
-        """Return which part of frames the clip shows that is made of them without random changes.
+    def seen_window(self, frames_THWC: Frames, place: float = 0.5) -> Window:
+        """Return the part of frames that the clip shows if there are no random changes.
 
         Args:
-            frames_THWC: uint8, of the size that `decode_size` gave.
+            frames_THWC: uint8, of the size that `decode_size` returned.
             place: as in `__call__`.
 
         Returns:
-            top, left, height and width in pixels of these frames.
+            Top, left, height and width in pixels of these frames.
         """
         top, left, height, width = self._motion_window(frames_THWC)
         inner_top, inner_left, height, width = self._fixed_window(height, width, place)
         return top + inner_top, left + inner_left, height, width
 
-    def _motion_window(self, frames_THWC: np.ndarray) -> Window:
-        """Return the window around what moves; the whole frame where the settings ask for none."""
+    def _motion_window(self, frames_THWC: Frames) -> Window:
+        """Return the window around motion; the whole frame if the settings ask for none."""
         if self._focus == 1:
             return 0, 0, *frames_THWC.shape[1:3]
         return motion_window(frames_THWC, (self._height, self._width), self._focus)
 
     def _normalise(self, clip_TCHW: Tensor) -> Tensor:
-        """Take the mean of each channel and divide by its spread, in place where memory allows.
+        """Subtract the mean of each channel and divide by its deviation, in place if possible.
 
-        Row by row, with the constants of a whole row: a loop over three channels is several times
-        slower than one over a row, and the bits are the same.
+        The constants of a whole row of pixels are used at once, which is several times faster than three
+        channels at a time and gives the same bits.
         """
         rows = clip_TCHW.permute(0, 2, 3, 1).contiguous().flatten(0, 1).flatten(1)
         rows.sub_(self._mean_row).div_(self._std_row)
         return rows.view(-1, self._height, self._width, 3).permute(0, 3, 1, 2)
 
     def _fixed_window(self, frame_height: int, frame_width: int, place: float) -> Window:
-        """Return top, left, height, width of the part of the frame that evaluation uses."""
-        if self._focus == 1:  # decoded to where the clip's pixels are just right
+        """Return top, left, height and width of the window of evaluation."""
+        if self._focus == 1:  # the frame was decoded so that a pixel of it is one of the clip
             height, width = min(self._height, frame_height), min(self._width, frame_width)
         else:
             scale = min(frame_height / self._height, frame_width / self._width) * self._crop_ratio
@@ -171,7 +172,7 @@ class ClipTransform:
 
 
 def _corner(room_y: int, room_x: int, place: float) -> tuple[int, int]:
-    """Return top and left of a window at a place along the side with more room."""
+    """Return top and left of a window at `place`, 0 to 1, along the side with more room."""
     if room_y > room_x:
         return int(room_y * place), room_x // 2
     return room_y // 2, int(room_x * place)

@@ -1,14 +1,15 @@
-"""Where in the frame things move: a window around it, so that few pixels show what matters.
+"""Find the window around motion, so that a small clip shows what matters.
 
-    ┌────────────────────────┐    Most of a frame that a fixed camera films is background. The
-    │        ┌─────────┐     │    smallest window that holds 90% of what changes from frame to
-    │        │   ◜◝    │     │    frame is the same for all frames of a clip; what moves in it
-    │        │   ◟◞    │     │    moves as before. A camera that moves changes the picture
-    │        └─────────┘     │    everywhere, and the window grows to the whole frame.
+    ┌────────────────────────┐    Most of what a fixed camera films is background. The smallest
+    │        ┌─────────┐     │    window with 90% of the changes between frames is the same for
+    │        │   ◜◝    │     │    all frames of a clip, so that motion in it stays the same. If
+    │        │   ◟◞    │     │    the camera moves, the picture changes everywhere, and the
+    │        └─────────┘     │    window is the whole frame.
     └────────────────────────┘
 
-Pure numbers, no settings of its own: the same frames give the same window in training, eval and
-predict.
+The window depends on the frames alone, so that it is the same in training, eval and predict.
+
+Shape suffixes: T frames, H W pixels, C channels, h w cells of a coarse grid.
 """
 
 from __future__ import annotations
@@ -18,38 +19,39 @@ from functools import lru_cache
 from typing import TypeAlias
 
 import numpy as np
-import numpy.typing as npt
+
+from vidcli.arrays import Bool, Float64, Frames, Int64
 
 Window: TypeAlias = tuple[int, int, int, int]
 """Top, left, height and width in pixels."""
 
 _CELLS = 48
-"""Cells along the longer side: coarse enough that one noisy pixel does not count."""
+"""Number of cells along the longer side: so few that one noisy pixel does not count."""
 _ENERGY_KEPT = 0.9
+"""Share of the changes that the window must hold."""
 _NOISE_MEDIANS = 2.0
-"""A cell counts by what it changes beyond this many times the median cell: sensor noise, flicker."""
+"""A cell counts only with the change beyond this many times the median, which is noise and flicker."""
 _SHARE_STEP = 0.05
 
 
-def motion_window(
-    frames_THWC: npt.NDArray[np.uint8], proportions: tuple[int, int], smallest: float
-) -> Window:
+def motion_window(frames_THWC: Frames, proportions: tuple[int, int], smallest: float) -> Window:
     """Return the smallest window that holds nearly all motion.
 
     Args:
-        frames_THWC: uint8, the frames of one clip.
-        proportions: height and width, of which only the ratio counts.
-        smallest: smallest share of the largest window of these proportions, along a side.
+        frames_THWC: the frames of one clip.
+        proportions: height and width of the clip, of which only the ratio counts.
+        smallest: side of the smallest window, as a share of that of the largest one with these
+            proportions.
 
     Returns:
-        top, left, height, width within the frame. Without motion the largest window, centred.
+        The window in pixels of the frames. Without motion it is the largest one, centred.
     """
     frame_height, frame_width = frames_THWC.shape[1:3]
     scale = min(frame_height / proportions[0], frame_width / proportions[1])
     largest = (proportions[0] * scale, proportions[1] * scale)
     energy_hw = _motion_energy(frames_THWC)
     rows, columns = energy_hw.shape
-    # In double precision the corners of the integral image tell windows apart exactly enough.
+    # Differences of an integral image need double precision.
     integral = np.zeros((rows + 1, columns + 1))
     np.cumsum(energy_hw, axis=0, out=integral[1:, 1:])
     np.cumsum(integral[1:, 1:], axis=1, out=integral[1:, 1:])
@@ -73,33 +75,34 @@ def motion_window(
 
 @dataclass(frozen=True)
 class _Axis:
-    """The cells along one side of a frame.
+    """The cells along one side of a frame, which differ in size by a pixel.
 
     Attributes:
-        edges: the first pixel of each cell.
-        sizes: pixels of each cell.
-        further: of the cells' second pixels, third ones and so on: which cells have one, and where it is.
+        first_pixels: position of the first pixel of each cell.
+        sizes: number of pixels in each cell.
+        other_pixels: for the second pixel of the cells, then for the third and so on: the cells that have
+            such a pixel, and its position in each of them.
     """
 
-    edges: npt.NDArray[np.int64]
-    sizes: npt.NDArray[np.int64]
-    further: list[tuple[slice | npt.NDArray[np.bool_], npt.NDArray[np.int64]]]
+    first_pixels: Int64
+    sizes: Int64
+    other_pixels: list[tuple[slice | Bool, Int64]]
 
 
 @lru_cache(maxsize=128)
 def _axis_of(length: int, side: float) -> _Axis:
-    """Return the cells of `side` pixels along an axis; a data set has few sizes of frames."""
-    edges = np.unique(np.arange(0, length, side).astype(int))
-    sizes = np.diff([*edges, length])
-    further: list[tuple[slice | npt.NDArray[np.bool_], npt.NDArray[np.int64]]] = []
+    """Return the cells of about `side` pixels along a frame's side of `length` pixels."""
+    first_pixels = np.unique(np.arange(0, length, side).astype(int))
+    sizes = np.diff([*first_pixels, length])
+    other_pixels: list[tuple[slice | Bool, Int64]] = []
     for offset in range(1, int(sizes.max())):
         have_it = sizes > offset
-        further.append((slice(None) if have_it.all() else have_it, edges[have_it] + offset))
-    return _Axis(edges, sizes, further)
+        other_pixels.append((slice(None) if have_it.all() else have_it, first_pixels[have_it] + offset))
+    return _Axis(first_pixels, sizes, other_pixels)
 
 
-def _motion_energy(frames_THWC: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
-    """Return how much each cell of a coarse grid changes between neighbouring frames, less noise."""
+def _motion_energy(frames_THWC: Frames) -> Float64:
+    """Return how much each cell of a coarse grid changes between neighbouring frames, without noise."""
     height, width = frames_THWC.shape[1:3]
     side = max(1.0, max(height, width) / _CELLS)
     rows, columns = _axis_of(height, side), _axis_of(width, side)
@@ -108,40 +111,44 @@ def _motion_energy(frames_THWC: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64
         return np.zeros(areas_hw.shape)
     cells_Thw = _cell_sums(frames_THWC, rows, columns) / areas_hw
     change_hw = np.abs(cells_Thw[1:] - cells_Thw[:-1]).mean(axis=0)
-    energy_hw: npt.NDArray[np.float64] = np.maximum(change_hw - _NOISE_MEDIANS * np.median(change_hw), 0)
+    energy_hw: Float64 = np.maximum(change_hw - _NOISE_MEDIANS * np.median(change_hw), 0)
     return energy_hw
 
 
-def _cell_sums(frames_THWC: npt.NDArray[np.uint8], rows: _Axis, columns: _Axis) -> npt.NDArray[np.float64]:
-    """Return the sum over each cell of what is green: most of the luma, for a third of the work.
+def _cell_sums(frames_THWC: Frames, rows: _Axis, columns: _Axis) -> Float64:
+    """Return the sum of the green channel over each cell, since green is most of the luma.
 
-    A pixel of every cell at a time, which is twice as fast as `np.add.reduceat`. (A product with ones is as
-    fast, but wakes the threads of the linear algebra, which then wait for more and hold up others.)
+    One pixel of every cell is added at a time, which is twice as fast as `np.add.reduceat`. A product with
+    a matrix of ones is as fast, but its threads hold up others.
     """
     length, height = frames_THWC.shape[:2]
-    pixels_THX = frames_THWC.reshape(length, height, -1)  # all channels: neighbours in memory add fast
-    bands_ThX = pixels_THX[:, rows.edges].astype(np.uint16)
-    for cells, places in rows.further:
+    pixels_THX = frames_THWC.reshape(length, height, -1)  # all channels, since neighbours in memory add fast
+    bands_ThX = pixels_THX[:, rows.first_pixels].astype(np.uint16)
+    for cells, places in rows.other_pixels:
         bands_ThX[:, cells] += pixels_THX[:, places]
     green_ThW = bands_ThX[..., 1::3]
-    sums_Thw = green_ThW[..., columns.edges].astype(np.float64)
-    for cells, places in columns.further:
+    sums_Thw = green_ThW[..., columns.first_pixels].astype(np.float64)
+    for cells, places in columns.other_pixels:
         sums_Thw[..., cells] += green_ThW[..., places]
     return sums_Thw
 
 
-def _sums(integral: npt.NDArray[np.float64], height: int, width: int) -> npt.NDArray[np.float64]:
-    """Return the energy of every window of `height` by `width` cells, by its top left cell."""
+def _sums(integral: Float64, height: int, width: int) -> Float64:
+    """Return the energy in every window of `height` by `width` cells, by the top left cell of the window."""
     bottom, top = integral[height:], integral[: len(integral) - height]
     between = bottom - top
-    sums: npt.NDArray[np.float64] = between[:, width:] - between[:, : between.shape[1] - width]
+    sums: Float64 = between[:, width:] - between[:, : between.shape[1] - width]
     return sums
 
 
-def _most_central(
-    held: npt.NDArray[np.float64], energy_hw: npt.NDArray[np.float64], cells: tuple[int, int]
-) -> tuple[int, int]:
-    """Return the window, of those that hold as good as the most, nearest to the centre of motion."""
+def _most_central(held: Float64, energy_hw: Float64, cells: tuple[int, int]) -> tuple[int, int]:
+    """Return row and column of the window nearest to the centre of motion, of those with the most energy.
+
+    Args:
+        held: the energy in each window, by its top left cell.
+        energy_hw: the energy in each cell.
+        cells: height and width of a window in cells.
+    """
     rows, columns = energy_hw.shape
     total = energy_hw.sum()
     if total:

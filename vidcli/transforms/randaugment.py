@@ -1,8 +1,8 @@
-"""RandAugment on clips: a few operations drawn from fourteen, all of one strength.
+"""RandAugment on clips: a few operations of one strength, drawn from fourteen.
 
-Source: Cubuk et al. 2019, arXiv:1909.13719; the operations and their largest values are
-torchvision's. Every operation treats all frames of a clip alike, and those that look at the
-distribution of values look at the whole clip: what they do to one frame at a time would flicker.
+Source: Cubuk et al. 2019, arXiv:1909.13719; the operations and their largest values are those of torchvision.
+Every operation changes all frames of a clip alike. Operations that depend on the distribution of values take
+that of the whole clip, since a change from frame to frame would flicker.
 """
 
 from __future__ import annotations
@@ -17,15 +17,17 @@ from torch import Tensor
 from torch.nn import functional
 from torchvision.transforms.v2 import functional as TF
 
+from vidcli.arrays import Int64
+
 MAX_MAGNITUDE = 30
 _MAX_SHEAR = 0.3
-_MAX_TRANSLATION = 150 / 331  # of the side
+_MAX_TRANSLATION = 150 / 331  # share of the side
 _MAX_DEGREES = 30.0
 _MAX_GAIN = 0.9
 _MAX_LOST_BITS = 4
 
 Operation = Callable[[Tensor, float, Sequence[float]], Tensor]
-"""From a clip, a strength of -1 to 1 and a colour for what is left empty to the changed clip."""
+"""Takes a clip, a strength from -1 to 1 and a colour for empty places; returns the changed clip."""
 
 
 def rand_augment(
@@ -35,9 +37,9 @@ def rand_augment(
 
     Args:
         clip_TCHW: RGB, 0 to 1.
-        num_operations: how many, one after the other.
-        magnitude: strength, 0 to 30.
-        fill: colour of what an operation leaves empty.
+        num_operations: number of operations, applied one after the other.
+        magnitude: strength of each, 0 to 30.
+        fill: colour of places that an operation leaves empty: three channels, 0 to 1.
         rng: draws the operations and their directions.
     """
     for _ in range(num_operations):
@@ -50,16 +52,17 @@ def rand_augment(
 def _warp(
     clip_TCHW: Tensor, fill: Sequence[float], from_x: tuple[float, float], from_y: tuple[float, float]
 ) -> Tensor:
-    """Return a clip whose pixels come, bilinear, from places that are linear in their own.
+    """Apply a linear map around the centre to a clip, with bilinear interpolation.
 
-    Frames are channels of one image here: where a pixel comes from is then worked out once for all of
-    them, several times faster than frame by frame.
+    Frames become channels of one image: the source of each pixel is then computed once for all frames,
+    several times faster than frame by frame.
 
     Args:
         clip_TCHW: RGB.
-        fill: colour of what comes from outside.
-        from_x: how far right of the centre a pixel comes from, for each pixel right and down of it.
-        from_y: how far down, likewise.
+        fill: colour of pixels whose source is outside.
+        from_x: how far the source of a pixel moves to the right, for a pixel more to the right and for a
+            pixel more down.
+        from_y: how far it moves down, likewise.
     """
     height, width = clip_TCHW.shape[-2:]
     right_W, down_H1 = _from_centre(width), _from_centre(height)[:, None]
@@ -70,7 +73,7 @@ def _warp(
         ],
         dim=-1,
     )
-    # What is outside counts as zero, and zero is the fill.
+    # Outside counts as zero, so the fill is subtracted before.
     fill_C11 = torch.tensor(fill).view(3, 1, 1)
     above_TCHW = torch.empty(clip_TCHW.shape)
     torch.sub(clip_TCHW, fill_C11, out=above_TCHW)
@@ -79,7 +82,7 @@ def _warp(
 
 
 def _from_centre(length: int) -> Tensor:
-    """Return how far each pixel's middle is from that of a side."""
+    """Return the distance of each pixel of a side from the middle of the side, in pixels."""
     return torch.arange(length) - (length - 1) / 2
 
 
@@ -90,7 +93,7 @@ def _rotate(clip_TCHW: Tensor, strength: float, fill: Sequence[float]) -> Tensor
 
 
 def _translate(clip_TCHW: Tensor, fill: Sequence[float], right: int, down: int) -> Tensor:
-    """Return a clip moved by whole pixels."""
+    """Return a clip moved by `right` and `down` whole pixels."""
     moved_TCHW = torch.empty_like(clip_TCHW).copy_(torch.tensor(fill).view(3, 1, 1))
     (to_y, from_y), (to_x, from_x) = (
         _overlap(offset, length) for offset, length in zip((down, right), clip_TCHW.shape[-2:], strict=True)
@@ -100,21 +103,21 @@ def _translate(clip_TCHW: Tensor, fill: Sequence[float], right: int, down: int) 
 
 
 def _overlap(offset: int, length: int) -> tuple[slice, slice]:
-    """Return where what stays in the frame goes along a side, and where it comes from."""
+    """Return target and source, along a side, of the part that stays in the frame."""
     start, end = max(0, offset), length + min(0, offset)
     return slice(start, end), slice(start - offset, end - offset)
 
 
 def _as_one_image(change: Callable[[Tensor], Tensor], clip_TCHW: Tensor) -> Tensor:
-    """Apply a change that looks at all values of an image to a clip, frames one below the other."""
+    """Apply a change that depends on all values of an image to the frames of a clip as one tall image."""
     image_CYW = clip_TCHW.transpose(0, 1).flatten(1, 2)
     return torch.unflatten(change(image_CYW), 1, (-1, clip_TCHW.shape[-2])).transpose(0, 1)
 
 
 def _autocontrast(clip_TCHW: Tensor, strength: float, fill: Sequence[float]) -> Tensor:
-    """Return a clip whose darkest value of each channel is 0, and brightest 1."""
+    """Stretch each channel of a clip so that its darkest value is 0 and its brightest 1."""
     clip_TCHW = clip_TCHW.contiguous(memory_format=torch.channels_last)
-    rows_NW = clip_TCHW.permute(0, 2, 3, 1).flatten(2).flatten(0, 1)  # of whole rows of pixels: fast
+    rows_NW = clip_TCHW.permute(0, 2, 3, 1).flatten(2).flatten(0, 1)  # whole rows of pixels are faster
     low_C, high_C = (
         getattr(getattr(rows_NW, extreme)(0).view(-1, 3), extreme)(0) for extreme in ("amin", "amax")
     )
@@ -124,23 +127,23 @@ def _autocontrast(clip_TCHW: Tensor, strength: float, fill: Sequence[float]) -> 
 
 
 def _equalize(clip_TCHW: Tensor, strength: float, fill: Sequence[float]) -> Tensor:
-    """Return a clip in which each channel has all values equally often, in steps of 1/255, as Pillow does."""
+    """Equalise the histogram of each channel of a clip, in steps of 1/255, as Pillow does."""
     num_frames, _, height, width = clip_TCHW.shape
     equal_TCHW = torch.empty((3, num_frames, height, width)).transpose(0, 1)
     for channel, values_THW in enumerate(clip_TCHW.unbind(1)):
         values_N = values_THW.mul(256 - 1e-3).byte().contiguous().numpy().ravel()
         table = _equal_steps(np.bincount(values_N, minlength=256))
-        # The one lookup of bytes that is fast.
+        # bytes.translate is by far the fastest lookup.
         equal_N = np.frombuffer(bytearray(values_N.tobytes().translate(table.tobytes())), np.uint8)
         equal_TCHW[:, channel].copy_(torch.from_numpy(equal_N).view(num_frames, height, width))
     return equal_TCHW.div_(255)
 
 
-def _equal_steps(counts_V: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
-    """Return what each of 256 values becomes, from how often each is there."""
+def _equal_steps(counts_V: Int64) -> npt.NDArray[np.uint8]:
+    """Return the new value of each of 256 values, from how often each occurs."""
     total = counts_V.sum()
     step = (total - counts_V[np.flatnonzero(counts_V)[-1]]) // 255
-    if step == 0:  # hardly more than one value: as it is
+    if step == 0:  # hardly more than one value: no change
         return np.arange(256, dtype=np.uint8)
     before_V = np.concatenate([[0], counts_V.cumsum()[:-1]])
     spread_V: npt.NDArray[np.uint8] = ((before_V + step // 2) // step).clip(0, 255).astype(np.uint8)

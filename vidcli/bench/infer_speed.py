@@ -1,21 +1,19 @@
-"""How fast a model answers: torch eager and compiled, ONNX Runtime and OpenVINO, float and int8.
+"""Measure how fast a model computes in torch (eager and compiled), ONNX Runtime and OpenVINO.
 
-All contenders run in one process and take turns, so that a busy machine slows all of them alike;
-medians of the turns count. Memory is that of a process of its own for each.
+All contenders run in one process and take turns, so that a busy machine slows all of them alike, and the
+medians of the turns count. The memory of each is measured in a process of its own.
 
 Shape suffixes: V views, T frames, C channels, H W pixels.
 """
 
 from __future__ import annotations
 
-import resource
 import statistics
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -29,35 +27,42 @@ from vidcli.artifacts.checkpoint import (
     save_checkpoint,
 )
 from vidcli.artifacts.exported import ExportedNetwork, load_network
-from vidcli.bench.timing import seconds_a_call
+from vidcli.bench.timing import Row, order_of_turn, seconds_a_call
 from vidcli.config import Config, load_config
 from vidcli.data.builtin import MotionDataOptions, make_motion_data
 from vidcli.data.manifest import load_items
 from vidcli.errors import VidcliError
 from vidcli.export import ExportOptions, export_model
 from vidcli.models import build_model
+from vidcli.runtime.memory import resident_bytes
 from vidcli.synthetic import MOTION_CLASSES, MotionVideoOptions
-
-Row: TypeAlias = dict[str, Any]
 
 _TURN_SECONDS = 0.5
 _EAGER = "torch eager"
 _MEMORY_SCRIPT = """
 import sys
 from pathlib import Path
-from vidcli.bench.infer import build_contender, resident_mib
+from vidcli.bench.infer_speed import build_contender
+from vidcli.runtime.memory import resident_bytes
 import torch
 torch.set_num_threads(int(sys.argv[3]))
-before = resident_mib()
+before = resident_bytes()
 contender = build_contender(Path(sys.argv[1]), sys.argv[2])
 contender.run(); contender.run()
-print(resident_mib() - before)
+print(resident_bytes() - before)
 """
 
 
 @dataclass(frozen=True)
 class Contender:
-    """A model in a runtime: `run` classifies one clip of random numbers."""
+    """A model in a runtime.
+
+    Attributes:
+        model: name of the model.
+        runtime: name of the runtime and, for an exported model, its precision.
+        network: backbone, head and size of a clip.
+        run: classifies one clip of random numbers.
+    """
 
     model: str
     runtime: str
@@ -69,11 +74,11 @@ def build_contender(path: Path, runtime: str) -> Contender:
     """Load a model for a runtime.
 
     Args:
-        path: model file or exported folder, as `find_model` gives it.
-        runtime: `torch eager`, `torch.compile`, or `exported`.
+        path: a model file or an exported folder.
+        runtime: `torch eager`, `torch.compile` or `exported`.
 
     Raises:
-        VidcliError: it cannot be loaded.
+        VidcliError: the model cannot be loaded.
     """
     network, about = load_network(path)
     if isinstance(network, ExportedNetwork):
@@ -98,14 +103,14 @@ def bench_infer(models: Sequence[Path], rounds: int = 5, with_compile: bool = Tr
 
     Args:
         models: run directories, model files and exported folders.
-        rounds: turns of each contender, of which the median counts.
-        with_compile: measure `torch.compile` beside torch eager, which takes a minute to compile.
+        rounds: number of turns of each contender, of which the median counts.
+        with_compile: measure `torch.compile` too, which takes a minute to compile.
 
     Yields:
         Rows with `model`, `network`, `runtime`, `milliseconds` a clip, `clips_per_second`,
-        `memory_mib` beyond the program's own, and `speedup` over torch eager of the same network; or
-        `model`, `runtime` and `error`. The summary holds `speedup`, that of the fastest export,
-        `runtime`, which one that is, and `speedups`: the fastest of each network by precision.
+        `memory_mib` in addition to that of the program, and `speedup` over torch eager of the same
+        network; or `model`, `runtime` and `error`. The summary holds `speedup` and `runtime` of the
+        fastest export, and `speedups`: the greatest of each network by precision.
     """
     contenders: list[tuple[Path, Contender]] = []
     for model in models:
@@ -114,16 +119,14 @@ def bench_infer(models: Sequence[Path], rounds: int = 5, with_compile: bool = Tr
         for runtime in ["exported"] if path.is_dir() else torch_runtimes:
             try:
                 contender = build_contender(path, runtime)
-                contender.run()  # compiles, allocates, and fails where it must
+                contender.run()  # compiles and allocates, and may fail
                 contenders.append((path, contender))
             except Exception as error:  # a compiler that is missing may raise anything
                 lines = (str(error).strip() or type(error).__name__).splitlines()
                 yield {"model": str(model), "runtime": runtime, "error": lines[0]}
     times: list[list[float]] = [[] for _ in contenders]
     for turn in range(rounds):
-        # The order turns around, so that nobody always follows the same neighbour.
-        order = range(len(contenders)) if turn % 2 == 0 else reversed(range(len(contenders)))
-        for index in order:
+        for index in order_of_turn(range(len(contenders)), turn):
             times[index].append(seconds_a_call(_TURN_SECONDS, contenders[index][1].run))
     medians = [statistics.median(values) for values in times]
     eager = {
@@ -150,7 +153,7 @@ def bench_infer(models: Sequence[Path], rounds: int = 5, with_compile: bool = Tr
 
 
 def summarize(rows: Sequence[Row]) -> Row:
-    """Return the summary of all rows that compare an export with torch eager."""
+    """Return the summary of all rows; only exports with a speedup over torch eager count."""
     exports = [row for row in rows if row["speedup"] and not row["runtime"].startswith("torch")]
     speedups: dict[str, dict[str, float]] = {}
     for row in exports:
@@ -169,9 +172,15 @@ def summarize(rows: Sequence[Row]) -> Row:
 def make_bench_models(
     folder: Path, backbones: Sequence[str], side: int, on_step: Callable[[str], None]
 ) -> list[Path]:
-    """Return models with random weights, and their exports, made in `folder` where they are not yet.
+    """Return models with random weights and their exports in `folder`, and make those that are missing.
 
-    Speed does not depend on the weights; their accuracy is chance, before and after.
+    Speed does not depend on weights.
+
+    Args:
+        folder: where to make them.
+        backbones: names of the backbones, each in a model of its own.
+        side: height and width of a clip in pixels.
+        on_step: called with a sentence about each export that is made.
     """
     small = MotionVideoOptions(size=(64, 64), num_frames=16)
     data = make_motion_data(folder / "motion", MotionDataOptions(1, 1, 1, 0, small))
@@ -216,19 +225,12 @@ def _size(config: Config) -> str:
     return f"{config.clip.length}x{config.clip.size[0]}x{config.clip.size[1]}"
 
 
-def resident_mib() -> float:
-    """Return the memory of this process in MiB: what it holds now, or where unknown, has ever held."""
-    status = Path("/proc/self/statm")
-    if status.exists():
-        return int(status.read_text(encoding="utf-8").split()[1]) * resource.getpagesize() / 2**20
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (2**20 if sys.platform == "darwin" else 2**10)
-
-
 def _measure_memory(path: Path, runtime: str) -> float | None:
-    """Return the MiB that a process of its own takes to load a model and answer twice."""
+    """Return the MiB that a model takes when a new process loads it and computes twice; None if unknown."""
+    if resident_bytes() is None:
+        return None
     command = [sys.executable, "-c", _MEMORY_SCRIPT, str(path), runtime, str(torch.get_num_threads())]
     done = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", check=False)
     if done.returncode:
         raise VidcliError(f"{path}: its memory cannot be measured ({done.stderr.strip().splitlines()[-1]})")
-    return round(float(done.stdout.split()[-1]), 1)
+    return round(int(done.stdout.split()[-1]) / 2**20, 1)

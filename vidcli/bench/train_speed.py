@@ -1,18 +1,18 @@
-"""How fast training goes: its parts, the whole, and a plain loop beside it.
+"""Measure how fast training is: its parts, the whole, and a plain training loop.
 
-    decode      the clips of an epoch out of the files, as it would be without a cache
-    load        the clips of an epoch out of where the run keeps its frames, as batches
-    model       forward, backward and update, again and again on one batch
-    whole       `vidcli train` itself, epochs after the first, saving included
-    reference   the loop of torchvision's reference scripts: every clip decoded from the start of its
-                file in the workers of a DataLoader, then the same model, with memory as it is without us
+    decode      decode the clips of an epoch from the files, as without a cache
+    load        load the batches of an epoch from where the run keeps its frames
+    model       forward, backward and update, repeated on one batch
+    whole       `vidcli train` itself: epochs after the first, saving included
+    reference   the loop of torchvision's reference scripts: the workers of a DataLoader decode every clip
+                from the start of its file, then the same model computes, with memory managed as usual
 
-All take turns, an epoch each, so that a busy machine slows all of them alike; ratios are medians of
-the turns' own. The reference has our scaling inside the decoder and our fast transform, and the
-number of workers that serves it best here: what is left is how the work is laid out.
+All of them take turns of an epoch, so that a busy machine slows all of them alike. Ratios are computed
+within each turn, and their medians count. The reference uses the scaling and the transform of this package
+and the best number of workers, so that only the organisation of the work differs.
 
-Loading and a model on the CPU share the cores, so that the whole cannot reach the slower of them where
-each keeps all cores busy: what the cores allow is told beside it, from the CPU time that each took.
+Loading and a model on the CPU share the cores. If each keeps all cores busy, the whole cannot be as fast as
+the slower of them; the speed that the cores allow, computed from their CPU times, is therefore shown too.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ import signal
 import statistics
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -33,12 +33,13 @@ from torch import Tensor
 from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
 
+from vidcli.bench.timing import Row, order_of_turn, time_call
 from vidcli.config import Config
 from vidcli.data.check import CheckedVideos
 from vidcli.data.dataset import ClipDataset
 from vidcli.data.frames import FrameSource
+from vidcli.data.items import VideoItem, class_names_of
 from vidcli.data.loader import epoch_order, iter_batches, map_ahead, num_workers
-from vidcli.data.manifest import VideoItem, class_names_of
 from vidcli.models import build_model, settle_clip
 from vidcli.runtime.memory import usual_memory
 from vidcli.sampling import Seconds
@@ -47,16 +48,15 @@ from vidcli.train.update import Updater
 from vidcli.transforms import ClipTransform, build_sampler
 from vidcli.video import decode_frames
 
-Row: TypeAlias = dict[str, Any]
 Turn: TypeAlias = Callable[[], None]
 
 _EPOCHS_A_TURN = 2
-"""Epochs of the whole run that are timed together. Before them goes one that is not: while the others had
-their turns, its first batches were loaded."""
+"""Epochs of the whole run that are timed together. The epoch before them is not timed, since its first
+batches were loaded while the parts had their turns."""
 
 
 def pick_videos(items: Sequence[VideoItem], count: int) -> list[VideoItem]:
-    """Return `count` of the videos, spread evenly over the classes; all where there are no more."""
+    """Return `count` videos, spread evenly over the classes; all if there are not more."""
     ordered = sorted(items, key=lambda item: (item.label, item.path, item.start_seconds))
     if count >= len(ordered):
         return ordered
@@ -64,9 +64,9 @@ def pick_videos(items: Sequence[VideoItem], count: int) -> list[VideoItem]:
 
 
 def bench_config(config: Config, rounds: int) -> Config:
-    """Return the settings of the measured run: one epoch to warm up, then a turn a round.
+    """Return the settings of the measured run: an epoch to warm up, then the epochs of each round.
 
-    A frozen backbone works in every epoch of it, as it does in the parts beside it.
+    A frozen backbone computes in every epoch, as it does in the other parts.
     """
     config = settle_clip(config)
     epochs = 1 + rounds * (1 + _EPOCHS_A_TURN)
@@ -84,23 +84,24 @@ def bench_train(
     rounds: int = 3,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Row]:
-    """Measure the parts of training on videos that were checked, and so are in the cache.
+    """Measure the parts of training.
 
     Args:
-        checked: the usable videos, all of the train split, and where their frames come from.
+        checked: the usable videos, all of the train split, whose frames are in the cache.
         config: all settings, as `bench_config` returns them.
         run: an empty folder for the measured run.
         device: where to compute.
-        rounds: turns of each part, of which medians count.
-        progress: called with the number of turns done and of all.
+        rounds: number of turns of each part, of which the medians count.
+        progress: called with the number of turns that are done and the number of all turns.
 
     Returns:
-        Rows with `part`, `clips_per_second` (the median), `turns` (all of them) and, where there are
-        any, `workers`; then the summary: `clips_per_second` of the whole, `bound` (the slower of load
-        and model), `share_of_bound`, `share_of_cores` (the whole, over what that and the cores allow),
-        `times_reference`, `num_clips`, `batch_size`, `cache`.
+        Rows with `part`, `clips_per_second` (the median), `turns` (the values of all turns) and
+        `workers` (only for parts that have some); then the summary: `clips_per_second` of the whole,
+        `bound` (the slower of load and model), `share_of_bound` (speed of the whole over that of the
+        slower part), `share_of_cores` (speed of the whole over what the slower part and the cores
+        allow), `times_reference`, `num_clips`, `batch_size`, `cache`.
     """
-    items, count = checked.usable, len(checked.usable)
+    items = checked.usable
     parts: dict[str, Turn] = {
         "decode": _Decoding(items, config).turn,
         "load": _Loading(items, config, checked.source).turn,
@@ -112,33 +113,46 @@ def bench_train(
     with closing(_Reference(items, config, device)) as reference:
         reference.choose_workers(lambda: tell(next(done), total))
         parts["reference"] = reference.turn
-        turns: dict[str, list[float]] = {name: [] for name in (*parts, "whole")}
-        cpu: dict[str, list[float]] = {name: [] for name in parts}
-        started = 0.0
-
-        def watch(event: Event) -> None:
-            nonlocal started
-            if not isinstance(event, EpochDone):
-                return
-            number, place = divmod(event.row.epoch - 1, 1 + _EPOCHS_A_TURN)
-            if number and not place:
-                turns["whole"].append(_EPOCHS_A_TURN * count / (time.monotonic() - started))
-                # The order turns around, so that nobody always follows the same neighbour.
-                for name in parts if number % 2 else reversed(parts):
-                    cpu_started = time.process_time()
-                    turns[name].append(count / _seconds_of(parts[name]))
-                    cpu[name].append(time.process_time() - cpu_started)
-                    tell(next(done), total)
-                tell(next(done), total)
-            if place == 1:
-                started = time.monotonic()
-
-        trainer = Trainer(config, items, checked.source, run, device, watch)
+        turns = _Turns(parts, len(items), lambda: tell(next(done), total))
+        trainer = Trainer(config, items, checked.source, run, device, turns.watch)
         trainer.describe(items)
         trainer.train()
     workers = {"decode": num_workers(config.data.workers), "load": num_workers(config.data.workers)}
     workers["reference"] = reference.workers
-    return [*_rows(turns, workers), _summarize(turns, cpu, checked.source, config, count)]
+    summary = _summarize(turns.speeds, turns.cpu_seconds, checked.source, config, len(items))
+    return [*_rows(turns.speeds, workers), summary]
+
+
+class _Turns:
+    """Let the parts take their turns between the epochs of the measured run.
+
+    Attributes:
+        speeds: clips a second of each part and of the whole, a value for each turn.
+        cpu_seconds: CPU time of each part, a value for each turn.
+    """
+
+    def __init__(self, parts: Mapping[str, Turn], num_clips: int, tell: Callable[[], None]) -> None:
+        self._parts, self._num_clips, self._tell = parts, num_clips, tell
+        self.speeds: dict[str, list[float]] = {name: [] for name in (*parts, "whole")}
+        self.cpu_seconds: dict[str, list[float]] = {name: [] for name in parts}
+        self._started = 0.0
+
+    def watch(self, event: Event) -> None:
+        """Time the epochs of the run that just ended, and give each part its turn after them."""
+        if not isinstance(event, EpochDone):
+            return
+        turn, place = divmod(event.row.epoch - 1, 1 + _EPOCHS_A_TURN)
+        if turn and not place:
+            whole_seconds = time.monotonic() - self._started
+            self.speeds["whole"].append(_EPOCHS_A_TURN * self._num_clips / whole_seconds)
+            for name in order_of_turn(list(self._parts), turn - 1):
+                seconds, cpu_seconds = time_call(self._parts[name])
+                self.speeds[name].append(self._num_clips / seconds)
+                self.cpu_seconds[name].append(cpu_seconds)
+                self._tell()
+            self._tell()
+        if place == 1:
+            self._started = time.monotonic()
 
 
 def _rows(turns: dict[str, list[float]], workers: dict[str, int]) -> Iterator[Row]:
@@ -173,12 +187,6 @@ def _summarize(
         "batch_size": config.train.batch_size,
         "cache": source.cache.kind if source.cache is not None else "off",
     }
-
-
-def _seconds_of(turn: Turn) -> float:
-    started = time.monotonic()
-    turn()
-    return time.monotonic() - started
 
 
 class _Decoding:
@@ -225,13 +233,13 @@ class _Loading:
 
 
 class _Model:
-    """Update a model of its own, on batches of the size of an epoch's that are all in memory."""
+    """Update a model on batches in memory that have the sizes of the batches of an epoch."""
 
     def __init__(
         self, items: Sequence[VideoItem], config: Config, source: FrameSource, device: torch.device
     ) -> None:
         self._batches = list(_Loading(items, config, source).batches())
-        # The first and, as it may be smaller, the last: memory for all would be memory for the data.
+        # Only the first batch and the last, which may be smaller, are kept, to save memory.
         self._batches[1:-1] = self._batches[:1] * len(self._batches[1:-1])
         names, counts = class_names_of(items), Counter(item.label for item in items)
         model = build_model(config.model, len(names)).to(device)
@@ -248,7 +256,7 @@ class _Model:
 
 
 class _ReferenceClips(Dataset[tuple[Tensor, int]]):
-    """A clip of each video as a plain data set gives it: decoded from the start of its file."""
+    """A plain data set of a clip of each video, decoded from the start of its file."""
 
     def __init__(self, items: Sequence[VideoItem], config: Config) -> None:
         self._items, self._config = items, config
@@ -278,12 +286,12 @@ class _ReferenceClips(Dataset[tuple[Tensor, int]]):
 
 
 def _ignore_interrupts(worker: int) -> None:
-    """Leave Ctrl-C, which the whole process group gets, to the process that will end the workers."""
+    """Ignore Ctrl-C in a worker: it reaches the main process too, which then ends the workers."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _worker_counts() -> list[int]:
-    cores = num_workers(0)  # more than these, torch itself advises against
+    cores = num_workers(0)  # torch advises against more workers than cores
     return sorted({max(1, cores // 2), cores})
 
 
@@ -299,7 +307,7 @@ class _Reference:
         self.workers = 0
 
     def choose_workers(self, tell: Callable[[], None]) -> None:
-        """Time an epoch with each number of workers, after one that starts them; keep the fastest."""
+        """Time an epoch with each number of workers, after one that starts them; keep the best number."""
         seconds = {}
         for self.workers in _worker_counts():
             self._loaders[self.workers] = DataLoader(
@@ -309,12 +317,12 @@ class _Reference:
                 num_workers=self.workers,
                 persistent_workers=True,
                 pin_memory=self._device.type == "cuda",
-                # A fork beside threads may hang; how workers start is not in what is timed.
+                # A fork beside threads may hang. The start of the workers is not timed.
                 multiprocessing_context="spawn",
                 worker_init_fn=_ignore_interrupts,
             )
             for _ in range(2):
-                seconds[self.workers] = _seconds_of(self.turn)
+                seconds[self.workers] = time_call(self.turn)[0]
                 tell()
         self.workers = min(seconds, key=seconds.__getitem__)
         for workers in seconds:
@@ -333,7 +341,7 @@ class _Reference:
             self._optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             self._optimizer.step()
-            float(loss.detach())  # which its log shows at every step
+            float(loss.detach())  # the log of the reference scripts shows it at every step
         _wait_for(self._device)
 
     def close(self) -> None:

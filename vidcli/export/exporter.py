@@ -1,4 +1,4 @@
-"""A model file to the folder of an exported model, complete and checked, or not at all."""
+"""Export a model file to a folder: the whole export, compared with its model, or nothing."""
 
 from __future__ import annotations
 
@@ -13,22 +13,23 @@ from typing import Any
 import numpy as np
 import torch
 
+from vidcli.arrays import Float32
 from vidcli.artifacts.checkpoint import EXPORT_FILE, Checkpoint, describe_checkpoint
-from vidcli.artifacts.exported import NETWORK_FILES, Floats, digests_of_export, import_runtime, open_network
-from vidcli.data.items import class_names_of
-from vidcli.data.manifest import VideoItem
+from vidcli.artifacts.engines import NETWORK_FILES, import_runtime
+from vidcli.artifacts.exported import digests_of_export, open_network
+from vidcli.data.items import VideoItem, class_names_of
 from vidcli.data.splits import of_split
 from vidcli.errors import ExportError
-from vidcli.export.convert import network_files, open_program, to_onnx, to_openvino, trace
+from vidcli.export.conversion import network_files, open_program, to_onnx, to_openvino, trace
+from vidcli.export.labelled_views import LabelledViews, load_views
 from vidcli.export.quantize import measure_accuracy, quantize
-from vidcli.export.videos import LabelledViews, load_views
 from vidcli.models.registry import NETWORKS, NetworkSpec, find_backbone
 from vidcli.runtime.files import remove_leftovers
 from vidcli.runtime.outputs import OutputFolder
 
 FORMATS = tuple(NETWORK_FILES)
 MAX_DIFFERENCE = 1e-3
-"""Largest difference of a logit that a float export may show."""
+"""The largest allowed difference of a logit between a float export and its model."""
 
 _LIBRARIES = {
     "onnx": ("onnx", "onnxscript", "onnxruntime"),
@@ -36,7 +37,7 @@ _LIBRARIES = {
     "torch-export": (),
 }
 _MAX_WEIGHT_BYTES = 2**31 - 64 * 2**20
-"""Of a model in ONNX, whose graph needs some of its 2 GiB."""
+"""The most that weights in ONNX may take: a file holds 2 GiB, of which the graph needs a part."""
 
 _NUM_PARITY_VIDEOS = 16
 _NUM_CALIBRATION_VIDEOS = 200
@@ -44,13 +45,13 @@ _NUM_CALIBRATION_VIDEOS = 200
 
 @dataclass(frozen=True)
 class ExportOptions:
-    """What to write.
+    """The form of an export.
 
     Attributes:
-        form: onnx, openvino or torch-export.
-        int8: quantise; not with torch-export.
-        any_length: clips of any number of frames.
-        max_drop: accuracy that int8 may lose on the validation videos.
+        form: `onnx`, `openvino` or `torch-export`.
+        int8: whether to quantise, which `torch-export` does not allow.
+        any_length: whether clips may have any number of frames.
+        max_drop: the most accuracy that int8 may lose, as a share of the validation videos.
     """
 
     form: str
@@ -61,16 +62,22 @@ class ExportOptions:
 
 @dataclass(frozen=True)
 class ExportReport:
-    """What was written, and how it compares with the model it came from.
+    """An export and its comparison with the model.
 
     Attributes:
-        num_videos: real videos on which logits were compared.
+        folder: where the export lies.
+        form: `onnx`, `openvino` or `torch-export`.
+        precision: `float32` or `int8`.
+        num_videos: number of videos on which logits were compared.
         max_difference: largest difference of a logit.
-        agreement: share of those videos with the same best class.
-        accuracy, accuracy_before: share of `num_validated` videos of `validated_on` whose classes are
-            all right, exported and original; None where nothing was quantised.
-        float_layers: layers left in float so that int8 keeps its accuracy.
+        agreement: share of these videos with the same best class.
         num_bytes: size of the network's files.
+        accuracy: share of validation videos whose classes are all right in the export; None unless
+            quantised.
+        accuracy_before: the same of the model.
+        num_validated: number of validation videos.
+        validated_on: the split of the validation videos.
+        float_layers: names of the layers that stay in float to keep the accuracy of int8.
     """
 
     folder: Path
@@ -96,23 +103,23 @@ def export_model(
     inputs: Sequence[Path] = (),
     overwrite: bool = False,
 ) -> ExportReport:
-    """Write an exported model.
+    """Export a model.
 
     Args:
         checkpoint: the model.
-        items: labelled videos with splits: logits are compared on val (else test, else train)
-            videos; int8 is calibrated on train and measured on val videos.
-        folder: to write; an earlier export there is replaced, and nothing else.
+        items: labelled videos with splits. Logits are compared on val videos, or else test or train
+            videos; int8 is calibrated on train videos and measured on val videos.
+        folder: the folder to write; an earlier export in it is replaced, but no other file.
         options: format and precision.
-        on_step: told what is done next.
-        inputs: the model and the data, beside the videos: none of it is replaced.
-        overwrite: replace files that are no export's, and write beside others.
+        on_step: called with a description of each step before it.
+        inputs: files of the model and the data, which must not be replaced, as the videos must not.
+        overwrite: whether to replace files that belong to no export, and to write beside others.
 
     Raises:
         ExportError: a library is missing, the model is too large for the format, the export differs
             from the model by more than `MAX_DIFFERENCE`, or int8 loses more than `max_drop` or cannot
             be measured.
-        OutputError: the folder holds something else.
+        OutputError: the folder holds other files.
         WriteError: the folder cannot be written.
     """
     if options.int8 and options.form == "torch-export":
@@ -126,7 +133,7 @@ def export_model(
         if not of_split(items, "train"):
             raise ExportError("--int8 is calibrated on training videos, of which there are none; see --data")
     for name in (*_LIBRARIES[options.form], *(["nncf"] if options.int8 else [])):
-        import_runtime(name)  # rather now than after minutes of work
+        import_runtime(name)  # fails now rather than after minutes of work
     output = OutputFolder(
         folder,
         "export",
@@ -153,7 +160,7 @@ def _make(
     options: ExportOptions,
     on_step: Callable[[str], None],
 ) -> tuple[ExportReport, dict[str, bytes]]:
-    """Return the files of a network that was compared with its model; `folder` is for temporary files."""
+    """Return the report and the files of an export; temporary files are written into `folder`."""
     model = checkpoint.build()
     split = next((name for name in ("val", "test", "train") if of_split(items, name)), "")
     compared = load_views(of_split(items, split), checkpoint, _NUM_PARITY_VIDEOS, on_step)
@@ -164,7 +171,7 @@ def _make(
         network, measured = _quantize(network, checkpoint, model, items, options, on_step)
     files = network_files(network, options.form, folder)
     on_step("comparing")
-    # A program is compared as it is in memory: a file of one may hold code, and is never loaded.
+    # A torch program is compared in memory: its file may hold code and is never loaded.
     is_program = options.form == "torch-export"
     exported = open_program(network) if is_program else open_network(folder, options.form, files)
     difference, agreement = compare(_torch_runner(model), exported, compared)
@@ -192,7 +199,7 @@ def _make(
 
 
 def _convert(checkpoint: Checkpoint, model: torch.nn.Module, folder: Path, options: ExportOptions) -> Any:
-    """Return the model in the wanted format, in float; `folder` is for a temporary file."""
+    """Return the model in the wanted format in float; a temporary file is written into `folder`."""
     height, width = checkpoint.config.clip.size
     program = trace(model, checkpoint.config.clip.length, height, width, options.any_length)
     if options.form == "torch-export":
@@ -209,8 +216,8 @@ def _quantize(
     options: ExportOptions,
     on_step: Callable[[str], None],
 ) -> tuple[Any, dict[str, Any]]:
-    """Return the model in int8, and what was measured, as fields of the report."""
-    # Training videos are a poor judge, but the only one where there are no others.
+    """Return the model in int8, and the fields of the report that were measured."""
+    # Training videos are a poor measure, but the only one if there are no others.
     validated = "val" if of_split(items, "val") else "train"
     on_step("reading videos for calibration")
     validation = load_views(of_split(items, validated), checkpoint, None, on_step)
@@ -231,11 +238,17 @@ def _quantize(
 
 
 def compare(
-    original: Callable[[Floats], Floats],
-    exported: Callable[[Floats], Floats],
+    original: Callable[[Float32], Float32],
+    exported: Callable[[Float32], Float32],
     videos: Sequence[LabelledViews],
 ) -> tuple[float, float]:
-    """Return the largest difference of a logit, and the share of videos with the same best class."""
+    """Return the largest difference of a logit, and the share of videos with the same best class.
+
+    Args:
+        original: takes clips to the logits of the model.
+        exported: takes clips to the logits of the export.
+        videos: the videos to compare on.
+    """
     differences, same = [], []
     for video in videos:
         expected_VK, found_VK = original(video.views_VTCHW), exported(video.views_VTCHW)
@@ -247,7 +260,7 @@ def compare(
 def _describe(
     checkpoint: Checkpoint, report: ExportReport, options: ExportOptions, files: Mapping[str, bytes]
 ) -> dict[str, Any]:
-    """Return what `vidcli.json` holds."""
+    """Return the content of `vidcli.json`."""
     measured: dict[str, Any] = {
         key: value
         for key, value in asdict(report).items()
@@ -264,10 +277,10 @@ def _describe(
     return about
 
 
-def _torch_runner(model: torch.nn.Module) -> Callable[[Floats], Floats]:
+def _torch_runner(model: torch.nn.Module) -> Callable[[Float32], Float32]:
     @torch.inference_mode()
-    def run(clip_BTCHW: Floats) -> Floats:
-        logits_BK: Floats = model(torch.from_numpy(clip_BTCHW)).numpy()
+    def run(clip_BTCHW: Float32) -> Float32:
+        logits_BK: Float32 = model(torch.from_numpy(clip_BTCHW)).numpy()
         return logits_BK
 
     return run

@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.doctor.copies import COPIES, cropped, scaled, write_copy
+from tests.doctor.copies import COPIES, compare, cropped, scaled, write_copy
 from vidcli.data.manifest import VideoItem
-from vidcli.doctor import duplicates
-from vidcli.doctor.duplicates import find_alike
+from vidcli.doctor import near_duplicates
+from vidcli.doctor.file_report import inspect_file
 from vidcli.doctor.fingerprint import MAX_SLOTS, SLOTS_PER_SECOND, Fingerprint, build_fingerprint
-from vidcli.doctor.inspect import inspect_file
-from vidcli.doctor.likeness import Likeness, compare
+from vidcli.doctor.near_duplicates import find_alike
+from vidcli.doctor.similarity import Similarity
 from vidcli.sampling import ClipSampler
 from vidcli.synthetic import MOTION_CLASSES
 
@@ -134,7 +134,7 @@ def test_stills_must_be_almost_equal(tmp_path):
     b = look(write_copy(tmp_path / "b.mp4", shade, FPS))
     c = look(write_copy(tmp_path / "c.mp4", still(room=1), FPS))
     assert alike(a, again, b, c) == [(0, 1)]
-    assert find_alike([a, again], "ab")[0].likeness.is_still
+    assert find_alike([a, again], "ab")[0].similarity.is_still
 
 
 def test_plain_stills_look_like_nothing_in_particular(tmp_path):
@@ -154,7 +154,7 @@ def test_a_cut_is_found_in_the_whole_and_the_lag_is_told(start, tmp_path):
     whole = look(write_copy(tmp_path / "whole.mp4", frames, FPS))
     cut = look(write_copy(tmp_path / "cut.mp4", frames[round(start * FPS) :][:72], FPS))
     (match,) = find_alike([whole, cut], "ab")
-    assert match.likeness.lag_seconds == pytest.approx(start, abs=0.13)
+    assert match.similarity.lag_seconds == pytest.approx(start, abs=0.13)
 
 
 def test_spans_are_compared_by_what_they_show(tmp_path):
@@ -184,17 +184,17 @@ def test_a_long_video_keeps_its_liveliest_half_minute():
     assert len(kept.slots_THW) == MAX_SLOTS
     assert 399 <= kept.start_seconds * SLOTS_PER_SECOND <= 720 - MAX_SLOTS
     shifted = build_fingerprint(times[:-40], 95.0, grey[40:])
-    likeness = compare(kept, shifted)
-    assert likeness is not None
-    assert likeness.is_copy
-    assert likeness.lag_seconds == 5.0
+    similarity = compare(kept, shifted)
+    assert similarity is not None
+    assert similarity.is_copy
+    assert similarity.lag_seconds == 5.0
 
 
 def test_likeness_is_the_same_from_both_sides(original, tmp_path):
     copy = look(write_copy(tmp_path / "copy.mp4", walk(1)[12:, :, ::-1], FPS))
     forth, back = compare(look(original), copy), compare(copy, look(original))
-    assert isinstance(forth, Likeness)
-    assert isinstance(back, Likeness)
+    assert isinstance(forth, Similarity)
+    assert isinstance(back, Similarity)
     assert forth.is_mirrored
     assert back.is_mirrored
     assert forth.lag_seconds == 0.5 == -back.lag_seconds == -forth.reversed().lag_seconds
@@ -213,7 +213,7 @@ def fake(rng: np.random.Generator, room: np.ndarray, num_slots: int = 40) -> Fin
 
 
 def test_copies_are_found_across_tiles(monkeypatch):
-    monkeypatch.setattr(duplicates, "_TILE", 64)
+    monkeypatch.setattr(near_duplicates, "_TILE", 64)
     rng = np.random.default_rng(0)
     videos = [fake(rng, rng.uniform(30, 160, (16, 16))) for _ in range(150)]
     for copy, source in ((5, 149), (70, 5), (130, 20)):
@@ -229,7 +229,7 @@ def test_time_and_pairs_grow_with_the_number_of_videos_not_its_square():
     videos = [fake(rng, room) for _ in range(300)]
     mean_NHW = np.stack([np.median(video.pictures(), axis=0) for video in videos])
     content_N = np.arange(len(videos))
-    pairs = {*duplicates._nearest_looks(mean_NHW, content_N)}
-    pairs |= {*duplicates._shared_moments(videos, mean_NHW, content_N)}
+    pairs = {*near_duplicates._nearest_looks(mean_NHW, content_N)}
+    pairs |= {*near_duplicates._shared_moments(videos, mean_NHW, content_N)}
     assert len(pairs) <= 16 * len(videos)
     assert find_alike(videos, range(len(videos))) == []

@@ -19,10 +19,9 @@ from vidcli.config import Config, config_to_yaml
 from vidcli.data.manifest import load_items
 from vidcli.data.splits import of_split
 from vidcli.errors import ExportError
-from vidcli.export import ExportOptions, export_model
-from vidcli.export import run as export_run
+from vidcli.export import ExportOptions, export_model, exporter
+from vidcli.export.labelled_views import LabelledViews
 from vidcli.export.quantize import measure_accuracy, quantized_layers
-from vidcli.export.videos import LabelledViews
 from vidcli.models import build_model
 from vidcli.models.calibration import UNCALIBRATED, Calibration
 from vidcli.predict import Predictor
@@ -93,7 +92,7 @@ def fragile(motion_data: Path, small_config: Callable[..., Config]) -> Checkpoin
     model = build_model(config.model, 8).eval()
     names = sorted(path.name for path in (motion_data / "train").iterdir())
     reader = Predictor(model, config, names, torch.device("cpu"))
-    views = [reader.load_views(item) for item in of_split(load_items(motion_data), "val")]
+    views = [reader.views.load(item) for item in of_split(load_items(motion_data), "val")]
     with torch.inference_mode():
         model.head.output.bias -= torch.cat([model(view) for view in views]).mean(dim=0)
     return Checkpoint(model.state_dict(), config, tuple(names))
@@ -105,7 +104,7 @@ def test_int8_leaves_the_worst_layers_in_float(
 ) -> None:
     # What the float model says is taken for the truth, so that every change of mind is a loss.
     model = fragile.build()
-    load = export_run.load_views
+    load = exporter.load_views
 
     def relabelled(*args: object) -> list[LabelledViews]:
         videos = load(*args)  # type: ignore[arg-type]
@@ -114,7 +113,7 @@ def test_int8_leaves_the_worst_layers_in_float(
             LabelledViews(v.views_VTCHW, frozenset([label])) for v, label in zip(videos, guess, strict=True)
         ]
 
-    monkeypatch.setattr(export_run, "load_views", relabelled)
+    monkeypatch.setattr(exporter, "load_views", relabelled)
     items = load_items(motion_data)
     steps: list[str] = []
     report = export_model(
@@ -150,7 +149,7 @@ def test_accuracy_of_several_classes_asks_for_all_of_them() -> None:
 def test_an_export_that_differs_is_refused(
     trained: Path, motion_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(export_run, "MAX_DIFFERENCE", -1.0)
+    monkeypatch.setattr(exporter, "MAX_DIFFERENCE", -1.0)
     with pytest.raises(ExportError, match="differs from the original"):
         export_model(
             load_checkpoint(trained / "model.safetensors"),

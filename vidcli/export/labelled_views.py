@@ -1,4 +1,4 @@
-"""The videos that an export is compared, calibrated and measured on.
+"""Load the videos on which an export is compared, calibrated and measured.
 
 Shape suffixes: V views, T frames, C channels, H W pixels.
 """
@@ -10,44 +10,41 @@ from contextlib import closing
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
+from vidcli.arrays import Float32
 from vidcli.artifacts.checkpoint import Checkpoint
-from vidcli.artifacts.exported import Floats
-from vidcli.data.items import labels_of
-from vidcli.data.manifest import VideoItem
+from vidcli.data.items import VideoItem, labels_of
 from vidcli.errors import ExportError, VideoError
-from vidcli.predict import Predictor
+from vidcli.predict.predictor import ViewLoader
 
 
 @dataclass(frozen=True)
 class LabelledViews:
-    """A video's views, float32 (V, T, C, H, W), and its labels: one, or any number where multi-label."""
+    """The views of a video and its labels: one, or any number for a multi-label model."""
 
-    views_VTCHW: Floats
+    views_VTCHW: Float32
     labels: frozenset[int]
 
 
 def load_views(
     items: Sequence[VideoItem], checkpoint: Checkpoint, most: int | None, tell: Callable[[str], None]
 ) -> list[LabelledViews]:
-    """Return videos as a model reads them.
+    """Load the views of labelled videos.
 
     Args:
-        items: what to read.
-        checkpoint: says how.
-        most: how many to take, spread evenly over the items; None takes all.
-        tell: told what cannot be decoded.
+        items: the videos.
+        checkpoint: the model, whose settings determine the views.
+        most: the most videos to load, spread evenly over `items`; None loads all.
+        tell: called with a sentence if some videos cannot be decoded.
 
     Raises:
-        ExportError: none can be decoded.
+        ExportError: no video can be decoded.
     """
     if most is not None and len(items) > most:
         items = [items[index] for index in np.linspace(0, len(items) - 1, most).astype(int)]
-    reader = Predictor(torch.nn.Identity(), checkpoint.config, checkpoint.class_names, torch.device("cpu"))
     label_of = {name: label for label, name in enumerate(checkpoint.class_names)}
     loaded, failures = [], []
-    with closing(reader.load_many(items)) as many:
+    with closing(ViewLoader(checkpoint.config).load_many(items)) as many:
         for item, views_VTCHW in zip(items, many, strict=True):
             if isinstance(views_VTCHW, VideoError):
                 failures.append(views_VTCHW)

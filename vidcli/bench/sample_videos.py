@@ -1,4 +1,4 @@
-"""The videos that the decoding benchmark makes for itself, kept in a folder of the caller's."""
+"""Make the videos that `vidcli bench decode` measures if the user names none."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from vidcli.arrays import Frames
 from vidcli.runtime.files import write_whole
-from vidcli.video import Frames, encode_video, repeat_video
+from vidcli.video import encode_video, repeat_video
 
 _FPS = 25
 _CLIP_SECONDS = 10
@@ -25,7 +26,7 @@ class _Kind:
     height: int
     width: int
     options: dict[str, str] = field(default_factory=dict)
-    repeats: int = 1  # of the clip of ten seconds
+    repeats: int = 1  # how often the clip of ten seconds is repeated
 
 
 def _h264(height: int, width: int, gop: int, b_frames: int, repeats: int) -> _Kind:
@@ -70,17 +71,17 @@ _FIVE_MINUTES, _HOUR = _h264(256, 340, 12, 3, 30), _h264(256, 340, 12, 3, 360)
 
 
 def make_bench_videos(folder: Path) -> list[Path]:
-    """Return the benchmark's own videos, made in `folder` where they are not there yet.
+    """Return the videos of the benchmark in `folder`, and make those that are missing.
 
-    H.264 with and without B-frames, groups of 12 and 250 pictures, 340x256 and 1280x720, ten
-    seconds and five minutes; HEVC, VP9, AV1 and MPEG-4. Long videos are the short ones repeated.
+    They are H.264 with and without B-frames, in groups of 12 and 250 pictures, of 340x256 and 1280x720,
+    and of ten seconds and five minutes; and HEVC, VP9, AV1 and MPEG-4. Long videos repeat the short ones.
     """
     folder.mkdir(parents=True, exist_ok=True)
     return [_make(folder, kind) for kind in _KINDS]
 
 
 def make_length_pair(folder: Path) -> tuple[Path, Path]:
-    """Return two videos of one kind, of five minutes and of an hour, made where they are not there."""
+    """Return two videos of one kind, of five minutes and of an hour, in `folder`; make the missing ones."""
     folder.mkdir(parents=True, exist_ok=True)
     return _make(folder, _FIVE_MINUTES), _make(folder, _HOUR)
 
@@ -89,7 +90,7 @@ def _make(folder: Path, kind: _Kind) -> Path:
     path = folder / f"{kind.name}{kind.suffix}"
     if path.exists():
         return path
-    # Complete or not there: a run that was broken off must not leave half a video behind.
+    # The file appears only when it is complete: an interrupted run must not leave half a video.
     write_whole(path, lambda temporary: _encode(folder, kind, temporary))
     return path
 
@@ -107,7 +108,7 @@ def _h264_clip_of(kind: _Kind) -> _Kind:
 
 
 def _moving_picture(count: int, height: int, width: int) -> Iterator[Frames]:
-    """Yield a smooth textured ground that pans, with noise of a camera and a block that crosses."""
+    """Yield frames of a smooth texture that pans, with camera noise and a block that crosses it."""
     rng = np.random.default_rng(0)
     margin = 64
     coarse = rng.integers(40, 216, ((height + margin) // 16 + 2, (width + margin) // 16 + 2, 3))

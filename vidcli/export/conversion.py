@@ -1,4 +1,4 @@
-"""A network to a file that another runtime reads: ONNX, OpenVINO or an exported torch program.
+"""Convert a network to a file for another runtime: ONNX, OpenVINO or an exported torch program.
 
     model -> torch.export -> model.pt2
                   │
@@ -6,7 +6,7 @@
                         │
                         └-> OpenVINO -> model.xml, model.bin
 
-Shape suffixes: B clips, T frames, C channels, H W pixels. B is always free, T where asked for.
+Shape suffixes: B clips, T frames, C channels, H W pixels. B may have any size, T only on request.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from vidcli.artifacts.exported import INPUT_NAME, NETWORK_FILES, OUTPUT_NAME, Floats, Run, import_runtime
+from vidcli.arrays import Float32
+from vidcli.artifacts.engines import INPUT_NAME, NETWORK_FILES, OUTPUT_NAME, Run, import_runtime
 from vidcli.errors import ExportError
 from vidcli.models.networks import exportable_masks
 from vidcli.models.recurrence import make_exportable
@@ -31,27 +32,29 @@ _NAME_SCOPES = "pkg.torch.onnx.name_scopes"
 
 
 def trace(model: nn.Module, clip_length: int, height: int, width: int, any_length: bool) -> Any:
-    """Return a model as a `torch.export.ExportedProgram`, without a trace of where it was made.
+    """Return a model as a `torch.export.ExportedProgram` that holds no paths of this machine.
 
     Args:
         model: takes clips (B, T, 3, H, W).
-        clip_length: T; with `any_length` only an example.
-        any_length: leave T free.
+        clip_length: number of frames T of a clip; with `any_length` only an example.
+        height: height H of a clip in pixels.
+        width: width W of a clip in pixels.
+        any_length: allow clips of any number of frames.
 
     Raises:
         ExportError: torch cannot trace the model.
     """
     free = torch.export.Dim.DYNAMIC
-    # Sizes of 0 and 1 would be taken for constants.
+    # Torch would take sizes of 0 and 1 for constants.
     example_BTCHW = torch.zeros(2, max(2, clip_length), 3, height, width)
     shapes = {0: free, 1: free} if any_length else {0: free}
     try:
         with torch.no_grad(), exportable_masks(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about torch's own future, not about this model
+            warnings.simplefilter("ignore")  # these warnings are about torch, not about the model
             program = torch.export.export(
                 make_exportable(model), (example_BTCHW,), dynamic_shapes=(shapes,), strict=False
             )
-    except Exception as error:  # torch's tracer raises what the code it traces raises
+    except Exception as error:  # the tracer passes on any error of the code that it traces
         raise ExportError(f"the model cannot be traced for export ({_first_line(error)})") from error
     for node in program.graph.nodes:
         node.meta.pop("stack_trace", None)
@@ -59,12 +62,12 @@ def trace(model: nn.Module, clip_length: int, height: int, width: int, any_lengt
 
 
 def network_files(network: Any, form: str, folder: Path) -> dict[str, bytes]:
-    """Return the files of a converted model, by name.
+    """Return the content of each file of a converted model by name.
 
     Args:
-        network: `torch.export.ExportedProgram`, `onnx.ModelProto` or `openvino.Model`.
-        form: torch-export, onnx or openvino.
-        folder: for two temporary files of OpenVINO, which writes nowhere else.
+        network: a `torch.export.ExportedProgram`, `onnx.ModelProto` or `openvino.Model`.
+        form: `torch-export`, `onnx` or `openvino`.
+        folder: where OpenVINO, which writes files only, may write two temporary ones.
     """
     if form == "openvino":
         return _openvino_files(network, folder)
@@ -73,14 +76,14 @@ def network_files(network: Any, form: str, folder: Path) -> dict[str, bytes]:
         return {name: network.SerializeToString()}
     buffer = io.BytesIO()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about torch's own future, not about this model
+        warnings.simplefilter("ignore")  # these warnings are about torch, not about the model
         torch.export.save(network, buffer)
     return {name: buffer.getvalue()}
 
 
 def _openvino_files(model: Any, folder: Path) -> dict[str, bytes]:
-    model.set_rt_info({}, "conversion_parameters")  # which tells where it was made
-    # The weights go beside the graph, under its name.
+    model.set_rt_info({}, "conversion_parameters")  # these hold paths of this machine
+    # OpenVINO writes the weights beside the graph, under the same name.
     with temporary_file(folder, ".xml") as graph:
         weights = graph.with_suffix(".bin")
         try:
@@ -94,29 +97,29 @@ def _openvino_files(model: Any, folder: Path) -> dict[str, bytes]:
 
 
 def open_program(program: Any) -> Run:
-    """Return what torch makes of a program that this process has traced."""
-    # Tracing notes that neither T nor T - 1 was 1, for strides' sake; the operators take any T.
+    """Return a function that computes a program which this process has traced."""
+    # The trace demands that neither T nor T - 1 is 1, because of strides, but the operators take any T.
     takes_guards = "check_guards" in inspect.signature(program.module).parameters
     network = program.module(check_guards=False) if takes_guards else program.module()
 
-    def run(clip_BTCHW: Floats) -> Floats:
-        logits_BK: Floats = network(torch.from_numpy(clip_BTCHW)).detach().numpy()
+    def run(clip_BTCHW: Float32) -> Float32:
+        logits_BK: Float32 = network(torch.from_numpy(clip_BTCHW)).detach().numpy()
         return logits_BK
 
     return run
 
 
 def to_onnx(program: Any) -> Any:
-    """Return a traced model as an `onnx.ModelProto`, its layers named as in the torch model.
+    """Return a traced model as an `onnx.ModelProto` whose nodes are named after the torch layers.
 
     Raises:
-        ExportError: onnx or onnxscript is not installed, or does not know an operation.
+        ExportError: onnx or onnxscript is not installed or does not support an operation.
     """
     onnx = import_runtime("onnx")
     import_runtime("onnxscript")
     try:
         with torch.no_grad(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about the exporter's own future, not about this model
+            warnings.simplefilter("ignore")  # these warnings are about the exporter, not about the model
             exported = torch.onnx.export(
                 program,
                 (),
@@ -127,7 +130,7 @@ def to_onnx(program: Any) -> Any:
                 output_names=[OUTPUT_NAME],
                 custom_translation_table=_onnx_translations(),
             )
-    except Exception as error:  # the exporter raises what its passes raise
+    except Exception as error:  # the exporter passes on any error of its passes
         raise ExportError(f"the model cannot be written as ONNX ({_first_line(error)})") from error
     assert exported is not None
     proto = exported.model_proto
@@ -137,10 +140,10 @@ def to_onnx(program: Any) -> Any:
 
 
 def to_openvino(proto: Any, folder: Path) -> Any:
-    """Return an ONNX model as an `openvino.Model`; `folder` is for a temporary file.
+    """Return an ONNX model as an `openvino.Model`; a temporary file is written into `folder`.
 
     Raises:
-        ExportError: openvino is not installed, or does not know an operation.
+        ExportError: openvino is not installed or does not support an operation.
     """
     openvino = import_runtime("openvino")
     try:
@@ -152,7 +155,7 @@ def to_openvino(proto: Any, folder: Path) -> Any:
 
 
 def _onnx_translations() -> dict[Any, Any]:
-    """Return how the operator of recurrent layers is written in ONNX."""
+    """Return the translation of our operator of recurrent layers into ONNX."""
     from onnxscript import opset18 as op
 
     def translate(x: Any, weight: Any, recurrent_weight: Any, bias: Any, kind: str) -> Any:
@@ -172,10 +175,10 @@ def _onnx_translations() -> dict[Any, Any]:
 
 
 def _name_layers(proto: Any) -> None:
-    """Name every node after the layer it came from, and drop the rest of what the exporter noted.
+    """Name every node after its torch layer, and remove all other metadata of the exporter.
 
-    The notes hold paths of this machine; names such as `backbone.layer1.0.conv1` let messages say
-    which layer they are about.
+    The metadata holds paths of this machine. Names such as `backbone.layer1.0.conv1` let messages name a
+    layer.
     """
     taken: set[str] = set()
     for node in proto.graph.node:

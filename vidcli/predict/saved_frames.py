@@ -1,4 +1,4 @@
-"""The frames that a model was shown, as pictures."""
+"""Write the frames that a model reads to disk as pictures."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from torch import Tensor
 
 from vidcli.config import ClipConfig
-from vidcli.data.manifest import VideoItem
+from vidcli.data.items import VideoItem
 from vidcli.errors import VidcliError
 from vidcli.transforms import to_pixels
 from vidcli.video import write_png
@@ -24,8 +24,12 @@ class FrameSaver:
     def __init__(self, folder: Path, clip: ClipConfig) -> None:
         """Make the folder.
 
+        Args:
+            folder: where to write; must be empty or not exist yet.
+            clip: the settings of the model's clips.
+
         Raises:
-            VidcliError: it holds something already, or cannot be made.
+            VidcliError: the folder holds something already, or cannot be made.
         """
         self._folder, self._num_crops = folder, clip.crops
         self._clip = clip
@@ -39,14 +43,14 @@ class FrameSaver:
             raise VidcliError(f"--save-frames {folder}: is not empty; choose another folder")
 
     def save(self, item: VideoItem, views_VTCHW: Tensor) -> None:
-        """Write the frames of one video.
+        """Write the frames of all crops of all views of one video.
 
         Raises:
-            VidcliError: the disk is full, or gone.
+            VidcliError: the disk is full or gone.
         """
         self._num_videos += 1
         prefix = f"{self._num_videos:04}_"
-        # A name of a file may be 255 bytes long, and so may one of a folder.
+        # The name of a folder may be 255 bytes long.
         stem = os.fsencode(item.path.stem)[: 255 - len(prefix)]
         folder = self._folder / (prefix + stem.decode("utf-8", "ignore"))
         try:

@@ -1,10 +1,10 @@
-"""How fast frames come out of files, beside every other decoder that is installed.
+"""Measure how fast frames are decoded, beside every other decoder that is installed.
 
 All contenders run in one process and take turns, so that a busy machine slows all of them alike.
-A measurement is repeated until it lasts long enough for coarse clocks; medians of the rounds are
-compared. Each peer runs in every setting it has, and only its fastest on a file counts. Whether a peer
-gave the frames that were asked for is looked at once: a `ratio` is to the fastest of all, whatever it
-gave, a `ratio_right` to the fastest of those whose frames are right.
+A measurement is repeated until it lasts long enough for coarse clocks, and medians of the rounds are
+compared. Each peer runs in every setting that it has, and only the fastest on a file counts. Whether a peer
+returns the right frames is checked once: `ratio` compares with the fastest peer, whatever it returns, and
+`ratio_right` with the fastest peer whose frames are right.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
-from vidcli.bench.frames import find_fault, find_references
-from vidcli.bench.timing import seconds_a_call
+from vidcli.arrays import Float64, Frames
+from vidcli.bench.frame_check import find_fault, find_references
+from vidcli.bench.timing import Row, order_of_turn, seconds_a_call
 from vidcli.errors import VideoError
 from vidcli.sampling import Seconds
-from vidcli.video import Frames, decode_frames, probe
+from vidcli.video import decode_frames, probe
 
-Row: TypeAlias = dict[str, Any]
 Size: TypeAlias = tuple[int, int]
+"""Height and width in pixels."""
 
 NUM_FRAMES = 16
 SHORT_SIDE = 128
-_HOPELESS = 4
+_HOPELESS = 4  # times slower than the fastest
 _MANY_FRAMES = 1500  # a minute of 25 frames a second
 _TURN_SECONDS = 0.1  # some clocks tick only every few milliseconds
 
@@ -43,8 +43,10 @@ class Contender:
     """One decoder in one setting.
 
     Attributes:
-        decode: path, moments in seconds, frame numbers, (height, width) or None for the coded
-            size, threads; gives RGB frames, one a moment.
+        peer: name of the decoder.
+        setting: name of the setting; empty if the decoder has only one.
+        decode: takes a path, moments in seconds, the frame numbers at these moments, the size (None is
+            the coded one) and a number of threads; returns RGB frames (N, H, W, 3), one for each moment.
     """
 
     peer: str
@@ -53,12 +55,12 @@ class Contender:
 
     @property
     def name(self) -> str:
-        """Peer and setting, as rows show them."""
+        """Peer and setting as one name."""
         return f"{self.peer} {self.setting}".strip()
 
 
 def find_contenders() -> tuple[list[Contender], dict[str, str]]:
-    """Return the peers that can be loaded here, and for each of the others why it cannot."""
+    """Return the peers that can be loaded here, and the reason for each peer that cannot."""
     contenders: list[Contender] = []
     absent: dict[str, str] = {}
     for name, build in (("torchcodec", _torchcodec), ("decord", _decord), ("cv2", _opencv)):
@@ -75,14 +77,14 @@ def find_contenders() -> tuple[list[Contender], dict[str, str]]:
 
 
 def _check_torchcodec(module: Any) -> None:
-    """Raise the RuntimeError that torchcodec keeps for its first use where it finds no FFmpeg."""
+    """Raise RuntimeError if torchcodec finds no FFmpeg, which it otherwise does only at its first use."""
     try:
         module.VideoDecoder(b"no video")
     except RuntimeError as error:
         if "libtorchcodec" in str(error):
             raise RuntimeError("it finds no shared libraries of FFmpeg") from error
     except ValueError:
-        pass  # what it says of bytes that are no video
+        pass  # the error for bytes that are no video
 
 
 def _ours(path: Path, moments: Seconds, numbers: list[int], size: Size | None, threads: int) -> Frames:
@@ -154,24 +156,25 @@ def bench_decode(
     num_threads: int | None = None,
     short_and_long: tuple[Path, Path] | None = None,
 ) -> Iterator[Row]:
-    """Measure every video; yield a row for each and size, and a summary last.
+    """Measure every video; yield a row for each video and size, and a summary last.
 
     Args:
-        paths: the videos; one of 1500 frames or more is measured with all cores as well.
-        rounds: turns of each contender, of which the median counts.
-        num_threads: cores for long videos; None takes all of this machine.
-        short_and_long: two videos of one kind, to show that cost does not follow length.
+        paths: the videos; one of 1500 frames or more is measured with several threads as well.
+        rounds: number of turns of each contender, of which the median counts.
+        num_threads: number of threads for long videos; None is one for each core of this machine.
+        short_and_long: two videos of one kind, to measure how the time depends on the duration.
 
     Yields:
         Rows with `video`, `codec`, `has_b_frames`, `size` (`full` or the short side), `threads`,
         `milliseconds` by contender, `fastest_peer`, `ratio` (how many times faster than it vidcli is),
-        `exact` (whether vidcli's frames equal those of a sequential decode), `wrong` (what is wrong
-        with the frames of which peers), `fastest_right_peer` and `ratio_right` (the same without
-        those); or `video` and `error`.
-        The summary holds `geomean_ratio` (short side, one thread), `geomean_h264_b` (those of H.264
-        with B-frames), `geomean_full`, `geomean_parallel`, `worst_ratio` (of all with one thread), in
-        `right` the same five to peers whose frames are right, `exact`, `length` (of
-        `short_and_long`), `absent`; None where nothing was measured.
+        `exact` (whether vidcli's frames equal those of a sequential decode), `wrong` (by peer, what is
+        wrong with its frames), `failed` (by peer, its error), `fastest_right_peer` and `ratio_right`
+        (the same without the wrong ones); or `video` and `error`.
+        The summary holds `geomean_ratio` (short side, one thread), `geomean_h264_b` (of H.264 with
+        B-frames alone), `geomean_full`, `geomean_parallel`, `worst_ratio` (of all with one thread), in
+        `right` the same five for peers whose frames are right, `exact`, `length` (see
+        `measure_cost_of_length`), `absent` (by peer, why it cannot be loaded); None if nothing was
+        measured.
     """
     peers, absent = find_contenders()
     threads = num_threads or os.cpu_count() or 1
@@ -199,8 +202,11 @@ def bench_decode(
 
 @contextmanager
 def _torch_threads(count: int) -> Iterator[None]:
-    """Keep torch to the threads of the row: torchcodec gathers frames with it, and on a busy machine its
-    threads wait for each other many times longer than a small file takes."""
+    """Let torch compute with `count` threads.
+
+    torchcodec gathers frames with torch. On a busy machine more threads than a row has wait for each other
+    many times longer than a small file takes.
+    """
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:
@@ -228,27 +234,26 @@ def _measure(
     references = find_references(path, moments, shape, fps)
     for contender in (ours, *peers):
         try:
-            # The first call warms the file cache; the second tells who is worth more turns.
+            # The first call warms the file cache; the second shows which contenders are worth more turns.
             frames = contender.decode(path, moments, numbers, size, threads)
             first[contender.name] = seconds_a_call(
                 _TURN_SECONDS, contender.decode, path, moments, numbers, size, threads
             )
         except VideoError:
             raise
-        except Exception as error:  # a peer may fail in any way of its own
+        except Exception as error:  # each peer has errors of its own
             failed[contender.name] = f"{type(error).__name__}: {error}".splitlines()[0]
             continue
         fault = find_fault(frames, references, shape)
         if fault:
             wrong[contender.name] = fault
-    # Who is several times slower than the fastest will not be it: one time of theirs is enough.
+    # A contender that is several times slower than the fastest keeps the one time that it has.
     slowest = _HOPELESS * max(min(first.values()), _TURN_SECONDS)
     contenders = [contender for contender in (ours, *peers) if contender.name in first]
     running = [c for c in contenders if c is ours or first[c.name] <= slowest]
     times = {c.name: [] if c in running else [first[c.name]] for c in contenders}
     for turn in range(rounds):
-        # The order turns around, so that nobody always follows the same neighbour.
-        for contender in running if turn % 2 == 0 else reversed(running):
+        for contender in order_of_turn(running, turn):
             times[contender.name].append(
                 seconds_a_call(_TURN_SECONDS, contender.decode, path, moments, numbers, size, threads)
             )
@@ -270,13 +275,20 @@ def _measure(
 
 
 def _compare(rivals: dict[str, float], own: float) -> tuple[str | None, float | None]:
-    """Return the fastest of some times and how many times longer it took; None where there is none."""
+    """Return the fastest rival and how many times longer than `own` it took; None without rivals."""
     fastest = min(rivals, key=rivals.__getitem__, default=None)
     return (fastest, round(rivals[fastest] / own, 3)) if fastest else (None, None)
 
 
 def is_exact(path: Path, moments: Seconds, size: Size | None, threads: int = 1) -> bool:
-    """Tell whether the frames equal, bit for bit, those of decoding the file from end to end."""
+    """Tell whether the frames equal, bit for bit, those of decoding the file from end to end.
+
+    Args:
+        path: the video.
+        moments: times of the wanted frames in seconds, ascending.
+        size: height and width to decode to; None is the coded size.
+        threads: number of threads of the fast decode.
+    """
     rule = None if size is None else lambda height, width: size
     fast = decode_frames(path, lambda duration: moments, rule, num_threads=threads)
     plain = decode_frames(path, lambda duration: moments, rule, mode="sequential")
@@ -286,7 +298,7 @@ def is_exact(path: Path, moments: Seconds, size: Size | None, threads: int = 1) 
 
 
 def summarize(rows: list[Row], absent: dict[str, str]) -> Row:
-    """Return the summary row of all others."""
+    """Return the summary of all rows."""
     return {
         **_summarize_ratios(rows, "ratio"),
         "right": _summarize_ratios(rows, "ratio_right"),
@@ -319,13 +331,18 @@ def _geomean(ratios: list[float | None]) -> float | None:
 def measure_cost_of_length(
     short: str | os.PathLike[str], long: str | os.PathLike[str], rounds: int = 5
 ) -> Row:
-    """Compare 16 frames of a long video with as many of a short one of the same kind.
+    """Compare the time of 16 frames of a short video with that of as many of a long one.
+
+    Args:
+        short: a short video.
+        long: a long video of the same kind.
+        rounds: number of turns of each, of which the median counts.
 
     Returns:
-        `short_ms`, `long_ms` and `ratio`, how many times more the long one costs.
+        `short_ms` and `long_ms` in milliseconds, and their `ratio`.
     """
     times: dict[str, list[float]] = {"short_ms": [], "long_ms": []}
-    spread: npt.NDArray[np.float64] = (np.arange(NUM_FRAMES) + 0.5) / NUM_FRAMES
+    spread: Float64 = (np.arange(NUM_FRAMES) + 0.5) / NUM_FRAMES
 
     def plan(duration_seconds: float) -> Seconds:
         return spread * duration_seconds

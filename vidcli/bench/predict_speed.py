@@ -1,30 +1,28 @@
-"""How near prediction comes to what its two halves allow: decoding alone, the model alone, the whole.
+"""Measure how near prediction comes to the speed of its two parts: decoding alone and the model alone.
 
-The three take turns in one process. Decoding and a model on the CPU share the cores, so that the
-whole cannot reach the slower half where both keep all cores busy: what the cores allow is shown
-beside it, from the CPU time that each half took.
+Decoding, the model and the whole take turns in one process. Decoding and a model on the CPU share the cores.
+If both parts keep all cores busy, the whole cannot be as fast as the slower part; the speed that the cores
+allow, computed from the CPU time of each part, is therefore shown too.
 """
 
 from __future__ import annotations
 
 import statistics
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
 
+from vidcli.bench.timing import Row, time_call
+from vidcli.data.items import VideoItem
 from vidcli.data.loader import num_workers
-from vidcli.data.manifest import VideoItem
 from vidcli.errors import DataError, VideoError
 from vidcli.predict import Predictor
 
-Row: TypeAlias = dict[str, Any]
-
 PHASES = ("decode", "model", "whole")
 _KEPT_BYTES = 2**30
+"""The most memory of the clips on which the model is measured."""
 
 
 def bench_predict(predictor: Predictor, items: Sequence[VideoItem], rounds: int = 5) -> Iterator[Row]:
@@ -33,17 +31,18 @@ def bench_predict(predictor: Predictor, items: Sequence[VideoItem], rounds: int 
     Args:
         predictor: the model, on its device.
         items: the videos; those that cannot be decoded are left out and counted.
-        rounds: turns of each phase, of which the median counts.
+        rounds: number of turns of each phase, of which the median counts.
 
     Yields:
-        Rows with `round` and clips a second of `decode`, `model` and `whole`. The summary holds the
-        medians, `num_videos`, `num_failed`, `share_of_slower` (the whole, over the slower half) and
-        `share_of_bound` (the whole, over what the slower half and the cores allow).
+        Rows with `round` and the videos a second of `decode`, `model` and `whole`. The summary holds the
+        medians, `num_videos`, `num_failed`, `share_of_slower` (speed of the whole over that of the
+        slower part) and `share_of_bound` (speed of the whole over what the slower part and the cores
+        allow).
 
     Raises:
         DataError: no video can be decoded.
     """
-    # The first pass warms the file cache, and keeps what the model is measured on.
+    # The first pass warms the file cache, and keeps clips on which the model is measured.
     good: list[VideoItem] = []
     kept: list[Tensor] = []
     num_bytes = 0
@@ -57,7 +56,7 @@ def bench_predict(predictor: Predictor, items: Sequence[VideoItem], rounds: int 
                 num_bytes += views_VTCHW.nbytes
     if not good:
         raise DataError("none of these videos can be decoded; `vidcli predict` tells why")
-    predictor.classify(kept[0])  # what is built at the first call is not measured
+    predictor.classify(kept[0])  # the first call, which may compile, is not measured
     phases: dict[str, Callable[[], object]] = {
         "decode": lambda: _exhaust(predictor.load_many(good)),
         "model": lambda: [predictor.classify(kept[n % len(kept)]) for n in range(len(good))],
@@ -68,19 +67,12 @@ def bench_predict(predictor: Predictor, items: Sequence[VideoItem], rounds: int 
     for number in range(1, rounds + 1):
         row: Row = {"round": number}
         for name in PHASES:
-            seconds, cpu_seconds = _time(phases[name])
+            seconds, cpu_seconds = time_call(phases[name])
             row[name] = round(len(good) / seconds, 2)
             cpu[name].append(cpu_seconds)
         rows.append(row)
         yield row
     yield _summarize(predictor, rows, cpu, len(good), len(items) - len(good))
-
-
-def _time(function: Callable[[], object]) -> tuple[float, float]:
-    """Return wall and CPU seconds of a call; classify brings its result back, so a GPU is through."""
-    cpu, start = time.process_time(), time.perf_counter()
-    function()
-    return time.perf_counter() - start, time.process_time() - cpu
 
 
 def _exhaust(results: Iterator[object]) -> None:
@@ -95,7 +87,7 @@ def _summarize(
     slower = min(median["decode"], median["model"])
     halves = statistics.median(cpu["decode"]) + statistics.median(cpu["model"])
     by_cores = num_workers(0) * num_videos / halves if halves else slower
-    # Rounds differ as the machine is busy: the share of each is taken within it.
+    # How busy the machine is differs between rounds, so shares are computed within each round.
     share = statistics.median(row["whole"] / min(row["decode"], row["model"]) for row in rows)
     return {
         "device": str(predictor.device),

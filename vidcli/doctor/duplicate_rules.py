@@ -1,7 +1,7 @@
-"""The rules on videos that show the same: what is proven is an error, what only seems so a warning.
+"""The rules on copies: certain copies can be errors, videos that are only alike are warnings.
 
-Proven are files of equal bytes, and those all of whose decoded frames are equal. Two that are only much
-alike may be copies, coded or cut anew, or two moments of one quiet scene: a person should look.
+Copies are certain if their files have equal bytes, or if all their decoded frames are equal. Two videos that
+are only much alike may be copies, coded or cut anew, or two moments of one quiet scene: a person should look.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ from collections import defaultdict
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import replace
 
-from vidcli.data.manifest import VideoItem
-from vidcli.doctor.duplicates import find_alike
+from vidcli.data.items import VideoItem
 from vidcli.doctor.findings import Finding, Inspected, Pair, Severity, rank_split
-from vidcli.doctor.likeness import Likeness
+from vidcli.doctor.near_duplicates import find_alike
+from vidcli.doctor.similarity import Similarity
 
 
 def find_copies(data: Inspected) -> Iterator[Finding]:
-    """Yield what concerns items that show the same, as far as they are sound."""
+    """Yield the findings on items that show the same; damaged items are left out."""
     items_of: dict[Hashable, list[int]] = defaultdict(list)
     for index, span in enumerate(data.spans):
         if span is not None and not data.is_cut(index):
@@ -28,17 +28,17 @@ def find_copies(data: Inspected) -> Iterator[Finding]:
             yield from _of_equal(data, group)
     spans = [span for group in groups if (span := data.spans[group[0]]) is not None]
     matches = find_alike([span.fingerprint for span in spans], [data.content(group[0]) for group in groups])
-    alike: dict[int, dict[int, Likeness]] = defaultdict(dict)
+    alike: dict[int, dict[int, Similarity]] = defaultdict(dict)
     for match in matches:
         for first in groups[match.first]:
             for second in groups[match.second]:
-                alike[first][second] = match.likeness
-                alike[second][first] = match.likeness.reversed()
+                alike[first][second] = match.similarity
+                alike[second][first] = match.similarity.reversed()
     yield from _of_alike(data, alike)
 
 
 def _of_equal(data: Inspected, group: Sequence[int]) -> Iterator[Finding]:
-    """Yield a row for each item of equal content that should not stay beside the others."""
+    """Yield a finding for each item of a group of equal content that should not stay beside the others."""
     items = data.items
     classes = {index: set(data.classes(items[index])) for index in group}
     if any(classes[index] != classes[group[0]] for index in group):
@@ -55,15 +55,18 @@ def _of_equal(data: Inspected, group: Sequence[int]) -> Iterator[Finding]:
         kept = [index for index in group if sides[index] == kept_side]
         for index in group:
             if sides[index] != kept_side:
-                detail = f"{_name_copies(data, kept)}; {_tell_place(items[index])}"
+                detail = f"{_name_copies(data, kept)}; {_describe_split(items[index])}"
                 yield data.finding("error", "leak", index, detail, kept)
         return
     for index in group[1:]:
         yield data.finding("warning", "duplicate", index, _name_copies(data, group[:1]), group[:1])
 
 
-def _of_alike(data: Inspected, alike: dict[int, dict[int, Likeness]]) -> Iterator[Finding]:
-    """Yield a row for each item that may be a copy of others, gravest first: label, split, or only twice."""
+def _of_alike(data: Inspected, alike: dict[int, dict[int, Similarity]]) -> Iterator[Finding]:
+    """Yield a finding for each item that may be a copy of others.
+
+    An item gets only the gravest: another label, another split, or else just a copy.
+    """
     items = data.items
     order = {index: (rank_split(items[index].split), index) for index in alike}
     classes = {index: set(data.classes(items[index])) for index in alike}
@@ -76,25 +79,27 @@ def _of_alike(data: Inspected, alike: dict[int, dict[int, Likeness]]) -> Iterato
         parted = [other for other in others if _side(items[other]) != _side(items[index])]
         severity: Severity = "warning"
         if conflicting:
-            kind, told = "label-conflict", conflicting
-            detail = f"is {_label_and_split(items[index])}; {_name_alike(data, told, alike[index], True)}"
+            kind, named = "label-conflict", conflicting
+            detail = f"is {_label_and_split(items[index])}; {_name_alike(data, named, alike[index], True)}"
         elif parted:
-            kind, told = "leak", parted
-            detail = f"{_name_alike(data, told, alike[index])}; {_tell_place(items[index])}"
+            kind, named = "leak", parted
+            detail = f"{_name_alike(data, named, alike[index])}; {_describe_split(items[index])}"
         elif others:
-            kind, told = "near-duplicate", others
-            detail = _name_alike(data, told, alike[index])
-            if items[index].group is not None and items[index].group == items[told[0]].group:
+            kind, named = "near-duplicate", others
+            detail = _name_alike(data, named, alike[index])
+            if items[index].group is not None and items[index].group == items[named[0]].group:
                 severity = "note"
         else:
             continue
-        likeness = alike[index][told[0]]
-        pair = Pair(index, told[0], likeness, _shared_seconds(data, index, told[0], likeness.lag_seconds))
-        yield replace(data.finding(severity, kind, index, detail, told), pair=pair)
+        similarity = alike[index][named[0]]
+        pair = Pair(
+            index, named[0], similarity, _shared_seconds(data, index, named[0], similarity.lag_seconds)
+        )
+        yield replace(data.finding(severity, kind, index, detail, named), pair=pair)
 
 
 def _shared_seconds(data: Inspected, index: int, other: int, lag_seconds: float) -> tuple[float, float]:
-    """Return from when to when an item shows what another does `lag_seconds` before."""
+    """Return start and end of the span of an item that another item shows `lag_seconds` earlier."""
     own, others = (span.duration_seconds if (span := data.spans[at]) else 0.0 for at in (index, other))
     start = max(0.0, lag_seconds)
     return start, max(start, min(own, others + lag_seconds))
@@ -105,21 +110,21 @@ def _name_copies(data: Inspected, others: Sequence[int], with_label: bool = Fals
 
 
 def _name_alike(
-    data: Inspected, others: Sequence[int], likeness_of: dict[int, Likeness], with_label: bool = False
+    data: Inspected, others: Sequence[int], similarity_of: dict[int, Similarity], with_label: bool = False
 ) -> str:
-    """Return what the first of some videos has in common with the one it is told of."""
-    likeness = likeness_of[others[0]]
-    named = f"may show the same as {_name_first(data, others, with_label)}"
+    """Return the name of the first of `others`, and how it differs from the item that may be its copy."""
+    similarity = similarity_of[others[0]]
+    text = f"may show the same as {_name_first(data, others, with_label)}"
     remarks = []
-    if likeness.is_mirrored:
+    if similarity.is_mirrored:
         remarks.append("mirrored")
-    if abs(likeness.lag_seconds) >= 0.2 and not likeness.is_still:
+    if abs(similarity.lag_seconds) >= 0.2 and not similarity.is_still:
         remarks.append(
-            f"{abs(likeness.lag_seconds):.1f} s {'later' if likeness.lag_seconds > 0 else 'earlier'}"
+            f"{abs(similarity.lag_seconds):.1f} s {'later' if similarity.lag_seconds > 0 else 'earlier'}"
         )
-    if likeness.is_still:
+    if similarity.is_still:
         remarks.append("nothing moves in either")
-    return f"{named}: {', '.join(remarks)}" if remarks else named
+    return f"{text}: {', '.join(remarks)}" if remarks else text
 
 
 def _name_first(data: Inspected, others: Sequence[int], with_label: bool) -> str:
@@ -133,12 +138,12 @@ def _label_and_split(item: VideoItem) -> str:
     return ", ".join(filter(None, (item.label, item.split)))
 
 
-def _tell_place(item: VideoItem) -> str:
+def _describe_split(item: VideoItem) -> str:
     return f"is in {item.split}" if item.split else "drawn splits may part them"
 
 
 def _side(item: VideoItem) -> tuple[str, object]:
-    """Return what keeps items together: their split, or while it is to be drawn their group or file."""
+    """Return what keeps items together: their split, or their group or file if splits will be drawn."""
     if item.split is not None:
         return "split", item.split
     return ("group", item.group) if item.group is not None else ("file", item.path)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.video.make import moving_pictures
-from vidcli.bench.frames import References, coarse, find_fault, find_references
+from vidcli.bench.frame_check import References, coarse, find_fault, find_references
 from vidcli.video import decode_frames, encode_video
 
 FPS = 25.0

@@ -12,9 +12,10 @@ import pytest
 import torch
 from torch import nn
 
-from vidcli.artifacts.exported import Run, open_network
+from vidcli.artifacts.engines import Run
+from vidcli.artifacts.exported import open_network
 from vidcli.config import load_config
-from vidcli.export.convert import network_files, open_program, to_onnx, to_openvino, trace
+from vidcli.export.conversion import network_files, open_program, to_onnx, to_openvino, trace
 from vidcli.models import VideoClassifier, backbone_names, build_model, head_names
 from vidcli.models.recurrence import make_exportable
 
@@ -143,7 +144,7 @@ def test_the_runtimes_do_not_report_to_their_makers() -> None:
         "import socket, sys\n"
         "def refuse(*args, **kwargs): raise SystemExit('a connection was opened')\n"
         "socket.socket.connect = socket.getaddrinfo = refuse\n"
-        "from vidcli.artifacts.exported import import_runtime\n"
+        "from vidcli.artifacts.engines import import_runtime\n"
         "import_runtime('openvino'); import_runtime('nncf')\n"
         "assert sys.modules['openvino_telemetry'] is None\n"
     )

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from vidcli.bench import decode as bench
-from vidcli.bench import videos as bench_videos
+from vidcli.bench import decode_speed as bench
+from vidcli.bench import sample_videos as bench_videos
 from vidcli.video import decode_frames, encode_video, probe, repeat_video
 
 

@@ -1,19 +1,19 @@
-"""How surely two videos are near copies: whether the same moves, at the same moments, before the same.
+"""Measure how surely two videos are near copies of each other.
 
-A still background is no evidence: whoever stands before one camera has it. Two measures, taken at one
-lag, tell of what moves, and both must speak for a copy:
+An equal background proves nothing, since all videos of one fixed camera have it. Evidence is what moves.
+Two measures of it are taken at one lag, and both must speak for a copy:
 
-    movement   in the cells where most moves, how much of the movement is shared, in amount as in time.
-               It sees one arm in a wide picture, and is taken in by slow movements that look alike
-    changes    the correlation of the changes from slot to slot, in more cells, each moment with about
-               the same weight. One cut or flash that many videos share decides nothing
+    movement   the share of the movement that both videos have, in the cells with most of it. It notices
+               one arm in a wide picture, but mistakes slow movements that are alike for the same
+    changes    the correlation of the changes from slot to slot, in more cells, with about the same weight
+               for each moment. A single cut or flash, which many videos share, does not decide it
 
-    distance   how far the pictures, aligned, differ: a share of their contrast, once a curve of
-               brightness is fitted, as coders and brighter copies bend it
+    distance   the difference of the aligned pictures as a share of their contrast, after a curve of
+               brightness was fitted, since codecs and brightened copies change brightness
 
-Where nothing moves there is no such evidence. Then the pictures must be almost equal throughout.
+If nothing moves, there is no such evidence, and the pictures must be almost equal in every cell.
 
-Before that one picture is registered to the other: mirrored or not, and cropped by up to 10%.
+Before all this, one picture is aligned with the other: mirrored or not, and cropped by up to 10%.
 
 Axis letters: T slots, H and W cells of a picture, D cells in a row, L lags, N pictures.
 """
@@ -24,52 +24,50 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
-import numpy.typing as npt
 
-from vidcli.doctor.fingerprint import GREY_SIDE, SLOTS_PER_SECOND, Fingerprint, Floats
+from vidcli.arrays import Float32, Int64
+from vidcli.doctor.fingerprint import GREY_SIDE, SLOTS_PER_SECOND
 
 # Measured on copies and on other clips of people, wagons, a rodent and drones: tests/doctor/test_recall.py.
-_MIN_EVIDENCE = 1.4  # of 2
+_MIN_EVIDENCE = 1.4  # of the sum of both measures, at most 2
 _FREE_DISTANCE = 0.02
-_FREE_SURE_DISTANCE = 0.2  # where both measures are at least this:
+_FREE_SURE_DISTANCE = 0.2  # if both measures are at least `_SURE_EVIDENCE`
 _SURE_EVIDENCE = 0.85
 _FREE_CROP_DISTANCE = 0.06  # resampling to so few cells is not exact
 _DISTANCE_WEIGHT = 6.0
-_MAX_STILL_MOVEMENT = 0.35  # grey levels, the noise of cameras and coders
+_MAX_STILL_MOVEMENT = 0.35  # grey levels: noise of cameras and codecs
 _MAX_STILL_LEVELS = 3.0  # grey levels, in the cell that differs most
-_MAX_STILL_DISTANCE = 0.03  # a plain sky is like any other
+_MAX_STILL_DISTANCE = 0.03  # plain skies, for example, are all alike
 
 _ZOOMS = (1.028, 1.055, 1.083, 1.111)
-_MIN_LOOKS = 0.8  # correlation of pictures, below which nothing else is compared
-_SURE_LOOKS = 0.998  # and above which no crop is looked for
-_CROP_GAIN = 0.8  # a crop must leave at most this much of the difference there is without it
+_MIN_LOOKS = 0.8  # correlation of pictures below which nothing else is compared
+_SURE_LOOKS = 0.998  # correlation above which no crop is looked for
+_CROP_GAIN = 0.8  # a crop must reduce the difference to this share
 _MIN_OVERLAP = 0.5  # share of the shorter video
 _MIN_SLOTS = 3
 _NUM_LIVELY_CELLS = 24
 _NUM_CHANGING_CELLS = 96
-_NOISE_VARIANCE = 0.15**2  # of a cell, grey levels
-_NOISE_CHANGE = 0.02  # grey levels: a change of less is none
+_NOISE_VARIANCE = 0.15**2  # of a cell, in squared grey levels
+_NOISE_CHANGE = 0.02  # grey levels: a smaller change counts as none
 _TRIMMED_SHARE = 0.1
 _CLIPPED_SHARE = 0.04
 _NUM_KNOTS = 9
 _RIDGE = 1e-4
 
-Lags = npt.NDArray[np.int64]
-
 
 @dataclass(frozen=True)
-class Likeness:
-    """How one video is like another.
+class Similarity:
+    """The similarity of a first video to a second one.
 
     Attributes:
-        movement: share of the movement that both show, to 1.
-        changes: correlation of the changes, to 1.
+        movement: share of the movement that both show, at most 1.
+        changes: correlation of the changes, at most 1.
         distance: difference of the aligned pictures, as a share of their contrast.
-        liveliness: size of the movement in the liveliest cells, in grey levels.
+        liveliness: size of the movement in the cells that move most, in grey levels.
         levels: difference of the pictures in the cell that differs most, in grey levels.
-        lag_seconds: how much later the first video shows what the second does.
-        is_mirrored: one shows the other as in a mirror.
-        is_cropped: one shows a part of the other.
+        lag_seconds: how much later the first video shows the same as the second.
+        is_mirrored: whether one is the mirror image of the other.
+        is_cropped: whether one shows only a part of the other.
     """
 
     movement: float
@@ -83,15 +81,15 @@ class Likeness:
 
     @property
     def is_still(self) -> bool:
-        """Whether nothing moves in either, so that only their pictures can be compared."""
+        """Whether nothing moves in either video, so that only their pictures can be compared."""
         return self.liveliness <= _MAX_STILL_MOVEMENT
 
     @property
     def sureness(self) -> float:
-        """How far the evidence is above what a copy must have; negative where it is too little."""
+        """The amount by which the evidence exceeds what a copy must have; negative if it is too little."""
         free = _FREE_CROP_DISTANCE if self.is_cropped else _FREE_DISTANCE
         if min(self.movement, self.changes) >= _SURE_EVIDENCE:
-            free = _FREE_SURE_DISTANCE  # poor coders smear small pictures, but what moves is plain
+            free = _FREE_SURE_DISTANCE  # poor codecs blur the pictures, but leave the motion
         excess = max(0.0, self.distance - free)
         moves = self.movement + self.changes - _DISTANCE_WEIGHT * excess - _MIN_EVIDENCE
         is_equal = self.levels <= _MAX_STILL_LEVELS and self.distance <= _MAX_STILL_DISTANCE
@@ -99,8 +97,8 @@ class Likeness:
             return max(moves, 0.01 * (1 - self.levels / _MAX_STILL_LEVELS))
         return moves
 
-    def reversed(self) -> Likeness:
-        """Return how the second video is like the first."""
+    def reversed(self) -> Similarity:
+        """Return the similarity of the second video to the first."""
         return replace(self, lag_seconds=-self.lag_seconds)
 
     @property
@@ -111,24 +109,24 @@ class Likeness:
 
 @dataclass(frozen=True)
 class Moving:
-    """A video as it is compared.
+    """A video in the form in which two are compared.
 
     Attributes:
-        pictures_THW: in grey levels.
+        pictures_THW: the slots in grey levels.
         middle_HW: the median picture.
-        movement_TD: what each slot differs from the usual, short extremes clipped.
-        changes_TD: what each slot differs from the one before, (T - 1, D), lively moments scaled down.
-        change_T: size of the changes, in grey levels, (T - 1,).
+        movement_TD: difference of each slot from the mean, with short extremes clipped.
+        changes_TD: difference of each slot from the one before it, (T - 1, D); large ones are scaled down.
+        change_T: size of these differences in grey levels, (T - 1,).
     """
 
-    pictures_THW: Floats
-    middle_HW: Floats
-    movement_TD: Floats
-    changes_TD: Floats
-    change_T: Floats
+    pictures_THW: Float32
+    middle_HW: Float32
+    movement_TD: Float32
+    changes_TD: Float32
+    change_T: Float32
 
     def mirrored(self) -> Moving:
-        """Return it as in a mirror."""
+        """Return the mirror image of the video."""
         shape = (-1, GREY_SIDE, GREY_SIDE)
         movement_TD, changes_TD = (
             values_TD.reshape(shape)[:, :, ::-1].reshape(values_TD.shape)
@@ -139,10 +137,10 @@ class Moving:
         )
 
 
-def describe(pictures_THW: Floats) -> Moving:
-    """Return what is compared of the slots of a video (T, 16, 16), in grey levels."""
+def describe(pictures_THW: Float32) -> Moving:
+    """Return the slots of a video (T, 16, 16), in grey levels, in the form in which two are compared."""
     pictures_THW = np.ascontiguousarray(pictures_THW)
-    # The brightness of the whole picture is left out: cameras and daylight change it.
+    # The brightness of the whole picture does not count: cameras and daylight change it.
     level_TD = pictures_THW.reshape(len(pictures_THW), -1)
     level_TD = level_TD - np.median(level_TD, axis=1, keepdims=True)
     sorted_TD = np.sort(level_TD, axis=0)
@@ -159,25 +157,19 @@ def describe(pictures_THW: Floats) -> Moving:
     return Moving(pictures_THW, middle_HW, movement_TD, change_TD, size_T)
 
 
-def compare(a: Fingerprint, b: Fingerprint) -> Likeness | None:
-    """Return how two videos are alike, mirrored or not; None where they do not even look alike or are too
-    short.
-    """
-    first, second = describe(a.pictures()), describe(b.pictures())
-    offset_seconds = a.start_seconds - b.start_seconds
-    found = [compare_moving(first, second, mirrored, offset_seconds) for mirrored in (False, True)]
-    return max((one for one in found if one), key=lambda likeness: likeness.sureness, default=None)
-
-
 def compare_moving(
     a: Moving, b: Moving, is_mirrored: bool = False, offset_seconds: float = 0.0
-) -> Likeness | None:
-    """Return how a video is like another, or like its mirrored pictures; None as in `compare`.
+) -> Similarity | None:
+    """Measure the similarity of two videos.
 
     Args:
-        a, b: what `describe` returned.
-        is_mirrored: mirror the second.
+        a: the first video, as `describe` returns it.
+        b: the second one.
+        is_mirrored: whether to mirror the second video.
         offset_seconds: added to the lag.
+
+    Returns:
+        The similarity; None if the pictures do not look alike, or a video is too short.
     """
     seen = b.mirrored() if is_mirrored else b
     looks, views = _register(a.middle_HW, seen.middle_HW)
@@ -191,13 +183,13 @@ def compare_moving(
 
 
 View = tuple[int, int]
-"""Which part of a picture is seen: positions of its rows and of its columns in `_windows()`."""
+"""A part of a picture: the positions of its rows and of its columns in `_windows()`."""
 _WHOLE: View = (0, 0)
 
 
 @lru_cache
-def _windows() -> Floats:
-    """Return what resamples a side to a window of it, (13, 16, 16): all of it, then smaller and aside."""
+def _windows() -> Float32:
+    """Return the matrices (13, 16, 16) that resample a side to the whole of it and to smaller windows."""
     windows = [_window(1.0, 0.0)]
     for zoom in _ZOOMS:
         free = (GREY_SIDE - GREY_SIDE / zoom) / 2
@@ -205,35 +197,35 @@ def _windows() -> Floats:
     return np.stack(windows)
 
 
-def _window(zoom: float, shift: float) -> Floats:
-    """Return what resamples a side to a part of it (16, 16), whose middle is `shift` cells aside."""
+def _window(zoom: float, shift: float) -> Float32:
+    """Return the matrix (16, 16) that resamples a side to a part whose middle is `shift` cells aside."""
     centre = (GREY_SIDE - 1) / 2
     places = np.clip(centre + (np.arange(GREY_SIDE) - centre) / zoom + shift, 0, GREY_SIDE - 1)
     distance = np.abs(places[:, None] - np.arange(GREY_SIDE)[None])
     return np.asarray(np.maximum(0.0, 1 - distance), dtype=np.float32)
 
 
-def zoomed(pictures_NHW: Floats, zoom: float) -> Floats:
-    """Return the middle of pictures (N, 16, 16), at the size of the whole."""
+def zoomed(pictures_NHW: Float32, zoom: float) -> Float32:
+    """Return the middle of pictures (N, 16, 16), enlarged by `zoom` to the size of the whole."""
     window = _window(zoom, 0.0)
     return np.asarray(window @ pictures_NHW @ window.T, dtype=np.float32)
 
 
-def _view(pictures_THW: Floats, view: View) -> Floats:
-    """Return a part of the pictures, at the size of the whole."""
+def _view(pictures_THW: Float32, view: View) -> Float32:
+    """Return a part of pictures, enlarged to the size of the whole."""
     rows, columns = _windows()[view[0]], _windows()[view[1]]
     return np.asarray(rows @ pictures_THW @ columns.T, dtype=np.float32)
 
 
-def _blur(pictures_THW: Floats) -> Floats:
-    """Return both pictures of a crop as unsharp as resampling makes one of them."""
+def _blur(pictures_THW: Float32) -> Float32:
+    """Return pictures blurred as much as resampling blurs a crop."""
     padded = np.pad(pictures_THW, ((0, 0), (1, 1), (1, 1)), mode="edge")
     rows = padded[:, :-2] + 2 * padded[:, 1:-1] + padded[:, 2:]
     return np.asarray((rows[:, :, :-2] + 2 * rows[:, :, 1:-1] + rows[:, :, 2:]) / 16, dtype=np.float32)
 
 
-def _register(a_HW: Floats, b_HW: Floats) -> tuple[float, tuple[View, View]]:
-    """Return how well two pictures correlate, and the part of each at which they do so best."""
+def _register(a_HW: Float32, b_HW: Float32) -> tuple[float, tuple[View, View]]:
+    """Return the best correlation of two pictures, and the part of each at which it is reached."""
     whole = float(_correlate(a_HW[None], b_HW)[0])
     best, views = whole, (_WHOLE, _WHOLE)
     if whole >= _SURE_LOOKS:
@@ -250,8 +242,8 @@ def _register(a_HW: Floats, b_HW: Floats) -> tuple[float, tuple[View, View]]:
     return best, views
 
 
-def _correlate(pictures_NHW: Floats, other_HW: Floats) -> Floats:
-    """Return the correlation (N,) of pictures with another."""
+def _correlate(pictures_NHW: Float32, other_HW: Float32) -> Float32:
+    """Return the correlations (N,) of pictures with another one."""
     a_ND = pictures_NHW.reshape(len(pictures_NHW), -1)
     a_ND = a_ND - a_ND.mean(axis=1, keepdims=True)
     b_D = (other_HW - other_HW.mean()).ravel()
@@ -261,8 +253,8 @@ def _correlate(pictures_NHW: Floats, other_HW: Floats) -> Floats:
 
 def _align(
     a: Moving, b: Moving, offset_seconds: float, is_mirrored: bool, is_cropped: bool
-) -> Likeness | None:
-    """Return how alike two videos are at the lag at which they are most so."""
+) -> Similarity | None:
+    """Return the similarity of two videos at the lag at which it is greatest."""
     num_a, num_b = len(a.pictures_THW), len(b.pictures_THW)
     need = max(_MIN_SLOTS, int(np.ceil(_MIN_OVERLAP * min(num_a, num_b))))
     if need > min(num_a, num_b):
@@ -279,7 +271,7 @@ def _align(
     lag = int(lags_L[best])
     first, last = max(0, lag), min(num_a, num_b + lag)
     distance, levels = _distance(a.pictures_THW[first:last], b.pictures_THW[first - lag : last - lag])
-    return Likeness(
+    return Similarity(
         float(movement_L[best]),
         float(changes_L[best]),
         distance,
@@ -291,39 +283,39 @@ def _align(
     )
 
 
-def _lagged(a_TD: Floats, b_TD: Floats, lags_L: Lags) -> tuple[Floats, Floats, Floats]:
-    """Return the inner product of two sequences at each lag, and the squares of what it is taken of."""
+def _lagged(a_TD: Float32, b_TD: Float32, lags_L: Int64) -> tuple[Float32, Float32, Float32]:
+    """Return, at each lag, the inner product of two sequences and the squared norm of either part in it."""
     rows, columns = len(a_TD), len(b_TD)
     padded = np.zeros((columns, rows + columns), np.float32)
     padded[:, :rows] = b_TD[::-1] @ a_TD.T
-    # Rows that are one cell shorter shift each by one more to the right: diagonals become columns.
+    # With rows one cell shorter, each row is shifted one more to the right: diagonals become columns.
     skewed = padded.ravel()[: columns * (rows + columns - 1)].reshape(columns, rows + columns - 1)
     first_L, last_L = np.maximum(0, lags_L), np.minimum(rows, columns + lags_L)
     inner_L = skewed.sum(axis=0)[lags_L + columns - 1]
     return inner_L, _squares(a_TD, first_L, last_L), _squares(b_TD, first_L - lags_L, last_L - lags_L)
 
 
-def _squares(values_TD: Floats, first_L: Lags, last_L: Lags) -> Floats:
+def _squares(values_TD: Float32, first_L: Int64, last_L: Int64) -> Float32:
     sum_T = np.concatenate([[0.0], np.cumsum((values_TD**2).sum(axis=1))])
     return np.asarray(sum_T[last_L] - sum_T[first_L], dtype=np.float32)
 
 
-def _distance(a_THW: Floats, b_THW: Floats) -> tuple[float, float]:
-    """Return how far mean pictures differ: as a share of their contrast, and in levels at most."""
+def _distance(a_THW: Float32, b_THW: Float32) -> tuple[float, float]:
+    """Return the difference of the mean pictures: as a share of their contrast, and at most in levels."""
     a_D, b_D = a_THW.mean(axis=0).ravel(), b_THW.mean(axis=0).ravel()
-    # Where one is overexposed, the other tells of it, but not the other way round.
+    # If one video is overexposed, its levels follow from those of the other, but not the other way round.
     left_D = min(_bend(a_D, b_D), _bend(b_D, a_D), key=lambda rest_D: float((rest_D**2).sum()))
-    # What moves is contrast as well: a ball that rests nowhere leaves the middle uncertain.
+    # Motion counts as contrast too: where a ball never rests, the mean picture is uncertain.
     contrast = (float(a_THW.std()) + float(b_THW.std())) / 2 + 1.0
     return float(np.sqrt((left_D**2).mean())) / contrast, float(np.abs(left_D).max())
 
 
-def _bend(from_D: Floats, to_D: Floats) -> Floats:
-    """Return what is left of one picture after a curve of the levels of another is fitted to it."""
+def _bend(from_D: Float32, to_D: Float32) -> Float32:
+    """Return the difference of a picture from a curve of the levels of another that was fitted to it."""
     knots = np.linspace(from_D.min(), from_D.max() + 1e-3, _NUM_KNOTS)
     step = float(knots[1] - knots[0])
     shares = np.maximum(0.0, 1 - np.abs(from_D[:, None] - knots[None]) / step)
-    # Knots that no level is near stay on the straight line.
+    # Knots without a level near them stay on the straight line.
     line = knots + float(to_D.mean() - from_D.mean())
     squares = shares.T @ shares + _RIDGE * len(from_D) * np.eye(_NUM_KNOTS)
     curve = line + np.linalg.solve(squares, shares.T @ (to_D - shares @ line))

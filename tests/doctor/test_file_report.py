@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from vidcli.data.manifest import VideoItem
-from vidcli.doctor import inspect
+from vidcli.doctor import file_report
 from vidcli.sampling import ClipSampler
 
 
@@ -173,9 +173,9 @@ def test_what_is_left_of_a_damaged_file_is_measured(fault, make, write_manifest,
 def test_frames_are_counted_once_across_chunks(tmp_path, motion, write, monkeypatch):
     path = write(tmp_path / "a.mkv", motion(num_frames=40))
     item = VideoItem(path, "a")
-    whole = inspect.inspect_file(path, [item], ClipSampler(8), digest=True)
-    monkeypatch.setattr(inspect, "_CHUNK_FRAMES", 7)
-    pieces = inspect.inspect_file(path, [item], ClipSampler(8), digest=True)
+    whole = file_report.inspect_file(path, [item], ClipSampler(8), digest=True)
+    monkeypatch.setattr(file_report, "_CHUNK_FRAMES", 7)
+    pieces = file_report.inspect_file(path, [item], ClipSampler(8), digest=True)
     assert whole.num_frames == pieces.num_frames == 40
     assert pieces.digest == whole.digest
     assert pieces.decoded_seconds == whole.decoded_seconds
@@ -186,21 +186,21 @@ def test_frames_are_counted_once_across_chunks(tmp_path, motion, write, monkeypa
 
 def test_frames_at_full_size_are_digested_alike_in_pieces(tmp_path, motion, write, monkeypatch):
     path = write(tmp_path / "a.mkv", motion(num_frames=40))
-    whole = inspect.digest_pictures(path, 0.0, None)
+    whole = file_report.digest_pictures(path, 0.0, None)
     assert whole is not None
-    assert whole != inspect.digest_pictures(path, 0.0, 2.0) != inspect.digest_pictures(path, 0.5, 2.0)
-    monkeypatch.setattr(inspect, "_CHUNK_BYTES", 7 * 3 * 64 * 64)
-    assert inspect.digest_pictures(path, 0.0, None) == whole
-    assert inspect.digest_pictures(path, 0.5, 2.0) is not None
+    assert whole != file_report.digest_pictures(path, 0.0, 2.0) != file_report.digest_pictures(path, 0.5, 2.0)
+    monkeypatch.setattr(file_report, "_CHUNK_BYTES", 7 * 3 * 64 * 64)
+    assert file_report.digest_pictures(path, 0.0, None) == whole
+    assert file_report.digest_pictures(path, 0.5, 2.0) is not None
     (tmp_path / "bad.mkv").write_bytes(path.read_bytes()[:1500])
-    assert inspect.digest_pictures(tmp_path / "bad.mkv", 0.0, None) is None
+    assert file_report.digest_pictures(tmp_path / "bad.mkv", 0.0, None) is None
 
 
 def test_a_long_pause_does_not_stop_the_chunks(tmp_path, motion, monkeypatch):
     mux(tmp_path / "a.mkv", motion(num_frames=6), ticks=[0, 1, 2, 200, 201, 202])
-    monkeypatch.setattr(inspect, "_CHUNK_FRAMES", 3)
+    monkeypatch.setattr(file_report, "_CHUNK_FRAMES", 3)
     path = tmp_path / "a.mkv"
-    report = inspect.inspect_file(path, [VideoItem(path, "a")], ClipSampler(8), digest=False)
+    report = file_report.inspect_file(path, [VideoItem(path, "a")], ClipSampler(8), digest=False)
     assert report.num_frames == 6
     assert report.longest_interval == pytest.approx(198 / 12, abs=1e-3)
 

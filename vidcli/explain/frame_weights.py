@@ -1,10 +1,10 @@
-"""Which frames of a clip an answer rests on.
+"""Measure how much each frame of a clip contributes to a prediction.
 
-    attention    how much attention each frame receives, where the head has attention
-    occlusion    how much the class's log probability falls when a frame is held over by its neighbour
+    attention    the attention that each frame receives, if the head has attention
+    occlusion    the fall of the class's log probability if a frame is replaced by its neighbour
 
-Attention is what the head itself weighs; occlusion asks the whole network, whatever its head, and
-is the older idea (Zeiler & Fergus 2014, arXiv:1311.2901) along time instead of space.
+Attention is the weight that the head itself gives to a frame. Occlusion measures the whole network with any
+head; it is the method of Zeiler & Fergus 2014 (arXiv:1311.2901), applied to time instead of space.
 
 Shape suffixes: B clips, T frames, C channels, H W pixels, K classes, E features a frame.
 """
@@ -14,23 +14,29 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-Floats = npt.NDArray[np.float64]
+from vidcli.arrays import Float64
 
 _CLIPS_A_BATCH = 8
 
 
 def weigh_frames(
     network: nn.Module, clip_TCHW: Tensor, label: int, multi_label: bool = False
-) -> tuple[str, Floats]:
-    """Return how the frames were weighed, `attention` or `occlusion`, and the weights (T,).
+) -> tuple[str, Float64]:
+    """Measure the weight of each frame.
 
-    Weights of attention sum to one. Those of occlusion are falls of log probability: negative for
-    a frame that speaks against the class.
+    Args:
+        network: the model.
+        clip_TCHW: the clip as the model reads it.
+        label: the class to explain.
+        multi_label: whether a clip can have several classes.
+
+    Returns:
+        The method, `attention` or `occlusion`, and the weights (T,). Weights of attention sum to one.
+        Those of occlusion are negative for frames that speak against the class.
     """
     attention = getattr(getattr(network, "head", None), "frame_weights", None)
     features = getattr(network, "features", None)
@@ -43,8 +49,15 @@ def weigh_frames(
 
 def occlude_frames(
     network: Callable[[Tensor], Tensor], clip_TCHW: Tensor, label: int, multi_label: bool = False
-) -> Floats:
-    """Return the fall of the class's log probability without each frame (T,)."""
+) -> Float64:
+    """Return the fall of the class's log probability without each frame (T,).
+
+    Args:
+        network: takes clips (B, T, C, H, W) to logits (B, K).
+        clip_TCHW: the clip as the model reads it.
+        label: the class to explain.
+        multi_label: whether a clip can have several classes.
+    """
     num_frames = clip_TCHW.shape[0]
     without = [delete_frames(clip_TCHW, [frame]) for frame in range(num_frames)]
     whole = log_probability(network, [clip_TCHW], label, multi_label)
@@ -52,19 +65,19 @@ def occlude_frames(
 
 
 def delete_frames(clip_TCHW: Tensor, frames: Collection[int]) -> Tensor:
-    """Return a clip in which frames are held over by the nearest that is left.
+    """Return a clip in which each of some frames is replaced by the nearest other frame.
 
-    Grey instead would add two sudden changes, which a network that reads motion takes for motion.
+    A grey frame instead would add two sudden changes, which a network may take for motion.
 
     Raises:
-        ValueError: no frame would be left of more than one.
+        ValueError: all of several frames are to be replaced.
     """
     num_frames = clip_TCHW.shape[0]
     left = np.array([frame for frame in range(num_frames) if frame not in frames])
     if len(left) == 0:
         if num_frames > 1:
             raise ValueError("at least one frame must be left")
-        return torch.zeros_like(clip_TCHW)  # the mean picture: nothing else can stand in
+        return torch.zeros_like(clip_TCHW)  # the mean picture, since there is no other frame
     nearest = [left[np.abs(left - frame).argmin()] for frame in range(num_frames)]
     return clip_TCHW[nearest]
 
@@ -72,8 +85,15 @@ def delete_frames(clip_TCHW: Tensor, frames: Collection[int]) -> Tensor:
 @torch.inference_mode()
 def log_probability(
     network: Callable[[Tensor], Tensor], clips: list[Tensor], label: int, multi_label: bool = False
-) -> Floats:
-    """Return the log probability of a class for each clip (B,), with `multi_label` whatever the others."""
+) -> Float64:
+    """Return the log probability of a class for each clip (B,).
+
+    Args:
+        network: takes clips (B, T, C, H, W) to logits (B, K).
+        clips: the clips (T, C, H, W).
+        label: the class.
+        multi_label: whether a clip can have several classes, so that each has a probability of its own.
+    """
     values = []
     for start in range(0, len(clips), _CLIPS_A_BATCH):
         logits_BK = network(torch.stack(clips[start : start + _CLIPS_A_BATCH])).double()

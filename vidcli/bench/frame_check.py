@@ -1,57 +1,60 @@
-"""Whether another decoder gave the frames that were asked for, though its colours differ.
+"""Check that another decoder returned the right frames, although its colours differ.
 
-Decoders scale and convert colours each in its own way, so their pictures are never equal to the bit.
-Compared are coarse grey pictures, after the one brightness and contrast that fit all frames of a
-contender best:
+Each decoder scales and converts colours in its own way, so that pictures of two decoders are never equal to
+the bit. Coarse grey pictures are compared instead, after brightness and contrast of all frames of a
+contender were fitted:
 
-    asked for   10   26   42   57          frames of the file, by number
-    came        10   27   42   57
-    nearest     10   27   42   57          among those asked for and their neighbours: one is wrong
+    wanted      10   26   42   57          numbers of frames in the file
+    returned    10   27   42   57
+    nearest     10   27   42   57          among the wanted frames and their neighbours: one is wrong
 
-A frame counts as wrong where its picture is visibly not the one asked for, and either nearer to
-another of the video or near to none. Where the video stands still, nobody can tell, and it counts as
-right.
+A frame is wrong if its picture visibly differs from the wanted one, and is either nearer to another frame of
+the video or near to none. In a video that stands still nobody can tell, and the frame counts as right.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from vidcli.arrays import Float64, Frames
 from vidcli.sampling import TIMESTAMP_TOLERANCE_SECONDS, Seconds
 from vidcli.video import decode_frames
 
-Grey: TypeAlias = npt.NDArray[np.float64]
-"""Coarse pictures (N, rows, columns), 0 to 255."""
-
 _CELLS = 32  # rows and columns of a coarse picture, at most
-_SIDE = 256  # larger references are decoded to that short side
+_SIDE = 256  # short side of references, at most
 _VISIBLE = 1.0  # mean difference of grey levels below which two pictures are the same
-_TOLERANCE = 10.0  # and above which they are not, whatever the way to scale and convert
-_NEARER = 0.5  # another frame is meant where its difference is less than this share
-_NEIGHBOURS = (-2, -1, 1, 2)  # frames beside one asked for that a seek may land on
+_TOLERANCE = 10.0  # mean difference above which they are not, however they were scaled and converted
+_NEARER = 0.5  # another frame was returned if its difference is less than this share
+_NEIGHBOURS = (-2, -1, 1, 2)  # frames beside the wanted one at which a seek may end
 
 
 @dataclass(frozen=True)
 class References:
-    """Coarse pictures of what was asked for and of what could be taken for it.
+    """Coarse pictures, 0 to 255, of the wanted frames and of others with which they may be confused.
 
     Attributes:
-        right: (M, N, rows, columns): any of M is right for its moment; a moment at which a frame
-            starts has the one before it as well.
-        others: (K, rows, columns), frames of the same video.
+        right: (M, N, rows, columns): for each of N moments, M pictures that are right. At the moment at
+            which a frame starts, the frame before it is right too.
+        others: (K, rows, columns), other frames of the same video.
     """
 
-    right: Grey
-    others: Grey
+    right: Float64
+    others: Float64
 
 
 def find_references(path: Path, moments: Seconds, size: tuple[int, int], fps: float) -> References:
-    """Decode what the frames of other decoders are held against, for frames of `size`."""
+    """Decode the frames with which those of other decoders are compared.
+
+    Args:
+        path: the video.
+        moments: (N,) times of the wanted frames in seconds.
+        size: height and width that the other decoders return.
+        fps: frames per second of the video.
+    """
     edges = (0.0, -2 * TIMESTAMP_TOLERANCE_SECONDS)
     beside = [number / fps for number in _NEIGHBOURS]
     wanted = np.concatenate([moments + shift for shift in (*edges, *beside)])
@@ -64,11 +67,12 @@ def find_references(path: Path, moments: Seconds, size: tuple[int, int], fps: fl
 
 
 def find_fault(frames: Any, references: References, size: tuple[int, int]) -> str | None:
-    """Tell what is wrong with the frames that a contender gave; None if nothing is.
+    """Return what is wrong with the frames of a contender; None if nothing is.
 
     Args:
-        frames: (N, H, W, 3) RGB, as an array or what can be made one.
-        size: height and width that were asked for.
+        frames: (N, H, W, 3) RGB, as anything that NumPy takes for an array.
+        references: pictures of the right frames and of others.
+        size: the wanted height and width.
     """
     pictures = np.asarray(frames)
     expected = (references.right.shape[1], *size, 3)
@@ -76,7 +80,7 @@ def find_fault(frames: Any, references: References, size: tuple[int, int]) -> st
         return f"gave {_shape(pictures.shape)} instead of {_shape(expected)}"
     right, others = references.right, references.others
     found = coarse(pictures, *right.shape[2:])
-    # One gain and offset for all frames: how this contender converts colours, and nothing else.
+    # All frames have one gain and offset, which come from how this contender converts colours.
     closest = np.abs(right - found).mean((2, 3)).argmin(0)
     meant = right[closest, np.arange(len(found))]
     gain, offset = np.polyfit(meant.ravel(), found.ravel(), 1) if np.ptp(meant) else (1.0, 0.0)
@@ -88,8 +92,17 @@ def find_fault(frames: Any, references: References, size: tuple[int, int]) -> st
     return f"{is_wrong.sum()} of {len(found)} frames are others" if is_wrong.any() else None
 
 
-def coarse(frames: npt.NDArray[np.uint8], rows: int, columns: int) -> Grey:
-    """Return the mean grey levels of the cells of a grid laid over each frame (N, H, W, 3)."""
+def coarse(frames: Frames, rows: int, columns: int) -> Float64:
+    """Return the mean grey levels of the cells of a grid.
+
+    Args:
+        frames: (N, H, W, 3) RGB.
+        rows: number of cells from top to bottom.
+        columns: number of cells from left to right.
+
+    Returns:
+        Pictures (N, rows, columns), 0 to 255.
+    """
     height, width = frames.shape[1:3]
     tops = np.arange(rows) * height // rows
     lefts = np.arange(columns) * width // columns

@@ -1,11 +1,11 @@
-"""One file, decoded once from its first frame to its last: what it is, and what of it is missing.
+"""Decode one file from its first frame to its last, and report what it is and what is wrong with it.
 
-Frames are decoded to 32x32 pixels and kept even smaller, so that an hour of video takes some 50 MB:
+Frames are decoded to 32x32 pixels and kept even smaller, so that an hour of video takes about 50 MB:
 
     file --decode--> (n, 32, 32, 3), two thousand frames at a time
-                       |-> change  (N,)           largest change of a pixel since the last frame
-                       |-> grey    (N, 16, 16)    for motion and fingerprints, in 128ths of a level
-                       '-> digest  N times 64 bits, to find files whose frames are equal
+                       |-> change    (N,)           largest change of a pixel since the frame before
+                       |-> grey      (N, 16, 16)    for motion and fingerprints, in 128ths of a level
+                       '-> checksum  (N,), 64 bits, to find files whose frames are equal
 
 Axis letters: N frames of a file, H and W cells of a picture.
 """
@@ -23,22 +23,20 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from vidcli.data.manifest import VideoItem
-from vidcli.doctor.fingerprint import GREY_SIDE, GREY_STEPS, Fingerprint, Floats, Greys, build_fingerprint
+from vidcli.arrays import Float32, Frames
+from vidcli.data.items import VideoItem
+from vidcli.doctor.fingerprint import GREY_SIDE, GREY_STEPS, Fingerprint, Greys, build_fingerprint
 from vidcli.errors import VideoError
 from vidcli.sampling import TIMESTAMP_TOLERANCE_SECONDS, ClipSampler, Seconds, shown_frames
-from vidcli.video import Frames, VideoInfo, decode_frames, probe
-
-Bytes: TypeAlias = npt.NDArray[np.uint8]
-Marks: TypeAlias = npt.NDArray[np.uint64]
+from vidcli.video import VideoInfo, decode_frames, probe
 
 _DECODED_SIDE = 32
 _CHUNK_FRAMES = 2048
-_CHUNK_BYTES = 1 << 28  # of frames at full size
+_CHUNK_BYTES = 1 << 28  # the most that frames at full size take at once
 _ASSUMED_FPS = 25.0
 _NUM_HALVINGS = 20
-_TELLS_LENGTHS = ("mov,mp4", "gif")
-"""Containers that tell of every picture how long it is shown."""
+_STORES_DURATIONS = ("mov,mp4", "gif")
+"""Containers that store the duration of every picture."""
 
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
@@ -47,8 +45,8 @@ _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 _ODD_INTERVAL_SHARE = 0.2
 _ODD_INTERVAL_SECONDS = 2.5e-3
 
-# In grey levels, measured: H.264 and MPEG-4 of a still picture, from 64x64 to 320x240, at qualities
-# from good to poor, against quiet clips of a resting animal, the quietest of which is no still.
+# In grey levels. Measured on still pictures in H.264 and MPEG-4, from 64x64 to 320x240 and at good to poor
+# quality, and on quiet clips of a resting animal, of which not even the quietest counts as still.
 _STILL_CHANGE = 1.0
 _STILL_PULSES = 0.25
 _STILL_DRIFT = 12
@@ -56,15 +54,16 @@ _STILL_DRIFT = 12
 
 @dataclass(frozen=True)
 class SpanReport:
-    """What was found in the part of a file that one item uses, which may be all of it.
+    """The part of a file that one item uses, which may be the whole file.
 
     Attributes:
-        num_frames: frames shown in the span.
-        num_distinct: different frames in the poorest clip that the run's sampler takes of it.
-        is_still: nothing moves but what coding adds.
-        fingerprint: to compare it with others.
-        pictures: equal for spans whose frames, made small, are equal in turn.
-        outside_seconds: how far the span reaches beyond the last frame; 0 where it does not.
+        num_frames: number of frames in the span.
+        duration_seconds: duration of the span.
+        num_distinct: number of different frames in the clip of the span that has the fewest.
+        is_still: whether nothing moves but noise that the codec adds.
+        fingerprint: the span for a comparison with others.
+        pictures: a digest of the small frames: spans with equal frames have the same.
+        outside_seconds: time by which the span exceeds the video; 0 if it does not.
     """
 
     num_frames: int
@@ -78,17 +77,20 @@ class SpanReport:
 
 @dataclass(frozen=True)
 class FileReport:
-    """What was found in a file.
+    """A file after it was decoded.
 
     Attributes:
-        info: what its headers say; None where it cannot be opened.
-        error: why it cannot be decoded to its end; None where it can.
-        num_frames, decoded_seconds: what could be decoded, from its first frame to its damage or end.
-        usual_interval, longest_interval: seconds between neighbouring frames; 0 with fewer than two.
+        path: the file.
+        info: the properties in the headers; None if the file cannot be opened.
+        error: the reason why the file cannot be decoded to its end; None if it can.
+        num_frames: number of frames before the damage or the end.
+        decoded_seconds: duration of these frames.
+        usual_interval: median time between neighbouring frames, in seconds; 0 with fewer than two.
+        longest_interval: longest time between neighbouring frames, in seconds; 0 with fewer than two.
         odd_intervals: share of the intervals that differ from the usual one.
-        decode_seconds: how long decoding took.
-        digest: of the file's content; None where no other file is of its size.
-        spans: a report an item of the file, in their order; None where its span lies outside.
+        decode_seconds: time that decoding took.
+        digest: digest of the file's content; None if no other file has the same size.
+        spans: a report for each item of the file, in order; None if the item's span is outside the video.
     """
 
     path: Path
@@ -104,23 +106,28 @@ class FileReport:
     spans: tuple[SpanReport | None, ...] = ()
 
 
+_SmallFrames: TypeAlias = tuple[Seconds, npt.NDArray[np.uint8], Greys, npt.NDArray[np.uint64]]
+"""Times, change, grey values and checksums of frames; see the module."""
+
+
 @dataclass(frozen=True)
 class _SmallVideo:
-    """All frames of a file that can be decoded, made tiny, and why there are not more."""
+    """All frames of a file that can be decoded, made small, and the reason why there are not more."""
 
     pts_seconds: Seconds
-    change_N: Bytes
+    change_N: npt.NDArray[np.uint8]
     grey_NHW: Greys
-    marks_N: Marks
+    checksums_N: npt.NDArray[np.uint64]
     error: str | None
 
 
 def inspect_file(path: Path, items: Sequence[VideoItem], sampler: ClipSampler, digest: bool) -> FileReport:
-    """Decode a file to its end and report on it; what is wrong with it is told, never raised.
+    """Decode a file to its end and report on it. What is wrong with the file is reported, never raised.
 
     Args:
+        path: the file.
         items: the items that use the file, each with its span.
-        sampler: of the run, in its form for evaluation.
+        sampler: chooses the frames of a clip as in evaluation.
         digest: whether to read the file once more for the digest of its content.
     """
     none = (None,) * len(items)
@@ -141,12 +148,13 @@ def inspect_file(path: Path, items: Sequence[VideoItem], sampler: ClipSampler, d
     last_seconds = float(pts_seconds[-1])
     decoded_seconds = last_seconds + usual
     if small.error is None and last_seconds < info.duration_seconds:
-        decoded_seconds = min(decoded_seconds, info.duration_seconds)  # after pauses the last may be short
+        # After pauses the last frame may be shorter than the usual interval.
+        decoded_seconds = min(decoded_seconds, info.duration_seconds)
     error_reason = small.error
     if error_reason is None and info.duration_seconds - decoded_seconds > 2 * usual:
         error_reason = _reason_to_refuse(path)
-        if error_reason is None and info.container.startswith(_TELLS_LENGTHS):
-            decoded_seconds = info.duration_seconds  # the last picture is shown for long
+        if error_reason is None and info.container.startswith(_STORES_DURATIONS):
+            decoded_seconds = info.duration_seconds  # the last picture is shown for longer than usual
     return FileReport(
         path,
         info,
@@ -171,7 +179,16 @@ def _digest(path: Path) -> str:
 
 
 def digest_pictures(path: Path, start_seconds: float, end_seconds: float | None) -> str | None:
-    """Return a digest of all frames of a span, decoded at their full size; None where one is damaged."""
+    """Return a digest of all frames of a span at their full size.
+
+    Args:
+        path: the file.
+        start_seconds: start of the span.
+        end_seconds: end of the span; None is the end of the video.
+
+    Returns:
+        The digest; None if a frame is damaged.
+    """
     digest = hashlib.sha256()
     last_pts, last_shape = -1.0, None
     try:
@@ -185,7 +202,7 @@ def digest_pictures(path: Path, start_seconds: float, end_seconds: float | None)
             decoded = decode_frames(path, None, None, start, end_seconds if stop >= end else stop)
             for pts, frame_HWC in zip(decoded.pts_seconds + start, decoded.frames, strict=True):
                 if pts <= last_pts + TIMESTAMP_TOLERANCE_SECONDS:
-                    continue  # shown on from the chunk before
+                    continue  # the last frame of the chunk before
                 if frame_HWC.shape != last_shape:
                     last_shape = frame_HWC.shape
                     digest.update(repr(last_shape).encode())
@@ -197,7 +214,7 @@ def digest_pictures(path: Path, start_seconds: float, end_seconds: float | None)
 
 
 def _reason_to_refuse(path: Path) -> str | None:
-    """Return why training would not take a file that holds less than its header says, or None."""
+    """Return why training refuses a file that is shorter than its header says; None if it does not."""
     try:
         decode_frames(path, lambda duration_seconds: np.array([0.0, duration_seconds]), _small_size)
     except VideoError as error:
@@ -206,17 +223,17 @@ def _reason_to_refuse(path: Path) -> str | None:
 
 
 def _small_size(height: int, width: int) -> tuple[int, int]:
-    # Square whatever the proportions: a copy that was stretched still looks like its original.
+    # Square for any proportions, so that a stretched copy still looks like its original.
     return _DECODED_SIDE, _DECODED_SIDE
 
 
 def _decode_small(path: Path, info: VideoInfo) -> _SmallVideo:
-    """Decode all frames, two thousand at a time, and keep them small.
+    """Decode all frames, about two thousand at a time, and keep them small.
 
-    A chunk starts with the last frame of the one before it, which tells where it goes on; a chunk
-    that holds nothing else (a long still) is made longer.
+    A chunk starts with the last frame of the chunk before it. If it holds no other frame, as in a long
+    still, it is made longer.
     """
-    parts: list[tuple[Seconds, Bytes, Greys, Marks]] = []
+    parts: list[_SmallFrames] = []
     length_seconds = _CHUNK_FRAMES / max(1.0, info.fps or _ASSUMED_FPS)
     start_seconds, previous_HW, reason = 0.0, None, None
     while True:
@@ -232,8 +249,8 @@ def _decode_small(path: Path, info: VideoInfo) -> _SmallVideo:
             pts_seconds, frames = salvaged
         first = 0 if previous_HW is None else 1
         if len(frames) > first:
-            change_N, grey_NHW, marks_N, previous_HW = _reduce(frames, previous_HW)
-            parts.append((pts_seconds[first:], change_N[first:], grey_NHW[first:], marks_N[first:]))
+            change_N, grey_NHW, checksums_N, previous_HW = _reduce(frames, previous_HW)
+            parts.append((pts_seconds[first:], change_N[first:], grey_NHW[first:], checksums_N[first:]))
             start_seconds = float(pts_seconds[-1])
         elif not is_last:
             length_seconds *= 2
@@ -244,10 +261,8 @@ def _decode_small(path: Path, info: VideoInfo) -> _SmallVideo:
         return _SmallVideo(
             np.zeros(0), nothing, np.zeros((0, 1, 1), np.uint16), np.zeros(0, np.uint64), reason
         )
-    seconds, change, grey, marks = zip(*parts, strict=True)
-    return _SmallVideo(
-        np.concatenate(seconds), np.concatenate(change), np.concatenate(grey), np.concatenate(marks), reason
-    )
+    pts, change, grey, checksums = (np.concatenate(values) for values in zip(*parts, strict=True))
+    return _SmallVideo(pts, change, grey, checksums, reason)
 
 
 def _decode_chunk(path: Path, start_seconds: float, end_seconds: float | None) -> tuple[Seconds, Frames]:
@@ -258,7 +273,7 @@ def _decode_chunk(path: Path, start_seconds: float, end_seconds: float | None) -
 def _decode_until_damage(
     path: Path, info: VideoInfo, start_seconds: float, end_seconds: float
 ) -> tuple[Seconds, Frames] | None:
-    """Return the longest beginning of a span that can be decoded, to about a frame; None without any."""
+    """Return the frames of a span before its damage, exact to about a frame; None if there are none."""
     best = None
     low, high = start_seconds, min(end_seconds, info.duration_seconds)
     for _ in range(_NUM_HALVINGS):
@@ -268,34 +283,41 @@ def _decode_until_damage(
         except VideoError:
             high = middle
         if high - low < 0.25 / (info.fps or _ASSUMED_FPS):
-            break  # closer than any frame
+            break  # shorter than any frame
     return best
 
 
-def _reduce(frames_NHWC: Frames, previous_HW: Floats | None) -> tuple[Bytes, Greys, Marks, Floats]:
-    """Return change (N,), grey (N, 16, 16), marks (N,) and the last frame's grey (32, 32)."""
+def _reduce(
+    frames_NHWC: Frames, previous_HW: Float32 | None
+) -> tuple[npt.NDArray[np.uint8], Greys, npt.NDArray[np.uint64], Float32]:
+    """Return what is kept of frames, and the last frame's grey values (32, 32).
+
+    Args:
+        frames_NHWC: (N, 32, 32, 3).
+        previous_HW: grey values (32, 32) of the frame before; None at the start of the file.
+    """
     grey_NHW = frames_NHWC @ _LUMA
     before_NHW = np.concatenate([grey_NHW[:1] if previous_HW is None else previous_HW[None], grey_NHW[:-1]])
     change_N = np.abs(grey_NHW - before_NHW).max(axis=(1, 2))
     cell = _DECODED_SIDE // GREY_SIDE
     small_NHW = grey_NHW.reshape(-1, GREY_SIDE, cell, GREY_SIDE, cell).mean(axis=(2, 4))
-    marks_N = np.array([_mark(frame_HWC) for frame_HWC in frames_NHWC], dtype=np.uint64)
+    checksums_N = np.array([_checksum(frame_HWC) for frame_HWC in frames_NHWC], dtype=np.uint64)
     steps_NHW = np.asarray(np.rint(small_NHW * GREY_STEPS), dtype=np.uint16)
-    return _to_bytes(change_N), steps_NHW, marks_N, grey_NHW[-1]
+    return _to_bytes(change_N), steps_NHW, checksums_N, grey_NHW[-1]
 
 
-def _mark(frame_HWC: Frames) -> int:
-    """Return 64 bits that are equal for equal frames, and seldom for others."""
+def _checksum(frame_HWC: Frames) -> int:
+    """Return a checksum of 64 bits."""
     content = frame_HWC.tobytes()
     return zlib.crc32(content) << 32 | zlib.adler32(content)
 
 
-def _to_bytes(values: Floats) -> Bytes:
+def _to_bytes(values: Float32) -> npt.NDArray[np.uint8]:
     return np.asarray(np.rint(values), dtype=np.uint8)
 
 
 def _intervals(pts_seconds: Seconds, info: VideoInfo) -> tuple[float, float, float]:
-    """Return the usual and the longest interval between frames, and the share of odd ones."""
+    """Return the usual and the longest interval between frames in seconds, and the share of odd ones."""
     if len(pts_seconds) < 2:
         return 1 / (info.fps or _ASSUMED_FPS), 0.0, 0.0
     intervals = np.diff(pts_seconds)
@@ -307,7 +329,7 @@ def _intervals(pts_seconds: Seconds, info: VideoInfo) -> tuple[float, float, flo
 def _report_span(
     item: VideoItem, small: _SmallVideo, info: VideoInfo, decoded_seconds: float, sampler: ClipSampler
 ) -> SpanReport | None:
-    """Return what the frames of an item's span are like; None where there are none."""
+    """Return the report on an item's span; None if the span is outside the video."""
     start = item.start_seconds
     end = decoded_seconds if item.end_seconds is None else min(item.end_seconds, decoded_seconds)
     if start >= end:
@@ -316,7 +338,7 @@ def _report_span(
     last = int(np.searchsorted(small.pts_seconds, end - TIMESTAMP_TOLERANCE_SECONDS))
     frames = slice(first, max(first + 1, last))
     pts_seconds = np.maximum(small.pts_seconds[frames] - start, 0.0)
-    # The sampler counts on what the header says, as it will in training.
+    # In training the sampler relies on the duration in the header, and so it does here.
     stated = (
         info.duration_seconds if item.end_seconds is None else min(item.end_seconds, info.duration_seconds)
     )
@@ -328,13 +350,13 @@ def _report_span(
         num_distinct=min(len(np.unique(shown_T)) for shown_T in shown_VT),
         is_still=_is_still(small.change_N[frames][1:], grey_NHW),
         fingerprint=build_fingerprint(pts_seconds, end - start, grey_NHW),
-        pictures=hashlib.sha256(small.marks_N[frames].tobytes()).hexdigest(),
+        pictures=hashlib.sha256(small.checksums_N[frames].tobytes()).hexdigest(),
         outside_seconds=max(0.0, (item.end_seconds or 0.0) - max(decoded_seconds, info.duration_seconds)),
     )
 
 
-def _is_still(change_N: Bytes, grey_NHW: Greys) -> bool:
-    """Tell whether most frames repeat their predecessor and the few others change next to nothing.
+def _is_still(change_N: npt.NDArray[np.uint8], grey_NHW: Greys) -> bool:
+    """Tell whether most frames equal the frame before them and the others differ hardly.
 
     Keyframes of a coded still picture differ a little from the frames before them.
     """

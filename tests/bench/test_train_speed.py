@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from vidcli.bench import training as bench
+from vidcli.bench import train_speed as bench
 from vidcli.commands import bench as command
 from vidcli.config import Config
 from vidcli.console import Terminal, Verbosity

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from vidcli.bench import infer
+from vidcli.bench import infer_speed as infer
 from vidcli.cli import app
 
 

@@ -1,14 +1,14 @@
-"""Videos that may be near copies: coded, scaled, cropped, mirrored, brightened, timed or cut anew.
+"""Find pairs of videos that may be near copies: coded, scaled, cropped, mirrored, brightened or cut anew.
 
-Whether two videos are copies is told by `likeness`, which takes about a millisecond. Which pairs are
-worth it is found in tiles of matrix products, never by a loop over pairs:
+The module `similarity` compares two videos in about a millisecond. Comparing all pairs would take too long,
+so matrix products, computed in tiles, find the candidates first:
 
-    looks     the videos whose mean pictures are nearest, also mirrored and cropped: a few a video
-    moments   videos that share a moment of much change, wherever it lies in either; again, the
-              nearest few, and only those that look alike at all
+    looks     the few videos whose mean pictures are nearest, also mirrored and cropped
+    moments   the few videos that share a moment of much change, at any time in either, and whose mean
+              pictures are not too different
 
-Both are bounded for each video, so that the time grows with the number of videos but for the products:
-10,000 clips of ten seconds take about half a minute.
+The number of candidates of each video is limited, so that only the time of the products grows with the square
+of the number of videos: 10,000 clips of ten seconds take about half a minute.
 
 Axis letters: N videos, D values that describe one; R and C rows and columns of a tile.
 """
@@ -22,45 +22,44 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-import numpy.typing as npt
 
-from vidcli.doctor.fingerprint import GREY_SIDE, Fingerprint, Floats
-from vidcli.doctor.likeness import Likeness, Moving, compare_moving, describe, zoomed
+from vidcli.arrays import Float32, Int64
+from vidcli.doctor.fingerprint import GREY_SIDE, Fingerprint
+from vidcli.doctor.similarity import Moving, Similarity, compare_moving, describe, zoomed
 
 _TILE = 1024
-_NUM_DESCRIBED = 512  # at a time: what is compared of a clip of ten seconds takes 250 kB
+_NUM_DESCRIBED = 512  # videos in memory at once: a described clip of ten seconds takes 250 kB
 _NUM_NEAREST = 2
 _MIN_LOOKS = 0.9
 _TYPICAL_ZOOM = 1.08
 
-_NUM_MOMENTS = 3  # a video
-_NUM_MOMENT_PAIRS = 4  # a video at most
+_NUM_MOMENTS = 3  # of each video
+_NUM_MOMENT_PAIRS = 4  # of each video, at most
 _MIN_MOMENT = 0.6
 _MIN_MOMENT_LOOKS = 0.7
 _MAX_OF_TILE = 8192
 _POOLED_SIDE = 8
-_REACH = 2  # slots before and after that describe a moment
+_REACH = 2  # slots before and after a moment that describe it too
 
-Indices = npt.NDArray[np.int64]
 Candidate = tuple[int, int, bool]
-"""Two videos that may be worth a comparison, the lower position first, and whether mirrored."""
+"""The positions of two videos to compare, the lower first, and whether to mirror the second."""
 
 
 @dataclass(frozen=True)
 class Match:
-    """Two videos that may be near copies, by their positions, the lower first."""
+    """The positions of two videos that may be near copies, the lower first, and their similarity."""
 
     first: int
     second: int
-    likeness: Likeness
+    similarity: Similarity
 
 
 def find_alike(fingerprints: Sequence[Fingerprint], contents: Sequence[object]) -> list[Match]:
     """Return the pairs of videos that may be near copies, the surest first.
 
     Args:
-        fingerprints: one a video.
-        contents: what a video was cut from; two of equal content are not compared.
+        fingerprints: one of each video.
+        contents: an identity of the file that each video was cut from; videos of one file are not compared.
     """
     if len(fingerprints) < 2:
         return []
@@ -77,16 +76,16 @@ def find_alike(fingerprints: Sequence[Fingerprint], contents: Sequence[object]) 
     matches: dict[tuple[int, int], Match] = {}
     for first, second, is_mirrored in sorted(pairs):
         offset_seconds = fingerprints[first].start_seconds - fingerprints[second].start_seconds
-        likeness = compare_moving(described(first), described(second), is_mirrored, offset_seconds)
-        if likeness is not None and likeness.is_copy:
+        similarity = compare_moving(described(first), described(second), is_mirrored, offset_seconds)
+        if similarity is not None and similarity.is_copy:
             known = matches.get((first, second))
-            if known is None or known.likeness.sureness < likeness.sureness:
-                matches[first, second] = Match(first, second, likeness)
-    return sorted(matches.values(), key=lambda match: -match.likeness.sureness)
+            if known is None or known.similarity.sureness < similarity.sureness:
+                matches[first, second] = Match(first, second, similarity)
+    return sorted(matches.values(), key=lambda match: -match.similarity.sureness)
 
 
-def _nearest_looks(mean_NHW: Floats, content_N: Indices) -> Iterator[Candidate]:
-    """Yield, for each video, the few whose mean pictures are nearest to its own."""
+def _nearest_looks(mean_NHW: Float32, content_N: Int64) -> Iterator[Candidate]:
+    """Yield each video with the few others whose mean pictures are nearest to its own."""
     looks_ND = _standardize(mean_NHW)
     part_NHW = zoomed(mean_NHW, _TYPICAL_ZOOM)
     num_nearest = min(_NUM_NEAREST, len(mean_NHW) - 1)
@@ -105,9 +104,9 @@ def _nearest_looks(mean_NHW: Floats, content_N: Indices) -> Iterator[Candidate]:
 
 
 def _shared_moments(
-    fingerprints: Sequence[Fingerprint], mean_NHW: Floats, content_N: Indices
+    fingerprints: Sequence[Fingerprint], mean_NHW: Float32, content_N: Int64
 ) -> Iterator[Candidate]:
-    """Yield, for each video, the few that share most of a moment of much change with it."""
+    """Yield each video with the few others that are most like it at a moment of much change."""
     moments = [_moments(fingerprint) for fingerprint in fingerprints]
     owner_M = np.repeat(np.arange(len(moments)), [len(found) for found in moments])
     if not len(owner_M):
@@ -138,8 +137,8 @@ def _shared_moments(
                 yield min(video, other), max(video, other), is_mirrored
 
 
-def _strongest(shared_RC: Floats) -> tuple[Indices, Indices]:
-    """Return rows and columns of what is shared enough in a tile: of very much, the most."""
+def _strongest(shared_RC: Float32) -> tuple[Int64, Int64]:
+    """Return rows and columns of the pairs in a tile that are alike enough; of too many, the best."""
     rows, columns = np.nonzero(shared_RC >= _MIN_MOMENT)
     if len(rows) > _MAX_OF_TILE:
         most = np.argpartition(shared_RC[rows, columns], -_MAX_OF_TILE)[-_MAX_OF_TILE:]
@@ -148,7 +147,7 @@ def _strongest(shared_RC: Floats) -> tuple[Indices, Indices]:
 
 
 def _keep_best(best: dict[int, dict[int, float]], video: int, other: int, value: float) -> None:
-    """Note what two videos share; of many, forget the least now and then."""
+    """Record how much two videos are alike, and drop the least of a video's records when they are many."""
     others = best[video]
     others[other] = max(value, others.get(other, -1.0))
     if len(others) > 8 * _NUM_MOMENT_PAIRS:
@@ -156,8 +155,8 @@ def _keep_best(best: dict[int, dict[int, float]], video: int, other: int, value:
         best[video] = {key: others[key] for key in kept}
 
 
-def _moments(fingerprint: Fingerprint) -> Floats:
-    """Return what changes around the few moments of most change, (M, 5, 8, 8), M up to 3."""
+def _moments(fingerprint: Fingerprint) -> Float32:
+    """Return the changes around the moments of most change, (M, 5, 8, 8), M up to 3."""
     moving = describe(fingerprint.pictures())
     change_TD, size_T = moving.changes_TD, moving.change_T
     if not len(change_TD):
@@ -175,15 +174,15 @@ def _moments(fingerprint: Fingerprint) -> Floats:
     return np.stack([small_THW[moment : moment + 2 * _REACH + 1] for moment in chosen])
 
 
-def _standardize(pictures_NHW: Floats) -> Floats:
+def _standardize(pictures_NHW: Float32) -> Float32:
     """Return pictures as rows (N, D) of mean 0 and length 1."""
     rows_ND = pictures_NHW.reshape(len(pictures_NHW), -1)
     return _to_unit(rows_ND - rows_ND.mean(axis=1, keepdims=True))
 
 
-def _flatten(moments: Floats) -> Floats:
+def _flatten(moments: Float32) -> Float32:
     return _to_unit(moments.reshape(len(moments), -1))
 
 
-def _to_unit(rows_ND: Floats) -> Floats:
+def _to_unit(rows_ND: Float32) -> Float32:
     return np.asarray(rows_ND / (np.linalg.norm(rows_ND, axis=1, keepdims=True) + 1e-6), dtype=np.float32)

@@ -69,7 +69,7 @@ def test_neither_company_nor_order_changes_a_bit(run, videos, reference, order):
 def test_model_file_run_folder_and_memory_agree(run, videos, reference):
     from_file = Predictor.load(run / "model.safetensors", CPU)
     model = build_model(from_file.config.model, 8)
-    model.load_state_dict(from_file._model.state_dict())
+    model.load_state_dict(from_file.network.state_dict())
     in_memory = Predictor(
         model, from_file.config, from_file.class_names, CPU, calibration=from_file.calibration
     )
