@@ -24,7 +24,7 @@ from vidcli.explain import Explanation, MapMethod, explain_video
 from vidcli.explain.frames import delete_frames, log_probability, occlude_frames, weigh_frames
 from vidcli.explain.maps import grad_cam, integrated_gradients, map_frames
 from vidcli.models import backbone_names, build_model, head_names
-from vidcli.report.explanation import overlay_frames
+from vidcli.report.heatmaps import overlay_frames
 from vidcli.transforms import ClipTransform, to_pixels
 
 CPU = torch.device("cpu")

@@ -21,7 +21,7 @@ from vidcli.explain import Explanation
 from vidcli.fonts import choose_font, picture_names, short_names
 from vidcli.palette import GREY, Colour, class_colours
 from vidcli.predict.annotate import Layout
-from vidcli.report.canvas import new_figure, save_png, written_text
+from vidcli.report.figures import new_figure, save_png, written_text
 from vidcli.video import Frames
 
 # Without the darkest third, which is not seen on a dark video.

@@ -11,7 +11,7 @@ from matplotlib.ticker import FuncFormatter
 from vidcli.fonts import picture_names, short_names
 from vidcli.palette import GREY, class_colours
 from vidcli.predict.segments import Timeline
-from vidcli.report.canvas import new_figure, save_png, written_text
+from vidcli.report.figures import new_figure, save_png, written_text
 
 _MAX_ROWS = 20
 _MAX_NAME_COLUMNS = 32

@@ -14,7 +14,7 @@ from matplotlib.transforms import ScaledTranslation, blended_transform_factory
 from vidcli.evaluate import Evaluation
 from vidcli.fonts import picture_names, short_names
 from vidcli.palette import class_colours
-from vidcli.report.canvas import new_figure, save_png
+from vidcli.report.figures import new_figure, save_png
 
 _MAX_NUMBERED_CLASSES = 30
 _MAX_NAME_COLUMNS = 28
