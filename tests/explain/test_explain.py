@@ -17,7 +17,7 @@ from vidcli.artifacts.checkpoint import Checkpoint, save_checkpoint
 from vidcli.cli import app
 from vidcli.config import Config, load_config
 from vidcli.console import Terminal
-from vidcli.console.explanation import print_explanation
+from vidcli.console.model_tables import print_explanation
 from vidcli.console.terminal import Verbosity
 from vidcli.errors import ConfigError
 from vidcli.explain import Explanation, MapMethod, explain_video

@@ -12,6 +12,20 @@ from vidcli.console.terminal import Terminal
 from vidcli.console.text import plain, plain_lines
 
 
+def number_table(first: str, *others: str, title: str | None = None) -> Table:
+    """Return an empty table whose first column is text and whose others are numbers, right-aligned.
+
+    Args:
+        first: the heading of the first column.
+        others: the headings of the other columns.
+        title: what stands above the table.
+    """
+    table = Table(first, title=title, title_justify="left")
+    for name in others:
+        table.add_column(name, justify="right")
+    return table
+
+
 def print_pairs(out: Console, pairs: Iterable[tuple[str, str]]) -> None:
     """Print names and what belongs to them, in two columns without lines."""
     grid = Table.grid(padding=(0, 2))

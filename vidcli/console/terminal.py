@@ -9,16 +9,19 @@ from __future__ import annotations
 import io
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any
+from types import TracebackType
+from typing import Any, TypeVar
 
 from rich.console import Console
 from rich.text import Text
 
 from vidcli.console.bars import Progressing, Stopwatch, live_line
 from vidcli.console.text import count_noun, json_line, plain, plain_lines
+
+_View = TypeVar("_View", bound="ProgressView")
 
 
 class Verbosity(IntEnum):
@@ -76,10 +79,21 @@ class Terminal:
     @property
     def lines_out(self) -> Console:
         """Where results are printed line by line while a bar is shown: above it, if both are on a screen."""
-        has_bar = self.verbosity > Verbosity.QUIET and self.err.is_terminal
         # Asked of the streams: a console may be told to behave as one of a terminal.
         are_on_screen = sys.stdout.isatty() and sys.stderr.isatty()
-        return self.err if has_bar and are_on_screen else self.out
+        return self.err if self._has_bar and are_on_screen else self.out
+
+    @property
+    def _has_bar(self) -> bool:
+        return self.verbosity > Verbosity.QUIET and self.err.is_terminal
+
+    def progress(self, shown: Progressing) -> AbstractContextManager[None]:
+        """Return a context that shows a live line where there is a terminal to show it on.
+
+        Args:
+            shown: what the line says; it may change while the context is open.
+        """
+        return live_line(self.err, shown) if self._has_bar else nullcontext()
 
     @contextmanager
     def counting(
@@ -103,12 +117,37 @@ class Terminal:
             A function to call with the number done and of all.
         """
         shown = Progressing(label, total=total)
-        has_bar = not hide and self.verbosity > Verbosity.QUIET and self.err.is_terminal
         watch = Stopwatch(self.say)
-        with live_line(self.err, shown) if has_bar else nullcontext():
+        with nullcontext() if hide else self.progress(shown):
             yield shown.update
         if past is not None:
             watch.stop(f"{past} {count_noun(shown.done, noun)}")
+
+
+class ProgressView:
+    """Shows events of long work in a live line for as long as the view is open."""
+
+    def __init__(self, terminal: Terminal, shown: Progressing) -> None:
+        """Show nothing before the view is entered.
+
+        Args:
+            terminal: to show the line on.
+            shown: what the line says at first; the view changes it.
+        """
+        self._terminal, self._shown = terminal, shown
+        self._open = ExitStack()
+
+    def __enter__(self: _View) -> _View:
+        self._open.enter_context(self._terminal.progress(self._shown))
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._open.close()
 
 
 def print_error(message: str) -> None:

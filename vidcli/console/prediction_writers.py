@@ -190,15 +190,27 @@ def open_writer(
     Raises:
         VidcliError: the file or stdout cannot be written.
     """
+    with open_results(output) as stream:
+        if form == "table":
+            writer: Writer = TableWriter(terminal, stream, top_k, videos, class_names)
+        else:
+            writer = (CsvWriter if form == "csv" else JsonWriter)(terminal, stream, top_k)
+        yield writer
+        writer.close()
+
+
+@contextmanager
+def open_results(output: OutputFile | None) -> Iterator[TextIO]:
+    """Open a file, or stdout where there is none, for results that are written as they come.
+
+    Raises:
+        VidcliError: the file or stdout cannot be written.
+        BrokenPipeError: nobody reads stdout any more.
+    """
     place = f"--output {output.path}" if output else "standard output"
     try:
-        with nullcontext(sys.stdout) if output is None else open_text(output) as stream:
-            if form == "table":
-                writer: Writer = TableWriter(terminal, stream, top_k, videos, class_names)
-            else:
-                writer = (CsvWriter if form == "csv" else JsonWriter)(terminal, stream, top_k)
-            yield writer
-            writer.close()
+        with nullcontext(sys.stdout) if output is None else _open_text(output) as stream:
+            yield stream
             stream.flush()
     except BrokenPipeError:
         raise
@@ -206,7 +218,7 @@ def open_writer(
         raise VidcliError(f"{place}: cannot be written ({error.strerror})") from error
 
 
-def open_text(output: OutputFile) -> TextIO:
+def _open_text(output: OutputFile) -> TextIO:
     """Open a file, empty, for text that is written as it comes."""
     raw = cast(io.RawIOBase, output.open())
     return io.TextIOWrapper(io.BufferedWriter(raw), "utf-8", errors="backslashreplace", newline="")

@@ -9,7 +9,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from vidcli.console.tables import print_pairs
+from vidcli.console.tables import number_table, print_pairs
 from vidcli.console.terminal import Terminal
 from vidcli.console.text import count_noun, format_times, plain, shorten_path
 
@@ -90,9 +90,8 @@ def print_train_bench(
     terminal: Terminal, rows: Sequence[Mapping[str, Any]], summary: Mapping[str, Any]
 ) -> None:
     """Show what `bench train` measured: clips a second of each part, and how they compare."""
-    table = Table("part", "clips/s", "turns", "workers", "what")
-    for column in table.columns[1:4]:
-        column.justify = "right"
+    table = number_table("part", "clips/s", "turns", "workers")
+    table.add_column("what")
     for row in rows:
         turns = f"{min(row['turns']):.1f} to {max(row['turns']):.1f}"
         workers = str(row.get("workers", ""))
@@ -137,11 +136,8 @@ def print_predict_bench(
     terminal: Terminal, model: str, rows: Sequence[Mapping[str, Any]], summary: Mapping[str, Any]
 ) -> None:
     """Show what `bench predict` measured: clips a second of each phase, and the shares."""
-    table = Table(
-        "round", "decode alone", "model alone", "whole", title="clips a second", title_justify="left"
-    )
-    for column in table.columns:
-        column.justify = "right"
+    table = number_table("round", "decode alone", "model alone", "whole", title="clips a second")
+    table.columns[0].justify = "right"
     for row in rows:
         table.add_row(str(row["round"]), *(f"{row[name]:.1f}" for name in ("decode", "model", "whole")))
     table.add_section()

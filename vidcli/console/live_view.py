@@ -13,10 +13,9 @@ from dataclasses import dataclass
 from rich.live import Live
 from rich.text import Text
 
-from vidcli.console.predictions import UNKNOWN, headline
+from vidcli.console.prediction_writers import UNKNOWN, headline, open_results
 from vidcli.console.terminal import Terminal
 from vidcli.console.text import json_line, plain
-from vidcli.errors import VidcliError
 from vidcli.predict import Prediction, Predictor
 from vidcli.predict.results import prediction_to_dict
 
@@ -120,7 +119,7 @@ def open_live_view(terminal: Terminal, form: str, top_k: int, predictor: Predict
     Raises:
         VidcliError: stdout cannot be written.
     """
-    try:
+    with open_results(None):
         if form == "json":
             yield JsonView(top_k)
             return
@@ -131,7 +130,3 @@ def open_live_view(terminal: Terminal, form: str, top_k: int, predictor: Predict
             return
         with Live(console=terminal.out, refresh_per_second=_REDRAWS_A_SECOND) as live:
             yield LineView(terminal, top_k, live, width)
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        raise VidcliError(f"standard output: cannot be written ({error.strerror})") from error

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from vidcli.console.tables import print_pairs
+from vidcli.console.tables import number_table, print_pairs
 from vidcli.console.terminal import Terminal, Verbosity
 from vidcli.console.text import count_noun, format_ratio, plain, shorten_path
 from vidcli.evaluate import (
@@ -45,7 +45,7 @@ def print_evaluation(terminal: Terminal, scores: Evaluation, split: str) -> None
         _print_calibration(out, scores.calibration, scores.is_better_than_guessing)
     failed = f", {scores.num_failed} failed and counted as wrong" if scores.num_failed else ""
     out.print(f"videos ({split})".ljust(19) + f"{scores.num_videos}{failed}")
-    table = _table("class", "precision", "recall", "F1", "videos")
+    table = number_table("class", "precision", "recall", "F1", "videos")
     for score in scores.per_class:
         table.add_row(
             plain(score.label), format_ratio(score.precision), format_ratio(score.recall), f"{score.f1:.3f}",
@@ -74,7 +74,7 @@ def print_multi_label(terminal: Terminal, scores: MultiLabelEvaluation, split: s
     out.print(f"thresholds         {fitted}")
     failed = f", {scores.num_failed} failed and counted as wrong" if scores.num_failed else ""
     out.print(f"videos ({split})".ljust(19) + f"{scores.num_videos}{failed}")
-    table = _table("class", "AP", "threshold", "precision", "recall", "F1", "videos")
+    table = number_table("class", "AP", "threshold", "precision", "recall", "F1", "videos")
     for row in scores.per_class:
         table.add_row(
             plain(row.label),
@@ -143,7 +143,7 @@ def print_comparison(terminal: Terminal, comparison: Comparison, model: str, aga
 
 def print_views(terminal: Terminal, rows: Sequence[ViewsRow]) -> None:
     """Show accuracy against cost."""
-    table = _table("views", "frames", "top-1", "95% interval", "loss", "ms a video", "cost")
+    table = number_table("views", "frames", "top-1", "95% interval", "loss", "ms a video", "cost")
     for row in rows:
         low, high = row.top1_interval
         table.add_row(
@@ -187,14 +187,6 @@ def _style_of(num_videos: int) -> str | None:
     return "dim" if num_videos < MIN_VIDEOS else None
 
 
-def _table(first: str, *others: str, title: str | None = None) -> Table:
-    """Return an empty table: text on the left, numbers on the right."""
-    table = Table(first, title=title, title_justify="left")
-    for name in others:
-        table.add_column(name, justify="right")
-    return table
-
-
 def _print_confusion(out: Console, scores: Evaluation) -> None:
     names = scores.class_names
     pairs = [
@@ -205,7 +197,7 @@ def _print_confusion(out: Console, scores: Evaluation) -> None:
     ]
     needed = max(len(name) for name in names) + 5 + 7 * len(names)
     if len(names) <= _MAX_MATRIX_CLASSES and needed <= out.width:
-        table = _table("true \\ predicted", *(str(label + 1) for label in range(len(names))))
+        table = number_table("true \\ predicted", *(str(label + 1) for label in range(len(names))))
         for label, row in enumerate(scores.confusion):
             cells = [
                 Text(str(n) if n else "·", style="green" if i == label else ("red" if n else "dim"))
@@ -221,7 +213,7 @@ def _print_confusion(out: Console, scores: Evaluation) -> None:
 def print_abstention(terminal: Terminal, risk_coverage: RiskCoverage) -> None:
     """Show what is left when answers below a threshold are withheld."""
     out = terminal.out
-    table = _table("threshold", "answered", "share", "accuracy")
+    table = number_table("threshold", "answered", "share", "accuracy")
     table.columns[0].justify = "right"
     for row in risk_coverage.rows:
         table.add_row(
@@ -234,7 +226,7 @@ def print_abstention(terminal: Terminal, risk_coverage: RiskCoverage) -> None:
 def _print_slices(out: Console, name: str, slices: Sequence[Slice], measure: str) -> None:
     """Show the slices that say something, and in one grey row those that are too small to."""
     large, others = merge_small(slices, name)
-    table = _table(name, "videos", "failed", measure, "95% interval")
+    table = number_table(name, "videos", "failed", measure, "95% interval")
     for row in (*large[:_MAX_SLICES], *([others] if others is not None else [])):
         low, high = row.interval
         table.add_row(

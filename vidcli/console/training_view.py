@@ -1,21 +1,23 @@
-"""What `vidcli train` shows: a live line, an epoch a line, how it ended."""
+"""What `vidcli train`, `train --compare` and `demo` show: a live line, results, what to type next."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 
-from rich.table import Table
-
 from vidcli.artifacts.checkpoint import RESUME_FILE
-from vidcli.console.bars import Part, Progressing, Stopwatch, live_line
-from vidcli.console.terminal import Terminal, Verbosity
+from vidcli.console.bars import Part, Progressing, Stopwatch
+from vidcli.console.prediction_writers import predictions_table
+from vidcli.console.tables import number_table
+from vidcli.console.terminal import ProgressView, Terminal
 from vidcli.console.text import count_noun, format_bytes, format_seconds, plain, plain_lines
 from vidcli.data.manifest import SPLITS
+from vidcli.demo import DemoResult
 from vidcli.train import (
     CheckProgress,
+    CompareProgress,
+    Comparison,
     EpochDone,
     EpochRow,
     Event,
@@ -24,23 +26,19 @@ from vidcli.train import (
     StepDone,
 )
 
+_NO_BREAK = "\N{NO-BREAK SPACE}"
 
-class TrainingView:
+
+class TrainingView(ProgressView):
     """Show the events of a run: a live line under the table of epochs, or a line an epoch."""
 
     def __init__(self, terminal: Terminal, epochs: int) -> None:
         """Show a run of `epochs` epochs."""
-        self._terminal, self._epochs = terminal, epochs
-        self._shown = Progressing("starting", parts=())
-        self._open = ExitStack()
+        super().__init__(terminal, Progressing("starting", parts=()))
+        self._epochs = epochs
         self._watch = Stopwatch(terminal.say)
         self._past = ""
         self._num_epochs = 0
-
-    def __enter__(self) -> TrainingView:
-        if self._terminal.verbosity > Verbosity.QUIET and self._terminal.err.is_terminal:
-            self._open.enter_context(live_line(self._terminal.err, self._shown))
-        return self
 
     def __exit__(
         self,
@@ -48,7 +46,7 @@ class TrainingView:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._open.close()
+        super().__exit__(kind, error, traceback)
         if kind is None:
             self._begin("")
 
@@ -148,11 +146,101 @@ def print_run_end(terminal: Terminal, run: Path) -> None:
 
 def print_plan(terminal: Terminal, plan: RunPlan, config_yaml: str) -> None:
     """Show what `train --dry-run` would do."""
-    table = Table("class", *SPLITS)
-    for column in table.columns[1:]:
-        column.justify = "right"
+    table = number_table("class", *SPLITS)
     for name in plan.class_names:
         table.add_row(plain(name), *(str(plan.num_videos[name][split]) for split in SPLITS))
     terminal.out.print(table)
     terminal.out.print(f"{plan.num_parameters:,} parameters, {plan.num_steps:,} steps")
     terminal.out.print(plain_lines(config_yaml.rstrip()), soft_wrap=True)
+
+
+class CompareView(ProgressView):
+    """Show the events of a comparison: a bar for the features, and then one for each head."""
+
+    def __init__(self, terminal: Terminal) -> None:
+        """Show on this terminal."""
+        super().__init__(terminal, Progressing("starting"))
+
+    def __call__(self, event: CompareProgress | Notice) -> None:
+        """Show one event."""
+        if isinstance(event, Notice):
+            self._terminal.warn(event.text)
+            return
+        self._shown.begin(event.what)
+        self._shown.update(event.done, event.total)
+
+
+def print_comparison(terminal: Terminal, comparison: Comparison) -> None:
+    """Print what was compared, the table and the answer to the question."""
+    weights = {
+        "random": "random weights: better ones (model.pretrained=true, model.weights=FILE) see more",
+        "published": "published weights",
+    }.get(comparison.weights, f"weights of {comparison.weights}")
+    num_read = comparison.num_videos_read
+    terminal.say(f"frozen backbone: {comparison.backbone}, {weights}")
+    terminal.say(
+        f"features of {num_read} videos, {comparison.num_cached} of them from the cache: "
+        f"{format_seconds(comparison.feature_seconds)}"
+    )
+    if comparison.num_failed:
+        terminal.say(f"{comparison.num_failed} videos cannot be decoded and are in no number below")
+    terminal.say(f"scored on {comparison.scored_on}")
+    table = number_table("head", "in order, 95%", "shuffled, 95%", "gain", "time")
+    for column in table.columns:
+        column.overflow = "fold"  # a narrow terminal must not cut numbers
+    table.columns[0].no_wrap = True
+    for score in comparison.heads:
+        table.add_row(
+            plain(score.head),
+            _with_interval(score.ordered, score.ordered_interval),
+            _with_interval(score.shuffled, score.shuffled_interval),
+            f"{score.ordered - score.shuffled:+.3f}",
+            format_seconds(score.seconds).replace(" ", _NO_BREAK),
+        )
+    terminal.out.print(table)
+    # On a terminal broken between words, in a pipe one line.
+    terminal.out.print(plain_lines(describe_answer(comparison)), soft_wrap=not terminal.out.is_terminal)
+
+
+def describe_answer(comparison: Comparison) -> str:
+    """Return the sentence that answers whether time matters."""
+    low, high = comparison.difference_interval
+    if comparison.time_matters:
+        answer = "Yes"
+    elif high < 0:
+        answer = "No, shuffled frames even do better"
+    else:
+        answer = "Not that these features show"
+    return (
+        f"Does time matter in this data set? {answer}: the heads that can tell are right on "
+        f"{comparison.ordered:.3f} of the videos in order and on {comparison.shuffled:.3f} shuffled, a "
+        f"difference of {comparison.difference:+.3f} (95% interval {low:+.3f} to {high:+.3f}; guessing the "
+        f"largest class: {comparison.largest_class:.3f})."
+    )
+
+
+def _with_interval(accuracy: float, interval: tuple[float, float]) -> str:
+    return f"{accuracy:.3f}  {interval[0]:.2f}–{interval[1]:.2f}"
+
+
+def print_demo_end(terminal: Terminal, result: DemoResult) -> None:
+    """Show predictions of the demo, what time was worth, and how to do the same on one's own folder."""
+    out = terminal.out
+    out.print(predictions_table(result.examples, 2, out.width))
+    out.print(
+        f"the same videos with their frames shuffled: top-1 {result.shuffled_scores.top1:.3f} "
+        f"(in order: {result.scores.top1:.3f})",
+        soft_wrap=True,
+    )
+    example = result.examples[0].video
+    commands = [
+        f"vidcli eval --model {result.run}",
+        f"vidcli predict {example} --model {result.run}",
+        "",
+        "vidcli train FOLDER          # FOLDER/CLASS/video.mp4, one folder a class",
+        "vidcli eval                  # the newest run, on its own test videos",
+        "vidcli predict VIDEO...",
+    ]
+    out.print("\nwhat was done here, again; and the same on a folder of your own:")
+    for command in commands:
+        out.print(plain(f"  {command}", "bold"), soft_wrap=True)

@@ -5,18 +5,17 @@ from __future__ import annotations
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import TextIO
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from vidcli.console.predictions import open_text
+from vidcli.console.prediction_writers import open_results
 from vidcli.console.tables import GrowingTable
 from vidcli.console.terminal import Terminal
 from vidcli.console.text import json_line, plain, shorten_middle
-from vidcli.errors import VidcliError
 from vidcli.predict.segments import (
     SEGMENT_COLUMNS,
     UNKNOWN,
@@ -195,14 +194,7 @@ def open_writer(
     Raises:
         VidcliError: the file or stdout cannot be written.
     """
-    place = f"--output {output.path}" if output else "standard output"
-    try:
-        with nullcontext(sys.stdout) if output is None else open_text(output) as stream:
-            writer = _WRITERS[form](terminal, stream, class_names)
-            stream.flush()
-            yield writer
-            stream.flush()
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        raise VidcliError(f"{place}: cannot be written ({error.strerror})") from error
+    with open_results(output) as stream:
+        writer = _WRITERS[form](terminal, stream, class_names)
+        stream.flush()
+        yield writer
