@@ -1,4 +1,4 @@
-"""What `vidcli check` shows."""
+"""What `vidcli check` shows: the problems of a data set, its numbers, and what to do."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _SEVERITY_STYLES = {"error": "bold red", "warning": "yellow", "note": "dim"}
 
 
 def finding_to_dict(finding: Finding) -> dict[str, Any]:
-    """Return what `check --format json` prints for one problem."""
+    """Return one problem as the object that `check --format json` prints."""
     return {
         "severity": finding.severity,
         "kind": finding.kind,

@@ -17,7 +17,7 @@ _BAR_WIDTH = 30
 
 
 def print_explanation(terminal: Terminal, explanation: Explanation) -> None:
-    """Show the class that was explained, and a bar for each frame."""
+    """Show the explained class, and the weight of each frame as a bar."""
     out = terminal.out
     told = Text("why ") + plain(explanation.class_name, "bold") + f" ({explanation.probability:.3f})"
     if explanation.class_name != explanation.predicted:
@@ -27,7 +27,7 @@ def print_explanation(terminal: Terminal, explanation: Explanation) -> None:
     for column in table.columns[:2]:
         column.justify = "right"
     largest = max(float(np.abs(explanation.weights_T).max()), 1e-12)
-    # Of an answer that no frame alone can shake, the weights are small, and still differ.
+    # Where no single frame matters much, all weights are small: more decimals keep them apart.
     decimals = max(3, 1 - math.floor(math.log10(largest)))
     for seconds, weight in zip(explanation.seconds_T, explanation.weights_T, strict=True):
         block = "█" if weight >= 0 else "▒"

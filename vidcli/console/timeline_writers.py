@@ -1,4 +1,4 @@
-"""What `vidcli predict --timeline` writes."""
+"""How `vidcli timeline` writes segments: as tables, JSON, CSV or subtitles, each when it is known."""
 
 from __future__ import annotations
 
@@ -38,22 +38,28 @@ _MIN_LABEL_WIDTH = 6
 
 
 class TimelineWriter(ABC):
-    """Write the segments of one video after the other, each as it comes.
+    """Writes the segments of one video after the other, each when it is known.
 
     Attributes:
-        tears_bars: segments scroll by in a terminal, and where a bar is shown there.
-        is_torn_by_lines: so would be what is printed there meanwhile.
+        tears_bars: whether segments would overwrite a live line on the same terminal.
+        is_torn_by_lines: whether other lines on that terminal would tear what is written.
     """
 
     def __init__(self, terminal: Terminal, stream: TextIO, class_names: Sequence[str]) -> None:
-        """Write to `stream` what is said in names of these classes."""
+        """Write to a stream.
+
+        Args:
+            terminal: for messages, and for tables on stdout.
+            stream: for text.
+            class_names: of the model, which set the width of a table's column.
+        """
         self._terminal, self._stream, self._class_names = terminal, stream, class_names
         self.tears_bars = stream.isatty()
         self.is_torn_by_lines = False
         self._has_ended = True
 
     def begin(self, video: str) -> None:
-        """Begin with a video."""
+        """Begin with the video of this path."""
         self._video, self._num_written, self._has_ended = video, 0, False
 
     def write(self, segment: Segment) -> None:
@@ -63,7 +69,7 @@ class TimelineWriter(ABC):
         self._stream.flush()
 
     def end(self, timeline: Timeline) -> None:
-        """Write what comes after the segments of a video, once."""
+        """Write what follows the segments of a video; a second call does nothing."""
         if self._has_ended:
             return
         self._has_ended = True
@@ -71,7 +77,7 @@ class TimelineWriter(ABC):
         self._stream.flush()
 
     def write_failure(self, error: str) -> None:
-        """Write that the video has no timeline, where the form has a place for it."""
+        """Write why the video has no timeline, where the format has a place for it."""
         self._write_failure(error)
         self._stream.flush()
 
@@ -79,17 +85,17 @@ class TimelineWriter(ABC):
     def _write(self, segment: Segment) -> None: ...
 
     def _end(self, timeline: Timeline) -> None:  # noqa: B027 (subtitles have nothing to add)
-        """Write what comes after the segments."""
+        """Write what follows the segments."""
 
     def _write_failure(self, error: str) -> None:  # noqa: B027 (subtitles have no place for it)
-        """Write why there is nothing, or no more."""
+        """Write why there are no segments, or no more of them."""
 
 
 class _JsonWriter(TimelineWriter):
-    """One object a video, when all of it is known."""
+    """Writes a JSON object for each video, when all its segments are known."""
 
     def _write(self, segment: Segment) -> None:
-        """Wait for the end."""
+        """Write nothing before the end."""
 
     def _end(self, timeline: Timeline) -> None:
         print(json_line(timeline_to_dict(timeline), self._stream), file=self._stream)
@@ -99,7 +105,7 @@ class _JsonWriter(TimelineWriter):
 
 
 class _CsvWriter(TimelineWriter):
-    """A row a segment."""
+    """Writes a CSV row for each segment."""
 
     def __init__(self, terminal: Terminal, stream: TextIO, class_names: Sequence[str]) -> None:
         super().__init__(terminal, stream, class_names)
@@ -116,14 +122,14 @@ class _CsvWriter(TimelineWriter):
 
 
 class _SrtWriter(TimelineWriter):
-    """SubRip subtitles."""
+    """Writes SubRip subtitles."""
 
     def _write(self, segment: Segment) -> None:
         self._stream.write(segment_to_srt(segment, self._num_written))
 
 
 class _VttWriter(TimelineWriter):
-    """WebVTT subtitles."""
+    """Writes WebVTT subtitles."""
 
     def __init__(self, terminal: Terminal, stream: TextIO, class_names: Sequence[str]) -> None:
         super().__init__(terminal, stream, class_names)
@@ -134,7 +140,7 @@ class _VttWriter(TimelineWriter):
 
 
 class _TableWriter(TimelineWriter):
-    """A table a video, a row a segment."""
+    """Writes a table for each video, with a row for each segment."""
 
     def __init__(self, terminal: Terminal, stream: TextIO, class_names: Sequence[str]) -> None:
         super().__init__(terminal, stream, class_names)
@@ -189,7 +195,13 @@ _WRITERS: Mapping[str, type[TimelineWriter]] = {
 def open_writer(
     terminal: Terminal, form: str, output: OutputFile | None, class_names: Sequence[str]
 ) -> Iterator[TimelineWriter]:
-    """Open what writes timelines to stdout or to a new file.
+    """Open a writer of timelines to a file or to stdout.
+
+    Args:
+        terminal: for messages, and for tables on stdout.
+        form: table, json, csv, srt or vtt.
+        output: the file; None for stdout.
+        class_names: of the model.
 
     Raises:
         VidcliError: the file or stdout cannot be written.

@@ -30,10 +30,15 @@ _NO_BREAK = "\N{NO-BREAK SPACE}"
 
 
 class TrainingView(ProgressView):
-    """Show the events of a run: a live line under the table of epochs, or a line an epoch."""
+    """Shows the events of a run: a line for each epoch, and on a terminal a live line below."""
 
     def __init__(self, terminal: Terminal, epochs: int) -> None:
-        """Show a run of `epochs` epochs."""
+        """Show nothing before the view is entered.
+
+        Args:
+            terminal: to show the events on.
+            epochs: number of epochs of the run.
+        """
         super().__init__(terminal, Progressing("starting", parts=()))
         self._epochs = epochs
         self._watch = Stopwatch(terminal.say)
@@ -69,7 +74,7 @@ class TrainingView(ProgressView):
             self._shown.update(event.done, event.total)
 
     def _begin(self, past: str) -> None:
-        """Note what will have been done; where another work begins, say what the one before took."""
+        """Note the present work in the past tense; where it has changed, say how long the last one took."""
         if past.partition(" ")[0] != self._past.partition(" ")[0]:
             if self._past:
                 self._watch.stop(self._past)
@@ -101,12 +106,12 @@ class TrainingView(ProgressView):
 
 
 def print_best(terminal: Terminal, rows: Sequence[EpochRow], verdict: str | None) -> None:
-    """Say how good the best epoch is on validation videos, and what that is worth.
+    """Say how good the best epoch is on validation videos, and whether that is more than guessing.
 
     Args:
         terminal: to print on.
-        rows: of all epochs.
-        verdict: a sentence; None where there is none.
+        rows: all epochs of the run.
+        verdict: the sentence that compares it with guessing; None where there is none.
     """
     validated = [row for row in rows if row.val_score is not None and row.val_loss is not None]
     if not validated:
@@ -122,14 +127,14 @@ def print_best(terminal: Terminal, rows: Sequence[EpochRow], verdict: str | None
 def print_kept(
     terminal: Terminal, run: Path, run_bytes: int, resume_bytes: int, caches: Mapping[Path, int]
 ) -> None:
-    """Say what is kept where, and how large it is.
+    """Say which folders a run leaves, and how large they are.
 
     Args:
         terminal: to print on.
-        run: its directory.
-        run_bytes: of all in it.
-        resume_bytes: of those, what only going on with the run needs; 0 where there is none.
-        caches: the folders that all runs share, and their bytes.
+        run: directory of the run.
+        run_bytes: size of the directory.
+        resume_bytes: size of the files in it that only --resume needs; 0 where there are none.
+        caches: the size in bytes of each folder that all runs share.
     """
     line = f"kept: {run} {format_bytes(run_bytes)}"
     if resume_bytes:
@@ -139,13 +144,19 @@ def print_kept(
 
 
 def print_run_end(terminal: Terminal, run: Path) -> None:
-    """Say what to type next, and print the run's directory."""
+    """Say which command to type next, and print the directory of the run."""
     terminal.say(f"next: vidcli eval --model {run}")
     terminal.out.print(plain(str(run)), soft_wrap=True)
 
 
 def print_plan(terminal: Terminal, plan: RunPlan, config_yaml: str) -> None:
-    """Show what `train --dry-run` would do."""
+    """Show what a run would train on, as `train --dry-run` does.
+
+    Args:
+        terminal: to print on.
+        plan: the run.
+        config_yaml: its settings.
+    """
     table = number_table("class", *SPLITS)
     for name in plan.class_names:
         table.add_row(plain(name), *(str(plan.num_videos[name][split]) for split in SPLITS))
@@ -155,7 +166,7 @@ def print_plan(terminal: Terminal, plan: RunPlan, config_yaml: str) -> None:
 
 
 class CompareView(ProgressView):
-    """Show the events of a comparison: a bar for the features, and then one for each head."""
+    """Shows the events of a comparison in a live line: first the features, then the heads."""
 
     def __init__(self, terminal: Terminal) -> None:
         """Show on this terminal."""
@@ -171,7 +182,7 @@ class CompareView(ProgressView):
 
 
 def print_comparison(terminal: Terminal, comparison: Comparison) -> None:
-    """Print what was compared, the table and the answer to the question."""
+    """Print what was compared, the scores of each head, and whether time matters."""
     weights = {
         "random": "random weights: better ones (model.pretrained=true, model.weights=FILE) see more",
         "published": "published weights",
@@ -198,7 +209,7 @@ def print_comparison(terminal: Terminal, comparison: Comparison) -> None:
             format_seconds(score.seconds).replace(" ", _NO_BREAK),
         )
     terminal.out.print(table)
-    # On a terminal broken between words, in a pipe one line.
+    # The sentence is broken between words on a terminal, and stays one line in a pipe.
     terminal.out.print(plain_lines(describe_answer(comparison)), soft_wrap=not terminal.out.is_terminal)
 
 
@@ -224,7 +235,7 @@ def _with_interval(accuracy: float, interval: tuple[float, float]) -> str:
 
 
 def print_demo_end(terminal: Terminal, result: DemoResult) -> None:
-    """Show predictions of the demo, what time was worth, and how to do the same on one's own folder."""
+    """Show some predictions, the score without the order of frames, and the commands to type next."""
     out = terminal.out
     out.print(predictions_table(result.examples, 2, out.width))
     out.print(

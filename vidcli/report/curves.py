@@ -33,9 +33,9 @@ def draw_curves(rows: Rows, best_epoch: int | None, path: Path) -> None:
     """Write the curves of a run as a PNG, side by side.
 
     Args:
-        rows: a mapping an epoch, as in metrics.jsonl; what is None or no finite number there is a gap.
+        rows: a mapping for each epoch, as in metrics.jsonl; a value of None or NaN makes a gap.
         best_epoch: the epoch of model.safetensors, marked by a line; None marks nothing.
-        path: the file.
+        path: the file to write.
     """
     save_png(build_curves(rows, best_epoch), path)
 
@@ -49,7 +49,7 @@ def build_curves(rows: Rows, best_epoch: int | None) -> Figure:
 
 
 def curve_charts(rows: Rows, best_epoch: int | None) -> list[Chart]:
-    """Return the curves of a run for the page, a chart each; without those that have no values."""
+    """Return the curves of a run for the page, a chart for each panel that has values."""
     charts = []
     for title, series in _PANELS:
         if lines := _lines_of(rows, series):
@@ -60,7 +60,7 @@ def curve_charts(rows: Rows, best_epoch: int | None) -> list[Chart]:
 
 
 def _lines_of(rows: Rows, series: Mapping[str, str]) -> dict[str, list[float]]:
-    """Return the values of each series by label, NaN in gaps; without series that are all gap."""
+    """Return the values of each series by label, NaN in gaps; a series without values is left out."""
     lines = {
         label: [math.nan if (value := finite_or_none(row.get(key))) is None else value for row in rows]
         for key, label in series.items()
@@ -74,9 +74,9 @@ def _draw_panel(
     """Draw one of the panels.
 
     Args:
-        axes: where.
+        axes: to draw into.
         title: of the panel.
-        lines: the values of each series by label, one an epoch.
+        lines: the values of each series by label, one for each epoch.
         rows: the epochs.
         best_epoch: as for `draw_curves`.
     """

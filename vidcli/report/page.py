@@ -57,6 +57,8 @@ _SECTIONS = {
 class RunReport:
     """All that the page shows.
 
+    Large because it is the content of one page, each attribute a line or a section of it.
+
     Attributes:
         run: name of the run.
         command: the command that repeats the run.
@@ -66,7 +68,7 @@ class RunReport:
         num_all: split to number of videos.
         num_groups: split to number of groups; empty where no video names one.
         unusable: videos that training left out, and why.
-        epochs: a mapping an epoch, as in metrics.jsonl.
+        epochs: a mapping for each epoch, as in metrics.jsonl.
         best_epoch: the epoch of the model; None without validation.
         split: the split that was evaluated.
         evaluation: the object that `vidcli eval --json` prints.
@@ -136,7 +138,10 @@ def render_report(report: RunReport) -> str:
 
 @lru_cache(maxsize=1)
 def environment() -> jinja2.Environment:
-    """Return the templates of the page: text in them is escaped, and what steers or hides in it is shown."""
+    """Return the templates of the page.
+
+    They escape all text, and write characters that steer or hide text as visible escapes.
+    """
     made = jinja2.Environment(
         loader=jinja2.PackageLoader("vidcli.report"),
         autoescape=True,

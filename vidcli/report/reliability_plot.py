@@ -19,7 +19,7 @@ def draw_reliability(calibration: CalibrationScores, path: Path, is_multi_label:
 
     Args:
         calibration: the curve and its error.
-        path: the file.
+        path: the file to write.
         is_multi_label: the curve is of all pairs of a video and a class, and counts how often the class
             is there.
     """
@@ -29,7 +29,13 @@ def draw_reliability(calibration: CalibrationScores, path: Path, is_multi_label:
 def build_reliability(
     calibration: CalibrationScores, is_multi_label: bool, size: tuple[float, float] = (5.2, 6.0)
 ) -> Figure:
-    """Return the figure of `draw_reliability`, of a width and height in inches."""
+    """Return the figure of `draw_reliability`.
+
+    Args:
+        calibration: the curve and its error.
+        is_multi_label: as for `draw_reliability`.
+        size: width and height in inches.
+    """
     figure = new_figure(*size)
     curve, counts = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     style_axes(curve)
