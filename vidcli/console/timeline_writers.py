@@ -45,6 +45,8 @@ class TimelineWriter(ABC):
         is_torn_by_lines: whether other lines on that terminal would tear what is written.
     """
 
+    _head = ""  # what a file begins with
+
     def __init__(self, terminal: Terminal, stream: TextIO, class_names: Sequence[str]) -> None:
         """Write to a stream.
 
@@ -57,6 +59,7 @@ class TimelineWriter(ABC):
         self.tears_bars = stream.isatty()
         self.is_torn_by_lines = False
         self._has_ended = True
+        stream.write(self._head)
 
     def begin(self, video: str) -> None:
         """Begin with the video of this path."""
@@ -107,9 +110,7 @@ class _JsonWriter(TimelineWriter):
 class _CsvWriter(TimelineWriter):
     """Writes a CSV row for each segment."""
 
-    def __init__(self, terminal: Terminal, stream: TextIO, class_names: Sequence[str]) -> None:
-        super().__init__(terminal, stream, class_names)
-        stream.write(csv_line(SEGMENT_COLUMNS))
+    _head = csv_line(SEGMENT_COLUMNS)
 
     def _write(self, segment: Segment) -> None:
         self._stream.write(csv_line(segment_to_row(self._video, segment)))
@@ -131,9 +132,7 @@ class _SrtWriter(TimelineWriter):
 class _VttWriter(TimelineWriter):
     """Writes WebVTT subtitles."""
 
-    def __init__(self, terminal: Terminal, stream: TextIO, class_names: Sequence[str]) -> None:
-        super().__init__(terminal, stream, class_names)
-        stream.write(VTT_HEAD)
+    _head = VTT_HEAD
 
     def _write(self, segment: Segment) -> None:
         self._stream.write(segment_to_vtt(segment))

@@ -16,7 +16,6 @@ from typing import Any
 
 import jinja2
 import numpy as np
-import numpy.typing as npt
 from markupsafe import Markup
 from PIL import Image
 
@@ -31,8 +30,7 @@ from vidcli.palette import Colour, Stripes, class_colours
 from vidcli.report.curves import curve_charts
 from vidcli.report.reliability_plot import build_reliability
 from vidcli.report.svg import CHART_INCHES, Chart, page_chart
-
-Frame = npt.NDArray[np.uint8]
+from vidcli.video import Frames
 
 _NUM_CONFUSIONS = 30
 _THUMBNAIL_HEIGHT = 112
@@ -91,7 +89,7 @@ class RunReport:
     best_epoch: int | None
     split: str
     evaluation: Mapping[str, Any]
-    frames: Mapping[tuple[str, float], Sequence[Frame]] = field(default_factory=dict)
+    frames: Mapping[tuple[str, float], Sequence[Frames]] = field(default_factory=dict)
     environment: Mapping[str, str] = field(default_factory=dict)
     trained: str | None = None
     evaluated: str | None = None
@@ -235,7 +233,7 @@ def _short_path(video: str) -> str:
     return str(Path(*parts[-3:])) if len(parts) > 3 else str(Path(video))
 
 
-def thumbnail(frame: Frame) -> Thumbnail:
+def thumbnail(frame: Frames) -> Thumbnail:
     """Return a frame (H, W, 3) as a small picture inside the page."""
     small = shrink(frame, -(-frame.shape[0] // _THUMBNAIL_HEIGHT))
     buffer = io.BytesIO()
@@ -244,7 +242,7 @@ def thumbnail(frame: Frame) -> Thumbnail:
     return Thumbnail(source, small.shape[1], small.shape[0])
 
 
-def shrink(frame: Frame, step: int) -> Frame:
+def shrink(frame: Frames, step: int) -> Frames:
     """Return a frame made smaller by a whole number: each pixel is the mean of `step` x `step` pixels."""
     if step == 1:
         return np.ascontiguousarray(frame)

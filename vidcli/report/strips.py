@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 from matplotlib.figure import Figure
 from torch import Tensor
 
@@ -19,8 +18,7 @@ from vidcli.fonts import num_columns, short_names
 from vidcli.names import visible
 from vidcli.report.figures import new_figure, save_png, written_text
 from vidcli.transforms import to_pixels
-
-Frame = npt.NDArray[np.uint8]
+from vidcli.video import Frames
 
 _MAX_CLIPS = 8
 _MAX_CLIP_FRAMES = 8
@@ -73,7 +71,7 @@ def draw_samples(clips_BTCHW: Tensor, names: Sequence[str], clip: ClipConfig, pa
     save_png(figure, path, names)
 
 
-def _strip(clip_TCHW: Tensor, clip: ClipConfig) -> Frame:
+def _strip(clip_TCHW: Tensor, clip: ClipConfig) -> Frames:
     """Lay the frames side by side, each with a white edge, uint8 (H', W', 3)."""
     pixels_THWC = to_pixels(clip_TCHW, clip)
     gap = (0, _GAP_PIXELS)
@@ -91,7 +89,7 @@ class Strip:
     """
 
     name: str
-    frames: Sequence[Frame]
+    frames: Sequence[Frames]
     seconds: Sequence[float]
 
 
@@ -141,7 +139,7 @@ def _empty_figure(width: float, height: float) -> Figure:
 
 
 def _place_picture(
-    figure: Figure, pixels_HWC: Frame, box: tuple[float, float, float, float], interpolation: str
+    figure: Figure, pixels_HWC: Frames, box: tuple[float, float, float, float], interpolation: str
 ) -> None:
     """Draw pixels into a box: left, bottom, width and height as shares of the figure."""
     axes = figure.add_axes(box)
