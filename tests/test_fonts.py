@@ -18,7 +18,7 @@ from vidcli.predict import Prediction
 from vidcli.predict.annotate import Annotator
 from vidcli.predict.segments import Segment, Timeline
 from vidcli.report import draw_confusion, draw_timeline
-from vidcli.report.canvas import new_figure, save_png, written_text
+from vidcli.report.figures import new_figure, save_png, written_text
 
 HAN = ("行", "走")
 

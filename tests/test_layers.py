@@ -42,7 +42,7 @@ LAYERS = (
 )
 HEIGHT = {name: height for height, names in enumerate(LAYERS) for name in names}
 # A heavy library, and the only module that may import it.
-OWNERS = {"av": "video", "rich": "console", "typer": "cli"}
+OWNERS = {"av": "video", "rich": "console", "typer": "cli", "jinja2": "report"}
 HEAVY = ("torch", "torchvision", "av", "pydantic", "matplotlib", "rich")
 
 

@@ -1,9 +1,9 @@
-"""One colour a class, in every picture and on every page.
+"""The colour of each class, the same in every picture and on every page.
 
-The colour follows from the class's place among the model's classes in alphabetical order, so that one
-model's pictures agree with each other whoever draws them. The first colours are those of Okabe and Ito
-(2008); the others are as far from them and each other as can be, also for people who see fewer colours.
-All can be seen on white and on black. Beyond twenty classes the colours come again, striped.
+A class's position among the model's classes in alphabetical order decides its colour, so that all pictures
+of a model agree. The first colours are those of Okabe and Ito (2008); the others are as far from them and
+from each other as possible, also for colour-blind readers. All can be seen on white and on black. From the
+21st class on the colours repeat with stripes.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _STRIPE = 0.45
 
 
 class Stripes(Enum):
-    """How a colour that comes again is told from the first; the value is matplotlib's hatch."""
+    """The stripes of a repeated colour; the value is the hatch pattern of matplotlib."""
 
     NONE = ""
     RISING = "///"
@@ -35,11 +35,11 @@ class Stripes(Enum):
 
 @dataclass(frozen=True)
 class Colour:
-    """A colour and what is laid over it.
+    """A colour and its stripes.
 
     Attributes:
-        rgb: 0 to 255.
-        stripes: in `stripe_rgb`, which is darker.
+        rgb: red, green and blue, each from 0 to 255.
+        stripes: their direction; their colour is the darker `stripe_rgb`.
     """
 
     rgb: Rgb
@@ -62,7 +62,7 @@ class Colour:
 
 
 GREY = Colour((140, 140, 140))
-"""Of what is no class: unknown, others, and what speaks against a class."""
+"""The colour of everything that is no class: unknown, others, and weights against a class."""
 
 
 def class_colours(class_names: Iterable[str]) -> dict[str, Colour]:
@@ -75,7 +75,7 @@ def class_colours(class_names: Iterable[str]) -> dict[str, Colour]:
 
 
 def _colour_at(place: int) -> Colour:
-    """Return the colour of a place: 20 colours, then each with four kinds of stripes, then darker."""
+    """Return the colour at a position: 20 plain ones, then four kinds of stripes, then darker ones."""
     cycle, at = divmod(place, len(_COLOURS))
     darker, kind = divmod(cycle, len(Stripes))
     red, green, blue = bytes.fromhex(_COLOURS[at])

@@ -11,7 +11,7 @@ from rich.console import Console
 from vidcli.console import bars
 from vidcli.console.bars import Part, Progressing, fit_parts, live_line
 from vidcli.console.terminal import Terminal, Verbosity
-from vidcli.console.training import TrainingView
+from vidcli.console.training_view import TrainingView
 from vidcli.train import CheckProgress, EpochDone, EpochRow, StepDone
 
 STEP = StepDone(3, 7, 40, 1.234, 0.567, 1234.0, 3700.0, 0.42)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from vidcli.console import Terminal
-from vidcli.console.evaluation import print_details
+from vidcli.console.evaluation_tables import print_details
 from vidcli.console.terminal import Verbosity
 from vidcli.data.manifest import VideoItem
 from vidcli.evaluate import Details, Slice, bootstrap_interval, find_details, merge_small

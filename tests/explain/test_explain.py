@@ -17,14 +17,14 @@ from vidcli.artifacts.checkpoint import Checkpoint, save_checkpoint
 from vidcli.cli import app
 from vidcli.config import Config, load_config
 from vidcli.console import Terminal
-from vidcli.console.explanation import print_explanation
+from vidcli.console.model_tables import print_explanation
 from vidcli.console.terminal import Verbosity
 from vidcli.errors import ConfigError
 from vidcli.explain import Explanation, MapMethod, explain_video
 from vidcli.explain.frame_weights import delete_frames, log_probability, occlude_frames, weigh_frames
 from vidcli.explain.maps import grad_cam, integrated_gradients, map_frames
 from vidcli.models import backbone_names, build_model, head_names
-from vidcli.report.explanation import overlay_frames
+from vidcli.report.heatmaps import overlay_frames
 from vidcli.transforms import ClipTransform, to_pixels
 
 CPU = torch.device("cpu")

@@ -8,7 +8,7 @@ import numpy as np
 
 from vidcli.evaluate import Details, Example, Slice, bootstrap_interval, evaluate
 from vidcli.predict import Prediction
-from vidcli.report.html import RunReport, render_report
+from vidcli.report.page import RunReport, render_report
 
 LONG = "a very long class name without any end " * 2
 CLASS_NAMES = {

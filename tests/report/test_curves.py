@@ -15,9 +15,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from vidcli.report import draw_curves
-from vidcli.report.axes import needs_log, tick_labels
-from vidcli.report.charts import Series, decades, line_chart
-from vidcli.report.curves import build_curves
+from vidcli.report.curves import build_curves, curve_charts
+from vidcli.report.figures import needs_log, tick_labels
 
 NAN, INF = math.nan, math.inf
 
@@ -139,16 +138,43 @@ def test_labels_are_numbers_that_can_be_told_apart(values: list[float]) -> None:
         assert float(label) == pytest.approx(value, abs=max(0.02 * spread, 1e-300))
 
 
+def points_of(svg: str, colour: str) -> list[list[tuple[float, float]]]:
+    """Return the points of the line in a colour, a list a piece between gaps."""
+    (path,) = re.findall(rf'd="([^"]+)" style="fill: none; stroke: {re.escape(colour)};', svg)
+    pieces = [piece for piece in path.split("M") if piece]
+    return [[(float(x), float(y)) for x, y in re.findall(r"([\d.]+) ([\d.]+)", piece)] for piece in pieces]
+
+
 def test_a_chart_of_the_page_has_gaps_and_decades() -> None:
-    chart = line_chart(
-        "loss", [Series("train", [(1, 1e6), (2, None), (3, 1.0), (4, NAN), (5, 1e-6)])], "epoch"
-    )
-    assert len(re.findall('class="line s0"', chart)) == 3
-    assert "nan" not in chart
-    assert "loss, on a logarithmic axis" in chart
-    assert decades(1e-6, 1e6, 6) == pytest.approx([1e-6, 1e-4, 1e-2, 1, 1e2, 1e4, 1e6])
-    assert ">1e6<" in chart
-    assert ">1e-6<" in chart
-    points = [float(y) for _, y in re.findall(r'points="([\d.]+),([\d.]+)"', chart)]
-    assert points == sorted(points)  # the larger, the higher
-    assert line_chart("loss", [Series("train", [(1, NAN)])], "epoch")
+    losses = [1e6, None, 1.0, 0.5, NAN, 1e-6]
+    loss, *_ = curve_charts([row(n, train_loss=y, val_loss=None) for n, y in enumerate(losses, 1)], None)
+    pieces = points_of(loss.svg, "var(--s0)")
+    assert [len(piece) for piece in pieces] == [1, 2, 1]
+    assert "nan" not in loss.svg
+    assert loss.title == "loss, on a logarithmic axis"
+    assert f'aria-label="{loss.title}, by epoch"' in loss.svg
+    texts = re.findall(r">([^<>]+)</text>", loss.svg)
+    assert len(texts) == len(set(texts)) + len({"1"} & set(texts))  # 1 is an epoch and a loss
+    assert {"1e6", "1", "1e-6"} <= set(texts)
+    heights = [y for piece in pieces for _, y in piece]
+    assert heights == sorted(heights)  # the larger, the higher: y grows downwards
+    for epoch, y in enumerate(losses, 1):
+        has_dot = f"<title>train: {y:.3g} at {epoch}</title>" in loss.svg if y is not None else True
+        assert has_dot == (y is None or math.isfinite(y))
+
+
+def test_a_series_without_values_has_no_chart() -> None:
+    assert [chart.title for chart in curve_charts(RUNS["nothing known"], 1)] == ["accuracy"]
+    assert curve_charts([{"epoch": 1}], 1) == []
+    assert [chart.title for chart in curve_charts(RUNS["one epoch"], 1)][1:] == [
+        "accuracy",
+        "learning rate at the epoch's end",
+    ]
+    _, accuracy, _ = curve_charts(RUNS["multi-label"], 2)
+    assert [name for name, _ in accuracy.legend] == ["train", "val mAP"]
+
+
+def test_a_long_line_has_no_dots_but_those_between_gaps() -> None:
+    rows = [row(n, train_loss=NAN if n in (50, 52) else 1.0, val_loss=None) for n in range(1, 101)]
+    loss, *_ = curve_charts(rows, None)
+    assert re.findall("<title>([^<]+)</title>", loss.svg) == ["train: 1 at 51"]

@@ -20,7 +20,7 @@ from vidcli.palette import GREY, class_colours
 from vidcli.predict import Prediction
 from vidcli.predict.segments import Segment, Timeline
 from vidcli.report import draw_confusion, draw_reliability, draw_timeline
-from vidcli.report.confusion import build_confusion
+from vidcli.report.confusion_plot import build_confusion
 
 SETS = {
     "two": ("a", "b"),

@@ -13,8 +13,8 @@ from typer.testing import CliRunner
 
 from vidcli.artifacts.checkpoint import load_checkpoint
 from vidcli.cli import app
-from vidcli.console.compare import print_comparison
 from vidcli.console.terminal import Terminal, Verbosity
+from vidcli.console.training_view import print_comparison
 from vidcli.data.features import VideoFeatures
 from vidcli.data.manifest import VideoItem
 from vidcli.errors import ConfigError, DataError

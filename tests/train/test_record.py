@@ -177,13 +177,13 @@ def pixels_of(path):
 
 def test_samples_undo_the_normalisation(tmp_path, monkeypatch):
     strips = []
-    real = report.samples._strip
+    real = report.strips._strip
 
     def note(*arguments):
         strips.append(real(*arguments))
         return strips[-1]
 
-    monkeypatch.setattr(report.samples, "_strip", note)
+    monkeypatch.setattr(report.strips, "_strip", note)
     rng = np.random.default_rng(0)
     pixels_BTHWC = rng.integers(0, 256, (2, 3, 16, 24, 3), dtype=np.uint8)
     clip = ClipConfig(mean=(0.2, 0.3, 0.4), std=(0.1, 0.3, 0.5))  # as the network's weights ask for

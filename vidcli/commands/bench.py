@@ -14,7 +14,7 @@ from vidcli.bench.sample_videos import make_bench_videos, make_length_pair
 from vidcli.bench.train_speed import bench_config, bench_train, pick_videos
 from vidcli.commands.motion import prepare_motion_videos
 from vidcli.console import Terminal, print_json
-from vidcli.console.bench import (
+from vidcli.console.bench_tables import (
     describe_decode_row,
     print_decode_bench,
     print_infer_bench,

@@ -9,7 +9,7 @@ from pathlib import Path
 from vidcli import config as settings
 from vidcli.commands.pairs import PICTURE_NAMES, draw_pairs
 from vidcli.console import Terminal, print_json
-from vidcli.console.findings import finding_to_dict, print_findings
+from vidcli.console.check_tables import finding_to_dict, print_findings
 from vidcli.data.manifest import load_items, manifest_text
 from vidcli.doctor import DataReport, check_data
 from vidcli.errors import DataError

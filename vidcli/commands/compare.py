@@ -7,7 +7,7 @@ from pathlib import Path
 from vidcli import config as settings
 from vidcli.commands.motion import prepare_motion_videos
 from vidcli.console import Terminal, print_json
-from vidcli.console.compare import CompareView, print_comparison
+from vidcli.console.training_view import CompareView, print_comparison
 from vidcli.demo import DEMO_RECIPE
 from vidcli.errors import ConfigError
 from vidcli.runtime.devices import choose_device

@@ -14,7 +14,7 @@ from vidcli import report
 from vidcli.artifacts import checkpoint as files
 from vidcli.commands.peers import join_peers
 from vidcli.console import Terminal, print_json
-from vidcli.console.evaluation import (
+from vidcli.console.evaluation_tables import (
     print_abstention,
     print_comparison,
     print_details,

@@ -12,11 +12,11 @@ from vidcli.artifacts import checkpoint as files
 from vidcli.artifacts.checkpoint import Checkpoint
 from vidcli.artifacts.exported import load_network
 from vidcli.console import Terminal, print_json
-from vidcli.console.explanation import print_explanation
+from vidcli.console.model_tables import print_explanation
 from vidcli.errors import OutputError
 from vidcli.explain import Explanation, MapMethod, explain_video, iter_pictures
 from vidcli.fonts import picture_names
-from vidcli.report.explanation import Overlay, draw_contact_sheet, shrink_to_cell
+from vidcli.report.heatmaps import Overlay, draw_contact_sheet, shrink_to_cell
 from vidcli.runtime.devices import choose_device
 from vidcli.runtime.outputs import OutputFolder
 from vidcli.video import Frames, encode_video

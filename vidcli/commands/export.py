@@ -6,7 +6,7 @@ from pathlib import Path
 
 from vidcli.artifacts import checkpoint as files
 from vidcli.console import Terminal
-from vidcli.console.export import print_export
+from vidcli.console.model_tables import print_export
 from vidcli.data.manifest import VideoItem, load_items
 from vidcli.data.relocation import load_run_items
 from vidcli.data.splits import assign_splits

@@ -13,7 +13,7 @@ import torch
 from vidcli.artifacts import checkpoint as files
 from vidcli.commands.timeline import window_of
 from vidcli.console import Terminal
-from vidcli.console.live import LiveAnswer, open_live_view
+from vidcli.console.live_view import LiveAnswer, open_live_view
 from vidcli.console.text import count_noun
 from vidcli.data.frames import decode_limits
 from vidcli.errors import ConfigError

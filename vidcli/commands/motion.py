@@ -7,9 +7,8 @@ from pathlib import Path
 from vidcli import config as settings
 from vidcli.commands.outcome import tell_kept
 from vidcli.console import Terminal
-from vidcli.console.demo import print_demo_end
-from vidcli.console.evaluation import print_evaluation
-from vidcli.console.training import TrainingView
+from vidcli.console.evaluation_tables import print_evaluation
+from vidcli.console.training_view import TrainingView, print_demo_end
 from vidcli.data.builtin import MotionDataOptions, make_motion_data
 from vidcli.demo import DEMO_RECIPE, run_demo
 from vidcli.errors import ConfigError

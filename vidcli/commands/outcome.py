@@ -10,7 +10,7 @@ import numpy as np
 from vidcli.artifacts import checkpoint as files
 from vidcli.commands.evaluation import evaluate_own_split
 from vidcli.console import Terminal
-from vidcli.console.training import print_best, print_kept, print_run_end
+from vidcli.console.training_view import print_best, print_kept, print_run_end
 from vidcli.data.caches import measure_caches, measure_folder
 from vidcli.data.manifest import VideoItem, load_items
 from vidcli.data.splits import of_split

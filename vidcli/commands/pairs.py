@@ -10,7 +10,7 @@ import numpy as np
 from vidcli.console import Terminal
 from vidcli.doctor import DataReport, Pair
 from vidcli.errors import VideoError
-from vidcli.report.pairs import Strip, draw_pair
+from vidcli.report.strips import Strip, draw_pair
 from vidcli.runtime.outputs import OutputFolder
 from vidcli.sampling import Seconds
 from vidcli.video import decode_frames

@@ -14,7 +14,7 @@ from vidcli.commands.advice import watch_for_export
 from vidcli.commands.annotation import annotate_with_prediction, check_annotation
 from vidcli.commands.timeline import Outputs, TimelineOptions, choose_form, predict_timelines
 from vidcli.console import Terminal
-from vidcli.console.predictions import open_writer
+from vidcli.console.prediction_writers import open_writer
 from vidcli.console.text import count_noun
 from vidcli.data.manifest import VideoItem
 from vidcli.errors import ConfigError, OutputError, StreamError

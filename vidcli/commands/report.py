@@ -24,8 +24,8 @@ from vidcli.data.loader import map_ahead, num_workers
 from vidcli.data.manifest import SPLITS, VideoItem
 from vidcli.data.relocation import load_run_items
 from vidcli.errors import CheckpointError, ConfigError, VideoError
-from vidcli.report.axes import finite_or_none
-from vidcli.report.html import RunReport, render_report
+from vidcli.report.figures import finite_or_none
+from vidcli.report.page import RunReport, render_report
 from vidcli.runtime.files import read_regular
 from vidcli.runtime.outputs import OutputFile, OutputFolder
 from vidcli.runtime.plain import parse_json

@@ -13,7 +13,7 @@ from vidcli.artifacts import checkpoint as files
 from vidcli.commands.annotation import annotate_with_timeline
 from vidcli.console import Terminal
 from vidcli.console.text import format_about
-from vidcli.console.timelines import TimelineWriter, open_writer
+from vidcli.console.timeline_writers import TimelineWriter, open_writer
 from vidcli.data.manifest import VideoItem, load_items
 from vidcli.data.splits import of_split
 from vidcli.errors import ConfigError, StreamError, VidcliError, VideoError

@@ -12,7 +12,7 @@ from vidcli.commands.motion import prepare_motion_videos
 from vidcli.commands.outcome import tell_outcome
 from vidcli.commands.peers import join_peers
 from vidcli.console import Terminal
-from vidcli.console.training import TrainingView, print_plan
+from vidcli.console.training_view import TrainingView, print_plan
 from vidcli.demo import DEMO_RECIPE
 from vidcli.runtime.devices import describe_device
 from vidcli.runtime.processes import Group, num_restarts

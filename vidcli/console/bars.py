@@ -1,6 +1,6 @@
-"""The one live line of a command: what is done, how far it is, how long it still takes.
+"""The live line of a command: the work, how much of it is done, and how much time is left.
 
-In a terminal too narrow for all of it, parts are left out, the least wanted first.
+Where the terminal is too narrow for the whole line, the least important parts are left out.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from rich.text import Text
 from vidcli.console.text import format_seconds
 
 LONG_SECONDS = 10.0
-"""Work that took longer is worth a line that says so."""
+"""Work that took longer than this ends with a line that says how long."""
 
 _BAR_WIDTH = 12
 _SPINNER_WIDTH = 2
@@ -32,8 +32,8 @@ class Part:
     """A part of the live line.
 
     Attributes:
-        text: what it says.
-        rank: 0 is never left out; of the others, the highest goes first.
+        text: the words to show.
+        rank: 0 for a part that is always shown; of the others, the highest is left out first.
     """
 
     text: str
@@ -45,9 +45,11 @@ class Progressing:
     """What the live line shows.
 
     Attributes:
-        label: what is being done; it is never left out.
-        done, total: how much of it; None where that is not known.
-        parts: what else is said; None is how much is done, the time it took and the time left.
+        label: the name of the work; it is always shown.
+        done, total: number of items done and of all; a total of None is not known.
+        parts: the words after the label; None stands for the count, the time taken and the time left.
+        started: when the work began, by the monotonic clock, in seconds.
+        first_done: number of items that were done at the first update; None before it.
     """
 
     label: str
@@ -58,19 +60,26 @@ class Progressing:
     first_done: int | None = None
 
     def update(self, done: int, total: int | None) -> None:
-        """Take how much is done; what is done at first, such as by an earlier run, tells no speed."""
+        """Note the number of items done and of all.
+
+        Items that are done at the first update, such as by an earlier run, do not count for the speed.
+        """
         if self.first_done is None and done > 1:
             self.started, self.first_done = time.monotonic(), done
         self.first_done = self.first_done or 0
         self.done, self.total = done, total
 
     def begin(self, label: str) -> None:
-        """Begin with other work, where it is other."""
+        """Begin with the work of this label, unless it is under way."""
         if label != self.label:
             self.label, self.parts, self.started, self.first_done = label, None, time.monotonic(), None
 
     def seconds_left(self, elapsed: float) -> float | None:
-        """Return the time left by the speed so far; None where it tells nothing yet."""
+        """Return the time left in seconds, judged by the speed so far; None where it is too early to say.
+
+        Args:
+            elapsed: seconds since the work began.
+        """
         fresh = self.done - (self.first_done or 0)
         if not self.total or fresh <= 0 or elapsed < _MIN_SECONDS_TO_JUDGE:
             return None
@@ -78,7 +87,7 @@ class Progressing:
 
 
 def fit_parts(parts: Sequence[Part], width: int) -> list[Part]:
-    """Return the parts that fit into so many columns with gaps between them, the most wanted ones."""
+    """Return the most important parts, as many as fit into `width` columns with gaps between them."""
     kept = list(parts)
     while len(kept) > 1 and sum(len(part.text) + _GAP for part in kept) - _GAP > width:
         last = max(kept, key=lambda part: part.rank)
@@ -89,7 +98,7 @@ def fit_parts(parts: Sequence[Part], width: int) -> list[Part]:
 
 
 class _Line(ProgressColumn):
-    """All of a line but its spinner, as wide as the console allows."""
+    """The line without its spinner, as wide as the console allows."""
 
     max_refresh = None
 
@@ -124,21 +133,30 @@ class _Line(ProgressColumn):
 
 @contextmanager
 def live_line(console: Console, shown: Progressing) -> Iterator[None]:
-    """Show a line while the body runs; what `shown` says may change meanwhile."""
+    """Show a line on the console while the body runs.
+
+    Args:
+        console: a terminal's.
+        shown: what the line says; it may change while the body runs.
+    """
     with Progress(SpinnerColumn(), _Line(shown, console), console=console, transient=True) as progress:
         progress.add_task("")
         yield
 
 
 class Stopwatch:
-    """Tell what long work took, once it is over."""
+    """Measures work and says how long it took, if that was long."""
 
     def __init__(self, say: Callable[[str], None]) -> None:
-        """Begin now; `say` is given the line."""
+        """Start the measurement; `say` will be called with the line."""
         self._say, self._started = say, time.monotonic()
 
     def stop(self, done: str) -> None:
-        """Say what was done, such as `read 342 videos`, and how long it took, if that was long."""
+        """End the measurement, say the time if it was long, and start the next one.
+
+        Args:
+            done: the work in the past tense, such as `read 342 videos`.
+        """
         seconds = time.monotonic() - self._started
         if seconds > LONG_SECONDS:
             self._say(f"{done} in {format_seconds(seconds)}")

@@ -12,8 +12,22 @@ from vidcli.console.terminal import Terminal
 from vidcli.console.text import plain, plain_lines
 
 
+def number_table(first: str, *others: str, title: str | None = None) -> Table:
+    """Return an empty table whose first column is text and whose others are numbers, right-aligned.
+
+    Args:
+        first: the heading of the first column.
+        others: the headings of the other columns.
+        title: what stands above the table.
+    """
+    table = Table(first, title=title, title_justify="left")
+    for name in others:
+        table.add_column(name, justify="right")
+    return table
+
+
 def print_pairs(out: Console, pairs: Iterable[tuple[str, str]]) -> None:
-    """Print names and what belongs to them, in two columns without lines."""
+    """Print names and their texts in two columns without lines."""
     grid = Table.grid(padding=(0, 2))
     grid.add_column(no_wrap=True, style="bold")
     grid.add_column()
@@ -23,12 +37,19 @@ def print_pairs(out: Console, pairs: Iterable[tuple[str, str]]) -> None:
 
 
 def print_rows(terminal: Terminal, title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print a table of plain strings."""
+    """Print a table of plain strings.
+
+    Args:
+        terminal: to print on.
+        title: what stands above the table.
+        columns: the headings.
+        rows: the cells of each row, one a column; a column of numbers is right-aligned.
+    """
     table = Table(title=title, title_justify="left")
     cells = [tuple(row) for row in rows]
     for name, column in zip(columns, zip(*cells, strict=True), strict=True):
         are_numbers = all(cell[:1].isdigit() for cell in column)
-        # What a user types or reads as a number is never cut.
+        # Numbers and the first column, which users copy into commands, are never cut.
         whole = are_numbers or name == columns[0]
         table.add_column(name, justify="right" if are_numbers else "left", no_wrap=whole)
     for row in cells:
@@ -37,20 +58,20 @@ def print_rows(terminal: Terminal, title: str, columns: Sequence[str], rows: Ite
 
 
 class GrowingTable:
-    """A table whose rows are shown as they come; its columns have widths of their own."""
+    """A table that prints each row when it is added, so its column widths must be fixed beforehand."""
 
     def __init__(self, console: Console, make_empty: Callable[[], Table]) -> None:
-        """Show nothing yet.
+        """Print nothing before the first row.
 
         Args:
             console: to print on.
-            make_empty: returns the table without rows.
+            make_empty: makes the table without rows.
         """
         self._console, self._make_empty = console, make_empty
         self._num_rows = 0
 
     def add_row(self, *cells: Text) -> None:
-        """Print a row, after the heading if it is the first."""
+        """Print a row, and before the first one the heading."""
         table = self._make_empty()
         num_head = len(self._lines_of(table)) - 1
         table.add_row(*cells)
@@ -58,7 +79,7 @@ class GrowingTable:
         self._num_rows += 1
 
     def close(self) -> None:
-        """Close the frame, where there is one."""
+        """Print the bottom of the frame, if any row was printed."""
         if self._num_rows:
             self._print(self._lines_of(self._make_empty())[-1:])
 

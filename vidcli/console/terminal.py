@@ -1,4 +1,4 @@
-"""The two streams of a command, and how much is said on them.
+"""The two output streams of a command, and how much it says on them.
 
 Results go to stdout, everything else to stderr. Where stderr is no terminal there are no progress
 bars, only lines; NO_COLOR is honoured by rich itself.
@@ -9,16 +9,19 @@ from __future__ import annotations
 import io
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any
+from types import TracebackType
+from typing import Any, TypeVar
 
 from rich.console import Console
 from rich.text import Text
 
 from vidcli.console.bars import Progressing, Stopwatch, live_line
 from vidcli.console.text import count_noun, json_line, plain, plain_lines
+
+_View = TypeVar("_View", bound="ProgressView")
 
 
 class Verbosity(IntEnum):
@@ -30,16 +33,22 @@ class Verbosity(IntEnum):
 
 
 class _PipeConsole(Console):
-    """A console that leaves it to the command line to say what a reader gone means."""
+    """A console that leaves broken pipes to the command line's own error handler."""
 
     def on_broken_pipe(self) -> None:
-        """Raise on: the error at hand is a `BrokenPipeError`."""
+        """Raise the `BrokenPipeError` at hand again, instead of ending the process."""
         raise
 
 
 @dataclass(frozen=True)
 class Terminal:
-    """The two streams, and how much to say."""
+    """The two output streams of a command, and how much it says on them.
+
+    Attributes:
+        out: stdout, for results.
+        err: stderr, for everything else.
+        verbosity: how much goes to stderr.
+    """
 
     out: Console
     err: Console
@@ -47,39 +56,53 @@ class Terminal:
 
     @classmethod
     def open(cls, verbosity: Verbosity) -> Terminal:
-        """Use the process's own streams."""
+        """Return a terminal on stdout and stderr of this process."""
         # A file name that is no valid text is shown with escapes, as Python does on stderr.
         if isinstance(sys.stdout, io.TextIOWrapper):
             sys.stdout.reconfigure(errors="backslashreplace")
         return cls(_PipeConsole(highlight=False), Console(stderr=True, highlight=False), verbosity)
 
     def say(self, text: str = "") -> None:
-        """Tell the user something that is no result; nothing when quiet."""
+        """Print a message on stderr, unless quiet."""
         if self.verbosity > Verbosity.QUIET:
             self.err.print(plain_lines(text), soft_wrap=True)
 
     def detail(self, text: str) -> None:
-        """Tell what only --verbose asks for."""
+        """Print a message that only --verbose asks for."""
         if self.verbosity >= Verbosity.VERBOSE:
             self.err.print(plain_lines(text, "dim"), soft_wrap=True)
 
     def warn(self, text: str) -> None:
-        """Name something that is not as the user may expect."""
+        """Print a note on something that the user may not expect."""
         if self.verbosity > Verbosity.QUIET:
             self.err.print(Text("note: ", "yellow") + plain_lines(text, "default"), soft_wrap=True)
 
     def fail(self, text: str) -> None:
-        """Name one of many that failed, while the others go on."""
+        """Print that one of many items failed, while the others go on."""
         if self.verbosity > Verbosity.QUIET:
             self.err.print(Text("failed: ", "red") + plain(text, "default"), soft_wrap=True)
 
     @property
     def lines_out(self) -> Console:
-        """Where results are printed line by line while a bar is shown: above it, if both are on a screen."""
-        has_bar = self.verbosity > Verbosity.QUIET and self.err.is_terminal
+        """The console for results that are printed line by line while a live line is shown.
+
+        It is stderr's where both streams are on a screen, so that results appear above the live line.
+        """
         # Asked of the streams: a console may be told to behave as one of a terminal.
         are_on_screen = sys.stdout.isatty() and sys.stderr.isatty()
-        return self.err if has_bar and are_on_screen else self.out
+        return self.err if self._has_bar and are_on_screen else self.out
+
+    @property
+    def _has_bar(self) -> bool:
+        return self.verbosity > Verbosity.QUIET and self.err.is_terminal
+
+    def progress(self, shown: Progressing) -> AbstractContextManager[None]:
+        """Return a context that shows a live line where there is a terminal to show it on.
+
+        Args:
+            shown: what the line says; it may change while the context is open.
+        """
+        return live_line(self.err, shown) if self._has_bar else nullcontext()
 
     @contextmanager
     def counting(
@@ -90,25 +113,51 @@ class Terminal:
         past: str | None = None,
         noun: str = "video",
     ) -> Iterator[Callable[[int, int], None]]:
-        """Show a bar while the body runs, where there is a terminal to show it on.
+        """Show how much is done while the body runs, where there is a terminal to show it on.
 
         Args:
-            label: what is being done.
-            total: of how many; None until the first call tells.
-            hide: show none, for what is printed meanwhile would tear it.
-            past: what was done, such as `read`, which is told at the end, with the time, if it took long.
-            noun: to what that was done.
+            label: the name of the work.
+            total: the number of items; None where only the first update tells it.
+            hide: show no live line, because lines printed meanwhile would tear it.
+            past: the work in the past tense, such as `read`; work that took long ends with a line that
+                says so and how long. None says nothing.
+            noun: the singular of the items, for that line.
 
         Yields:
-            A function to call with the number done and of all.
+            A function to call with the number of items done and of all.
         """
         shown = Progressing(label, total=total)
-        has_bar = not hide and self.verbosity > Verbosity.QUIET and self.err.is_terminal
         watch = Stopwatch(self.say)
-        with live_line(self.err, shown) if has_bar else nullcontext():
+        with nullcontext() if hide else self.progress(shown):
             yield shown.update
         if past is not None:
             watch.stop(f"{past} {count_noun(shown.done, noun)}")
+
+
+class ProgressView:
+    """Shows events of long work in a live line for as long as the view is open."""
+
+    def __init__(self, terminal: Terminal, shown: Progressing) -> None:
+        """Show nothing before the view is entered.
+
+        Args:
+            terminal: to show the line on.
+            shown: what the line says at first; the view changes it.
+        """
+        self._terminal, self._shown = terminal, shown
+        self._open = ExitStack()
+
+    def __enter__(self: _View) -> _View:
+        self._open.enter_context(self._terminal.progress(self._shown))
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._open.close()
 
 
 def print_error(message: str) -> None:

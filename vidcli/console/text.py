@@ -1,4 +1,4 @@
-"""How values are written: numbers, durations, paths, and text that came from outside."""
+"""How a terminal shows values: numbers, durations, paths, and text that came from outside."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ _MAX_PATH_WIDTH = 40
 
 
 def plain(text: str, style: str = "") -> Text:
-    """Return a name or sentence that says what it says: no markup, and nothing that steers a terminal.
+    """Return a name or sentence as it is: no markup, and nothing that steers a terminal.
 
-    A line end in it is escaped as well, so that no name makes a line of its own.
+    Line ends in it are escaped too, so that no name can forge a line of output.
     """
     return Text(visible(text), style)
 
 
 def plain_lines(text: str, style: str = "") -> Text:
-    """Return a message that may have several lines; else as `plain`."""
+    """Return a message that may have several lines, otherwise as `plain` does."""
     return Text(visible(text, keep="\n\t"), style)
 
 
@@ -48,7 +48,7 @@ def format_bytes(size: int) -> str:
 
 
 def format_about(seconds: float) -> str:
-    """Return a duration that is not known better: 40 s, 3 min, 2 h 10 min."""
+    """Return a rough duration, as suits an estimate: 40 s, 3 min, 2 h 10 min."""
     if seconds < 57.5:
         return f"{max(5, 5 * round(seconds / 5))} s"
     minutes = max(1, round(seconds / 60))
@@ -63,13 +63,13 @@ def format_ratio(value: float | None) -> str:
 
 
 def shorten_path(path: str) -> str:
-    """Return a path that leaves a table room for more: the name and its folder, if it is long."""
+    """Return a path for a table; of a long one only the name and its folder."""
     parts = Path(path).parts
     return path if len(path) <= _MAX_PATH_WIDTH or len(parts) < 3 else str(Path("…", *parts[-2:]))
 
 
 def shorten_middle(text: Text, width: int) -> Text:
-    """Return a text that takes at most `width` columns: of a longer one both ends, around an …."""
+    """Return a text of at most `width` columns; a longer one loses its middle to an ellipsis."""
     if text.cell_len <= width:
         return text
     head = text.copy()
@@ -87,7 +87,12 @@ def count_noun(count: int, noun: str) -> str:
 
 
 def list_most_common(counts: Mapping[str, int], limit: int = 4) -> str:
-    """Return the first names of a count, which is ordered, and how many others there are."""
+    """Return the first names with their counts, and the number of the others.
+
+    Args:
+        counts: number of items by name, the most common first.
+        limit: number of names to show.
+    """
     named = [f"{name} ({count})" for name, count in list(counts.items())[:limit]]
     return ", ".join(named) + (
         f" and {count_noun(len(counts) - limit, 'other')}" if len(counts) > limit else ""
@@ -95,14 +100,18 @@ def list_most_common(counts: Mapping[str, int], limit: int = 4) -> str:
 
 
 def format_times(ratio: float | None) -> str:
-    """Return how many times faster: 1.25x; a dash where nothing was compared."""
+    """Return a ratio of speeds such as 1.25x; a dash where nothing was compared."""
     return "–" if ratio is None else f"{ratio:.2f}x"
 
 
 def json_line(value: Mapping[str, Any], stream: TextIO) -> str:
-    """Return JSON that stays JSON in the stream's encoding, and has nothing in it that steers a terminal.
+    """Return an object as a line of JSON that the stream can encode and that steers no terminal.
 
-    In UTF-8 only broken names and such characters are escaped, elsewhere all that is not ASCII.
+    For UTF-8 only control, bidi and broken characters are escaped, for other encodings all non-ASCII ones.
+
+    Args:
+        value: the object.
+        stream: where the line will be written.
     """
     is_utf8 = (stream.encoding or "utf-8").lower().replace("-", "") == "utf8"
     return visible_json(json.dumps(value, ensure_ascii=not is_utf8))

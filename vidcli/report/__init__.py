@@ -1,11 +1,11 @@
-"""Pictures of results. Nothing here computes a result."""
+"""Pictures and pages of results. Nothing here computes a result."""
 
 from __future__ import annotations
 
-from vidcli.report.confusion import draw_confusion
+from vidcli.report.confusion_plot import draw_confusion
 from vidcli.report.curves import draw_curves
-from vidcli.report.reliability import draw_reliability
-from vidcli.report.samples import draw_samples
-from vidcli.report.timeline import draw_timeline
+from vidcli.report.reliability_plot import draw_reliability
+from vidcli.report.strips import draw_samples
+from vidcli.report.timeline_plot import draw_timeline
 
 __all__ = ["draw_confusion", "draw_curves", "draw_reliability", "draw_samples", "draw_timeline"]

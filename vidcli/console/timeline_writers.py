@@ -1,22 +1,21 @@
-"""What `vidcli predict --timeline` writes."""
+"""How `vidcli timeline` writes segments: as tables, JSON, CSV or subtitles, each when it is known."""
 
 from __future__ import annotations
 
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import TextIO
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from vidcli.console.predictions import open_text
+from vidcli.console.prediction_writers import open_results
 from vidcli.console.tables import GrowingTable
 from vidcli.console.terminal import Terminal
 from vidcli.console.text import json_line, plain, shorten_middle
-from vidcli.errors import VidcliError
 from vidcli.predict.segments import (
     SEGMENT_COLUMNS,
     UNKNOWN,
@@ -39,22 +38,31 @@ _MIN_LABEL_WIDTH = 6
 
 
 class TimelineWriter(ABC):
-    """Write the segments of one video after the other, each as it comes.
+    """Writes the segments of one video after the other, each when it is known.
 
     Attributes:
-        tears_bars: segments scroll by in a terminal, and where a bar is shown there.
-        is_torn_by_lines: so would be what is printed there meanwhile.
+        tears_bars: whether segments would overwrite a live line on the same terminal.
+        is_torn_by_lines: whether other lines on that terminal would tear what is written.
     """
 
+    _head = ""  # what a file begins with
+
     def __init__(self, terminal: Terminal, stream: TextIO, class_names: Sequence[str]) -> None:
-        """Write to `stream` what is said in names of these classes."""
+        """Write to a stream.
+
+        Args:
+            terminal: for messages, and for tables on stdout.
+            stream: for text.
+            class_names: of the model, which set the width of a table's column.
+        """
         self._terminal, self._stream, self._class_names = terminal, stream, class_names
         self.tears_bars = stream.isatty()
         self.is_torn_by_lines = False
         self._has_ended = True
+        stream.write(self._head)
 
     def begin(self, video: str) -> None:
-        """Begin with a video."""
+        """Begin with the video of this path."""
         self._video, self._num_written, self._has_ended = video, 0, False
 
     def write(self, segment: Segment) -> None:
@@ -64,7 +72,7 @@ class TimelineWriter(ABC):
         self._stream.flush()
 
     def end(self, timeline: Timeline) -> None:
-        """Write what comes after the segments of a video, once."""
+        """Write what follows the segments of a video; a second call does nothing."""
         if self._has_ended:
             return
         self._has_ended = True
@@ -72,7 +80,7 @@ class TimelineWriter(ABC):
         self._stream.flush()
 
     def write_failure(self, error: str) -> None:
-        """Write that the video has no timeline, where the form has a place for it."""
+        """Write why the video has no timeline, where the format has a place for it."""
         self._write_failure(error)
         self._stream.flush()
 
@@ -80,17 +88,17 @@ class TimelineWriter(ABC):
     def _write(self, segment: Segment) -> None: ...
 
     def _end(self, timeline: Timeline) -> None:  # noqa: B027 (subtitles have nothing to add)
-        """Write what comes after the segments."""
+        """Write what follows the segments."""
 
     def _write_failure(self, error: str) -> None:  # noqa: B027 (subtitles have no place for it)
-        """Write why there is nothing, or no more."""
+        """Write why there are no segments, or no more of them."""
 
 
 class _JsonWriter(TimelineWriter):
-    """One object a video, when all of it is known."""
+    """Writes a JSON object for each video, when all its segments are known."""
 
     def _write(self, segment: Segment) -> None:
-        """Wait for the end."""
+        """Write nothing before the end."""
 
     def _end(self, timeline: Timeline) -> None:
         print(json_line(timeline_to_dict(timeline), self._stream), file=self._stream)
@@ -100,11 +108,9 @@ class _JsonWriter(TimelineWriter):
 
 
 class _CsvWriter(TimelineWriter):
-    """A row a segment."""
+    """Writes a CSV row for each segment."""
 
-    def __init__(self, terminal: Terminal, stream: TextIO, class_names: Sequence[str]) -> None:
-        super().__init__(terminal, stream, class_names)
-        stream.write(csv_line(SEGMENT_COLUMNS))
+    _head = csv_line(SEGMENT_COLUMNS)
 
     def _write(self, segment: Segment) -> None:
         self._stream.write(csv_line(segment_to_row(self._video, segment)))
@@ -117,25 +123,23 @@ class _CsvWriter(TimelineWriter):
 
 
 class _SrtWriter(TimelineWriter):
-    """SubRip subtitles."""
+    """Writes SubRip subtitles."""
 
     def _write(self, segment: Segment) -> None:
         self._stream.write(segment_to_srt(segment, self._num_written))
 
 
 class _VttWriter(TimelineWriter):
-    """WebVTT subtitles."""
+    """Writes WebVTT subtitles."""
 
-    def __init__(self, terminal: Terminal, stream: TextIO, class_names: Sequence[str]) -> None:
-        super().__init__(terminal, stream, class_names)
-        stream.write(VTT_HEAD)
+    _head = VTT_HEAD
 
     def _write(self, segment: Segment) -> None:
         self._stream.write(segment_to_vtt(segment))
 
 
 class _TableWriter(TimelineWriter):
-    """A table a video, a row a segment."""
+    """Writes a table for each video, with a row for each segment."""
 
     def __init__(self, terminal: Terminal, stream: TextIO, class_names: Sequence[str]) -> None:
         super().__init__(terminal, stream, class_names)
@@ -190,19 +194,18 @@ _WRITERS: Mapping[str, type[TimelineWriter]] = {
 def open_writer(
     terminal: Terminal, form: str, output: OutputFile | None, class_names: Sequence[str]
 ) -> Iterator[TimelineWriter]:
-    """Open what writes timelines to stdout or to a new file.
+    """Open a writer of timelines to a file or to stdout.
+
+    Args:
+        terminal: for messages, and for tables on stdout.
+        form: table, json, csv, srt or vtt.
+        output: the file; None for stdout.
+        class_names: of the model.
 
     Raises:
         VidcliError: the file or stdout cannot be written.
     """
-    place = f"--output {output.path}" if output else "standard output"
-    try:
-        with nullcontext(sys.stdout) if output is None else open_text(output) as stream:
-            writer = _WRITERS[form](terminal, stream, class_names)
-            stream.flush()
-            yield writer
-            stream.flush()
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        raise VidcliError(f"{place}: cannot be written ({error.strerror})") from error
+    with open_results(output) as stream:
+        writer = _WRITERS[form](terminal, stream, class_names)
+        stream.flush()
+        yield writer

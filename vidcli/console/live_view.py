@@ -1,4 +1,4 @@
-"""What `vidcli predict --camera` shows: a line that changes, or a line an answer."""
+"""What `vidcli live` shows: one line that changes on a terminal, elsewhere a line for each answer."""
 
 from __future__ import annotations
 
@@ -13,10 +13,9 @@ from dataclasses import dataclass
 from rich.live import Live
 from rich.text import Text
 
-from vidcli.console.predictions import UNKNOWN, headline
+from vidcli.console.prediction_writers import UNKNOWN, headline, open_results
 from vidcli.console.terminal import Terminal
 from vidcli.console.text import json_line, plain
-from vidcli.errors import VidcliError
 from vidcli.predict import Prediction, Predictor
 from vidcli.predict.prediction import prediction_to_dict
 
@@ -27,12 +26,13 @@ _REDRAWS_A_SECOND = 12
 
 @dataclass(frozen=True)
 class LiveAnswer:
-    """What a model says at a moment of a live video.
+    """The answer of a model at one moment of a live video.
 
     Attributes:
-        seconds: of the newest picture, from the first one.
-        delay_seconds: from the arrival of that picture to the answer.
-        num_dropped: pictures left out so far, since the model was busy.
+        prediction: for the clip that ends with the newest picture.
+        seconds: time of the newest picture, from the first one.
+        delay_seconds: time from the arrival of that picture to the answer.
+        num_dropped: number of pictures left out so far because the model was busy.
     """
 
     prediction: Prediction
@@ -42,18 +42,18 @@ class LiveAnswer:
 
 
 class LiveView(ABC):
-    """Show answers as they come."""
+    """Shows answers as they come."""
 
     @abstractmethod
     def show(self, answer: LiveAnswer) -> None:
-        """Show one."""
+        """Show one answer."""
 
 
 class JsonView(LiveView):
-    """A JSON object a line."""
+    """Prints a JSON object for each answer, one a line."""
 
     def __init__(self, top_k: int) -> None:
-        """Print the `top_k` most probable classes."""
+        """Show the `top_k` most probable classes of each answer."""
         self._top_k = top_k
 
     def show(self, answer: LiveAnswer) -> None:
@@ -68,10 +68,17 @@ class JsonView(LiveView):
 
 
 class LineView(LiveView):
-    """One line that changes on a terminal; elsewhere a line an answer."""
+    """Shows one line that changes on a terminal, elsewhere a line for each answer."""
 
     def __init__(self, terminal: Terminal, top_k: int, live: Live | None, label_width: int) -> None:
-        """Show labels in a column, so that nothing jumps when they change."""
+        """Show labels in a column of fixed width, so that nothing jumps when they change.
+
+        Args:
+            terminal: to print on.
+            top_k: number of classes to show.
+            live: the line that changes; None to print lines.
+            label_width: width of the labels in columns.
+        """
         self._terminal, self._top_k, self._live, self._width = terminal, top_k, live, label_width
         self._times: deque[float] = deque()
 
@@ -115,12 +122,18 @@ class LineView(LiveView):
 
 @contextmanager
 def open_live_view(terminal: Terminal, form: str, top_k: int, predictor: Predictor) -> Iterator[LiveView]:
-    """Open what shows answers on stdout; `form` is table or json.
+    """Open a view that shows answers on stdout.
+
+    Args:
+        terminal: to print on.
+        form: table or json.
+        top_k: number of classes to show.
+        predictor: gives the answers; its class names set the width of a column.
 
     Raises:
         VidcliError: stdout cannot be written.
     """
-    try:
+    with open_results(None):
         if form == "json":
             yield JsonView(top_k)
             return
@@ -131,7 +144,3 @@ def open_live_view(terminal: Terminal, form: str, top_k: int, predictor: Predict
             return
         with Live(console=terminal.out, refresh_per_second=_REDRAWS_A_SECOND) as live:
             yield LineView(terminal, top_k, live, width)
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        raise VidcliError(f"standard output: cannot be written ({error.strerror})") from error

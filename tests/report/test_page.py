@@ -15,6 +15,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from jinja2 import UndefinedError
+from markupsafe import Markup
 from matplotlib import image
 from typer.testing import CliRunner
 
@@ -22,9 +24,9 @@ from tests.report.pages import CLASS_NAMES, page_of
 from vidcli.cli import app
 from vidcli.commands.report import _unfinished
 from vidcli.palette import class_colours
-from vidcli.report.charts import Series, line_chart, ticks
-from vidcli.report.markup import Html, tag, void
-from vidcli.report.videos import shrink, thumbnail
+from vidcli.report.curves import curve_charts
+from vidcli.report.figures import INKS
+from vidcli.report.page import environment, shrink, thumbnail
 from vidcli.train import start_run
 
 EVIL = "<script>alert(1)</script>&\"'"
@@ -274,37 +276,56 @@ def test_bad_arguments(run, tmp_path):
 
 
 def test_whatever_is_no_markup_is_escaped():
-    assert (
-        tag("p", "<b>", Html("<i></i>"), 3, title='"x"') == '<p title="&quot;x&quot;">&lt;b&gt;<i></i>3</p>'
-    )
-    assert void("img", alt=None, class_="a") == '<img class="a">'
-    assert tag("p", "a\x1b[31m") == "<p>a\\x1b[31m</p>"
+    template = environment().from_string('<p title="{{ title }}">{{ text }}{{ made }}{{ 3 }}</p>')
+    shown = template.render(title='"x"', text="<b>", made=Markup("<i></i>"))
+    assert shown == '<p title="&#34;x&#34;">&lt;b&gt;<i></i>3</p>'
+    assert template.render(title="", text="a\x1b[31m", made="") == '<p title="">a\\x1b[31m3</p>'
 
 
-@pytest.mark.parametrize(
-    ("ends", "whole", "expected"),
-    [
-        ((0, 1), False, [0, 0.2, 0.4, 0.6, 0.8, 1.0]),
-        ((1, 4), True, [1, 2, 3, 4]),
-        ((0.0, 0.0021), False, [0, 0.0005, 0.001, 0.0015, 0.002]),
-        ((3, 3), False, [3]),
-    ],
-)
-def test_ticks_are_round(ends, whole, expected):
-    assert ticks(*ends, 5, whole) == pytest.approx(expected)
+@pytest.mark.parametrize("filter_", ["class_names({})|first", "short_path", "upper", "join", "trim"])
+def test_what_a_filter_returns_is_escaped_as_well(filter_):
+    shown = environment().from_string(f"{{{{ text|{filter_} }}}}").render(text="<\x1b\u202e")
+    assert shown == "&lt;\\x1b\\u202e"
+
+
+def test_a_value_that_is_missing_is_an_error():
+    with pytest.raises(UndefinedError):
+        environment().from_string("{{ nothing }}").render()
+
+
+def test_the_page_has_each_colour_of_the_charts_in_light_and_dark():
+    style = environment().get_template("style.css").render()
+    light, dark = (style.split(":root {")[at].partition("}")[0] for at in (1, 2))
+    for name, colour in INKS.items():
+        assert f"--{name}: " in light
+        assert f"--{name}: " in dark
+        if name != "text":  # of pictures black
+            assert f"--{name}: {colour};" in light
+
+
+def curve(rows):
+    """Return the dots of the curve of training accuracy on the page, by their title."""
+    svg = curve_charts(rows, None)[0].svg
+    found = re.findall(r'<circle cx="([\d.]+)" cy="([\d.]+)"[^>]*><title>train: ([^<]*)</title>', svg)
+    return {title: (float(x), float(y)) for x, y, title in found}, svg
 
 
 def test_a_chart_puts_points_where_they_belong():
-    chart = line_chart("t", [Series("s", [(0, 0), (1, 1)]), Series("none", [])], "x", y_range=(0, 1))
-    (points,) = re.findall(r'points="([^"]+)" class="line s0"', chart)
-    (x0, y0), (x1, y1) = (map(float, pair.split(",")) for pair in points.split())
-    assert (x0, y0, x1, y1) == (52, 220, 408, 12)
-    assert "none" not in chart
-    assert Page(chart)
+    dots, svg = curve([{"epoch": n, "train_accuracy": y} for n, y in ((1, 0.0), (2, 0.5), (3, 1.0))])
+    (x0, y0), (x1, y1), (x2, y2) = dots["0 at 1"], dots["0.5 at 2"], dots["1 at 3"]
+    assert x0 < x1 < x2
+    assert (x1, y1) == pytest.approx(((x0 + x2) / 2, (y0 + y2) / 2))
+    lines = dict(re.findall(r'x="[\d.]+" y="([\d.]+)" text-anchor="end">([^<]+)<', svg))
+    heights = {text: float(y) for y, text in lines.items()}
+    # A number stands beside its height: its baseline a little below, the same for all.
+    assert heights["0"] - y0 == pytest.approx(heights["1"] - y2, abs=0.1)
+    assert 0 < heights["0"] - y0 < 8
+    assert Page(svg)
 
 
 def test_a_chart_of_one_point_can_be_drawn():
-    assert "circle" in line_chart("t", [Series("s", [(1, 0.5)])], "epoch")
+    dots, _ = curve([{"epoch": 1, "train_accuracy": 0.5}])
+    assert list(dots) == ["0.5 at 1"]
 
 
 def test_thumbnails_are_means_of_squares():
@@ -312,4 +333,4 @@ def test_thumbnails_are_means_of_squares():
     small = shrink(frame, 2)
     assert small.shape == (2, 3, 3)
     assert small[0, 0].tolist() == frame[:2, :2].reshape(4, 3).mean(axis=0).round().tolist()
-    assert 'height="100"' in thumbnail(np.zeros((200, 300, 3), np.uint8))
+    assert thumbnail(np.zeros((200, 300, 3), np.uint8)).height == 100

@@ -1,4 +1,4 @@
-"""What `vidcli check` shows."""
+"""What `vidcli check` shows: the problems of a data set, its numbers, and what to do."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from vidcli.console.tables import print_pairs
+from vidcli.console.tables import number_table, print_pairs
 from vidcli.console.terminal import Terminal
 from vidcli.console.text import count_noun, format_seconds, list_most_common, plain, plain_lines
 from vidcli.data.manifest import SPLITS
@@ -22,7 +22,7 @@ _SEVERITY_STYLES = {"error": "bold red", "warning": "yellow", "note": "dim"}
 
 
 def finding_to_dict(finding: Finding) -> dict[str, Any]:
-    """Return what `check --format json` prints for one problem."""
+    """Return one problem as the object that `check --format json` prints."""
     return {
         "severity": finding.severity,
         "kind": finding.kind,
@@ -67,9 +67,7 @@ def print_findings(terminal: Terminal, report: DataReport) -> None:
 
 def _print_data_summary(out: Console, summary: Summary) -> None:
     splits = [split for split in (*SPLITS, "all") if split in summary.splits]
-    table = Table("class", *splits)
-    for column in table.columns[1:]:
-        column.justify = "right"
+    table = number_table("class", *splits)
     for name, counts in summary.classes.items():
         table.add_row(plain(name), *(str(counts.get(split, 0)) for split in splits))
     if len(summary.classes) > 1:

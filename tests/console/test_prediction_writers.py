@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 from rich.text import Text
 
-from vidcli.console.predictions import TableWriter
+from vidcli.console.prediction_writers import TableWriter
 from vidcli.console.terminal import Terminal, Verbosity
 from vidcli.console.text import format_about, shorten_middle
 from vidcli.predict import Prediction

@@ -1,4 +1,4 @@
-"""What `vidcli bench` shows."""
+"""What `vidcli bench` shows: a table of measurements for each kind, and what follows from them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from vidcli.console.tables import print_pairs
+from vidcli.console.tables import number_table, print_pairs
 from vidcli.console.terminal import Terminal
 from vidcli.console.text import count_noun, format_times, plain, shorten_path
 
@@ -24,7 +24,13 @@ def describe_decode_row(row: Mapping[str, Any]) -> str:
 def print_decode_bench(
     terminal: Terminal, rows: Sequence[Mapping[str, Any]], summary: Mapping[str, Any]
 ) -> None:
-    """Show what `bench decode` measured: milliseconds for 16 frames, and how many times faster."""
+    """Show what `bench decode` measured: milliseconds for 16 frames, and how many times faster.
+
+    Args:
+        terminal: to print on.
+        rows: the measurements, a mapping each, as `bench decode --json` prints them.
+        summary: the object that `--json` prints last.
+    """
     table = Table("video", "size", "threads", "vidcli ms", "fastest other", "ms", "ratio", "exact")
     for column in (*table.columns[2:4], *table.columns[5:7]):
         column.justify = "right"
@@ -89,10 +95,15 @@ _PARTS = {
 def print_train_bench(
     terminal: Terminal, rows: Sequence[Mapping[str, Any]], summary: Mapping[str, Any]
 ) -> None:
-    """Show what `bench train` measured: clips a second of each part, and how they compare."""
-    table = Table("part", "clips/s", "turns", "workers", "what")
-    for column in table.columns[1:4]:
-        column.justify = "right"
+    """Show what `bench train` measured: clips a second of each part, and how they compare.
+
+    Args:
+        terminal: to print on.
+        rows: the measurements, a mapping each, as `bench train --json` prints them.
+        summary: the object that `--json` prints last.
+    """
+    table = number_table("part", "clips/s", "turns", "workers")
+    table.add_column("what")
     for row in rows:
         turns = f"{min(row['turns']):.1f} to {max(row['turns']):.1f}"
         workers = str(row.get("workers", ""))
@@ -110,7 +121,13 @@ def print_train_bench(
 def print_infer_bench(
     terminal: Terminal, rows: Sequence[Mapping[str, Any]], summary: Mapping[str, Any]
 ) -> None:
-    """Show what `bench infer` measured: time and memory a clip, and how many times faster."""
+    """Show what `bench infer` measured: time and memory a clip, and how many times faster.
+
+    Args:
+        terminal: to print on.
+        rows: the measurements, a mapping each, as `bench infer --json` prints them.
+        summary: the object that `--json` prints last.
+    """
     table = Table("network", "runtime", "ms a clip", "clips/s", "MiB", "against torch eager")
     for column in table.columns[2:]:
         column.justify = "right"
@@ -136,12 +153,16 @@ def print_infer_bench(
 def print_predict_bench(
     terminal: Terminal, model: str, rows: Sequence[Mapping[str, Any]], summary: Mapping[str, Any]
 ) -> None:
-    """Show what `bench predict` measured: clips a second of each phase, and the shares."""
-    table = Table(
-        "round", "decode alone", "model alone", "whole", title="clips a second", title_justify="left"
-    )
-    for column in table.columns:
-        column.justify = "right"
+    """Show what `bench predict` measured: clips a second of each phase, and the shares.
+
+    Args:
+        terminal: to print on.
+        model: its path or name.
+        rows: the measurements, a mapping each, as `bench predict --json` prints them.
+        summary: the object that `--json` prints last.
+    """
+    table = number_table("round", "decode alone", "model alone", "whole", title="clips a second")
+    table.columns[0].justify = "right"
     for row in rows:
         table.add_row(str(row["round"]), *(f"{row[name]:.1f}" for name in ("decode", "model", "whole")))
     table.add_section()

@@ -1,4 +1,4 @@
-"""What `vidcli eval` shows."""
+"""What `vidcli eval` shows: scores, classes, confusions, slices, and videos by name."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from vidcli.console.tables import print_pairs
+from vidcli.console.tables import number_table, print_pairs
 from vidcli.console.terminal import Terminal, Verbosity
 from vidcli.console.text import count_noun, format_ratio, plain, shorten_path
 from vidcli.evaluate import (
@@ -33,7 +33,13 @@ _NUM_EXAMPLES = 5
 
 
 def print_evaluation(terminal: Terminal, scores: Evaluation, split: str) -> None:
-    """Show the metrics, the classes and the confusions of an evaluation."""
+    """Show the metrics, the classes and the confusions of an evaluation.
+
+    Args:
+        terminal: to print on.
+        scores: of videos that have one class each.
+        split: name of the evaluated split.
+    """
     out = terminal.out
     out.print(f"top-1 accuracy     {scores.top1:.3f}   {_interval(scores.top1_interval)}")
     out.print(f"always the largest {scores.baseline_top1:.3f}   any class by chance {scores.chance_top1:.3f}")
@@ -43,9 +49,8 @@ def print_evaluation(terminal: Terminal, scores: Evaluation, split: str) -> None
     out.print(f"macro F1           {scores.macro_f1:.3f}")
     if scores.calibration is not None:
         _print_calibration(out, scores.calibration, scores.is_better_than_guessing)
-    failed = f", {scores.num_failed} failed and counted as wrong" if scores.num_failed else ""
-    out.print(f"videos ({split})".ljust(19) + f"{scores.num_videos}{failed}")
-    table = _table("class", "precision", "recall", "F1", "videos")
+    _print_num_videos(out, scores, split)
+    table = number_table("class", "precision", "recall", "F1", "videos")
     for score in scores.per_class:
         table.add_row(
             plain(score.label), format_ratio(score.precision), format_ratio(score.recall), f"{score.f1:.3f}",
@@ -57,7 +62,13 @@ def print_evaluation(terminal: Terminal, scores: Evaluation, split: str) -> None
 
 
 def print_multi_label(terminal: Terminal, scores: MultiLabelEvaluation, split: str) -> None:
-    """Show the metrics and the classes of an evaluation whose videos have any number of classes."""
+    """Show the metrics and the classes of a multi-label evaluation.
+
+    Args:
+        terminal: to print on.
+        scores: of videos that have any number of classes each.
+        split: name of the evaluated split.
+    """
     out = terminal.out
     out.print(f"mAP                {format_ratio(scores.mean_average_precision)}")
     out.print(f"micro F1           {scores.micro_f1:.3f}")
@@ -72,9 +83,8 @@ def print_multi_label(terminal: Terminal, scores: MultiLabelEvaluation, split: s
         else "0.5: the model had no validation split to fit them on"
     )
     out.print(f"thresholds         {fitted}")
-    failed = f", {scores.num_failed} failed and counted as wrong" if scores.num_failed else ""
-    out.print(f"videos ({split})".ljust(19) + f"{scores.num_videos}{failed}")
-    table = _table("class", "AP", "threshold", "precision", "recall", "F1", "videos")
+    _print_num_videos(out, scores, split)
+    table = number_table("class", "AP", "threshold", "precision", "recall", "F1", "videos")
     for row in scores.per_class:
         table.add_row(
             plain(row.label),
@@ -90,14 +100,19 @@ def print_multi_label(terminal: Terminal, scores: MultiLabelEvaluation, split: s
     out.print(plain(scores.verdict), soft_wrap=True)
 
 
+def _print_num_videos(out: Console, scores: Evaluation | MultiLabelEvaluation, split: str) -> None:
+    failed = f", {scores.num_failed} failed and counted as wrong" if scores.num_failed else ""
+    out.print(f"videos ({split})".ljust(19) + f"{scores.num_videos}{failed}")
+
+
 def print_missing(terminal: Terminal, num_missing: int, num_videos: int, share_right: float) -> None:
-    """Show what the scores are of, where files are missing.
+    """Show how many videos of the data were missing and so counted as wrong.
 
     Args:
         terminal: to print on.
-        num_missing: videos that are not there.
-        num_videos: all videos.
-        share_right: share of those that are there whose classes are all right.
+        num_missing: number of videos whose file does not exist.
+        num_videos: number of all videos.
+        share_right: share of the existing videos whose classes are all right, 0 to 1.
     """
     terminal.out.print(
         f"missing            {num_missing} of {num_videos} videos are not there and counted as wrong; of the "
@@ -107,7 +122,7 @@ def print_missing(terminal: Terminal, num_missing: int, num_videos: int, share_r
 
 
 def print_details(terminal: Terminal, details: Details) -> None:
-    """Show accuracy by slice, and videos by name."""
+    """Show the accuracy of each slice, and the videos that are worth a look, by name."""
     out = terminal.out
     measure = "all classes right" if details.is_multi_label else "top-1"
     for name, slices in (
@@ -123,7 +138,13 @@ def print_details(terminal: Terminal, details: Details) -> None:
 
 
 def print_comparison(terminal: Terminal, comparison: Comparison, model: str, against: str) -> None:
-    """Show how two models differ on the same videos, and whether that can be luck."""
+    """Show how two models differ on the same videos, and whether the difference can be luck.
+
+    Args:
+        terminal: to print on.
+        comparison: of the two models.
+        model, against: the names of the first and of the second model.
+    """
     low, high = comparison.difference_interval
     terminal.out.print()
     print_pairs(
@@ -142,8 +163,8 @@ def print_comparison(terminal: Terminal, comparison: Comparison, model: str, aga
 
 
 def print_views(terminal: Terminal, rows: Sequence[ViewsRow]) -> None:
-    """Show accuracy against cost."""
-    table = _table("views", "frames", "top-1", "95% interval", "loss", "ms a video", "cost")
+    """Show accuracy and cost for each number of views."""
+    table = number_table("views", "frames", "top-1", "95% interval", "loss", "ms a video", "cost")
     for row in rows:
         low, high = row.top1_interval
         table.add_row(
@@ -163,7 +184,7 @@ def _interval(interval: tuple[float, float]) -> str:
 
 
 def _print_calibration(out: Console, calibration: CalibrationScores, is_better: bool) -> None:
-    """Show how far probabilities are off, which says nothing good of a model that only guesses."""
+    """Show the calibration error, with a warning where the model is no better than guessing."""
     empty = "" if is_better else "; a model that guesses is easily calibrated: this is no praise"
     out.print(
         f"calibration error  {calibration.ece:.3f}   {_temperature(calibration)}{empty}", soft_wrap=True
@@ -183,16 +204,8 @@ def _temperature(calibration: CalibrationScores) -> str:
 
 
 def _style_of(num_videos: int) -> str | None:
-    """Return the style of a row: grey where it has too few videos to say much."""
+    """Return the style of a table row: grey where it has too few videos to say much."""
     return "dim" if num_videos < MIN_VIDEOS else None
-
-
-def _table(first: str, *others: str, title: str | None = None) -> Table:
-    """Return an empty table: text on the left, numbers on the right."""
-    table = Table(first, title=title, title_justify="left")
-    for name in others:
-        table.add_column(name, justify="right")
-    return table
 
 
 def _print_confusion(out: Console, scores: Evaluation) -> None:
@@ -205,7 +218,7 @@ def _print_confusion(out: Console, scores: Evaluation) -> None:
     ]
     needed = max(len(name) for name in names) + 5 + 7 * len(names)
     if len(names) <= _MAX_MATRIX_CLASSES and needed <= out.width:
-        table = _table("true \\ predicted", *(str(label + 1) for label in range(len(names))))
+        table = number_table("true \\ predicted", *(str(label + 1) for label in range(len(names))))
         for label, row in enumerate(scores.confusion):
             cells = [
                 Text(str(n) if n else "·", style="green" if i == label else ("red" if n else "dim"))
@@ -219,9 +232,9 @@ def _print_confusion(out: Console, scores: Evaluation) -> None:
 
 
 def print_abstention(terminal: Terminal, risk_coverage: RiskCoverage) -> None:
-    """Show what is left when answers below a threshold are withheld."""
+    """Show how many answers remain, and how accurate they are, when unsure ones are withheld."""
     out = terminal.out
-    table = _table("threshold", "answered", "share", "accuracy")
+    table = number_table("threshold", "answered", "share", "accuracy")
     table.columns[0].justify = "right"
     for row in risk_coverage.rows:
         table.add_row(
@@ -232,9 +245,9 @@ def print_abstention(terminal: Terminal, risk_coverage: RiskCoverage) -> None:
 
 
 def _print_slices(out: Console, name: str, slices: Sequence[Slice], measure: str) -> None:
-    """Show the slices that say something, and in one grey row those that are too small to."""
+    """Show the large slices, and in one grey row those with too few videos to say much."""
     large, others = merge_small(slices, name)
-    table = _table(name, "videos", "failed", measure, "95% interval")
+    table = number_table(name, "videos", "failed", measure, "95% interval")
     for row in (*large[:_MAX_SLICES], *([others] if others is not None else [])):
         low, high = row.interval
         table.add_row(

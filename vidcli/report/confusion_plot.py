@@ -1,4 +1,4 @@
-"""Which class was taken for which."""
+"""The confusion matrix: which class was taken for which."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from matplotlib.transforms import ScaledTranslation, blended_transform_factory
 from vidcli.evaluate import Evaluation
 from vidcli.fonts import picture_names, short_names
 from vidcli.palette import class_colours
-from vidcli.report.canvas import new_figure, save_png
+from vidcli.report.figures import new_figure, save_png
 
 _MAX_NUMBERED_CLASSES = 30
 _MAX_NAME_COLUMNS = 28
@@ -26,9 +26,13 @@ _MARK = 6
 
 
 def draw_confusion(scores: Evaluation, path: Path) -> None:
-    """Write the confusion matrix as a PNG: colour is the share of the true class, numbers count.
+    """Write the confusion matrix as a PNG: colours show shares of the true class, numbers count videos.
 
-    A class whose name no font can write stands there as its number; see `picture_names`.
+    A class whose name no installed font can write is shown as its number; see `picture_names`.
+
+    Args:
+        scores: of at least one class.
+        path: the file to write.
     """
     names = short_names(picture_names(scores.class_names).shown, _MAX_NAME_COLUMNS)
     save_png(build_confusion(scores, names), path, names)
@@ -38,8 +42,8 @@ def build_confusion(scores: Evaluation, names: list[str]) -> Figure:
     """Return the figure of `draw_confusion`.
 
     Args:
-        scores: at least one class.
-        names: of the classes, as they are written.
+        scores: of at least one class.
+        names: the texts to write for the classes, in their order.
     """
     counts_KK = np.array(scores.confusion)
     shares_KK = counts_KK / np.maximum(counts_KK.sum(axis=1, keepdims=True), 1)
@@ -68,7 +72,7 @@ def build_confusion(scores: Evaluation, names: list[str]) -> Figure:
 
 def _mark_classes(figure: Figure, axes: Axes, class_names: tuple[str, ...]) -> None:
     """Draw a strip of each class's colour beside its row and below its column."""
-    # Along the axis in classes; across it in inches from the corner, wherever the layout puts that.
+    # A strip is measured in classes along the axis, and in inches from the corner across it.
     whole: Any = axes.transAxes
     corner = figure.dpi_scale_trans + ScaledTranslation(0, 0, whole)
     beside = blended_transform_factory(corner, axes.transData)

@@ -12,7 +12,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from vidcli.explain import Explanation
 from vidcli.palette import GREY, class_colours
-from vidcli.report.explanation import (
+from vidcli.report.heatmaps import (
     Overlay,
     build_contact_sheet,
     draw_contact_sheet,

@@ -1,4 +1,4 @@
-"""What `vidcli predict` writes, a video after the other."""
+"""How `vidcli predict` writes predictions: as a table, JSON lines or CSV, each video when it is done."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ from vidcli.runtime.outputs import OutputFile
 from vidcli.sheets import csv_line
 
 UNKNOWN = "unknown"
-"""What a table shows where the model abstains; the machine formats have a field of their own."""
+"""The label in a table where the model abstains; the machine formats have a field for that."""
 
 _ERROR_WIDTH = 30
 _MIN_WIDTH = 12
 _NARROW = 60
-"""Columns of a console below which every word counts."""
+"""Width in columns below which a table uses shorter headings."""
 
 
 class Writer(ABC):
-    """Write predictions as they come.
+    """Writes predictions as they come.
 
     Attributes:
-        is_on_terminal: somebody sees the results scroll by.
-        tears_bars: they scroll by where a bar is shown, and not above it.
+        is_on_terminal: whether the results go to a terminal.
+        tears_bars: whether they would overwrite a live line on the same terminal.
     """
 
     def __init__(self, terminal: Terminal, stream: TextIO, top_k: int) -> None:
@@ -49,15 +49,15 @@ class Writer(ABC):
         """Write one prediction."""
 
     def name_failure(self, prediction: Prediction) -> None:
-        """Tell on stderr that a video failed."""
+        """Say on stderr that a video failed."""
         self._terminal.fail(f"{prediction.video}: {prediction.error}")
 
     def close(self) -> None:  # noqa: B027 (most have nothing to add)
-        """Write what comes after the last one."""
+        """Write what follows the last prediction."""
 
 
 class JsonWriter(Writer):
-    """A JSON object a line."""
+    """Writes a JSON object for each video, one a line."""
 
     def write(self, prediction: Prediction) -> None:
         """Write one line."""
@@ -66,7 +66,7 @@ class JsonWriter(Writer):
 
 
 class CsvWriter(Writer):
-    """A row a class."""
+    """Writes a row for each class of each video."""
 
     def __init__(self, terminal: Terminal, stream: TextIO, top_k: int) -> None:
         super().__init__(terminal, stream, top_k)
@@ -79,10 +79,11 @@ class CsvWriter(Writer):
 
 
 class TableWriter(Writer):
-    """A table of a line a video, whose columns are as wide as names of videos and classes ask for.
+    """Writes a table with a row for each video.
 
-    All rows have the widths that are known before the first one, so that each is shown at once. What is
-    too long for the console is shortened in its middle; the machine formats have it whole.
+    The names of all videos and classes set the widths of the columns before the first row, so that each
+    row can be shown at once. Names too long for the console lose their middle; the machine formats have
+    them whole.
     """
 
     def __init__(
@@ -100,16 +101,16 @@ class TableWriter(Writer):
         self._rows = GrowingTable(self._console, lambda: _empty_table(self._widths))
 
     def write(self, prediction: Prediction) -> None:
-        """Write one row, after the heading if it is the first."""
+        """Write one row, and before the first one the heading."""
         self._rows.add_row(*_cells(prediction, self._top_k, self._widths))
 
     def name_failure(self, prediction: Prediction) -> None:
-        """Tell it where the row itself is not seen; a line would tear the table."""
+        """Say it on stderr, unless the row is seen there: a line would tear the table."""
         if not self.is_on_terminal:
             super().name_failure(prediction)
 
     def close(self) -> None:
-        """Close the frame of the table."""
+        """Write the bottom of the frame."""
         self._rows.close()
 
 
@@ -124,7 +125,16 @@ def _empty_table(widths: Mapping[str, int]) -> Table:
 def _column_widths(
     total: int, videos: Sequence[str], class_names: Sequence[str], top_k: int
 ) -> dict[str, int]:
-    """Share a console's width: runners-up have a column where names of videos and classes leave room."""
+    """Return the width of each column by heading.
+
+    The column of the runners-up exists where the names of videos and classes leave room for it.
+
+    Args:
+        total: width of the console in columns.
+        videos: the paths of all videos.
+        class_names: of the model.
+        top_k: number of classes to show of each video.
+    """
     ranked = sorted((plain(name).cell_len for name in class_names), reverse=True)
     video = max([len("video"), *(plain(shorten_path(video)).cell_len for video in videos)])
     label = max(len("label"), ranked[0], min(_ERROR_WIDTH, total // 4))
@@ -142,13 +152,14 @@ def _column_widths(
 
 
 def headline(prediction: Prediction, top_k: int) -> tuple[str, float, list[tuple[str, float]]]:
-    """Return what a prediction is called, the highest probability, and the classes that stand beside it.
+    """Return the label to show, the highest probability, and the other classes to show with theirs.
 
-    The best class stands there too where it is not the name itself.
+    The best class is among the others where it is not the label: in multi-label models, and where the
+    model abstains.
     """
     (label, probability), *others = prediction.top(top_k)
     if prediction.thresholds is not None:
-        # All that the video has; how probable each class is stands beside it.
+        # The label names all classes that the video has.
         return ", ".join(prediction.labels) or "–", probability, [(label, probability), *others]
     if prediction.is_unknown:
         return UNKNOWN, probability, [(label, probability), *others]
@@ -156,9 +167,9 @@ def headline(prediction: Prediction, top_k: int) -> tuple[str, float, list[tuple
 
 
 def _cells(prediction: Prediction, top_k: int, widths: Mapping[str, int]) -> list[Text]:
-    """Return a row of cells that are shortened to the width of their column.
+    """Return the cells of a row, shortened to the widths of their columns.
 
-    What went wrong with a video, and several labels, are never shortened: they take several lines.
+    Errors, and labels of several classes, are never shortened: they take several lines.
     """
     video = shorten_middle(plain(shorten_path(prediction.video)), widths["video"])
     if prediction.error is not None:
@@ -185,20 +196,40 @@ def open_writer(
     videos: Sequence[str],
     class_names: Sequence[str],
 ) -> Iterator[Writer]:
-    """Open what writes predictions to stdout, or a table to a file.
+    """Open a writer of predictions to a file or to stdout.
+
+    Args:
+        terminal: for messages, and for a table on stdout.
+        form: table, json or csv.
+        top_k: number of classes to write of each video.
+        output: the file; None for stdout.
+        videos: the paths of all videos, which set the width of a table's column.
+        class_names: of the model, which do the same.
 
     Raises:
         VidcliError: the file or stdout cannot be written.
     """
+    with open_results(output) as stream:
+        if form == "table":
+            writer: Writer = TableWriter(terminal, stream, top_k, videos, class_names)
+        else:
+            writer = (CsvWriter if form == "csv" else JsonWriter)(terminal, stream, top_k)
+        yield writer
+        writer.close()
+
+
+@contextmanager
+def open_results(output: OutputFile | None) -> Iterator[TextIO]:
+    """Open a file, or stdout where there is none, for results that are written as they come.
+
+    Raises:
+        VidcliError: the file or stdout cannot be written.
+        BrokenPipeError: nobody reads stdout any more.
+    """
     place = f"--output {output.path}" if output else "standard output"
     try:
-        with nullcontext(sys.stdout) if output is None else open_text(output) as stream:
-            if form == "table":
-                writer: Writer = TableWriter(terminal, stream, top_k, videos, class_names)
-            else:
-                writer = (CsvWriter if form == "csv" else JsonWriter)(terminal, stream, top_k)
-            yield writer
-            writer.close()
+        with nullcontext(sys.stdout) if output is None else _open_text(output) as stream:
+            yield stream
             stream.flush()
     except BrokenPipeError:
         raise
@@ -206,14 +237,20 @@ def open_writer(
         raise VidcliError(f"{place}: cannot be written ({error.strerror})") from error
 
 
-def open_text(output: OutputFile) -> TextIO:
+def _open_text(output: OutputFile) -> TextIO:
     """Open a file, empty, for text that is written as it comes."""
     raw = cast(io.RawIOBase, output.open())
     return io.TextIOWrapper(io.BufferedWriter(raw), "utf-8", errors="backslashreplace", newline="")
 
 
 def predictions_table(predictions: Sequence[Prediction], top_k: int, width: int) -> Table:
-    """Return a finished table with a row a video, for a console of so many columns."""
+    """Return a whole table with a row for each video.
+
+    Args:
+        predictions: at least one.
+        top_k: number of classes to show of each video.
+        width: of the console, in columns.
+    """
     videos = [prediction.video for prediction in predictions]
     widths = _column_widths(width, videos, predictions[0].class_names, top_k)
     table = _empty_table(widths)

@@ -1,4 +1,4 @@
-"""What a video shows, from left to right in time."""
+"""The timeline of a video: its segments from left to right in time, a row for each class."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from matplotlib.ticker import FuncFormatter
 from vidcli.fonts import picture_names, short_names
 from vidcli.palette import GREY, class_colours
 from vidcli.predict.segments import Timeline
-from vidcli.report.canvas import new_figure, save_png, written_text
+from vidcli.report.figures import new_figure, save_png, written_text
 
 _MAX_ROWS = 20
 _MAX_NAME_COLUMNS = 32
@@ -19,11 +19,14 @@ _MAX_TITLE_COLUMNS = 100
 
 
 def draw_timeline(timeline: Timeline, path: Path) -> None:
-    """Write the segments as a PNG, a row a class, over the probability of the label at each moment.
+    """Write a timeline as a PNG: the segments above, the highest probability at each moment below.
 
-    The rows are the classes that take most of the time; what others take is in the last one. A class
-    whose name no font can write stands there as its number; see `picture_names`. Each class has its
-    colour, also among the others of the last row.
+    The classes that take most of the time have a row each; all others share the last row, each in its own
+    colour. A class whose name no installed font can write is shown as its number; see `picture_names`.
+
+    Args:
+        timeline: of one video.
+        path: the file to write.
     """
     shown = short_names(picture_names(timeline.class_names).shown, _MAX_NAME_COLUMNS)
     name_of = dict(zip(timeline.class_names, shown, strict=True))
@@ -41,7 +44,7 @@ def draw_timeline(timeline: Timeline, path: Path) -> None:
     for segment in timeline.segments:
         row = names.index(segment.label) if segment.label in names else len(names)
         length = segment.end_seconds - segment.start_seconds
-        # The surer, the darker; never so faint that a short one is lost.
+        # Surer segments are darker; even the faintest can be seen where it is short.
         shade = 0.35 + 0.65 * segment.confidence
         colour = colour_of.get(segment.label, GREY)
         lanes.barh(
@@ -53,7 +56,6 @@ def draw_timeline(timeline: Timeline, path: Path) -> None:
     (title,) = short_names([written_text(Path(timeline.video).name)], _MAX_TITLE_COLUMNS)
     lanes.set_title(title, parse_math=False)
     lanes.grid(axis="x", alpha=0.3)
-    # Of a multi-label model, that of the most probable class.
     best_N = timeline.probabilities_NK.max(axis=1)
     edges = np.minimum(np.arange(len(best_N) + 1) * timeline.cell_seconds, timeline.duration_seconds)
     curve.stairs(best_N, edges, fill=True, color="0.6")

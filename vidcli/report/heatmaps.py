@@ -21,15 +21,15 @@ from vidcli.explain import Explanation
 from vidcli.fonts import choose_font, picture_names, short_names
 from vidcli.palette import GREY, Colour, class_colours
 from vidcli.predict.annotate import Layout
-from vidcli.report.canvas import new_figure, save_png, written_text
+from vidcli.report.figures import new_figure, save_png, written_text
 from vidcli.video import Frames
 
-# Without the darkest third, which is not seen on a dark video.
+# The colour map lacks its darkest third, which could not be seen on a dark video.
 _HEAT = ListedColormap(matplotlib.colormaps["inferno"](np.linspace(0.35, 1, 256)))
 _HEAT_RGB = (_HEAT(np.linspace(0, 1, 256))[:, :3] * 255).astype(np.float32)
 _OPACITY = 0.75
 _UNSEEN = 0.5
-"""Brightness of what was cut off before the network saw the frame."""
+"""Factor that darkens the parts of a frame that were cut off before the network saw it."""
 _CELL_PIXELS = 480
 _SHEET_INCHES, _MIN_CELL_INCHES, _MAX_CELL_INCHES = 13.0, 1.5, 4.4
 _MAX_TITLE_COLUMNS = 60
@@ -49,9 +49,14 @@ class Overlay:
         self._largest = max(float(np.abs(explanation.weights_T).max()), 1e-12)
 
     def heat(self, picture_HWC: Frames, frame: int) -> Frames:
-        """Return a frame of the upright video with heat: unchanged where the map is zero.
+        """Return a picture with the heat of a frame laid over it, uint8 (H, W, 3).
 
-        What was cut off before the network saw the frame is darker.
+        Pixels stay as they are where the map is zero. Parts that were cut off before the network saw the
+        frame are darker.
+
+        Args:
+            picture_HWC: the frame, upright, uint8, of any size.
+            frame: the position of the frame in the clip.
         """
         height, width = picture_HWC.shape[:2]
         top, left, bottom, right = self._place(height, width)
@@ -64,7 +69,12 @@ class Overlay:
         return heated
 
     def finish(self, heated_HWC: Frames, frame: int) -> Frames:
-        """Return a frame of the overlay video: of even size, with a legend and the bar of its weight."""
+        """Return a frame of the overlay video: of even size, with a legend and the weight as a bar.
+
+        Args:
+            heated_HWC: the picture of `heat`.
+            frame: the position of the frame in the clip.
+        """
         height, width = (max(2, side & ~1) for side in heated_HWC.shape[:2])
         missing = [(0, max(0, 2 - side)) for side in heated_HWC.shape[:2]]
         whole = np.pad(heated_HWC, (*missing, (0, 0)), "edge")
@@ -78,14 +88,14 @@ class Overlay:
         return picture
 
     def _place(self, height: int, width: int) -> tuple[int, int, int, int]:
-        """Return top, left, bottom and right of what the network saw, in pixels of a picture."""
+        """Return top, left, bottom and right of the part that the network saw, in pixels of a picture."""
         top, left, share_y, share_x = self._explanation.window
         first_y, first_x = min(height - 1, round(top * height)), min(width - 1, round(left * width))
         last_y = min(height, max(first_y + 1, round((top + share_y) * height)))
         return first_y, first_x, last_y, min(width, max(first_x + 1, round((left + share_x) * width)))
 
     def _draw_legend(self, picture_HWC: Frames, bottom: int) -> None:
-        """Write what the heat means into the lower left corner, where there is room for it."""
+        """Write the meaning of the heat into the lower left corner, if it fits."""
         text = legend_of(self._explanation.full_heat)
         picture_height, picture_width = picture_HWC.shape[:2]
         layout = Layout.of_picture(picture_height, picture_width, choose_font(text)[0])
@@ -103,7 +113,10 @@ class Overlay:
 
 
 def overlay_frames(explanation: Explanation) -> npt.NDArray[np.uint8]:
-    """Return what the network saw with the maps as heat, uint8 (T, H, W, C): clear where a map is zero."""
+    """Return the frames as the network saw them, with heat, uint8 (T, H, W, C).
+
+    Pixels stay as they are where the map is zero.
+    """
     full = explanation.full_heat
     if full is None:
         return np.array(explanation.frames_THWC)
@@ -111,14 +124,19 @@ def overlay_frames(explanation: Explanation) -> npt.NDArray[np.uint8]:
 
 
 def legend_of(full_heat: float | None) -> str:
-    """Return a sentence on what the colours of a map mean."""
+    """Return a phrase that says what the colours of a map mean.
+
+    Args:
+        full_heat: the share of the strongest place that has the brightest colour, 0 to 1; None of a flat
+            map.
+    """
     if full_heat is None:
         return "flat map: no place stands out"
     return f"heat: 0 to {full_heat:.0%} of the strongest place"
 
 
 def colour_of(explanation: Explanation) -> Colour:
-    """Return the colour of the class that is explained, the same as in every picture of its model."""
+    """Return the colour of the explained class, the same as in every picture of the model."""
     return class_colours([*explanation.class_names, explanation.class_name])[explanation.class_name]
 
 
@@ -130,12 +148,12 @@ def shrink_to_cell(picture_HWC: Frames) -> Frames:
 
 
 def draw_contact_sheet(explanation: Explanation, cells: Sequence[Frames], path: Path) -> None:
-    """Write every frame with its map, and below each its weight, as a PNG.
+    """Write all frames with their heat as a PNG, the weight of each below it.
 
     Args:
-        explanation: what is shown.
-        cells: the frames with heat, (H, W, 3), one size.
-        path: the file.
+        explanation: of one clip.
+        cells: the frames with heat, uint8 (H, W, 3), all of one size.
+        path: the file to write.
     """
     save_png(build_contact_sheet(explanation, cells), path)
 
@@ -143,7 +161,7 @@ def draw_contact_sheet(explanation: Explanation, cells: Sequence[Frames], path: 
 def build_contact_sheet(explanation: Explanation, cells: Sequence[Frames]) -> Figure:
     """Return the figure of `draw_contact_sheet`."""
     height, width = cells[0].shape[:2]
-    # About as wide as high, of cells that can be seen.
+    # The sheet is about as wide as high, and its cells are large enough to see.
     columns = min(len(cells), max(1, round((len(cells) * height / width) ** 0.5 * 1.2)))
     cell_width = min(_MAX_CELL_INCHES, max(_MIN_CELL_INCHES, _SHEET_INCHES / columns))
     columns = min(columns, max(1, int(2 * _SHEET_INCHES / cell_width)))
@@ -174,7 +192,7 @@ def build_contact_sheet(explanation: Explanation, cells: Sequence[Frames]) -> Fi
 
 
 def _draw_scale(axes: Axes, full: float) -> None:
-    """Draw what the colours of the heat mean."""
+    """Draw the colour scale of the heat; `full` is the value of its brightest colour."""
     scale = ScalarMappable(Normalize(0, full), _HEAT)
     bar = axes.figure.colorbar(scale, cax=axes, orientation="horizontal", extend="max")
     bar.set_ticks([0, full], labels=["0", f"{full:.0%} and more"])
@@ -196,7 +214,12 @@ def _title(explanation: Explanation) -> str:
 
 
 def _mix(frames: Frames, shares: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
-    """Lay heat over pixels (..., C): as opaque as its share (...) of full heat."""
+    """Lay heat over pixels; it is the more opaque, the hotter.
+
+    Args:
+        frames: uint8 pixels (..., C).
+        shares: heat (...), from 0 to 1.
+    """
     alpha = np.float32(_OPACITY) * shares[..., None]
     heat = _HEAT_RGB[(shares * 255).round().astype(np.uint8)]
     mixed = frames * (1 - alpha) + heat * alpha

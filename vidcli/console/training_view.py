@@ -1,0 +1,257 @@
+"""What `vidcli train`, `train --compare` and `demo` show: a live line, results, what to type next."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+
+from vidcli.artifacts.checkpoint import RESUME_FILE
+from vidcli.console.bars import Part, Progressing, Stopwatch
+from vidcli.console.prediction_writers import predictions_table
+from vidcli.console.tables import number_table
+from vidcli.console.terminal import ProgressView, Terminal
+from vidcli.console.text import count_noun, format_bytes, format_seconds, plain, plain_lines
+from vidcli.data.manifest import SPLITS
+from vidcli.demo import DemoResult
+from vidcli.train import (
+    CheckProgress,
+    CompareProgress,
+    Comparison,
+    EpochDone,
+    EpochRow,
+    Event,
+    Notice,
+    RunPlan,
+    StepDone,
+)
+
+_NO_BREAK = "\N{NO-BREAK SPACE}"
+
+
+class TrainingView(ProgressView):
+    """Shows the events of a run: a line for each epoch, and on a terminal a live line below."""
+
+    def __init__(self, terminal: Terminal, epochs: int) -> None:
+        """Show nothing before the view is entered.
+
+        Args:
+            terminal: to show the events on.
+            epochs: number of epochs of the run.
+        """
+        super().__init__(terminal, Progressing("starting", parts=()))
+        self._epochs = epochs
+        self._watch = Stopwatch(terminal.say)
+        self._past = ""
+        self._num_epochs = 0
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        super().__exit__(kind, error, traceback)
+        if kind is None:
+            self._begin("")
+
+    def __call__(self, event: Event) -> None:
+        """Show one event."""
+        if isinstance(event, Notice):
+            self._terminal.warn(event.text)
+        elif isinstance(event, EpochDone):
+            self._num_epochs += 1
+            self._begin(f"trained {count_noun(self._num_epochs, 'epoch')}")
+            self._terminal.say(self._epoch_line(event))
+        elif isinstance(event, StepDone):
+            self._begin(f"trained {count_noun(self._num_epochs, 'epoch')}")
+            self._show_step(event)
+        else:
+            is_check = isinstance(event, CheckProgress)
+            what = "read" if is_check else "computed the features of"
+            self._begin(f"{what} {count_noun(event.done, 'video')}")
+            self._shown.begin("reading videos" if is_check else "computing features")
+            self._shown.update(event.done, event.total)
+
+    def _begin(self, past: str) -> None:
+        """Note the present work in the past tense; where it has changed, say how long the last one took."""
+        if past.partition(" ")[0] != self._past.partition(" ")[0]:
+            if self._past:
+                self._watch.stop(self._past)
+            else:
+                self._watch = Stopwatch(self._terminal.say)
+        self._past = past
+
+    def _show_step(self, event: StepDone) -> None:
+        self._shown.label = f"epoch {event.epoch}/{self._epochs}"
+        self._shown.done, self._shown.total = event.step, event.num_steps
+        self._shown.parts = (
+            Part(f"loss {event.loss:.3f}", 2),
+            Part(f"acc {event.accuracy:.3f}", 3),
+            Part(f"{event.clips_per_second:.0f} clips/s", 4),
+            Part(f"waiting {event.waiting:.0%}", 5),
+            Part(f"{format_seconds(event.seconds_left)} left", 1),
+        )
+
+    def _epoch_line(self, event: EpochDone) -> str:
+        row = event.row
+        width = len(str(self._epochs))
+        line = f"epoch {row.epoch:>{width}}/{self._epochs}  loss {row.train_loss:.3f}  "
+        line += f"acc {row.train_accuracy:.3f}"
+        if row.val_top1 is not None and row.val_loss is not None:
+            line += f"  val loss {row.val_loss:.3f}  val acc {row.val_top1:.3f}"
+        if row.val_map is not None and row.val_loss is not None:
+            line += f"  val loss {row.val_loss:.3f}  val mAP {row.val_map:.3f}"
+        return line + ("  best" if event.best and row.val_score is not None else "")
+
+
+def print_best(terminal: Terminal, rows: Sequence[EpochRow], verdict: str | None) -> None:
+    """Say how good the best epoch is on validation videos, and whether that is more than guessing.
+
+    Args:
+        terminal: to print on.
+        rows: all epochs of the run.
+        verdict: the sentence that compares it with guessing; None where there is none.
+    """
+    validated = [row for row in rows if row.val_score is not None and row.val_loss is not None]
+    if not validated:
+        terminal.say("no validation split: the last epoch is the model, its probabilities are not calibrated")
+        return
+    best = max(validated, key=lambda row: (row.val_score or 0.0, -(row.val_loss or 0.0)))
+    kind = "accuracy" if best.val_map is None else "mAP"
+    terminal.say(f"best validation {kind} {best.val_score:.3f} in epoch {best.epoch}")
+    if verdict is not None:
+        terminal.say(f"validation videos, by which the epoch was chosen: {verdict}")
+
+
+def print_kept(
+    terminal: Terminal, run: Path, run_bytes: int, resume_bytes: int, caches: Mapping[Path, int]
+) -> None:
+    """Say which folders a run leaves, and how large they are.
+
+    Args:
+        terminal: to print on.
+        run: directory of the run.
+        run_bytes: size of the directory.
+        resume_bytes: size of the files in it that only --resume needs; 0 where there are none.
+        caches: the size in bytes of each folder that all runs share.
+    """
+    line = f"kept: {run} {format_bytes(run_bytes)}"
+    if resume_bytes:
+        line += f", of which {format_bytes(resume_bytes)} are {RESUME_FILE}, which only --resume needs"
+    shared = ", ".join(f"{folder} {format_bytes(size)}" for folder, size in caches.items())
+    terminal.say(line + (f"; for all runs, and made again if deleted: {shared}" if shared else ""))
+
+
+def print_run_end(terminal: Terminal, run: Path) -> None:
+    """Say which command to type next, and print the directory of the run."""
+    terminal.say(f"next: vidcli eval --model {run}")
+    terminal.out.print(plain(str(run)), soft_wrap=True)
+
+
+def print_plan(terminal: Terminal, plan: RunPlan, config_yaml: str) -> None:
+    """Show what a run would train on, as `train --dry-run` does.
+
+    Args:
+        terminal: to print on.
+        plan: the run.
+        config_yaml: its settings.
+    """
+    table = number_table("class", *SPLITS)
+    for name in plan.class_names:
+        table.add_row(plain(name), *(str(plan.num_videos[name][split]) for split in SPLITS))
+    terminal.out.print(table)
+    terminal.out.print(f"{plan.num_parameters:,} parameters, {plan.num_steps:,} steps")
+    terminal.out.print(plain_lines(config_yaml.rstrip()), soft_wrap=True)
+
+
+class CompareView(ProgressView):
+    """Shows the events of a comparison in a live line: first the features, then the heads."""
+
+    def __init__(self, terminal: Terminal) -> None:
+        """Show on this terminal."""
+        super().__init__(terminal, Progressing("starting"))
+
+    def __call__(self, event: CompareProgress | Notice) -> None:
+        """Show one event."""
+        if isinstance(event, Notice):
+            self._terminal.warn(event.text)
+            return
+        self._shown.begin(event.what)
+        self._shown.update(event.done, event.total)
+
+
+def print_comparison(terminal: Terminal, comparison: Comparison) -> None:
+    """Print what was compared, the scores of each head, and whether time matters."""
+    weights = {
+        "random": "random weights: better ones (model.pretrained=true, model.weights=FILE) see more",
+        "published": "published weights",
+    }.get(comparison.weights, f"weights of {comparison.weights}")
+    num_read = comparison.num_videos_read
+    terminal.say(f"frozen backbone: {comparison.backbone}, {weights}")
+    terminal.say(
+        f"features of {num_read} videos, {comparison.num_cached} of them from the cache: "
+        f"{format_seconds(comparison.feature_seconds)}"
+    )
+    if comparison.num_failed:
+        terminal.say(f"{comparison.num_failed} videos cannot be decoded and are in no number below")
+    terminal.say(f"scored on {comparison.scored_on}")
+    table = number_table("head", "in order, 95%", "shuffled, 95%", "gain", "time")
+    for column in table.columns:
+        column.overflow = "fold"  # a narrow terminal must not cut numbers
+    table.columns[0].no_wrap = True
+    for score in comparison.heads:
+        table.add_row(
+            plain(score.head),
+            _with_interval(score.ordered, score.ordered_interval),
+            _with_interval(score.shuffled, score.shuffled_interval),
+            f"{score.ordered - score.shuffled:+.3f}",
+            format_seconds(score.seconds).replace(" ", _NO_BREAK),
+        )
+    terminal.out.print(table)
+    # The sentence is broken between words on a terminal, and stays one line in a pipe.
+    terminal.out.print(plain_lines(describe_answer(comparison)), soft_wrap=not terminal.out.is_terminal)
+
+
+def describe_answer(comparison: Comparison) -> str:
+    """Return the sentence that answers whether time matters."""
+    low, high = comparison.difference_interval
+    if comparison.time_matters:
+        answer = "Yes"
+    elif high < 0:
+        answer = "No, shuffled frames even do better"
+    else:
+        answer = "Not that these features show"
+    return (
+        f"Does time matter in this data set? {answer}: the heads that can tell are right on "
+        f"{comparison.ordered:.3f} of the videos in order and on {comparison.shuffled:.3f} shuffled, a "
+        f"difference of {comparison.difference:+.3f} (95% interval {low:+.3f} to {high:+.3f}; guessing the "
+        f"largest class: {comparison.largest_class:.3f})."
+    )
+
+
+def _with_interval(accuracy: float, interval: tuple[float, float]) -> str:
+    return f"{accuracy:.3f}  {interval[0]:.2f}–{interval[1]:.2f}"
+
+
+def print_demo_end(terminal: Terminal, result: DemoResult) -> None:
+    """Show some predictions, the score without the order of frames, and the commands to type next."""
+    out = terminal.out
+    out.print(predictions_table(result.examples, 2, out.width))
+    out.print(
+        f"the same videos with their frames shuffled: top-1 {result.shuffled_scores.top1:.3f} "
+        f"(in order: {result.scores.top1:.3f})",
+        soft_wrap=True,
+    )
+    example = result.examples[0].video
+    commands = [
+        f"vidcli eval --model {result.run}",
+        f"vidcli predict {example} --model {result.run}",
+        "",
+        "vidcli train FOLDER          # FOLDER/CLASS/video.mp4, one folder a class",
+        "vidcli eval                  # the newest run, on its own test videos",
+        "vidcli predict VIDEO...",
+    ]
+    out.print("\nwhat was done here, again; and the same on a folder of your own:")
+    for command in commands:
+        out.print(plain(f"  {command}", "bold"), soft_wrap=True)
