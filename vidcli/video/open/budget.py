@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from vidcli.errors import VideoError
-from vidcli.runtime.timeouts import StillRunning, call_expendably
+from vidcli.runtime.timeouts import StillRunning, call_with_timeout
 
 Result = TypeVar("Result")
 
@@ -136,7 +136,7 @@ def call_in_time(budget: Budget, function: Callable[[], Result]) -> Result:
             return function()
 
     try:
-        return call_expendably(call, None if seconds is None else seconds + _GRACE_SECONDS, budget.give_up)
+        return call_with_timeout(call, None if seconds is None else seconds + _GRACE_SECONDS, budget.give_up)
     except StillRunning:
         raise VideoError(
             budget.path,
