@@ -47,6 +47,21 @@ def period_of(fps: float | None) -> float:
     return 1 / fps if fps else _UNKNOWN_PERIOD_SECONDS
 
 
+def next_start(stated_seconds: float | None, previous_seconds: float, period_seconds: float) -> float:
+    """Return when a frame starts: as stated, or one period after the previous frame.
+
+    In files with broken muxing a timestamp may be missing or not greater than the one before it.
+
+    Args:
+        stated_seconds: start of the frame by its timestamp; None where it has none.
+        previous_seconds: start of the frame before it, on the same clock.
+        period_seconds: from one frame to the next at the average rate.
+    """
+    if stated_seconds is not None and stated_seconds > previous_seconds:
+        return stated_seconds
+    return previous_seconds + period_seconds
+
+
 def tolerance_of(stream: av.VideoStream) -> float:
     """Return how many seconds later than a wanted moment a frame of a stream may start."""
     # AVI may name the ticks of its clock as its rate, of which few hold a frame.
@@ -205,7 +220,7 @@ def _length_of(seconds: Iterable[float], period: float) -> float:
     previous = before = None
     for time in itertools.dropwhile(lambda time: time < 0, seconds):
         before = previous
-        previous = time if previous is None or time > previous else previous + period
+        previous = time if previous is None else next_start(time, previous, period)
     if previous is None:
         return 0.0
     return _end_of([previous] if before is None else [before, previous], period)

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from av.sidedata.sidedata import Type as SideDataType
 
-from vidcli.video.codecs.bits import Bits, Unreadable
+from vidcli.video.codecs.packet import Bits, Unreadable
 from vidcli.video.codecs.packet_inspector import iter_sei, nal_units
 
 _DISPLAY_ORIENTATION = 47
