@@ -70,11 +70,10 @@ def decode_frames(
         mode: `exact` decodes what the wanted frames need. `sequential` decodes everything up to the
             last of them, and returns the same. `keyframes` returns for each moment the last keyframe
             that starts by then (with the keyframe's time), for videos of hours; a file whose
-            keyframes are unknown is decoded exactly. `fast` returns the right frames, but not
-            bit by bit, the less so the further from a keyframe: it skips the loop filter of H.264,
-            HEVC and VP8 (FFmpeg's VP9 keeps it), and decodes MJPEG, and MPEG-4 with a keyframe at
-            least every 16 frames, at a quarter or an eighth of the resolution where `size` is no
-            larger.
+            keyframes are unknown is decoded exactly. `fast` returns the right frames, whose
+            pixels differ more the further they are from a keyframe: it skips the loop filter of H.264,
+            HEVC and VP8, and decodes MJPEG, and MPEG-4 with a keyframe at least every 16 frames, at a
+            quarter or an eighth of the resolution where `size` is no larger.
         num_threads: threads for this one file. Its groups of pictures are decoded in parallel; a
             file of a single group is decoded with FFmpeg's frame threads.
         limits: what the file may cost; None is `DecodeLimits()`.

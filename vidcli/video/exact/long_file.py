@@ -25,7 +25,8 @@ import av.container
 
 from vidcli.video.codecs.packet import DISPOSABLE, RANDOM_ACCESS
 from vidcli.video.codecs.packet_inspector import PacketInspector
-from vidcli.video.exact.lookahead import Lookahead, PacketQueue, QueuedPacket
+from vidcli.video.exact.lookahead import Lookahead
+from vidcli.video.exact.packet_queue import PacketQueue, QueuedPacket
 from vidcli.video.exact.planner import (
     CheckedDecoder,
     Deliver,
@@ -76,9 +77,10 @@ class LongFilePlanner:
         self._indexes_all = name.startswith("mov,mp4")
         self._indexes_cues = name.startswith("matroska")
         self._seekable = seekable and (self._indexes_all or self._indexes_cues)
-        self._queue = PacketQueue(budget, packets_of(container, stream), inspector)
         has_decode_times = name.startswith(("mov,mp4", "flv"))
-        self._ahead = Lookahead(self._queue, inspector.max_reorder, has_decode_times)
+        packets = packets_of(container, stream)
+        self._queue = PacketQueue(budget, packets, inspector, has_decode_times)
+        self._ahead = Lookahead(self._queue)
         self._decoder = CheckedDecoder(budget, stream, self._ahead.cutoffs_of)
         self._deliver: Deliver
         self._held: tuple[int, av.VideoFrame] | None = None  # the last wanted frame and its PTS
@@ -88,7 +90,7 @@ class LongFilePlanner:
     def find_clock(self) -> PtsClock:
         """Return the file's clock, for which its first packets are read."""
         with damage_not_plannable(self._budget):
-            return PtsClock(self._stream, self._ahead.find_origin())
+            return PtsClock(self._stream, self._queue.find_origin())
 
     @property
     def first_packet(self) -> bytes:

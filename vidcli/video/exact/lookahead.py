@@ -14,126 +14,16 @@ than the codec can reorder.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections import deque
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Sequence
 
-from vidcli.video.codecs.packet import DISPOSABLE, HIDDEN, RANDOM_ACCESS, VideoPacket
-from vidcli.video.codecs.packet_inspector import PacketInspector
-from vidcli.video.exact.planner import NotPlannable, checked_pts
-from vidcli.video.open.budget import Budget
+from vidcli.video.codecs.packet import DISPOSABLE, VideoPacket
+from vidcli.video.exact.packet_queue import PacketQueue, QueuedPacket
+from vidcli.video.exact.planner import NotPlannable
 
 _MAX_WAITING_BYTES = 64 * 2**20
 """Bytes of packets that may wait for a decision; beyond, packets are decoded whether needed or not."""
 
 _PACKETS_AT_ONCE = 32
-
-
-class QueuedPacket(NamedTuple):
-    """A packet that waits to be decoded or skipped.
-
-    Attributes:
-        number: how many packets were read before it.
-        pts: its presentation time.
-        flags: of its inspection.
-        is_shown: a frame comes of it; edit lists cut frames that others still need.
-    """
-
-    packet: VideoPacket
-    number: int
-    pts: int
-    flags: int
-    is_shown: bool
-
-
-class PacketQueue:
-    """The packets between the file and the decoder.
-
-    Attributes:
-        waiting: packets that were read and are neither decoded nor skipped yet, in file order.
-        num_bytes: size of these packets.
-        newest_pts: greatest PTS read so far.
-        newest_duration: how long its picture is shown, in the stream's time base; 0 if unknown.
-        last_dts: decode time of the packet that was read last; None if it has none.
-        unread: a packet and its flags that `Lookahead.skip_through` took from the file and left to `read`.
-        has_ended: the end of the file was reached.
-        delay: how much later the first picture is shown than decoded, in the stream's time base.
-    """
-
-    def __init__(self, budget: Budget, packets: Iterator[VideoPacket], inspector: PacketInspector) -> None:
-        """Read nothing yet.
-
-        Args:
-            budget: what the file may cost.
-            packets: of the open file, in file order.
-            inspector: of these packets.
-        """
-        self.inspect = inspector.inspect
-        self.check_time = budget.check_time
-        self.packets = packets
-        self.waiting: deque[QueuedPacket] = deque()
-        self.num_bytes = 0
-        self.num_read = 0
-        self.newest_pts: int | None = None
-        self.newest_duration = 0
-        self.last_dts: int | None = None
-        self.unread: tuple[VideoPacket, int] | None = None
-        self.has_ended = False
-        self.delay = 0
-        self._starts: deque[QueuedPacket] = deque()  # waiting pictures where decoding may start
-
-    def read(self) -> QueuedPacket | None:
-        """Read one packet of the file; None at its end.
-
-        Raises:
-            NotPlannable: the packet cannot be planned with.
-        """
-        if self.unread is not None:
-            (packet, flags), self.unread = self.unread, None
-        else:
-            if self.has_ended:
-                return None
-            self.check_time()
-            following = next(self.packets, None)
-            if following is None or following.size == 0:
-                self.has_ended = True
-                return None
-            packet, flags = following, self.inspect(following)
-        pts = checked_pts(packet, flags)
-        is_shown = not flags & HIDDEN and not packet.is_discard
-        queued = QueuedPacket(packet, self.num_read, pts, flags, is_shown)
-        self.num_read += 1
-        self.num_bytes += packet.size
-        self.last_dts = packet.dts
-        if self.newest_pts is None or pts > self.newest_pts:
-            self.newest_pts, self.newest_duration = pts, packet.duration or 0
-        self.waiting.append(queued)
-        if flags & RANDOM_ACCESS and is_shown:
-            self._starts.append(queued)
-        return queued
-
-    def pop(self) -> QueuedPacket:
-        """Take the first waiting packet."""
-        queued = self.waiting.popleft()
-        self.num_bytes -= queued.packet.size
-        if self._starts and self._starts[0].number == queued.number:
-            self._starts.popleft()
-        return queued
-
-    def find_start(self, cutoff: int) -> QueuedPacket | None:
-        """Return the last waiting picture where decoding may start for a cutoff, or None."""
-        for queued in reversed(self._starts):
-            if queued.pts <= cutoff:
-                return queued
-        return None
-
-    def clear(self) -> None:
-        """Forget what was read, after a seek."""
-        self.waiting.clear()
-        self._starts.clear()
-        self.num_bytes = 0
-        self.has_ended = False
-        self.last_dts = self.unread = None
 
 
 class Lookahead:
@@ -142,25 +32,15 @@ class Lookahead:
     Attributes:
         queue: the packets read so far and not decoded.
         undecoded: PTS of the wanted frames whose packets wait.
-        cutoffs_of: indices of the cutoffs that want a frame, by its PTS; whoever delivers the frame
-            removes them.
+        cutoffs_of: indices of the cutoffs that want a frame, by its PTS, until it is delivered.
         num_settled: how many cutoffs, from the first, are settled.
         is_complete: all cutoffs are settled.
         next_cutoff: the first cutoff that is not settled.
         last_pts: PTS of the file's last frame, if a cutoff reaches it.
     """
 
-    def __init__(self, queue: PacketQueue, max_reorder: int, has_decode_times: bool) -> None:
-        """Want nothing yet.
-
-        Args:
-            queue: of the open file.
-            max_reorder: the most pictures that precede another in the file but are shown after it.
-            has_decode_times: the container stores decode times, which are reliable then.
-        """
+    def __init__(self, queue: PacketQueue) -> None:
         self.queue = queue
-        self._max_reorder = max_reorder
-        self._has_decode_times = has_decode_times
         self._cutoffs: Sequence[int] = ()
         self.undecoded: set[int] = set()
         self.cutoffs_of: dict[int, list[int]] = {}
@@ -173,29 +53,6 @@ class Lookahead:
         self._last_wanted: int | None = None  # PTS of the frame that it wants
         self._best: int | None = None  # PTS of the last frame so far that the next cutoff allows
         self._later: list[int] = []  # ascending PTS of frames beyond the next cutoff
-
-    def find_origin(self) -> int:
-        """Read until the presentation time of the file's first frame is certain, and return it."""
-        shown: list[int] = []
-        while True:
-            queued = self.queue.read()
-            if queued is None:
-                break
-            if queued.number == 0:
-                if not queued.flags & RANDOM_ACCESS:
-                    raise NotPlannable("the file does not start with a picture that stands alone")
-                if queued.packet.dts is not None:
-                    self.queue.delay = queued.pts - queued.packet.dts
-            if queued.is_shown:
-                shown.append(queued.pts)
-            if shown and self._is_certain(min(shown), len(shown) - 1):
-                break
-        if not shown:
-            raise NotPlannable("no picture of the file is shown")
-        first = self.queue.waiting[0]
-        if first.is_shown and min(shown) < first.pts:
-            raise NotPlannable("pictures are shown before the one that stands alone")
-        return min(shown)
 
     def begin(self, cutoffs: Sequence[int]) -> None:
         """Set what is wanted: ascending PTS, all different."""
@@ -280,7 +137,7 @@ class Lookahead:
         waiting = queue.waiting
         lowest = max((x for x in (self._floor, self._settled) if x is not None), default=best)
         inspect, check_time = queue.inspect, queue.check_time
-        has_decode_times = self._has_decode_times
+        has_decode_times = queue.has_decode_times
         duration = 0
         while queue.num_bytes < _MAX_WAITING_BYTES and len(chosen) < _PACKETS_AT_ONCE:
             check_time()
@@ -346,15 +203,9 @@ class Lookahead:
         while (
             not self.is_complete
             and self._best is not None
-            and self._is_certain(self.next_cutoff, len(self._later) - 1)
+            and self.queue.is_certain(self.next_cutoff, len(self._later) - 1)
         ):
             self._settle()
-
-    def _is_certain(self, cutoff: int, num_later: int) -> bool:
-        """Tell whether no packet still unread can hold a frame that starts by `cutoff`."""
-        last_dts = self.queue.last_dts
-        has_passed = self._has_decode_times and last_dts is not None and last_dts > cutoff
-        return has_passed or num_later >= self._max_reorder
 
     def _settle(self) -> None:
         assert self._best is not None
