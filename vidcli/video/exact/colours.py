@@ -1,4 +1,4 @@
-"""Colour matrices: which ones FFmpeg converts to RGB, which one is converted here, which are refused.
+"""Colour matrices that FFmpeg does not convert to RGB: one is converted here, the others are refused.
 
 Numbers and equations are those of ITU-T H.273, table 4 (MatrixCoefficients).
 """
@@ -17,7 +17,7 @@ YCGCO = 8
 _BT709, _BT2020 = 1, 9
 _CHROMA_DERIVED = 12
 _DERIVED_FROM = {1: _BT709, 9: _BT2020}
-"""The matrices that follow from primaries, by the number of the primaries."""
+"""The number of the matrix that is derived from primaries, by the number of the primaries."""
 
 _INCONVERTIBLE = {
     10: "BT.2020 with constant luminance",
@@ -33,7 +33,7 @@ _PLANES: Any = VideoFormat("yuv444p")
 
 
 def settle_matrix(frame: av.VideoFrame) -> str | None:
-    """Give a frame a matrix that can be converted, if it has an equal one; return its name if it has not."""
+    """Set a frame's matrix to an equal one that FFmpeg converts; return its name if there is none."""
     matrix = frame.colorspace
     if matrix < 10 or matrix not in _INCONVERTIBLE:
         return None
@@ -46,12 +46,23 @@ def settle_matrix(frame: av.VideoFrame) -> str | None:
 def convert_ycgco(
     reformatter: VideoReformatter, frame: av.VideoFrame, height: int, width: int, interpolation: int
 ) -> npt.NDArray[np.uint8]:
-    """Return a frame of luma, green and orange (YCgCo) as RGB, uint8 (height, width, 3).
+    """Convert a frame of luma, green and orange differences (YCgCo) to RGB.
 
-    Its planes are scaled as they are, and brought to eight bits.
+    Args:
+        reformatter: scales the planes.
+        frame: its planes are scaled first, and converted to eight bits.
+        height: of the result, in pixels.
+        width: of the result, in pixels.
+        interpolation: PyAV's number of the scaling filter.
+
+    Returns:
+        uint8 (height, width, 3).
     """
     is_full = frame.color_range == ColorRange.JPEG
-    matrix, frame.colorspace = frame.colorspace, _BT709  # any that scaling leaves alone
+    matrix, frame.colorspace = (
+        frame.colorspace,
+        _BT709,
+    )  # any matrix with which scaling leaves the planes unconverted
     try:
         scaled = reformatter.reformat(
             frame, width=width, height=height, format=_PLANES, interpolation=interpolation, threads=1,

@@ -1,4 +1,4 @@
-"""Decoded frames to RGB arrays: scaled and converted in one pass, set upright, written in place."""
+"""Convert decoded frames to RGB arrays: scaled, upright, written in place."""
 
 from __future__ import annotations
 
@@ -24,12 +24,13 @@ SizeRule: TypeAlias = Callable[[int, int], tuple[int, int]]
 """Given the upright height and width with square pixels, the height and width to decode to."""
 
 CONVERSION = 3
-"""Counts the changes to what is made of a frame; frames kept on disk under another are not used."""
+"""Version of the conversion; frames that were stored on disk under another version are not used."""
 
-# Scaling to RGB in one pass takes a slow path of swscale: scaling first, to the same resolution of
-# colours that it would use, and converting then what is small takes a third to two thirds of its time.
+# Scaling and converting to RGB in one pass takes a slow path of swscale. Scaling first, to the chroma
+# resolution that swscale would use, and converting the small picture takes a third to two thirds of the
+# time.
 _SCALED_FIRST = frozenset(("yuv420p", "yuvj420p", "yuv420p10le", "nv12", "p010le"))
-# Not names, which are looked up in lists of hundreds for every frame; PyAV's stubs know only those.
+# Objects instead of names, which PyAV looks up in long lists for every frame; its stubs allow only names.
 _SCALED_TO: Any = VideoFormat("yuv422p")
 _RGB: Any = VideoFormat("rgb24")
 _BILINEAR = int(Interpolation.BILINEAR)
@@ -39,10 +40,13 @@ _kept = threading.local()
 
 
 def _reformatters(key: tuple[int, ...]) -> tuple[VideoReformatter, VideoReformatter]:
-    """Return this thread's pair for frames and sizes of one kind, made at the first.
+    """Return this thread's pair of reformatters for frames of one size, made at the first call.
 
-    The filters of a new one take as long to compute as several small frames to convert; most videos of
-    a folder are alike.
+    Computing the filters of a new reformatter takes as long as converting several small frames, and most
+    videos of a folder have one size.
+
+    Args:
+        key: height and width of the frames, height and width to convert to.
     """
     pairs: dict[tuple[int, ...], tuple[VideoReformatter, VideoReformatter]]
     pairs = _kept.__dict__.setdefault("pairs", {})
@@ -56,8 +60,8 @@ def _reformatters(key: tuple[int, ...]) -> tuple[VideoReformatter, VideoReformat
 class Converter:
     """Convert the frames of one video to upright RGB of one size.
 
-    Frames of another shape than the first, as in joined recordings, keep theirs: they are fitted in, on
-    black.
+    Frames of another aspect than the first, as in joined recordings, keep theirs: they are scaled to fit,
+    on black.
 
     Attributes:
         shape: (H, W, 3) of every converted frame.
@@ -68,7 +72,7 @@ class Converter:
 
         Args:
             path: of the video, for messages.
-            info: what it is.
+            info: description of the video.
             size: output height and width, given the upright ones; None keeps the coded pixels.
         """
         self._path = path
@@ -82,13 +86,17 @@ class Converter:
         self.shape = (*upright, 3)
 
     def convert_into(self, target: Frames, frame: av.video.frame.VideoFrame) -> None:
-        """Write `frame` to `target`, uint8 (H, W, 3).
+        """Convert a frame into an array.
 
-        swscale cannot be given our memory through PyAV, so there is one copy; it is made from a
-        buffer that is still in the cache, row padding and orientation undone on the way.
+        PyAV lets swscale write only to memory of its own, so there is one copy. It is made while the
+        buffer is still in the processor's cache, and removes row padding and orientation on the way.
+
+        Args:
+            target: uint8 (H, W, 3), of `shape`, which is overwritten.
+            frame: as decoded.
 
         Raises:
-            VideoError: its colours cannot be converted.
+            VideoError: the frame's colours cannot be converted.
         """
         height, width = self._fit(frame.height, frame.width)
         try:
@@ -104,11 +112,11 @@ class Converter:
             target[...] = pixels
             return
         turned = make_upright(pixels, self._orientation)
-        for channel in range(3):  # single bytes change layout three times faster than triples
+        for channel in range(3):  # copying single bytes is three times as fast as copying triples
             target[..., channel] = turned[..., channel]
 
     def _fit(self, height: int, width: int) -> tuple[int, int]:
-        """Return the size that a coded frame is scaled to: that of all, unless it has another shape."""
+        """Return the size that a coded frame is scaled to: that of all, unless it has another aspect."""
         if (height, width) == self._coded:
             return self._height, self._width
         across, down = self._width / self._coded[1], self._height / self._coded[0]
@@ -118,7 +126,7 @@ class Converter:
         return (self._height, self._width) if is_alike else fitted
 
     def _to_rgb(self, frame: av.video.frame.VideoFrame, height: int, width: int) -> Frames:
-        # Asked for each time, since a generator may go on in another thread than it began in.
+        # Looked up each time, since a generator may continue in another thread than it began in.
         scaler, reformatter = _reformatters((frame.height, frame.width, height, width))
         if frame.colorspace >= YCGCO:
             if frame.colorspace == YCGCO:
