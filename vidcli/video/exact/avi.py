@@ -24,7 +24,7 @@ import av.container
 
 from vidcli.video.codecs.packet import DISPOSABLE, RANDOM_ACCESS, Bits, Unreadable, VideoPacket
 from vidcli.video.exact.planner import Deliver, LastFrame, NotPlannable, checked_pts, damage_not_plannable
-from vidcli.video.exact.short_file import PacketList
+from vidcli.video.exact.short_file import WholeFilePlanner
 from vidcli.video.open.budget import Budget
 from vidcli.video.open.container import packets_of
 from vidcli.video.open.duration import find_rate, next_start, period_of, tolerance_of
@@ -97,12 +97,13 @@ class FrameNumberClock:
         return bisect_right(self._ends, moment)
 
 
-class AviPlanner:
-    """Decode the wanted frames of an open file, all of whose packets are read first.
+class AviPlanner(WholeFilePlanner):
+    """Decode the wanted frames of an open file whose presentation times must be derived.
 
-    `last_times` is None, as an AVI's index states its length reliably.
+    `last_times` is None, since the index of an AVI file states its length.
     """
 
+    _clock: FrameNumberClock
     last_times = None
 
     def __init__(
@@ -118,8 +119,6 @@ class AviPlanner:
         Raises:
             NotPlannable: decode the file from end to end instead.
         """
-        self._budget = budget
-        self._stream = stream
         try:
             with damage_not_plannable(budget):
                 pictures = list(_read_pictures(container, stream))
@@ -127,7 +126,7 @@ class AviPlanner:
             raise NotPlannable("a header ends too early") from error
         budget.check_time()
         shown = _order_of_showing(pictures)
-        self._clock = FrameNumberClock(stream, [pictures[place].pts for place in shown])
+        times = [pictures[place].pts for place in shown]
         number_of_place = {place: number for number, place in enumerate(shown)}
         packets = [
             _make_packet(picture.coded, number_of_place[place]) for place, picture in enumerate(pictures)
@@ -137,22 +136,17 @@ class AviPlanner:
             for picture in pictures
         ]
         flags[0] = RANDOM_ACCESS  # an I-picture with nothing before it, whatever the index says
-        self._list = PacketList(packets, flags)
+        super().__init__(budget, stream, packets, flags)
+        self._clock = FrameNumberClock(stream, times)
 
     def find_clock(self) -> FrameNumberClock:
-        """Return the file's clock."""
+        """Return the file's clock, whose PTS are numbers of frames."""
         return self._clock
-
-    @property
-    def first_packet(self) -> bytes:
-        """Bytes of the file's first picture."""
-        return bytes(self._list.packets[0])
 
     def run(self, cutoffs: Sequence[int], deliver: Deliver) -> LastFrame | None:
         """Decode the frames of ascending numbers; see `Planner.run`."""
-        self._list.decode(self._budget, self._stream, cutoffs, deliver)
-        last = self._list.shown[-1]
-        return LastFrame(last, duration=0) if cutoffs[-1] == last else None
+        last = super().run(cutoffs, deliver)
+        return last and last._replace(duration=0)  # AVI does not store it
 
 
 def _read_pictures(container: av.container.InputContainer, stream: av.VideoStream) -> Iterator[_Picture]:

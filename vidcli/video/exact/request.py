@@ -55,7 +55,17 @@ class Request:
         mode: DecodeMode,
         hardware: HWAccel | None,
     ) -> None:
-        """Keep what `decode_frames` was called with; see there."""
+        """Keep the arguments of `decode_frames`; the plan is called by `wanted`.
+
+        Args:
+            budget: what the file may cost.
+            plan: the wanted moments in seconds, given the duration of the span; None is every frame.
+            size: output height and width, given the upright ones; None keeps the coded pixels.
+            start_seconds: start of the span.
+            end_seconds: end of the span, from the first frame; None is the end of the video.
+            mode: what may be given up for speed.
+            hardware: the device that decodes; None is the CPU.
+        """
         self.budget = budget
         self.hardware = hardware
         self.size = size

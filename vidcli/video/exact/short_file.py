@@ -21,6 +21,7 @@ from vidcli.video.codecs.packet import DISPOSABLE, HIDDEN, RANDOM_ACCESS, VideoP
 from vidcli.video.codecs.packet_inspector import PacketInspector
 from vidcli.video.exact.planner import (
     CheckedDecoder,
+    Clock,
     Deliver,
     LastFrame,
     NotPlannable,
@@ -46,27 +47,30 @@ def is_short(container: av.container.InputContainer, stream: av.VideoStream) -> 
     return 0 < count <= _MAX_PACKETS
 
 
-class PacketList:
-    """All packets of a file in file order, from which those that the wanted frames need are decoded.
+class WholeFilePlanner:
+    """Decode the wanted frames of an open file, all of whose packets were read."""
 
-    Attributes:
-        packets: in file order, each with a PTS.
-        shown: PTS of all pictures that are shown, ascending.
-    """
+    _clock: Clock
 
-    def __init__(self, packets: list[VideoPacket], all_flags: list[int]) -> None:
+    def __init__(
+        self, budget: Budget, stream: av.VideoStream, packets: list[VideoPacket], all_flags: list[int]
+    ) -> None:
         """Index the packets.
 
         Args:
-            packets: all of the file, in file order, each with a PTS.
+            budget: what the file may cost.
+            stream: video stream of the open file.
+            packets: all of the stream, in file order, each with a PTS.
             all_flags: flags of each packet's inspection.
 
         Raises:
-            NotPlannable: the packets do not form a file of which every part can be decoded alone.
+            NotPlannable: decode the file from end to end instead.
         """
-        self.packets = packets
+        self._budget = budget
+        self._stream = stream
+        self._packets = packets
         self._flags = all_flags
-        self._places: dict[int, int] = {}  # index in `packets` of each shown picture, by its PTS
+        self._places: dict[int, int] = {}  # index in `_packets` of each shown picture, by its PTS
         self._starts: list[int] = []  # indices of the shown pictures where decoding may start
         places, starts = self._places, self._starts
         for place, (packet, flags) in enumerate(zip(packets, all_flags, strict=True)):
@@ -83,38 +87,51 @@ class PacketList:
             raise NotPlannable("no picture of the file is shown")
         if not all_flags[0] & RANDOM_ACCESS:
             raise NotPlannable("the file does not start with a picture that stands alone")
-        self.shown = sorted(places)
+        self._shown = sorted(places)  # PTS
         first = packets[0].pts
-        if first is not None and places.get(first) == 0 and self.shown[0] < first:
+        if first is not None and places.get(first) == 0 and self._shown[0] < first:
             raise NotPlannable("pictures are shown before the one that stands alone")
 
-    def decode(
-        self, budget: Budget, stream: av.VideoStream, cutoffs: Sequence[int], deliver: Deliver
-    ) -> None:
+    def find_clock(self) -> Clock:
+        """Return the file's clock."""
+        return self._clock
+
+    @property
+    def first_packet(self) -> bytes:
+        """Bytes of the file's first packet."""
+        return bytes(self._packets[0])
+
+    def run(self, cutoffs: Sequence[int], deliver: Deliver) -> LastFrame | None:
         """Decode, for each cutoff, the last frame that starts no later; see `Planner.run`."""
+        shown = self._shown
         indices: dict[int, list[int]] = {}  # of the cutoffs, by the PTS of the frame they want
         for index, cutoff in enumerate(cutoffs):
-            indices.setdefault(self.shown[bisect_right(self.shown, cutoff) - 1], []).append(index)
+            indices.setdefault(shown[bisect_right(shown, cutoff) - 1], []).append(index)
         targets = sorted(self._places[pts] for pts in indices)
 
         def take(pts: int, frame: av.VideoFrame) -> None:
             for index in indices.pop(pts):
                 deliver(index, frame)
 
-        decoder = CheckedDecoder(budget, stream, indices)
-        with damage_not_plannable(budget):
+        decoder = CheckedDecoder(self._budget, self._stream, indices)
+        with damage_not_plannable(self._budget):
             position = 0
             for target, start in zip(targets, self._find_starts(targets), strict=True):
                 if start > position:
                     decoder.drain(take)
                     position = start
-                    decoder.begin(self.packets[start].pts)
+                    decoder.begin(self._packets[start].pts)
                 decoder.decode(self._choose(position, target), take)
                 position = target + 1
-                budget.check_time()
+                self._budget.check_time()
             decoder.drain(take)
         if indices:
             raise NotPlannable("the decoder did not return every wanted frame")
+        if cutoffs[-1] < shown[-1]:
+            return None
+        # Hidden packets count too: where only keyframes are wanted, all others are flagged as hidden.
+        newest = max(self._packets, key=lambda packet: packet.pts or 0)
+        return LastFrame(newest.pts or 0, newest.duration or 0)
 
     def _find_starts(self, targets: Sequence[int]) -> list[int]:
         """Return where decoding starts for each of ascending targets, all as indices of packets.
@@ -133,25 +150,27 @@ class PacketList:
 
     def _find_start(self, target: int) -> int:
         """Return the index of the last packet where decoding may start for the one at `target`."""
-        pts = self.packets[target].pts
+        pts = self._packets[target].pts
         assert pts is not None
         for number in range(bisect_right(self._starts, target) - 1, -1, -1):
             place = self._starts[number]
-            start_pts = self.packets[place].pts
+            start_pts = self._packets[place].pts
             if start_pts is not None and start_pts <= pts:
                 return place
         return 0
 
     def _choose(self, start: int, target: int) -> list[VideoPacket]:
         """Return the packets to decode from `start` to `target`, where only the last one is wanted."""
-        packets, flags = self.packets, self._flags
+        packets, flags = self._packets, self._flags
         chosen = [packets[place] for place in range(start, target) if not flags[place] & DISPOSABLE]
         chosen.append(packets[target])
         return chosen
 
 
-class ShortFilePlanner:
-    """Decode the wanted frames of an open file, all of whose packets are read first."""
+class ShortFilePlanner(WholeFilePlanner):
+    """Decode the wanted frames of an open file whose packets hold presentation times."""
+
+    _clock: PtsClock
 
     def __init__(
         self,
@@ -171,8 +190,6 @@ class ShortFilePlanner:
         Raises:
             NotPlannable: decode the file from end to end instead.
         """
-        self._budget = budget
-        self._stream = stream
         packets: list[VideoPacket] = []
         all_flags: list[int] = []
         inspect = inspector.inspect
@@ -185,29 +202,11 @@ class ShortFilePlanner:
                 packets.append(packet)
                 # An edit list may cut a picture that others still need.
                 all_flags.append(flags | HIDDEN if packet.is_discard else flags)
-            budget.check_time()
-            self._list = PacketList(packets, all_flags)
-        self._clock = PtsClock(stream, self._list.shown[0])
-
-    def find_clock(self) -> PtsClock:
-        """Return the file's clock."""
-        return self._clock
-
-    @property
-    def first_packet(self) -> bytes:
-        """Bytes of the file's first packet."""
-        return bytes(self._list.packets[0])
+        budget.check_time()
+        super().__init__(budget, stream, packets, all_flags)
+        self._clock = PtsClock(stream, self._shown[0])
 
     @property
     def last_times(self) -> Times:
         """Starts of the last two pictures on the file's own clock."""
-        return [self._clock.file_seconds_at(pts) for pts in self._list.shown[-2:]]
-
-    def run(self, cutoffs: Sequence[int], deliver: Deliver) -> LastFrame | None:
-        """Decode, for each cutoff, the last frame that starts no later; see `Planner.run`."""
-        self._list.decode(self._budget, self._stream, cutoffs, deliver)
-        if cutoffs[-1] < self._list.shown[-1]:
-            return None
-        # Of all pictures, as those that are not keyframes count as hidden where only keyframes are wanted.
-        newest = max(self._list.packets, key=lambda packet: packet.pts or 0)
-        return LastFrame(newest.pts or 0, newest.duration or 0)
+        return [self._clock.file_seconds_at(pts) for pts in self._shown[-2:]]
