@@ -10,6 +10,7 @@ import pytest
 
 from tests.video.wild import PLAIN, WHERE, WHICH, numbers, replace_bytes, write
 from vidcli.video import decode_frames, probe
+from vidcli.video.open.duration import next_start
 
 
 @pytest.mark.parametrize("threads", [1, 2])
@@ -95,3 +96,12 @@ def test_a_tag_may_say_less_than_there_is(tmp_path: Path) -> None:
         stale = replace_bytes(path, tmp_path / "stale.mkv", b"00:00:04.000000000", stated)
         assert probe(stale).duration_seconds == pytest.approx(4.0, abs=0.05)
         assert numbers(stale, WHERE) == WHICH
+
+
+@pytest.mark.parametrize(
+    ("stated", "expected"), [(1.25, 1.25), (1.0, 1.04), (0.5, 1.04), (None, 1.04), (1.001, 1.001)]
+)
+def test_a_frame_whose_time_does_not_grow_starts_one_period_later(
+    stated: float | None, expected: float
+) -> None:
+    assert next_start(stated, previous_seconds=1.0, period_seconds=0.04) == expected
