@@ -41,6 +41,10 @@ LAYERS = (
     ("__main__",),
 )
 HEIGHT = {name: height for height, names in enumerate(LAYERS) for name in names}
+# The same within vidcli/video: the parts of one line do not import each other.
+VIDEO_LAYERS = (("codecs",), ("open",), ("exact",), ("live", "write"), ("__init__",))
+VIDEO_HEIGHT = {name: height for height, names in enumerate(VIDEO_LAYERS) for name in names}
+VIDEO_FILES = [file for file in FILES if file.is_relative_to(PACKAGE / "video")]
 # A heavy library, and the only module that may import it.
 OWNERS = {"av": "video", "rich": "console", "typer": "cli", "jinja2": "report"}
 HEAVY = ("torch", "torchvision", "av", "pydantic", "matplotlib", "rich")
@@ -84,6 +88,24 @@ def test_modules_import_only_those_above_them(file: Path) -> None:
     own = name_of(file)
     used = layers_used_by(file.read_text(encoding="utf-8")) - {own}
     wrong = {name for name in used if name not in HEIGHT or HEIGHT[name] >= HEIGHT.get(own, -1)}
+    assert not wrong
+
+
+def part_of_video(file: Path) -> str:
+    """Return the first name below vidcli/video: `open` for open/probe.py."""
+    return file.relative_to(PACKAGE / "video").parts[0].removesuffix(".py")
+
+
+def test_every_part_of_video_has_a_layer() -> None:
+    assert {part_of_video(file) for file in VIDEO_FILES} == set(VIDEO_HEIGHT)
+
+
+@pytest.mark.parametrize("file", VIDEO_FILES, ids=lambda file: str(file.relative_to(PACKAGE)))
+def test_parts_of_video_import_only_those_above_them(file: Path) -> None:
+    own = part_of_video(file)
+    dotted = [name.split(".") for name in imports_of(file.read_text(encoding="utf-8"))]
+    used = {parts[2] for parts in dotted if parts[:2] == ["vidcli", "video"]} - {own}
+    wrong = {name for name in used if VIDEO_HEIGHT.get(name, len(VIDEO_LAYERS)) >= VIDEO_HEIGHT[own]}
     assert not wrong
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.video.make import RECIPES, Recipe, Reference, decode_all
+from tests.video.wild import write
 
 
 @pytest.fixture(scope="session")
@@ -30,6 +31,12 @@ def videos(write_video: Callable[[Recipe], Path]) -> dict[str, Path]:
     return {recipe.name + recipe.suffix: write_video(recipe) for recipe in RECIPES}
 
 
+@pytest.fixture(scope="session")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Write a hundred pictures as MP4, without B-frames, a keyframe every second."""
+    return write(tmp_path_factory.mktemp("wild") / "plain.mp4")
+
+
 @pytest.fixture
 def video(write_video: Callable[[Recipe], Path]) -> Callable[[str], Path]:
     """Write the file of one recipe, given its name and suffix."""
@@ -37,8 +44,8 @@ def video(write_video: Callable[[Recipe], Path]) -> Callable[[str], Path]:
     return lambda name: write_video(recipes[name])
 
 
-@pytest.fixture(params=["survey", "lookahead"])
+@pytest.fixture(params=["short_file", "long_file"])
 def planner(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Plan short files as they are planned, and again as long ones are."""
-    if request.param == "lookahead":
+    """Plan short files as short ones, and again as long ones."""
+    if request.param == "long_file":
         monkeypatch.setattr("vidcli.video.exact.decode.is_short", lambda container, stream: False)

@@ -1,10 +1,10 @@
-"""Calls that may not come back, made on threads that can be left behind.
+"""Calls with a time limit, made on threads that can be abandoned.
 
-A disk that hangs, or a decoder that spins inside one packet, holds the thread that called it, and
-nothing within the process can stop it. So the thread that waits is never the one that calls: past
-its time it goes on with an error, and the other is left to its fate, as a daemon that does not keep
-the process from ending. Threads are used again; handing a call over and its result back takes some
-15 microseconds.
+A disk that hangs, or a decoder that loops inside one packet, blocks the thread that called it, and
+nothing within the process can stop that thread. So `call_with_timeout` calls on another thread than
+the one that waits. When the time is up, the waiting thread continues with an error; the blocked
+thread is abandoned, and as a daemon thread it does not keep the process from ending. Threads are
+reused: handing over a call and its result takes about 15 microseconds.
 """
 
 from __future__ import annotations
@@ -17,25 +17,25 @@ from typing import Any, Generic, TypeVar
 
 Result = TypeVar("Result")
 
-_LEAVE_SECONDS = 2.0
+_LEAVE_SECONDS = 2.0  # after Ctrl-C, the time a call has to end by itself
 
 
 class StillRunning(Exception):
-    """The time is up and the call has not come back."""
+    """The time is up and the call has not returned."""
 
 
-def call_expendably(
+def call_with_timeout(
     function: Callable[[], Result], seconds: float | None, give_up: Callable[[], None]
 ) -> Result:
-    """Return what `function` returns or raise what it raises, called on another thread.
+    """Call a function on another thread; return what it returns or raise what it raises.
 
     Args:
-        function: what to call.
+        function: the function, called without arguments.
         seconds: how long to wait for it; None waits for as long as it takes.
-        give_up: called when the result is no longer wanted, so that the call ends where it can.
+        give_up: called once the result is no longer wanted, so that the function can end itself.
 
     Raises:
-        StillRunning: it has not come back in time; its thread is left behind.
+        StillRunning: the function has not returned in time; its thread is abandoned.
     """
     call = _Call(function)
     try:
@@ -63,7 +63,7 @@ def call_expendably(
 
 
 class _Call(Generic[Result]):
-    """A call, and what came of it once `done` is free."""
+    """A call; its result or error is set once the lock `done` is free."""
 
     result: Result
 
@@ -76,12 +76,12 @@ class _Call(Generic[Result]):
     def make(self) -> None:
         try:
             self.result = self.function()
-        except BaseException as error:  # raised again where it is waited for
+        except BaseException as error:  # raised again in the thread that waits
             self.error = error
 
 
 class _Thread(threading.Thread):
-    """Makes one call after the other."""
+    """Makes one call after another."""
 
     def __init__(self) -> None:
         super().__init__(name="vidcli-video", daemon=True)
@@ -91,13 +91,13 @@ class _Thread(threading.Thread):
         while True:
             call = self.inbox.get()
             call.make()
-            # Before the caller goes on, whose next call then finds this thread.
+            # Idle before the caller continues, so that its next call finds this thread.
             _idle.append(self)
             call.done.release()
-            del call  # and with it the result, which is the caller's now
+            del call  # with its result, which only the caller holds from now on
 
 
 _idle: list[_Thread] = []
 
-# A forked child inherits the list, but not the threads.
+# A forked child inherits the list without the threads.
 os.register_at_fork(after_in_child=_idle.clear)

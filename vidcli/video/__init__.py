@@ -1,18 +1,22 @@
-"""Files to frames and back: probe, decode, encode. The only importer of PyAV.
+"""Video files to frames and back: probe, decode, encode. The only importer of PyAV.
 
-Frames are uint8 (N, H, W, 3), RGB, upright. Times are seconds from the first frame.
+Frames are uint8 (N, H, W, 3), RGB, upright. Times are seconds from the first frame. Each part imports
+only those above it; `live` and `write` do not import each other.
 
-    open     a file as a video and nothing else, within limits; what its headers and packets say of it
-    codecs   what the coded bytes of a packet say, without decoding them
-    exact    the frames at wanted times, as a sequential decode would show them
-    live     a camera or a pipe, whose pictures are still to come
-    write    frames to a file; a video anew, each picture changed, its sound as it was
+    codecs   inspect coded packets without decoding them
+    open     open a file as a video and nothing else, within limits; describe it by its headers and packets
+    exact    decode the frames at wanted times, exactly as a sequential decode would show them
+    live     decode a camera or a pipe
+    write    encode frames to a file; rewrite a video with changed pictures and its own sound
 """
 
 from vidcli.video.exact.convert import CONVERSION, Frames, SizeRule
-from vidcli.video.exact.decode import DecodedFrames, DecodeMode, Plan, decode_frames
-from vidcli.video.exact.stream import stream_frames
-from vidcli.video.live import LiveFrame, LiveFrames, RawFormat, parse_raw
+from vidcli.video.exact.decode import DecodedFrames, decode_frames
+from vidcli.video.exact.request import DecodeMode, Plan
+from vidcli.video.exact.sequential import stream_frames
+from vidcli.video.live.frames import LiveFrames
+from vidcli.video.live.mailbox import LiveFrame
+from vidcli.video.live.source import RawFormat, parse_raw
 from vidcli.video.open.budget import MAX_PIXELS, DecodeLimits
 from vidcli.video.open.container import VIDEO_SUFFIXES
 from vidcli.video.open.hardware import HardwareName

@@ -1,1 +1,1 @@
-"""What the coded bytes of a packet say, without decoding them."""
+"""Inspect coded packets without decoding them."""

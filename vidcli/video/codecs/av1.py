@@ -1,7 +1,8 @@
-"""The marks of AV1: the slots that a frame refreshes are all that later frames can take from it.
+"""Inspect packets of AV1, in which later frames refer to a frame only through the slots it refreshes.
 
-Motion vectors, probabilities, segmentation and film grain live in those slots too, so a frame that
-refreshes none leaves no trace. Source: AV1 bitstream specification 5.3 to 5.5 and 5.9.2.
+Motion vectors, probabilities, segmentation and film grain are stored in those slots too, so that no
+later frame depends on a frame that refreshes none. Source: AV1 bitstream specification 5.3 to 5.5 and
+5.9.2.
 """
 
 from __future__ import annotations
@@ -9,20 +10,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from vidcli.video.codecs.bits import Bits, Unreadable
-from vidcli.video.codecs.packet_flags import DISPOSABLE, ENTRY, VideoPacket
+from vidcli.video.codecs.packet import DISPOSABLE, RANDOM_ACCESS, Bits, Unreadable, VideoPacket
 
 _SEQUENCE_HEADER, _FRAME_HEADER, _FRAME = 1, 3, 6
 _KEY, _INTRA_ONLY, _SWITCH = 0, 2, 3
-_SELECT = 2  # each frame says for itself
+_SELECT = 2  # the value stands in the header of each frame
 
 
 @dataclass(frozen=True)
 class _Sequence:
-    """What frame headers need of the sequence header."""
+    """The fields of the sequence header that are needed to parse frame headers."""
 
     is_still: bool
-    time_bits: int | None  # of a presentation time in every shown frame
+    time_bits: int | None  # length of the presentation time in the header of every shown frame
     has_decoder_model: bool
     frame_id_bits: int
     screen_content: int
@@ -31,7 +31,7 @@ class _Sequence:
 
 
 class Av1:
-    """AV1: `refresh_frame_flags` is 0 in every frame of a temporal unit that leaves no trace."""
+    """A temporal unit is disposable when `refresh_frame_flags` is 0 in each of its frames."""
 
     def __init__(self, extradata: bytes) -> None:
         self._sequence: _Sequence | None = None
@@ -43,7 +43,7 @@ class Av1:
             self._sequence = None
 
     def inspect(self, packet: VideoPacket) -> int:
-        """Return the flags of a temporal unit."""
+        """Return the flags of a packet, which is one temporal unit."""
         num_frames = 0
         starts_sequence = False
         try:
@@ -56,7 +56,7 @@ class Av1:
                         return 0
                     frame_type, is_shown, refreshed = _read_frame(payload, self._sequence)
                     if frame_type == _KEY and is_shown and starts_sequence and not num_frames:
-                        return ENTRY
+                        return RANDOM_ACCESS
                     if refreshed:
                         return 0
                     num_frames += 1
@@ -66,7 +66,7 @@ class Av1:
 
 
 def _split_obus(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """Yield the type and the first bytes of each open bitstream unit."""
+    """Yield the type and the first 64 bytes, at most, of each open bitstream unit (OBU)."""
     position = 0
     while position < len(data):
         header = data[position]
@@ -157,12 +157,12 @@ def _read_sequence(payload: bytes) -> _Sequence:
 
 
 def _read_frame(payload: bytes, sequence: _Sequence) -> tuple[int, bool, int]:
-    """Return the type of a frame, whether it is shown, and the slots that it refreshes."""
+    """Return the type of a frame, whether it is shown, and the bit mask of the slots it refreshes."""
     if sequence.is_still:
         return _KEY, True, 0xFF
     bits = Bits(payload)
     if bits.read(1):
-        return -1, True, 0xFF  # shows a frame of before: costs nothing, and may refresh
+        return -1, True, 0xFF  # show_existing_frame: costs no decoding, and may refresh every slot
     frame_type, is_shown = bits.read(2), bool(bits.read(1))
     if is_shown and sequence.time_bits:
         bits.read(sequence.time_bits)

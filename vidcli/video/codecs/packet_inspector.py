@@ -1,6 +1,6 @@
-"""What the coded bytes of a packet say about who depends on it, without decoding them.
+"""Read from a packet's coded bytes which other pictures depend on it, without decoding it.
 
-A mark is given only where the standard makes it certain; without marks everything is decoded.
+A flag is set only where the codec's standard makes it certain. Packets without flags are all decoded.
 Sources: ITU-T H.264 7.3.1 and D.2.8, H.265 7.3.1.2 and table 7-1, ISO 14496-2 6.2.5,
 13818-2 6.2.3, RFC 6386 9.1, the VP9 bitstream specification 6.2 and annex B; AV1 has its own file.
 """
@@ -14,70 +14,76 @@ from typing import TypeAlias
 import av
 
 from vidcli.video.codecs.av1 import Av1
-from vidcli.video.codecs.packet_flags import DISPOSABLE, ENTRY, FOREIGN, HIDDEN, VideoPacket
+from vidcli.video.codecs.packet import DISPOSABLE, HIDDEN, RANDOM_ACCESS, UNSUPPORTED, VideoPacket
 
 Inspect: TypeAlias = Callable[[VideoPacket], int]
 
 
 @dataclass(frozen=True)
-class Marks:
-    """How to read the packets of one stream.
+class PacketInspector:
+    """The rules by which the packets of one stream are inspected.
 
     Attributes:
-        inspect: the flags of a packet.
-        reorder: how many pictures may precede one in the file and follow it on the screen.
+        inspect: returns the flags of a packet; see `codecs.packet`.
+        max_reorder: the most pictures that come before another one in the file but are shown after it.
     """
 
     inspect: Inspect
-    reorder: int
+    max_reorder: int
 
 
-def marks_for(stream: av.VideoStream, only_keyframes: bool = False) -> Marks | None:
-    """Return how to read the stream's packets; None for codecs whose marks are not known here.
+def inspector_for(stream: av.VideoStream, only_keyframes: bool = False) -> PacketInspector | None:
+    """Return the inspector for a stream's packets; None for a codec that is not supported here.
 
     Args:
-        only_keyframes: mark everything but the pictures where decoding may start as hidden.
+        stream: video stream of an open file.
+        only_keyframes: flag every packet as hidden and disposable unless decoding may start there.
     """
-    marks = _marks_of_codec(stream)
-    if marks is None or not only_keyframes:
-        return marks
-    inspect = marks.inspect
+    inspector = _inspector_of_codec(stream)
+    if inspector is None or not only_keyframes:
+        return inspector
+    inspect = inspector.inspect
 
     def inspect_keyframe(packet: VideoPacket) -> int:
         flags = inspect(packet)
-        if flags & FOREIGN:
+        if flags & UNSUPPORTED:
             return flags
-        return ENTRY | DISPOSABLE if flags & ENTRY else HIDDEN | DISPOSABLE
+        return RANDOM_ACCESS | DISPOSABLE if flags & RANDOM_ACCESS else HIDDEN | DISPOSABLE
 
-    return Marks(inspect_keyframe, reorder=0)
+    return PacketInspector(inspect_keyframe, max_reorder=0)
 
 
-def _marks_of_codec(stream: av.VideoStream) -> Marks | None:
+def _inspector_of_codec(stream: av.VideoStream) -> PacketInspector | None:
     codec = stream.codec_context.codec.canonical_name
     extradata = stream.codec_context.extradata or b""
     if codec == "h264":
-        return Marks(_H264(extradata).inspect, reorder=16)
+        return PacketInspector(_H264(extradata).inspect, max_reorder=16)
     if codec == "hevc":
-        return Marks(_Hevc(extradata).inspect, reorder=16)
+        return PacketInspector(_Hevc(extradata).inspect, max_reorder=16)
     if codec == "mpeg4":
-        return Marks(_inspect_mpeg4, reorder=1)
+        return PacketInspector(_inspect_mpeg4, max_reorder=1)
     if codec in ("mpeg1video", "mpeg2video"):
-        return Marks(_inspect_mpeg2, reorder=1)
+        return PacketInspector(_inspect_mpeg2, max_reorder=1)
     if codec == "vp8":
-        return Marks(_inspect_vp8, reorder=0)
+        return PacketInspector(_inspect_vp8, max_reorder=0)
     if codec == "vp9":
-        return Marks(_inspect_vp9, reorder=0)
+        return PacketInspector(_inspect_vp9, max_reorder=0)
     if codec == "av1":
-        return Marks(Av1(extradata).inspect, reorder=0)
+        return PacketInspector(Av1(extradata).inspect, max_reorder=0)
     if codec == "mjpeg":
-        return Marks(_inspect_mjpeg, reorder=0)
+        return PacketInspector(_inspect_mjpeg, max_reorder=0)
     if codec in ("prores", "dnxhd"):
-        return Marks(lambda packet: ENTRY | DISPOSABLE, reorder=0)
+        return PacketInspector(lambda packet: RANDOM_ACCESS | DISPOSABLE, max_reorder=0)
     return None
 
 
 def _split_nals(data: bytes | memoryview, length_size: int) -> Iterator[bytes | memoryview]:
-    """Yield the NAL units of a packet: length-prefixed, or after start codes when `length_size` is 0."""
+    """Yield the NAL units of a packet.
+
+    Args:
+        data: bytes of the packet.
+        length_size: bytes of the length before each NAL unit; 0 where start codes separate them.
+    """
     end = len(data)
     if length_size:
         start = 0
@@ -96,13 +102,24 @@ def _split_nals(data: bytes | memoryview, length_size: int) -> Iterator[bytes | 
 
 
 def nal_units(codec: str, extradata: bytes, packet: bytes) -> Iterator[bytes]:
-    """Yield the NAL units of a packet of `h264` or `hevc`, given what its container says of the stream."""
+    """Yield the NAL units of a packet.
+
+    Args:
+        codec: `h264` or `hevc`.
+        extradata: codec configuration that the container holds for the stream.
+        packet: bytes of the packet.
+    """
     size = _h264_length_size(extradata) if codec == "h264" else _hevc_length_size(extradata)
     return (bytes(nal) for nal in _split_nals(packet, size))
 
 
 def iter_sei(codec: str, nal: bytes) -> Iterator[tuple[int, bytes]]:
-    """Yield the kind and bytes of each message in a NAL unit that holds such, of `h264` or `hevc`."""
+    """Yield the payload type and payload of each SEI message in a NAL unit; nothing for other NAL units.
+
+    Args:
+        codec: `h264` or `hevc`.
+        nal: bytes of the NAL unit, with its header.
+    """
     header = 1 if codec == "h264" else 2
     if len(nal) <= header or (nal[0] & 31 != 6 if codec == "h264" else nal[0] >> 1 & 63 != 39):
         return
@@ -124,14 +141,14 @@ def _hevc_length_size(extradata: bytes) -> int:
 
 
 class _H264:
-    """H.264: `nal_ref_idc` is 0 in every slice of a picture that nothing refers to."""
+    """H.264: `nal_ref_idc` is 0 in every slice of a picture to which no other refers."""
 
     def __init__(self, extradata: bytes) -> None:
         self._length_size = _h264_length_size(extradata)
 
     def inspect(self, packet: VideoPacket) -> int:
         if self._length_size == 4 and packet.size > 4 and not packet.is_keyframe:
-            # Most packets begin with the slice of a picture that others refer to.
+            # A shortcut for most packets: the first NAL unit is a slice of a reference picture.
             first = memoryview(packet)[4]
             if first & 31 == 1 and first & 0x60:
                 return 0
@@ -142,12 +159,12 @@ class _H264:
                 continue
             kind = nal[0] & 31
             if kind == 5:
-                return ENTRY
+                return RANDOM_ACCESS
             if kind == 6 and packet.is_keyframe:
                 recovers = recovers or _recovers_at_once(bytes(nal))
             elif 1 <= kind <= 4:
                 if recovers and kind == 1:
-                    return ENTRY
+                    return RANDOM_ACCESS
                 if nal[0] & 0x60:
                     return 0
                 disposable = True
@@ -155,7 +172,7 @@ class _H264:
 
 
 def _recovers_at_once(nal: bytes) -> bool:
-    """Tell whether an SEI holds a recovery point that is exact from its own picture on."""
+    """Tell whether an SEI NAL unit holds a recovery point that is exact from its own picture on."""
     for kind, payload in iter_sei("h264", nal):
         if kind == 6 and payload:
             # recovery_frame_cnt ue(v) = 0: "1"; exact_match_flag: "1"; broken_link_flag: "0"
@@ -164,7 +181,7 @@ def _recovers_at_once(nal: bytes) -> bool:
 
 
 def _read_ff_coded(data: bytes, position: int) -> tuple[int, int]:
-    """Return a number written as 255 + 255 + ... + the last byte, and the position after it."""
+    """Return a number coded as bytes 255, 255, ..., last that are summed, and the position after it."""
     number = 0
     while position < len(data) and data[position] == 255:
         number, position = number + 255, position + 1
@@ -172,15 +189,15 @@ def _read_ff_coded(data: bytes, position: int) -> tuple[int, int]:
 
 
 class _Hevc:
-    """HEVC: sub-layer non-reference pictures of the highest temporal sub-layer.
+    """HEVC: only sub-layer non-reference pictures of the highest temporal sub-layer are disposable.
 
-    A non-reference picture of a lower sub-layer may still serve the higher ones, so the number
-    of sub-layers must be known from the parameter sets.
+    Pictures of higher sub-layers may refer to a non-reference picture of a lower one, so the number of
+    sub-layers must be known from the parameter sets.
     """
 
     def __init__(self, extradata: bytes) -> None:
         self._length_size = _hevc_length_size(extradata)
-        self._num_sub_layers = 0  # 0: not known yet
+        self._num_sub_layers = 0  # 0: unknown until a sequence parameter set was read
         if self._length_size:
             for nal in _hvcc_nals(extradata):
                 self._note_parameters(nal)
@@ -202,9 +219,9 @@ class _Hevc:
             if kind == 33:
                 self._note_parameters(bytes(nal[:4]))
             elif 16 <= kind <= 21 and layer == 0:
-                return ENTRY
+                return RANDOM_ACCESS
             elif kind < 32:
-                # Even types below 16 are those that their own sub-layer does not refer to.
+                # Even types below 16 are sub-layer non-reference pictures (table 7-1).
                 highest = temporal_id == self._num_sub_layers - 1
                 if kind >= 16 or kind & 1 or layer or not highest:
                     return 0
@@ -230,11 +247,11 @@ def _inspect_mpeg4(packet: VideoPacket) -> int:
     if start < 0 or start + 4 >= len(data):
         return 0
     if data.find(b"\0\0\1\xb6", start + 4) >= 0:
-        return FOREIGN  # two pictures in a packet, and none in another
+        return UNSUPPORTED  # packed pictures: two in one packet, none in another
     kind = data[start + 4] >> 6
     if kind == 2:
         return DISPOSABLE
-    return ENTRY if kind == 0 and packet.is_keyframe else 0
+    return RANDOM_ACCESS if kind == 0 and packet.is_keyframe else 0
 
 
 def _inspect_mpeg2(packet: VideoPacket) -> int:
@@ -246,7 +263,7 @@ def _inspect_mpeg2(packet: VideoPacket) -> int:
     if kind == 3:
         return DISPOSABLE
     has_sequence = data.find(b"\0\0\1\xb3", 0, start) >= 0
-    return ENTRY if kind == 1 and has_sequence and packet.is_keyframe else 0
+    return RANDOM_ACCESS if kind == 1 and has_sequence and packet.is_keyframe else 0
 
 
 def _inspect_vp8(packet: VideoPacket) -> int:
@@ -255,7 +272,7 @@ def _inspect_vp8(packet: VideoPacket) -> int:
     tag = memoryview(packet)[0]
     if not tag & 0x10:
         return HIDDEN
-    return 0 if tag & 1 else ENTRY
+    return 0 if tag & 1 else RANDOM_ACCESS
 
 
 def _inspect_vp9(packet: VideoPacket) -> int:
@@ -268,15 +285,15 @@ def _inspect_vp9(packet: VideoPacket) -> int:
     header = (data[0] << 8 | data[1]) >> (8 if not profile_3 else 7) & 0xFF
     show_existing, inter, shown = header & 8, header & 4, header & 2
     if data[-1] & 0xE0 == 0xC0:
-        # A superframe: hidden pictures and, last, the one that is shown.
-        return 0 if inter or show_existing or not shown else ENTRY
+        # A superframe: hidden pictures, then the one that is shown.
+        return 0 if inter or show_existing or not shown else RANDOM_ACCESS
     if show_existing:
         return 0
     if not shown:
         return HIDDEN
-    return 0 if inter else ENTRY
+    return 0 if inter else RANDOM_ACCESS
 
 
 def _inspect_mjpeg(packet: VideoPacket) -> int:
-    # Every picture is complete unless it relies on tables that an earlier one brought along.
-    return ENTRY | DISPOSABLE if b"\xff\xdb" in bytes(memoryview(packet)[:4096]) else FOREIGN
+    # Every picture stands alone, unless it uses quantization tables that only an earlier one holds.
+    return RANDOM_ACCESS | DISPOSABLE if b"\xff\xdb" in bytes(memoryview(packet)[:4096]) else UNSUPPORTED

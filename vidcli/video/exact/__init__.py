@@ -1,1 +1,1 @@
-"""Decode the frames at wanted times: exactly those of a sequential decode, at the cost of what they need."""
+"""Decode the frames at wanted times, exactly as a sequential decode would show them."""

@@ -1,14 +1,14 @@
-"""Decode only what the wanted frames need of MPEG-4 with B-frames in AVI, which has no presentation times.
+"""The planner of short AVI files of MPEG-4 with B-frames, for AVI stores no presentation times.
 
-What a decoder would show, when, is worked out from the kinds of the pictures alone. Some encoders
-pack two pictures into a packet, and put one that is empty where AVI wants another packet; the second
-picture is decoded when the next packet comes, and has that one's time (as DivX 5 does, and FFmpeg):
+Which picture a decoder shows when is derived from the types of the pictures (I, P or B) alone. Some
+encoders pack two pictures into one packet, and write a placeholder where AVI needs another packet. The
+second picture is decoded with the next packet, and has that packet's time (DivX 5 and FFmpeg do so):
 
     packets    I     P+B   B     -     P+B   B     -
     decoded    I     P     B     B     P     B     B
     shown            I     B     B     P     B     B    ... P
 
-Sources: ISO 14496-2 6.2.3 and 6.2.5. A file that does not keep to this is decoded from end to end.
+Sources: ISO 14496-2 6.2.3 and 6.2.5. A file that breaks these rules is decoded from end to end.
 """
 
 from __future__ import annotations
@@ -22,24 +22,22 @@ from typing import NamedTuple, cast
 import av
 import av.container
 
-from vidcli.sampling import Seconds
-from vidcli.video.codecs.bits import Bits, Unreadable
-from vidcli.video.codecs.packet_flags import VideoPacket
-from vidcli.video.exact.feed import Deliver, Feed, NotPlannable, damage_unplannable, plannable_time
-from vidcli.video.exact.short_file import join_starts
+from vidcli.video.codecs.packet import DISPOSABLE, RANDOM_ACCESS, Bits, Unreadable, VideoPacket
+from vidcli.video.exact.planner import Deliver, LastFrame, NotPlannable, checked_pts, damage_not_plannable
+from vidcli.video.exact.short_file import WholeFilePlanner
 from vidcli.video.open.budget import Budget
 from vidcli.video.open.container import packets_of
-from vidcli.video.open.duration import tolerance_of
+from vidcli.video.open.duration import find_rate, next_start, period_of, tolerance_of
 
 _I, _P, _B = 0, 1, 2
-_MOST_TICKS = 2**16  # FFmpeg counts so far between two pictures
-_LEAST_BYTES = 8  # what is shorter is not kept for the next packet
+_MOST_TICKS = 2**16  # FFmpeg counts no further between two reference pictures
+_LEAST_BYTES = 8  # decoders do not keep a shorter packed picture for the next packet
 _VOP, _LAYER, _GROUP = b"\0\0\1\xb6", b"\0\0\1\x20", b"\0\0\1\xb3"
-_ENCODER = re.compile(rb"\x00\x00\x01\xb2DivX\d+(?:Build|b)\d+(p?)")  # p: it packs pictures
+_ENCODER = re.compile(rb"\x00\x00\x01\xb2DivX\d+(?:Build|b)\d+(p?)")  # p: packs pictures
 
 
-def can_reorder(container: av.container.InputContainer, stream: av.VideoStream) -> bool:
-    """Tell whether an open file is of the kind that this module is made for."""
+def can_derive_times(container: av.container.InputContainer, stream: av.VideoStream) -> bool:
+    """Tell whether an open file is of the kind that this module plans."""
     codec = stream.codec_context
     return (
         container.format.name == "avi"
@@ -50,107 +48,118 @@ def can_reorder(container: av.container.InputContainer, stream: av.VideoStream) 
 
 
 class _Picture(NamedTuple):
-    """A coded picture: its kind, its packet or a part of one, its time, and whether all may start here."""
+    """A coded picture.
+
+    Attributes:
+        kind: I, P or B.
+        coded: its packet, or its part of one.
+        pts: time of its packet, which is not when it is shown.
+        is_start: decoding may start here.
+    """
 
     kind: int
     coded: VideoPacket | bytes
     pts: int
-    is_entry: bool
+    is_start: bool
 
 
-class Reordered:
-    """Decode the frames that are shown at given moments, in one open file, of which all is read first.
+class FrameNumberClock:
+    """The clock of a file whose frames are numbered in the order they are shown; a PTS is such a number.
 
     Attributes:
-        origin_seconds: time of the first frame on the file's own clock.
-        seconds: start of every frame from the first one's, ascending.
-        tolerance: how many seconds later than a moment its frame may start.
+        seconds: start of every frame from the first one, ascending.
     """
 
-    def __init__(
-        self, budget: Budget, container: av.container.InputContainer, stream: av.VideoStream, period: float
-    ) -> None:
-        self._budget = budget
-        self._stream = stream
-        try:
-            with damage_unplannable(budget):
-                self._pictures = list(_read_pictures(container, stream))
-        except Unreadable as error:
-            raise NotPlannable("a header ends too early") from error
-        budget.check_time()
-        self._shown = _order_of_showing(self._pictures)
+    def __init__(self, stream: av.VideoStream, times: Sequence[int]) -> None:
+        """Convert the times of the frames to seconds.
+
+        Args:
+            stream: video stream of an open file.
+            times: when each frame is shown, in the stream's time base, in the order of showing.
+        """
         base = stream.time_base or Fraction(0)
-        self.tolerance = tolerance_of(stream)
-        self.origin_seconds = float(self._pictures[self._shown[0]].pts * base)
+        period = period_of(find_rate(stream))
+        self.tolerance_seconds = tolerance_of(stream)
+        self.origin_seconds = float(times[0] * base)
         self.seconds = [0.0]
-        for place in self._shown[1:]:
-            # As `sequential` does, to the last bit.
-            seconds = self._pictures[place].pts * base.numerator / base.denominator - self.origin_seconds
-            previous = self.seconds[-1]
-            self.seconds.append(seconds if seconds > previous else previous + period)
+        for pts in times[1:]:
+            # To the last bit what `sequential` computes.
+            stated = pts * base.numerator / base.denominator - self.origin_seconds
+            self.seconds.append(next_start(stated, self.seconds[-1], period))
+        self._ends = [seconds - self.tolerance_seconds for seconds in self.seconds[1:]]
 
-    def find_frames(self, moments: Seconds) -> list[int]:
-        """Return the number of the frame that is shown at each moment."""
-        ends = [seconds - self.tolerance for seconds in self.seconds[1:]]
-        return [bisect_right(ends, moment) for moment in moments.tolist()]
+    def seconds_at(self, pts: int) -> float:
+        """Return the start of a frame in seconds from the first frame, given its number."""
+        return self.seconds[pts]
 
-    def run(self, numbers: Sequence[int], deliver: Deliver) -> None:
-        """Decode frames, given their ascending and different numbers, as `PlannedDecoder.run` does.
+    def cutoff_at(self, moment: float) -> int:
+        """Return the number of the frame that is shown at `moment`, in seconds from the first frame."""
+        return bisect_right(self._ends, moment)
+
+
+class AviPlanner(WholeFilePlanner):
+    """Decode the wanted frames of an open file whose presentation times must be derived.
+
+    `last_times` is None, since the index of an AVI file states its length.
+    """
+
+    _clock: FrameNumberClock
+    last_times = None
+
+    def __init__(
+        self, budget: Budget, container: av.container.InputContainer, stream: av.VideoStream
+    ) -> None:
+        """Read the pictures, and derive when each is shown.
+
+        Args:
+            budget: what the file may cost.
+            container: the open file.
+            stream: its video stream.
 
         Raises:
             NotPlannable: decode the file from end to end instead.
-            VideoError: a limit of the budget is exceeded.
         """
-        pictures = self._pictures
-        number_of_place = {place: number for number, place in enumerate(self._shown)}
-        unseen = {number: index for index, number in enumerate(numbers)}
+        try:
+            with damage_not_plannable(budget):
+                pictures = list(_read_pictures(container, stream))
+        except Unreadable as error:
+            raise NotPlannable("a header ends too early") from error
+        budget.check_time()
+        shown = _order_of_showing(pictures)
+        times = [pictures[place].pts for place in shown]
+        number_of_place = {place: number for number, place in enumerate(shown)}
+        packets = [
+            _make_packet(picture.coded, number_of_place[place]) for place, picture in enumerate(pictures)
+        ]
+        flags = [
+            DISPOSABLE if picture.kind == _B else RANDOM_ACCESS if picture.is_start else 0
+            for picture in pictures
+        ]
+        flags[0] = RANDOM_ACCESS  # an I-picture with nothing before it, whatever the index says
+        super().__init__(budget, stream, packets, flags)
+        self._clock = FrameNumberClock(stream, times)
 
-        def take(number: int, frame: av.VideoFrame) -> None:
-            deliver(unseen.pop(number), frame)
+    def find_clock(self) -> FrameNumberClock:
+        """Return the file's clock, whose PTS are numbers of frames."""
+        return self._clock
 
-        feed = Feed(self._budget, self._stream, unseen)
-        position = 0
-        targets = sorted(self._shown[number] for number in numbers)
-        with damage_unplannable(self._budget):
-            for target, start in zip(targets, join_starts(targets, self._find_start), strict=True):
-                if start > position:
-                    feed.drain(take)
-                    position = start
-                    feed.begin(number_of_place[start])
-                between = (place for place in range(position, target) if pictures[place].kind != _B)
-                chosen = (
-                    _make_packet(pictures[place].coded, number_of_place[place])
-                    for place in (*between, target)
-                )
-                feed.decode(chosen, take)
-                position = target + 1
-                self._budget.check_time()
-            feed.drain(take)
-        if unseen:
-            raise NotPlannable("the decoder did not return every wanted frame")
-
-    def _find_start(self, target: int) -> int:
-        """Return the place of the last picture where decoding may start for the one at `target`."""
-        has_reference = self._pictures[target].kind != _B  # a B-frame lies between two others
-        for place in range(target, -1, -1):
-            picture = self._pictures[place]
-            if picture.is_entry and has_reference:
-                return place
-            has_reference = has_reference or (place < target and picture.kind != _B)
-        return 0
+    def run(self, cutoffs: Sequence[int], deliver: Deliver) -> LastFrame | None:
+        """Decode the frames of ascending numbers; see `Planner.run`."""
+        last = super().run(cutoffs, deliver)
+        return last and last._replace(duration=0)  # AVI does not store it
 
 
 def _read_pictures(container: av.container.InputContainer, stream: av.VideoStream) -> Iterator[_Picture]:
-    """Yield what is decoded, in this order."""
+    """Yield the pictures of an open file in the order they are decoded."""
     header = stream.codec_context.extradata or b""
-    layer = _Layer(header)
-    times = _Times(layer.ticks_a_second)
-    is_packed = _packs(header, False)
-    kept: bytes | None = None  # a B-frame that waits for the next packet
+    layer = _VideoObjectLayer(header)
+    times = _PictureTimes(layer.ticks_a_second)
+    is_packed = _is_packed_after(header, False)
+    kept: bytes | None = None  # the packed B-frame that is decoded with the next packet
     for packet in packets_of(container, stream):
         if packet.size == 0:
             break
-        pts, data, is_key = plannable_time(packet, 0), bytes(packet), packet.is_keyframe
+        pts, data, is_key = checked_pts(packet, 0), bytes(packet), packet.is_keyframe
         if packet.is_discard:
             raise NotPlannable("a packet is to be decoded and not shown")
         layer.check(data)
@@ -163,14 +172,14 @@ def _read_pictures(container: av.container.InputContainer, stream: av.VideoStrea
             yield _Picture(_B, kept, pts, False)
             kept = None
             if first != 0 or second >= 0:
-                raise NotPlannable("a packet that closes another one is not a picture alone")
+                raise NotPlannable("a packet after a packed one is not a picture alone")
             kind = data[4] >> 6
             if kind == _B and len(data) > _LEAST_BYTES:
                 kept = data
             elif kind != _P or layer.read_time(data, 0)[2]:
                 raise NotPlannable("a picture would be lost")
             continue
-        is_packed = _packs(data[:first], is_packed)
+        is_packed = _is_packed_after(data[:first], is_packed)
         times.note_group(data[:first])
         kind = data[first + 4] >> 6
         times.note(kind, *layer.read_time(data, first))
@@ -181,17 +190,17 @@ def _read_pictures(container: av.container.InputContainer, stream: av.VideoStrea
         if not is_packed or len(kept) <= _LEAST_BYTES or kept[4] >> 6 != _B:
             raise NotPlannable("two pictures are packed in an unknown way")
         yield _Picture(kind, data[:second], pts, kind == _I and is_key)
-    # One that is still kept at the end of the file is never shown.
+    # A picture that is still kept at the end of the file is never shown.
 
 
-def _packs(header: bytes, is_packed: bool) -> bool:
-    """Return whether pictures are packed from here on, given whether they were until here."""
+def _is_packed_after(header: bytes, is_packed: bool) -> bool:
+    """Return whether pictures are packed after a header, given whether they were before it."""
     found = _ENCODER.search(header)
     return is_packed if found is None else found[1] == b"p"
 
 
 def _make_packet(coded: VideoPacket | bytes, number: int) -> VideoPacket:
-    """Return a picture as a packet that has the number of its frame for a time."""
+    """Return a picture as a packet whose PTS is the number of its frame."""
     if isinstance(coded, bytes):
         packet = cast(VideoPacket, av.Packet(len(coded)))
         packet.update(coded)
@@ -202,7 +211,10 @@ def _make_packet(coded: VideoPacket | bytes, number: int) -> VideoPacket:
 
 
 def _order_of_showing(pictures: Sequence[_Picture]) -> list[int]:
-    """Return the places of the pictures as they are shown: B-frames at once, others after those."""
+    """Return the indices of the pictures in the order they are shown.
+
+    A B-frame is shown as soon as it is decoded, any other picture when the next such one is decoded.
+    """
     shown: list[int] = []
     num_references = 0
     waiting: int | None = None
@@ -221,11 +233,11 @@ def _order_of_showing(pictures: Sequence[_Picture]) -> list[int]:
     return [*shown, waiting]
 
 
-class _Layer:
-    """What the header of a video object layer says; files that need more of it are refused.
+class _VideoObjectLayer:
+    """The header of a video object layer; files that use its rarer features are not planned.
 
     Attributes:
-        ticks_a_second: unit of the times of pictures.
+        ticks_a_second: unit of the times in the headers of pictures.
     """
 
     def __init__(self, header: bytes) -> None:
@@ -255,42 +267,44 @@ class _Layer:
         self._header = header[start : following if following >= 0 else len(header)]
 
     def check(self, data: bytes) -> None:
-        """Refuse a packet that brings another header along."""
+        """Refuse a packet that holds another header of the layer."""
         start = data.find(_LAYER)
         if start >= 0 and not data.startswith(self._header, start):
             raise NotPlannable("the description of the pictures changes")
 
     def read_time(self, data: bytes, start: int) -> tuple[int, int, bool]:
-        """Return what the picture with a start code at `start` says of its time and of itself.
+        """Parse the header of the picture whose start code is at `start`.
 
         Returns:
-            Seconds that passed, ticks since then, and whether it is more than a repetition.
+            Seconds since the reference (modulo_time_base), ticks since then, and whether the picture is
+            coded, rather than a repetition of the one before it.
         """
         left = 16 * 8
         value = int.from_bytes(data[start + 4 : start + 20].ljust(16, b"\0"), "big")
-        left -= 2  # its kind
+        left -= 2  # vop_coding_type
         passed = 0
         while value >> (left - 1) & 1:
             left -= 1
             passed += 1
         left -= 2 + self._time_bits
-        # A one, the time, a one, and the answer.
+        # What is left: a marker bit, the ticks, a marker bit, and vop_coded.
         if left < 2 or not value >> (left + self._time_bits) & value >> (left - 1) & 1:
             raise NotPlannable("the header of a picture is not what it should be")
         ticks = value >> left & ((1 << self._time_bits) - 1)
         return passed, ticks, bool(value >> (left - 2) & 1)
 
 
-class _Times:
-    """The times in the headers of the pictures: decoders leave out B-frames that lie nowhere between."""
+class _PictureTimes:
+    """The times in the headers of pictures; decoders drop a B-frame that does not lie between two others."""
 
     def __init__(self, ticks_a_second: int) -> None:
         self._ticks_a_second = ticks_a_second
         self._second = self._second_before = 0
-        self._newest = self._distance = 0  # of the last that others refer to, and to the one before it
+        # Ticks: of the newest reference picture, and from the one before it to that.
+        self._newest = self._distance = 0
 
     def note_group(self, header: bytes) -> None:
-        """Read the header of a group of pictures, if there is one, which sets the clock."""
+        """Set the clock by the header of a group of pictures, if there is one in `header`."""
         start = header.find(_GROUP)
         if start >= 0:
             bits = Bits(header[start + 4 : start + 8])
@@ -299,7 +313,14 @@ class _Times:
             self._second = bits.read(6) + 60 * (minutes + 60 * hours)
 
     def note(self, kind: int, passed: int, ticks: int, is_coded: bool) -> None:
-        """Follow the clock to the next picture; refuse one that a decoder would not show."""
+        """Advance the clock to the next picture; refuse one that a decoder would not show.
+
+        Args:
+            kind: I, P or B.
+            passed: seconds since the reference, as its header says.
+            ticks: ticks since then.
+            is_coded: it is not a repetition of the picture before it.
+        """
         if not is_coded:
             raise NotPlannable("a picture is not coded")
         if kind != _B:

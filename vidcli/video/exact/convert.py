@@ -1,4 +1,8 @@
-"""Decoded frames to RGB arrays: scaled and converted in one pass, set upright, written in place."""
+"""Convert decoded frames to RGB arrays: scaled, upright, written in place.
+
+Some colour matrices are not converted by FFmpeg: one of them is converted here, the others are refused.
+Their numbers and equations are those of ITU-T H.273, table 4 (MatrixCoefficients).
+"""
 
 from __future__ import annotations
 
@@ -7,14 +11,13 @@ import threading
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
-import av.video.frame
+import av
 import numpy as np
 import numpy.typing as npt
 from av.video.format import VideoFormat
-from av.video.reformatter import Interpolation, VideoReformatter
+from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
 
 from vidcli.errors import VideoError
-from vidcli.video.exact.colours import YCGCO, convert_ycgco, settle_matrix
 from vidcli.video.open.container import FOREIGN_ERRORS, reason
 from vidcli.video.open.orientation import UPRIGHT, Orientation, make_upright
 from vidcli.video.open.probe import VideoInfo
@@ -24,25 +27,47 @@ SizeRule: TypeAlias = Callable[[int, int], tuple[int, int]]
 """Given the upright height and width with square pixels, the height and width to decode to."""
 
 CONVERSION = 3
-"""Counts the changes to what is made of a frame; frames kept on disk under another are not used."""
+"""Version of the conversion; frames that were stored on disk under another version are not used."""
 
-# Scaling to RGB in one pass takes a slow path of swscale: scaling first, to the same resolution of
-# colours that it would use, and converting then what is small takes a third to two thirds of its time.
+# Scaling and converting to RGB in one pass takes a slow path of swscale. Scaling first, to the chroma
+# resolution that swscale would use, and converting the small picture takes a third to two thirds of the
+# time.
 _SCALED_FIRST = frozenset(("yuv420p", "yuvj420p", "yuv420p10le", "nv12", "p010le"))
-# Not names, which are looked up in lists of hundreds for every frame; PyAV's stubs know only those.
+# Objects instead of names, which PyAV looks up in long lists for every frame; its stubs allow only names.
 _SCALED_TO: Any = VideoFormat("yuv422p")
 _RGB: Any = VideoFormat("rgb24")
+_YUV444: Any = VideoFormat("yuv444p")
 _BILINEAR = int(Interpolation.BILINEAR)
+
+_YCGCO = 8
+_BT709, _BT2020 = 1, 9
+_CHROMA_DERIVED = 12
+_DERIVED_FROM = {1: _BT709, 9: _BT2020}
+"""The number of the matrix that is derived from primaries, by the number of the primaries."""
+
+_INCONVERTIBLE = {
+    10: "BT.2020 with constant luminance",
+    11: "SMPTE ST 2085",
+    12: "derived from its primaries",
+    13: "derived from its primaries, with constant luminance",
+    14: "ICtCp",
+    15: "IPT-C2",
+    16: "YCgCo-Re",
+    17: "YCgCo-Ro",
+}
 
 _MAX_KEPT = 16
 _kept = threading.local()
 
 
 def _reformatters(key: tuple[int, ...]) -> tuple[VideoReformatter, VideoReformatter]:
-    """Return this thread's pair for frames and sizes of one kind, made at the first.
+    """Return this thread's pair of reformatters for frames of one size, made at the first call.
 
-    The filters of a new one take as long to compute as several small frames to convert; most videos of
-    a folder are alike.
+    Computing the filters of a new reformatter takes as long as converting several small frames, and most
+    videos of a folder have one size.
+
+    Args:
+        key: height and width of the frames, height and width to convert to.
     """
     pairs: dict[tuple[int, ...], tuple[VideoReformatter, VideoReformatter]]
     pairs = _kept.__dict__.setdefault("pairs", {})
@@ -56,8 +81,8 @@ def _reformatters(key: tuple[int, ...]) -> tuple[VideoReformatter, VideoReformat
 class Converter:
     """Convert the frames of one video to upright RGB of one size.
 
-    Frames of another shape than the first, as in joined recordings, keep theirs: they are fitted in, on
-    black.
+    Frames of another aspect than the first, as in joined recordings, keep theirs: they are scaled to fit,
+    on black.
 
     Attributes:
         shape: (H, W, 3) of every converted frame.
@@ -68,7 +93,7 @@ class Converter:
 
         Args:
             path: of the video, for messages.
-            info: what it is.
+            info: description of the video.
             size: output height and width, given the upright ones; None keeps the coded pixels.
         """
         self._path = path
@@ -81,14 +106,18 @@ class Converter:
         upright = (self._width, self._height) if swapped else (self._height, self._width)
         self.shape = (*upright, 3)
 
-    def convert_into(self, target: Frames, frame: av.video.frame.VideoFrame) -> None:
-        """Write `frame` to `target`, uint8 (H, W, 3).
+    def convert_into(self, target: Frames, frame: av.VideoFrame) -> None:
+        """Convert a frame into an array.
 
-        swscale cannot be given our memory through PyAV, so there is one copy; it is made from a
-        buffer that is still in the cache, row padding and orientation undone on the way.
+        PyAV lets swscale write only to memory of its own, so there is one copy. It is made while the
+        buffer is still in the processor's cache, and removes row padding and orientation on the way.
+
+        Args:
+            target: uint8 (H, W, 3), of `shape`, which is overwritten.
+            frame: as decoded.
 
         Raises:
-            VideoError: its colours cannot be converted.
+            VideoError: the frame's colours cannot be converted.
         """
         height, width = self._fit(frame.height, frame.width)
         try:
@@ -104,11 +133,11 @@ class Converter:
             target[...] = pixels
             return
         turned = make_upright(pixels, self._orientation)
-        for channel in range(3):  # single bytes change layout three times faster than triples
+        for channel in range(3):  # copying single bytes is three times as fast as copying triples
             target[..., channel] = turned[..., channel]
 
     def _fit(self, height: int, width: int) -> tuple[int, int]:
-        """Return the size that a coded frame is scaled to: that of all, unless it has another shape."""
+        """Return the size that a coded frame is scaled to: that of all, unless it has another aspect."""
         if (height, width) == self._coded:
             return self._height, self._width
         across, down = self._width / self._coded[1], self._height / self._coded[0]
@@ -117,13 +146,13 @@ class Converter:
         is_alike = abs(fitted[0] - self._height) <= 1 and abs(fitted[1] - self._width) <= 1
         return (self._height, self._width) if is_alike else fitted
 
-    def _to_rgb(self, frame: av.video.frame.VideoFrame, height: int, width: int) -> Frames:
-        # Asked for each time, since a generator may go on in another thread than it began in.
+    def _to_rgb(self, frame: av.VideoFrame, height: int, width: int) -> Frames:
+        # Looked up each time, since a generator may continue in another thread than it began in.
         scaler, reformatter = _reformatters((frame.height, frame.width, height, width))
-        if frame.colorspace >= YCGCO:
-            if frame.colorspace == YCGCO:
-                return convert_ycgco(reformatter, frame, height, width, _BILINEAR)
-            if unknown := settle_matrix(frame):
+        if frame.colorspace >= _YCGCO:
+            if frame.colorspace == _YCGCO:
+                return _convert_ycgco(reformatter, frame, height, width, _BILINEAR)
+            if unknown := _settle_matrix(frame):
                 raise VideoError(
                     self._path,
                     f"has colours of a kind that FFmpeg cannot convert to RGB ({unknown}); convert it first: "
@@ -157,3 +186,59 @@ class Converter:
             (height, width, 3), np.uint8, memoryview(plane), strides=(plane.line_size, 3, 1)
         )
         return pixels
+
+
+def _settle_matrix(frame: av.VideoFrame) -> str | None:
+    """Set a frame's matrix to an equal one that FFmpeg converts; return its name if there is none."""
+    matrix = frame.colorspace
+    if matrix < 10 or matrix not in _INCONVERTIBLE:
+        return None
+    if matrix == _CHROMA_DERIVED and frame.color_primaries in _DERIVED_FROM:
+        frame.colorspace = _DERIVED_FROM[frame.color_primaries]
+        return None
+    return _INCONVERTIBLE[matrix]
+
+
+def _convert_ycgco(
+    reformatter: VideoReformatter,
+    frame: av.VideoFrame,
+    height: int,
+    width: int,
+    interpolation: int,
+) -> Frames:
+    """Convert a frame of luma, green and orange differences (YCgCo) to RGB.
+
+    Args:
+        reformatter: scales the planes.
+        frame: its planes are scaled first, and converted to eight bits.
+        height: of the result, in pixels.
+        width: of the result, in pixels.
+        interpolation: PyAV's number of the scaling filter.
+
+    Returns:
+        uint8 (height, width, 3).
+    """
+    is_full = frame.color_range == ColorRange.JPEG
+    matrix, frame.colorspace = (
+        frame.colorspace,
+        _BT709,
+    )  # any matrix with which scaling leaves the planes unconverted
+    try:
+        scaled = reformatter.reformat(
+            frame, width=width, height=height, format=_YUV444, interpolation=interpolation, threads=1,
+            src_color_range=frame.color_range, dst_color_range=frame.color_range,
+        )  # fmt: skip
+    finally:
+        frame.colorspace = matrix
+    planes = [
+        np.ndarray((height, width), np.uint8, memoryview(plane), strides=(plane.line_size, 1))
+        for plane in scaled.planes[:3]
+    ]
+    y, cg, co = (plane.astype(np.float32) for plane in planes)
+    if is_full:
+        y, cg, co = y, cg - 128, co - 128
+    else:
+        y, cg, co = (y - 16) * (255 / 219), (cg - 128) * (255 / 224), (co - 128) * (255 / 224)
+    rest = y - cg
+    rgb = np.stack([rest + co, y + cg, rest - co], axis=-1)
+    return np.asarray(np.clip(np.rint(rgb), 0, 255), dtype=np.uint8)

@@ -1,9 +1,9 @@
-"""Decode at a quarter or an eighth of the resolution, where what is wanted is smaller still.
+"""Decode at a quarter or an eighth of the resolution, where the wanted frames are no larger.
 
 MJPEG and MPEG-4 code blocks of 8x8 coefficients, of which the low ones alone give a smaller picture
-(FFmpeg's `lowres`). Of MPEG-4 that is not quite the whole one made smaller: it refers to pictures
-before it that were not quite right either. With a camera that pans, half the resolution was off by
-3 of 255 after 12 pictures, and by 40 after 200: so only short groups of pictures are decoded so.
+(FFmpeg's `lowres`). In MPEG-4 the errors of this add up from picture to picture, as each refers to the
+one before it. With a camera that pans, half the resolution was off by 3 of 255 after 12 pictures, and by
+40 after 200. So MPEG-4 is reduced only where its groups of pictures are short.
 """
 
 from __future__ import annotations
@@ -15,18 +15,23 @@ import av.container
 
 from vidcli.video.exact.convert import SizeRule
 
-_LEAST_HALVINGS = 2  # one alone is no faster: FFmpeg's code for it is not vectorised
+_LEAST_HALVINGS = 2  # a single one is no faster, since FFmpeg's code for it is not vectorised
 _MOST_HALVINGS = 3
-_LONGEST_GROUP = 16
+_LONGEST_GROUP = 16  # pictures of MPEG-4 from one keyframe to the next
 
 
 def reduce_resolution(
     container: av.container.InputContainer, stream: av.VideoStream, size: SizeRule | None
 ) -> int:
-    """Make a decoder that is not open yet reduce its pictures, but to no less than `size` wants.
+    """Make the decoder of an open file reduce its pictures, but to no less than `size` wants.
+
+    Args:
+        container: the open file, of which nothing was decoded yet.
+        stream: its video stream.
+        size: output height and width, given the upright ones; None keeps the coded pixels.
 
     Returns:
-        How many times height and width are halved, rounded up.
+        How many times height and width are halved, 0 for not at all.
     """
     height, width = stream.height, stream.width
     if size is None or not height or not width or not _is_reducible(container, stream):
@@ -34,7 +39,7 @@ def reduce_resolution(
     square = max(1, round(width * (stream.sample_aspect_ratio or Fraction(1))))
     least = [size(height, square)]
     if container.format.name.startswith(("mov,mp4", "matroska")):
-        # Whether pictures are to be turned is known once one is decoded: either way must do.
+        # Whether pictures are turned is known once one is decoded: both cases must be large enough.
         turned_height, turned_width = size(square, height)
         least.append((turned_width, turned_height))
     halvings = 0
@@ -51,7 +56,13 @@ def reduce_resolution(
 
 
 def reduced_size(height: int, width: int, halvings: int) -> tuple[int, int]:
-    """Return height and width of a picture after so many halvings."""
+    """Return height and width of a picture after a number of halvings, each rounded up.
+
+    Args:
+        height: of the picture, in pixels.
+        width: of the picture, in pixels.
+        halvings: how many times both are halved.
+    """
     return -(-height >> halvings), -(-width >> halvings)
 
 
@@ -59,7 +70,7 @@ def _is_reducible(container: av.container.InputContainer, stream: av.VideoStream
     codec = stream.codec_context.codec.canonical_name
     if codec == "mjpeg":
         return True
-    # Of these containers the index tells of every picture whether it is a keyframe.
+    # In these containers the index states of every picture whether it is a keyframe.
     return (
         codec == "mpeg4"
         and container.format.name.startswith(("mov,mp4", "avi"))
@@ -68,7 +79,7 @@ def _is_reducible(container: av.container.InputContainer, stream: av.VideoStream
 
 
 def _longest_group(stream: av.VideoStream) -> int:
-    """Return how many pictures there are at most from one keyframe to the next, by the index."""
+    """Return the most pictures from one keyframe to the next, by the container's index."""
     longest = since = 0
     for entry in stream.index_entries:
         since = 1 if entry.is_keyframe else since + 1

@@ -1,27 +1,37 @@
-"""Decode only what the wanted frames need of a short file: read all its packets, then choose.
+"""The planner of short files: read all packets, then choose those that the wanted frames need.
 
     file      I b b P b b P b b I b b P b b P
     wanted            ^               ^
     decoded   I . . P b         I . . P b
 
-With every packet at hand it is plain which hold the wanted frames, where decoding starts for each
-and what nothing refers to: there is nothing to look ahead for, and no place to jump to that reading
-on would not reach as soon. For long files see `planned`.
+With every packet at hand it is known which packets hold the wanted frames, where decoding starts for
+each of them, and which packets no other frame needs. There is no need to look ahead, and no point in
+seeking, since reading on is as fast. `long_file` plans longer files.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import av
 import av.container
 
-from vidcli.video.codecs.packet_flags import DISPOSABLE, ENTRY, HIDDEN, VideoPacket
-from vidcli.video.codecs.packet_inspector import Marks
-from vidcli.video.exact.feed import Deliver, Feed, NotPlannable, damage_unplannable, plannable_time
+from vidcli.video.codecs.packet import DISPOSABLE, HIDDEN, RANDOM_ACCESS, VideoPacket
+from vidcli.video.codecs.packet_inspector import PacketInspector
+from vidcli.video.exact.planner import (
+    CheckedDecoder,
+    Clock,
+    Deliver,
+    LastFrame,
+    NotPlannable,
+    PtsClock,
+    checked_pts,
+    damage_not_plannable,
+)
 from vidcli.video.open.budget import Budget
 from vidcli.video.open.container import packets_of
+from vidcli.video.open.duration import Times
 
 _MAX_BYTES = 16 * 2**20
 _MAX_PACKETS = 320
@@ -29,137 +39,174 @@ _USUAL_RATE = 30
 
 
 def is_short(container: av.container.InputContainer, stream: av.VideoStream) -> bool:
-    """Tell whether reading a whole file costs little beside decoding a clip of it."""
+    """Tell whether reading a whole file costs little compared with decoding a clip of it."""
     if not 0 < container.size <= _MAX_BYTES:
         return False
-    # Matroska does not tell the number of its frames.
+    # Matroska does not store the number of frames.
     count = stream.frames or (container.duration or 0) / av.time_base * (stream.average_rate or _USUAL_RATE)
     return 0 < count <= _MAX_PACKETS
 
 
-def join_starts(targets: Sequence[int], find_start: Callable[[int], int]) -> list[int]:
-    """Return where decoding starts for each of ascending targets.
+class WholeFilePlanner:
+    """Decode the wanted frames of an open file, all of whose packets were read."""
 
-    What is shown before a picture at which decoding may start, but comes after it in the file, needs
-    an earlier start; so does the picture then, if it is wanted as well.
+    _clock: Clock
 
-        file    I0  P3  B1  B2  I6  B4  B5
-        wanted                  ^   ^           I6 alone may start at itself, B4 must start at I0
-    """
-    starts = [find_start(target) for target in targets]
-    for number in range(len(targets) - 2, -1, -1):
-        if starts[number + 1] <= targets[number]:
-            starts[number] = min(starts[number], starts[number + 1])
-    return starts
+    def __init__(
+        self, budget: Budget, stream: av.VideoStream, packets: list[VideoPacket], all_flags: list[int]
+    ) -> None:
+        """Index the packets.
+
+        Args:
+            budget: what the file may cost.
+            stream: video stream of the open file.
+            packets: all of the stream, in file order, each with a PTS.
+            all_flags: flags of each packet's inspection.
+
+        Raises:
+            NotPlannable: decode the file from end to end instead.
+        """
+        self._budget = budget
+        self._stream = stream
+        self._packets = packets
+        self._flags = all_flags
+        self._places: dict[int, int] = {}  # index in `_packets` of each shown picture, by its PTS
+        self._starts: list[int] = []  # indices of the shown pictures where decoding may start
+        places, starts = self._places, self._starts
+        for place, (packet, flags) in enumerate(zip(packets, all_flags, strict=True)):
+            if flags & HIDDEN:
+                continue
+            pts = packet.pts
+            assert pts is not None
+            if pts in places:
+                raise NotPlannable("two frames have the same time")
+            places[pts] = place
+            if flags & RANDOM_ACCESS:
+                starts.append(place)
+        if not places:
+            raise NotPlannable("no picture of the file is shown")
+        if not all_flags[0] & RANDOM_ACCESS:
+            raise NotPlannable("the file does not start with a picture that stands alone")
+        self._shown = sorted(places)  # PTS
+        first = packets[0].pts
+        if first is not None and places.get(first) == 0 and self._shown[0] < first:
+            raise NotPlannable("pictures are shown before the one that stands alone")
+
+    def find_clock(self) -> Clock:
+        """Return the file's clock."""
+        return self._clock
+
+    @property
+    def first_packet(self) -> bytes:
+        """Bytes of the file's first packet."""
+        return bytes(self._packets[0])
+
+    def run(self, cutoffs: Sequence[int], deliver: Deliver) -> LastFrame | None:
+        """Decode, for each cutoff, the last frame that starts no later; see `Planner.run`."""
+        shown = self._shown
+        indices: dict[int, list[int]] = {}  # of the cutoffs, by the PTS of the frame they want
+        for index, cutoff in enumerate(cutoffs):
+            indices.setdefault(shown[bisect_right(shown, cutoff) - 1], []).append(index)
+        targets = sorted(self._places[pts] for pts in indices)
+
+        def take(pts: int, frame: av.VideoFrame) -> None:
+            for index in indices.pop(pts):
+                deliver(index, frame)
+
+        decoder = CheckedDecoder(self._budget, self._stream, indices)
+        with damage_not_plannable(self._budget):
+            position = 0
+            for target, start in zip(targets, self._find_starts(targets), strict=True):
+                if start > position:
+                    decoder.drain(take)
+                    position = start
+                    decoder.begin(self._packets[start].pts)
+                decoder.decode(self._choose(position, target), take)
+                position = target + 1
+                self._budget.check_time()
+            decoder.drain(take)
+        if indices:
+            raise NotPlannable("the decoder did not return every wanted frame")
+        if cutoffs[-1] < shown[-1]:
+            return None
+        # Hidden packets count too: where only keyframes are wanted, all others are flagged as hidden.
+        newest = max(self._packets, key=lambda packet: packet.pts or 0)
+        return LastFrame(newest.pts or 0, newest.duration or 0)
+
+    def _find_starts(self, targets: Sequence[int]) -> list[int]:
+        """Return where decoding starts for each of ascending targets, all as indices of packets.
+
+        A picture that is shown before a random-access picture, but follows it in the file, needs an
+        earlier start. So does the random-access picture then, if it is wanted as well:
+
+            file    I0  P3  B1  B2  I6  B4  B5
+            wanted                  ^   ^           I6 alone may start at itself, B4 must start at I0
+        """
+        starts = [self._find_start(target) for target in targets]
+        for number in range(len(targets) - 2, -1, -1):
+            if starts[number + 1] <= targets[number]:
+                starts[number] = min(starts[number], starts[number + 1])
+        return starts
+
+    def _find_start(self, target: int) -> int:
+        """Return the index of the last packet where decoding may start for the one at `target`."""
+        pts = self._packets[target].pts
+        assert pts is not None
+        for number in range(bisect_right(self._starts, target) - 1, -1, -1):
+            place = self._starts[number]
+            start_pts = self._packets[place].pts
+            if start_pts is not None and start_pts <= pts:
+                return place
+        return 0
+
+    def _choose(self, start: int, target: int) -> list[VideoPacket]:
+        """Return the packets to decode from `start` to `target`, where only the last one is wanted."""
+        packets, flags = self._packets, self._flags
+        chosen = [packets[place] for place in range(start, target) if not flags[place] & DISPOSABLE]
+        chosen.append(packets[target])
+        return chosen
 
 
-class Survey:
-    """Decode the frames that are shown at given presentation times, in one open file.
+class ShortFilePlanner(WholeFilePlanner):
+    """Decode the wanted frames of an open file whose packets hold presentation times."""
 
-    Attributes:
-        last_times: presentation times of the last two pictures.
-        last_duration: how long the last is shown, in the stream's unit of time; 0 where nothing tells.
-        first_packet: the bytes of the first.
-    """
-
-    last_times: list[int]
-    last_duration: int
-    first_packet: bytes
+    _clock: PtsClock
 
     def __init__(
         self,
         budget: Budget,
         container: av.container.InputContainer,
         stream: av.VideoStream,
-        marks: Marks,
+        inspector: PacketInspector,
     ) -> None:
-        self._budget = budget
-        self._stream = stream
-        self._packets: list[VideoPacket] = []
-        self._flags: list[int] = []
-        self._places: dict[int, int] = {}  # of shown pictures, by their presentation time
-        self._entries: list[int] = []  # places of pictures where decoding may start
-        with damage_unplannable(budget):
-            self._read(container, marks)
+        """Read the packets.
 
-    def _read(self, container: av.container.InputContainer, marks: Marks) -> None:
-        inspect = marks.inspect
-        packets, all_flags, places, entries = self._packets, self._flags, self._places, self._entries
-        times: list[int] = []
-        for place, packet in enumerate(packets_of(container, self._stream)):
-            if packet.size == 0:
-                break
-            flags = inspect(packet)
-            pts = plannable_time(packet, flags)
-            packets.append(packet)
-            all_flags.append(flags)
-            times.append(pts)
-            if flags & HIDDEN or packet.is_discard:
-                continue
-            if pts in places:
-                raise NotPlannable("two frames have the same time")
-            places[pts] = place
-            if flags & ENTRY:
-                entries.append(place)
-        self._budget.check_time()
-        if not places:
-            raise NotPlannable("no picture of the file is shown")
-        if not all_flags[0] & ENTRY:
-            raise NotPlannable("the file does not start with a picture that stands alone")
-        self._shown = sorted(places)
-        self._newest = max(times)
-        self.last_times = self._shown[-2:]
-        self.last_duration = packets[times.index(self._newest)].duration or 0
-        self.first_packet = bytes(packets[0])
-        if places.get(times[0]) == 0 and self._shown[0] < times[0]:
-            raise NotPlannable("pictures are shown before the one that stands alone")
+        Args:
+            budget: what the file may cost.
+            container: the open file.
+            stream: its video stream.
+            inspector: of the stream's packets.
 
-    def find_origin(self) -> int:
-        """Return the presentation time of the file's first frame."""
-        return self._shown[0]
+        Raises:
+            NotPlannable: decode the file from end to end instead.
+        """
+        packets: list[VideoPacket] = []
+        all_flags: list[int] = []
+        inspect = inspector.inspect
+        with damage_not_plannable(budget):
+            for packet in packets_of(container, stream):
+                if packet.size == 0:
+                    break
+                flags = inspect(packet)
+                checked_pts(packet, flags)
+                packets.append(packet)
+                # An edit list may cut a picture that others still need.
+                all_flags.append(flags | HIDDEN if packet.is_discard else flags)
+        budget.check_time()
+        super().__init__(budget, stream, packets, all_flags)
+        self._clock = PtsClock(stream, self._shown[0])
 
-    def run(self, limits: Sequence[int], deliver: Deliver) -> int | None:
-        """Decode, for each limit, the last frame that starts no later; as `PlannedDecoder.run` does."""
-        shown = self._shown
-        numbers: dict[int, list[int]] = {}  # of the limits, by the time of the frame that they want
-        for number, limit in enumerate(limits):
-            numbers.setdefault(shown[bisect_right(shown, limit) - 1], []).append(number)
-        targets = sorted(self._places[pts] for pts in numbers)
-
-        def take(pts: int, frame: av.VideoFrame) -> None:
-            for number in numbers.pop(pts):
-                deliver(number, frame)
-
-        feed = Feed(self._budget, self._stream, numbers)
-        with damage_unplannable(self._budget):
-            position = 0
-            for target, start in zip(targets, join_starts(targets, self._find_start), strict=True):
-                if start > position:
-                    feed.drain(take)
-                    position = start
-                    feed.begin(self._packets[start].pts)
-                feed.decode(self._choose(position, target), take)
-                position = target + 1
-                self._budget.check_time()
-            feed.drain(take)
-        if numbers:
-            raise NotPlannable("the decoder did not return every wanted frame")
-        return self._newest if limits[-1] >= shown[-1] else None
-
-    def _find_start(self, target: int) -> int:
-        """Return the place of the last picture where decoding may start for the one at `target`."""
-        pts = self._packets[target].pts
-        assert pts is not None
-        for number in range(bisect_right(self._entries, target) - 1, -1, -1):
-            place = self._entries[number]
-            entry_pts = self._packets[place].pts
-            if entry_pts is not None and entry_pts <= pts:
-                return place
-        return 0
-
-    def _choose(self, start: int, target: int) -> list[VideoPacket]:
-        """Return what is decoded from `start` up to and with `target`, of which nothing between is wanted."""
-        packets, flags = self._packets, self._flags
-        chosen = [packets[place] for place in range(start, target) if not flags[place] & DISPOSABLE]
-        chosen.append(packets[target])
-        return chosen
+    @property
+    def last_times(self) -> Times:
+        """Starts of the last two pictures on the file's own clock."""
+        return [self._clock.file_seconds_at(pts) for pts in self._shown[-2:]]

@@ -1,8 +1,8 @@
-"""The thread that decodes live video, and what it hands over.
+"""Decode live video on a thread of its own, and hand over the pictures that are wanted.
 
-Pictures are wanted at moments of a grid, as many as the model has in a clip of its length. Each moment
-gets the picture nearest to it; whatever comes between two moments is decoded, for others need it, and
-not converted.
+Pictures are wanted at the moments of a grid, at the spacing of the frames in the model's clip. Each
+moment gets the picture nearest to it. Pictures between two moments are decoded, since others refer to
+them, but not converted.
 """
 
 from __future__ import annotations
@@ -24,19 +24,20 @@ from vidcli.video.live.mailbox import PATIENCE_SECONDS, LiveFrame, Mailbox, Stre
 from vidcli.video.live.source import STDIN, STDIN_NAME, PipeReader, RawFormat, open_camera, open_pipe
 from vidcli.video.open.budget import Budget, DecodeLimits
 from vidcli.video.open.container import FOREIGN_ERRORS, packets_of, reason, seconds_of
+from vidcli.video.open.duration import next_start
 from vidcli.video.open.probe import VideoInfo, describe
 
-_FAREWELL_SECONDS = 2.0
-_PAUSE_SECONDS = 0.005
+_FAREWELL_SECONDS = 2.0  # for the thread to end
+_PAUSE_SECONDS = 0.005  # before a camera without a new picture is asked again
 _MAX_FAULTS = 100
-"""Faults of the container one after the other, with nothing between them that can be read."""
+"""Errors of the container without a readable packet between them, until reading is given up."""
 
 
 class LiveFrames:
-    """The pictures of a camera or a pipe, from `__enter__` to `__exit__`.
+    """The pictures of a camera or a pipe; a context manager that starts and ends the decoding thread.
 
     Attributes:
-        name: what it is called in messages.
+        name: of the source in messages.
         num_damaged: packets that could not be decoded so far.
     """
 
@@ -49,15 +50,15 @@ class LiveFrames:
         raw: RawFormat | None = None,
         limits: DecodeLimits | None = None,
     ) -> None:
-        """Describe what to read; nothing is opened yet.
+        """Prepare to read; nothing is opened yet.
 
         Args:
-            source: a camera's number, device or name; `-` for standard input.
+            source: a camera's number, device or name; `-` is standard input.
             spacing_seconds: from one wanted moment to the next.
             size: output height and width, given the upright ones.
-            capacity: pictures that may wait; of more, the oldest are dropped.
-            raw: the pictures of a pipe without a container.
-            limits: what a picture may cost; the limits of time and number are left out.
+            capacity: the most pictures that may wait; beyond, the oldest are dropped.
+            raw: format of the pictures of a pipe without a container.
+            limits: what a picture may cost; those of time and number of frames do not apply.
 
         Raises:
             ConfigError: standard input cannot be a pipe.
@@ -84,21 +85,21 @@ class LiveFrames:
         self._mailbox.leave()
         if self._reader is not None:
             self._reader.stop()
-        # A device that never comes back must not keep the process.
+        # A device that never answers must not keep the process from ending.
         self._thread.join(_FAREWELL_SECONDS)
         if self._reader is not None and not self._thread.is_alive():
             self._reader.close()
 
     @property
     def num_dropped(self) -> int:
-        """Pictures that were wanted and left out, since the model was busy."""
+        """Wanted pictures that were dropped because the model was busy."""
         return self._mailbox.num_dropped
 
     def take(self, timeout_seconds: float) -> list[LiveFrame] | None:
-        """Return the pictures that are to be answered next; see `Mailbox.take`.
+        """Return the pictures to answer next; see `Mailbox.take`.
 
         Raises:
-            VideoError: it cannot be opened, ended without a picture, or broke.
+            VideoError: the source cannot be opened, ended without a picture, or failed.
         """
         return self._mailbox.take(timeout_seconds)
 
@@ -121,7 +122,7 @@ class LiveFrames:
             raise VideoError(self.name, "holds no video stream")
         stream = container.streams.video[0]
         self._budget.check_size(stream.height, stream.width)
-        # Frame threads would hold pictures back.
+        # FFmpeg's frame threads would delay pictures.
         stream.codec_context.thread_count = 1
         converter: Converter | None = None
         info: VideoInfo | None = None
@@ -136,11 +137,10 @@ class LiveFrames:
                 seconds = 0.0
             else:
                 stamp = seconds_of(frame)
-                # A clock that stands still or jumps back goes on by the frame rate.
-                seconds = last_seconds if stamp is None else stamp - origin
-                if seconds <= last_seconds:
-                    seconds = last_seconds + info.period_seconds
-                    origin = origin if stamp is None else stamp - seconds
+                stated = None if stamp is None else stamp - origin
+                seconds = next_start(stated, last_seconds, info.period_seconds)
+                if stamp is not None and seconds != stated:  # the clock jumped back: count from here
+                    origin = stamp - seconds
             last_seconds = seconds
             if (frame.height, frame.width) != (info.height, info.width):
                 raise VideoError(
@@ -169,7 +169,7 @@ class LiveFrames:
     def _decode(
         self, container: av.container.InputContainer, stream: av.VideoStream
     ) -> Iterator[av.VideoFrame]:
-        """Yield frames; what is damaged on the way is counted, for a live stream goes on."""
+        """Yield frames; damaged packets are counted and skipped, since a live stream goes on."""
         for packet in self._packets(container, stream):
             try:
                 frames = packet.decode()
@@ -190,7 +190,7 @@ class LiveFrames:
         while not self._mailbox.is_left:
             try:
                 packet = next(packets, None)
-            except BlockingIOError:  # AVFoundation, where no picture is there yet
+            except BlockingIOError:  # AVFoundation has no new picture yet
                 time.sleep(_PAUSE_SECONDS)
                 packets = packets_of(container, stream)
                 continue

@@ -1,9 +1,9 @@
-"""What waits between the thread that decodes and the model: the newest, never more than a few.
+"""The queue of pictures between the thread that decodes and the model, which drops the oldest when full.
 
-A camera does not wait. Where the model is slower, the oldest picture that waits makes room for the
-newest, and is counted. A pipe can be made to wait, and is, as long as that delays nothing: a recording
-that comes faster than its own clock is read as fast as the model can. Once the pictures are late by that
-clock, somebody films while we compute, and the newest come first until the pipe has run empty.
+A camera does not wait. Where the model is slower, the oldest waiting picture is dropped for the newest,
+and counted. The writer of a pipe can be made to wait, and is as long as the pictures are not late by the
+stream's own clock: a recording that arrives faster than its clock is read as fast as the model answers.
+Pictures that are late mean that somebody is filming, and old ones are dropped until the pipe is empty.
 """
 
 from __future__ import annotations
@@ -16,26 +16,27 @@ from typing import NamedTuple
 from vidcli.video.exact.convert import Frames
 
 PATIENCE_SECONDS = 0.5
-"""How late the pictures of a pipe may be before some are left out."""
+"""How late the pictures of a pipe may be before some are dropped."""
 
 _CAUGHT_UP = 0.1
-"""What share of that delay is left when nothing more is left out."""
+"""The share of that delay below which nothing more is dropped."""
 
 _STALE = 0.4
-"""After what share of it all that waits is answered at once, instead of picture by picture."""
+"""The share of that delay beyond which all waiting pictures are taken at once instead of one by one."""
 
 _POLL_SECONDS = 0.05
 
 
 class LiveFrame(NamedTuple):
-    """A picture (H, W, 3) as it came.
+    """A picture of a live stream.
 
     Attributes:
+        picture: uint8 (H, W, 3), RGB, upright.
         seconds: from the first frame, by the stream's own clock.
-        moment: which moment of the grid it is, from 0.
-        due: when it was filmed as far as is known, on the clock of `time.monotonic`; after it was read,
-            where a recording comes faster than it was filmed.
-        arrival: when it came; of a pipe that is read late, when it would have come.
+        moment: index of its moment on the grid of wanted moments, from 0.
+        due: when it was filmed as far as is known, on the clock of `time.monotonic`; in the future for a
+            recording that arrives faster than it was filmed.
+        arrival: when it arrived; for a pipe that is read late, when it would have arrived in time.
     """
 
     picture: Frames
@@ -46,21 +47,21 @@ class LiveFrame(NamedTuple):
 
 
 class StreamClock:
-    """When a picture was due: by the stream's own times, from the last one that was waited for."""
+    """Tell when a picture was due, by the stream's clock since the last picture that was waited for."""
 
-    _LONGEST_STEP = 10.0  # seconds; a longer one is another clock
+    _LONGEST_STEP = 10.0  # seconds; after a longer step the stream's clock counts as a new one
 
     def __init__(self) -> None:
         self._offset: float | None = None
         self._last = 0.0
 
     def due(self, seconds: float, now: float, is_new: bool) -> float:
-        """Return when a picture was due.
+        """Return when a picture was due, on the clock of `now`.
 
         Args:
-            seconds: its time in the stream.
-            now: when it was read.
-            is_new: it was waited for; what was not may have lain in the pipe for a while.
+            seconds: its time by the stream's clock.
+            now: when it was read, by `time.monotonic`.
+            is_new: reading had to wait for it; otherwise it may have lain in the pipe for a while.
         """
         if is_new or self._offset is None or abs(seconds - self._last) > self._LONGEST_STEP:
             self._offset = now - seconds
@@ -69,10 +70,20 @@ class StreamClock:
 
 
 class Mailbox:
-    """Pictures on their way from one thread to another."""
+    """A queue of pictures from the thread that decodes to the thread that takes them.
+
+    Attributes:
+        num_dropped: pictures dropped so far to make room for newer ones.
+    """
 
     def __init__(self, capacity: int, patience_seconds: float) -> None:
-        """Hold at most `capacity` pictures; patience is how late they may be before some are dropped."""
+        """Hold no picture yet.
+
+        Args:
+            capacity: the most pictures that may wait.
+            patience_seconds: how late pictures may be before some are dropped; 0 never makes the
+                decoding thread wait for a late picture.
+        """
         self._capacity, self._patience = capacity, patience_seconds
         self._waiting: deque[LiveFrame] = deque()
         self._changed = threading.Condition()
@@ -82,41 +93,42 @@ class Mailbox:
 
     @property
     def is_left(self) -> bool:
-        """Whether nobody takes any more."""
+        """Whether the taker has left."""
         return self._is_left
 
     def put(self, frame: LiveFrame) -> bool:
-        """Leave a picture; return whether anybody still takes them."""
+        """Append a picture; return whether anybody still takes pictures."""
         with self._changed:
             while self._is_full(frame) and not self._is_left and not self._is_late(frame):
                 self._changed.wait(_POLL_SECONDS)
             while len(self._waiting) >= self._capacity:
                 self._waiting.popleft()
                 self.num_dropped += 1
-            # What runs ahead of its clock comes when there is room for it.
+            # A picture that is ahead of its clock arrives when there is room for it.
             self._waiting.append(frame._replace(arrival=min(frame.due, time.monotonic())))
             self._changed.notify_all()
             return not self._is_left
 
     def end(self, error: BaseException | None) -> None:
-        """Say that no more come, and why."""
+        """Announce that no more pictures come; `error` is raised to the taker, None is a plain end."""
         with self._changed:
             self._error, self._is_over = error, True
             self._changed.notify_all()
 
     def leave(self) -> None:
-        """Say that no more are taken."""
+        """Announce that no more pictures are taken."""
         with self._changed:
             self._is_left = True
             self._changed.notify_all()
 
     def take(self, timeout_seconds: float) -> list[LiveFrame] | None:
-        """Return the pictures that are to be answered next: one, or all that wait once they are late.
+        """Return the next picture, or all that wait if they are late.
 
-        None comes at the end, an empty list where nothing came in time.
+        Returns:
+            None at the end of the stream, an empty list if no picture arrived in time.
 
         Raises:
-            BaseException: the error that ended it, once all pictures before are taken.
+            BaseException: the error that ended the stream, once all pictures before it were taken.
         """
         with self._changed:
             self._changed.wait_for(lambda: self._waiting or self._is_over, timeout_seconds)
@@ -132,12 +144,12 @@ class Mailbox:
             return taken
 
     def _is_full(self, frame: LiveFrame) -> bool:
-        """Whether a picture has to wait; of a recording that runs ahead of its clock, one is enough."""
+        """Whether a picture must wait for room; only one ahead of its clock may wait."""
         capacity = 1 if frame.due > time.monotonic() else self._capacity
         return len(self._waiting) >= capacity
 
     def _is_late(self, frame: LiveFrame) -> bool:
-        """Whether to hurry: from being late beyond patience until hardly being late at all."""
+        """Whether pictures are dropped: once they are later than the patience, until they are hardly late."""
         late = time.monotonic() - frame.due
         self._is_hurried = late > self._patience * (_CAUGHT_UP if self._is_hurried else 1.0)
         return self._is_hurried

@@ -1,7 +1,7 @@
-"""What live video comes from: a camera of this machine, or bytes on standard input.
+"""Open the sources of live video: a camera of this machine, or bytes on standard input.
 
-A pipe is data, never an address, as a file is: it is read by us, FFmpeg may open nothing beside it,
-and only containers that can be read without jumping back are of use.
+A pipe is data, never an address, like a file: this module reads it, FFmpeg may open nothing beside it,
+and only containers that can be read without seeking work.
 """
 
 from __future__ import annotations
@@ -29,13 +29,20 @@ STDIN_NAME = "standard input"
 _STREAMABLE = "MPEG-TS, Matroska or Y4M"
 _RAW_PIXELS = ("rgb24", "bgr24", "gray", "yuv420p", "nv12", "yuyv422")
 _RAW = re.compile(r"(\d{1,5})x(\d{1,5})@(\d+(?:\.\d+)?)(?::(\w+))?")
-# How long FFmpeg looks at a stream before it begins, in its microseconds: five seconds is its own.
+# How long FFmpeg analyses a stream before it begins; its own default is five seconds.
 _LOOK_MICROSECONDS = "1000000"
 
 
 @dataclass(frozen=True)
 class RawFormat:
-    """Pictures without a container, one after the other."""
+    """The format of raw pictures without a container, one after another.
+
+    Attributes:
+        width: in pixels.
+        height: in pixels.
+        fps: pictures per second.
+        pixels: FFmpeg's name of the pixel format.
+    """
 
     width: int
     height: int
@@ -44,10 +51,10 @@ class RawFormat:
 
 
 def parse_raw(text: str) -> RawFormat:
-    """Read `640x480@30` or `640x480@30:yuv420p`; without a name the pixels are rgb24.
+    """Parse `640x480@30` or `640x480@30:yuv420p`; without a pixel format it is rgb24.
 
     Raises:
-        ConfigError: anything else.
+        ConfigError: the text has another form.
     """
     match = _RAW.fullmatch(text.strip())
     pixels = (match[4] or "rgb24") if match else ""
@@ -63,19 +70,18 @@ def parse_raw(text: str) -> RawFormat:
 
 
 class PipeReader:
-    """Standard input as FFmpeg reads it: what is there at once, and an end when asked to stop.
+    """Standard input as a file object for FFmpeg, which ends when it is asked to stop.
 
     Attributes:
-        num_bytes: read so far.
-        has_waited: nothing was there at the last reads, so that what came then is new; whoever looks
-            sets it back.
+        num_bytes: bytes read so far.
+        has_waited: a read had to wait, so that the bytes it returned are new; whoever checks it resets it.
     """
 
     def __init__(self) -> None:
-        """Take the standard input of the process.
+        """Use the standard input of the process.
 
         Raises:
-            ConfigError: it is a terminal, or closed.
+            ConfigError: standard input is a terminal, or closed.
         """
         try:
             self._file = sys.stdin.fileno()
@@ -91,8 +97,8 @@ class PipeReader:
         self._woken, self._waker = os.pipe()
 
     def read(self, size: int) -> bytes:
-        """Return up to `size` bytes; none at the end."""
-        # Windows cannot wait for a pipe and for us at once.
+        """Return the bytes that are there, up to `size`, or wait for some; none at the end."""
+        # Windows cannot wait for a pipe and for `stop` at once.
         if sys.platform != "win32":
             ready, _, _ = select.select([self._file, self._woken], [], [], 0)
             if not ready:
@@ -105,23 +111,28 @@ class PipeReader:
         return data
 
     def stop(self) -> None:
-        """Let a read that waits find the end."""
+        """Make a read that waits return the end."""
         os.write(self._waker, b".")
 
     def close(self) -> None:
-        """Let go of what wakes a read, once nobody reads any more."""
+        """Close the pipe that `stop` uses, once nobody reads any more."""
         os.close(self._woken)
         os.close(self._waker)
 
 
 def open_pipe(reader: PipeReader, raw: RawFormat | None, budget: Budget) -> av.container.InputContainer:
-    """Open a piped stream, once its beginning has come.
+    """Open a piped stream, once its first bytes have arrived.
+
+    Args:
+        reader: of standard input.
+        raw: format of pictures without a container; None detects the container.
+        budget: limits the size of pictures.
 
     Raises:
-        VideoError: it ended first, or is nothing that can be read.
+        VideoError: the stream ended before its first byte, or its format cannot be read from a pipe.
     """
     options = {
-        "protocol_whitelist": "none",  # the bytes come from us: there is nothing else to open
+        "protocol_whitelist": "none",  # the bytes come from `reader`: nothing else may be opened
         "format_whitelist": f"{DEMUXERS},yuv4mpegpipe",
         "enable_drefs": "0",
         "use_absolute_path": "0",
@@ -148,10 +159,14 @@ def open_pipe(reader: PipeReader, raw: RawFormat | None, budget: Budget) -> av.c
 
 
 def open_camera(name: str, budget: Budget) -> av.container.InputContainer:
-    """Open a camera: a number, a device such as /dev/video2, or the name that the system gives it.
+    """Open a camera.
+
+    Args:
+        name: a number, a device such as /dev/video2, or the name that the system gives the camera.
+        budget: limits the size of pictures.
 
     Raises:
-        VideoError: it is not there, busy, forbidden, or no camera.
+        VideoError: the camera is missing, in use, or not permitted; or the device is no camera.
     """
     if "://" in name:
         raise VideoError(
@@ -161,7 +176,7 @@ def open_camera(name: str, budget: Budget) -> av.container.InputContainer:
     options: dict[str, str] = {"max_pixels": str(budget.limits.pixels)}
     if sys.platform == "darwin":
         system, device = "avfoundation", name
-        options["framerate"] = "30"  # its own default is one that many cameras do not have
+        options["framerate"] = "30"  # FFmpeg's default rate is one that many cameras do not offer
     elif sys.platform == "win32":
         system, device = "dshow", f"video={_name_of_number(name)}"
     else:
@@ -173,7 +188,7 @@ def open_camera(name: str, budget: Budget) -> av.container.InputContainer:
 
 
 def _check_device(name: str) -> str:
-    """Return the device of a camera on Linux."""
+    """Return the device path of a camera on Linux."""
     path = Path(f"/dev/video{name}" if name.isdecimal() else name)
     try:
         mode = path.stat().st_mode
@@ -187,7 +202,7 @@ def _check_device(name: str) -> str:
 
 
 def _name_of_number(name: str) -> str:
-    """Return the name of the camera with a number, on a system that knows them by name."""
+    """Return the name of the camera with a number, on Windows, where cameras are known by name."""
     if not name.isdecimal():
         return name
     devices = [device.description for device in av.enumerate_input_devices("dshow")]
@@ -198,7 +213,7 @@ def _name_of_number(name: str) -> str:
 
 
 def _explain(error: BaseException) -> str:
-    """Return what an error of a camera means, and what to do."""
+    """Return what an error of a camera means, and what the user can do."""
     code = getattr(error, "errno", None)
     if code in (errno.EACCES, errno.EPERM):
         return (

@@ -1,1 +1,1 @@
-"""Open a file as a video and nothing else, within limits; and what its headers and packets say of it."""
+"""Open a file as a video and nothing else, within limits; describe it by its headers and packets."""

@@ -1,8 +1,8 @@
-"""What a file may cost: pixels, frames, seconds.
+"""What one file may cost: pixels, frames, seconds.
 
-Limits are checked between packets and frames, so a file that is merely endless is abandoned on
-time. A call of FFmpeg that does not come back (a disk that hangs, a decoder that spins inside one
-packet) is left behind a little later, with its thread.
+Limits are checked between packets and between frames, so that an endless file is abandoned on time. A
+call of FFmpeg that does not return (a disk that hangs, a decoder that loops inside one packet) is
+abandoned a few seconds later, with its thread.
 """
 
 from __future__ import annotations
@@ -16,24 +16,24 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from vidcli.errors import VideoError
-from vidcli.runtime.timeouts import StillRunning, call_expendably
+from vidcli.runtime.timeouts import StillRunning, call_with_timeout
 
 Result = TypeVar("Result")
 
 MAX_PIXELS = 8192 * 8192
-"""Frames with more pixels are refused before memory is taken for them."""
+"""Frames with more pixels are refused before memory is allocated for them."""
 
-_GRACE_SECONDS = 5.0
+_GRACE_SECONDS = 5.0  # after the time limit, until a call of FFmpeg is abandoned
 
 
 @dataclass(frozen=True)
 class DecodeLimits:
-    """Bounds of one request; a file that exceeds one is refused with a `VideoError`.
+    """Limits of one request; a file that exceeds one is refused with a `VideoError`.
 
     Attributes:
         pixels: height x width of a coded frame.
-        frames: frames decoded for one request, wanted or not; None is no bound.
-        seconds: wall-clock time spent on one request; None is no bound.
+        frames: frames decoded for one request, wanted or not; None is no limit.
+        seconds: wall-clock time spent on one request; None is no limit.
     """
 
     pixels: int = MAX_PIXELS
@@ -48,7 +48,12 @@ class DecodeLimits:
 
 
 class Budget:
-    """What is left of the limits of one request; shared by the threads that serve it."""
+    """What one request has spent of its limits; shared by the threads that serve the request.
+
+    Attributes:
+        path: of the file, for messages.
+        limits: of the request.
+    """
 
     def __init__(self, path: str | os.PathLike[str], limits: DecodeLimits) -> None:
         self.path = path
@@ -60,15 +65,15 @@ class Budget:
 
     @property
     def seconds_left(self) -> float | None:
-        """Seconds until the request is abandoned; None where there is no bound."""
+        """Seconds until the request is abandoned; None where there is no limit."""
         return None if self._ends is None else max(0.001, self._ends - time.monotonic())
 
     def give_up(self) -> None:
-        """Make the next check end the request: nobody waits for it any more."""
+        """Make the next check of the time end the request, for which nobody waits any more."""
         self._is_given_up = True
 
     def check_time(self) -> None:
-        """Raise a `VideoError` once the time is up, or the request was given up."""
+        """Raise a `VideoError` if the time is up or the request was given up."""
         if self._is_given_up:
             raise VideoError(self.path, "was given up")
         if self._ends is not None and time.monotonic() > self._ends:
@@ -77,7 +82,7 @@ class Budget:
             )
 
     def spend_frames(self, count: int) -> None:
-        """Count decoded frames; raise a `VideoError` when there are more than allowed."""
+        """Count decoded frames; raise a `VideoError` if they exceed the limit."""
         if self.limits.frames is None:
             return
         with self._lock:
@@ -89,7 +94,7 @@ class Budget:
             )
 
     def check_size(self, height: int, width: int) -> None:
-        """Raise a `VideoError` for frames larger than allowed."""
+        """Raise a `VideoError` for frames that exceed the limit of pixels."""
         if height * width > self.limits.pixels:
             raise VideoError(
                 self.path,
@@ -98,7 +103,7 @@ class Budget:
 
 
 class PlanFailed(Exception):
-    """The caller's own function failed with `error`, which is no fault of the file."""
+    """The caller's plan raised `error`, which is not the file's fault."""
 
     def __init__(self, error: Exception) -> None:
         super().__init__(str(error))
@@ -107,10 +112,9 @@ class PlanFailed(Exception):
 
 @contextmanager
 def faults_of(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Make whatever goes wrong with one video that video's error, so that others go on.
+    """Raise any error as a `VideoError` of one video, so that work on other videos continues.
 
-    Raises:
-        VideoError: something was raised that names no file; a failed assertion is raised as it is.
+    Failed assertions and errors of the caller's plan are raised unchanged.
     """
     try:
         yield
@@ -118,16 +122,16 @@ def faults_of(path: str | os.PathLike[str]) -> Iterator[None]:
         raise
     except PlanFailed as failed:
         raise failed.error from None
-    except Exception as error:  # of libraries, and of memory that is not there
-        told = str(error) or type(error).__name__
-        raise VideoError(path, f"cannot be decoded ({told})") from error
+    except Exception as error:  # of libraries, or a MemoryError
+        message = str(error) or type(error).__name__
+        raise VideoError(path, f"cannot be decoded ({message})") from error
 
 
 def call_in_time(budget: Budget, function: Callable[[], Result]) -> Result:
-    """Return what `function` returns, as long as it does so in the time of the budget and a grace.
+    """Return what `function` returns, if it does so within the budget's time and a few seconds more.
 
     Raises:
-        VideoError: it has not come back, so that its thread is left behind, or anything else went wrong.
+        VideoError: the function has not returned, and its thread is abandoned; or it raised an error.
     """
     seconds = budget.seconds_left
 
@@ -136,7 +140,7 @@ def call_in_time(budget: Budget, function: Callable[[], Result]) -> Result:
             return function()
 
     try:
-        return call_expendably(call, None if seconds is None else seconds + _GRACE_SECONDS, budget.give_up)
+        return call_with_timeout(call, None if seconds is None else seconds + _GRACE_SECONDS, budget.give_up)
     except StillRunning:
         raise VideoError(
             budget.path,

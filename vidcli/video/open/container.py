@@ -1,8 +1,7 @@
-"""Open a file as a video and nothing else; and turn what FFmpeg says into errors of ours.
+"""Open a file as a video and nothing else, read its packets and frames, and translate FFmpeg's errors.
 
-A file is data, never an address: only the `file:` protocol and demuxers of real containers are
-admitted, so that no playlist, concatenation list or external reference can make a "video" read
-something else.
+A file is data, never an address: only the `file:` protocol and the demuxers of real containers are
+allowed, so that no playlist, concatenation list or external reference can make FFmpeg read another file.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ VIDEO_SUFFIXES = frozenset(
 )
 
 # Containers that hold their own pictures. Left out on purpose: hls, dash, concat, sdp, rtsp,
-# image2 and the like, which are lists of other addresses.
+# image2 and other formats that list addresses.
 DEMUXERS = (
     "mov,mp4,matroska,webm,avi,asf,flv,gif,mpegts,mpeg,mpegvideo,m4v,mxf,ogg,h264,hevc,obu,av1,ivf,"
     "mjpeg,dv,nut,rm,wtv,swf,yuv4mpegpipe"
@@ -44,18 +43,18 @@ _OPEN_OPTIONS = {
     "enable_drefs": "0",
     "use_absolute_path": "0",
 }
-# FFmpeg decodes a frame or more of a file only to learn its pixel format, which every decoded frame
-# tells anyway: 8 ms on 1280x720 H.264, against 0.3 ms without. The rest of what is known of an MP4
-# or Matroska file comes from its header. The list is of the decoders that may serve for such a trial.
+# When it opens a file, FFmpeg decodes at least a frame to find the pixel format, which every decoded
+# frame states anyway: 8 ms on 1280x720 H.264, against 0.3 ms without. The header of an MP4 or Matroska
+# file holds everything else. `codec_whitelist` names the decoders allowed for this trial decode.
 _LEAN_OPTIONS = {"codec_whitelist": "none", "probesize": "4096"}
 _MOV_BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip")
 _EBML_MAGIC = b"\x1a\x45\xdf\xa3"
 
 _STILL_SHARE = 10
-"""A stream that much shorter than the longest one beside it is a still, or a trailer of it."""
+"""A video stream so many times shorter than the longest one of the file is a still or a trailer."""
 
 _SEARCHED_BYTES = 1 << 20
-_ENCRYPTION_MARKS = (b"encv", b"tenc", b"pssh")
+_ENCRYPTION_BOXES = (b"encv", b"tenc", b"pssh")
 _ENCRYPTED = "is encrypted: its frames cannot be decoded without a key"
 
 
@@ -64,7 +63,7 @@ class EncryptedError(Exception):
 
 
 FOREIGN_ERRORS = (av.error.FFmpegError, OSError, ValueError)
-"""What PyAV raises for a file that is at fault."""
+"""The exceptions that PyAV raises for a bad file."""
 
 
 @contextmanager
@@ -82,30 +81,15 @@ def open_video(
         path: a local file; any string is a file name, also `http://...` and `concat:...`.
         budget: limits on the size of frames and on the time spent.
         num_threads: decoder threads; more than one decodes several frames at once.
-        lean: leave out what only a trial decode can tell of an MP4 or Matroska file (the pixel
-            format, and an aspect ratio or reordering depth that its header omits).
+        lean: skip the trial decode of an MP4 or Matroska file, which finds the pixel format, and an
+            aspect ratio or reordering depth that the header omits.
         is_fast: decode without the loop filter, not exactly.
         hardware: the device that decodes; None is the CPU.
 
     Raises:
         VideoError: no such file, not a video, or beyond a limit.
     """
-    try:
-        # Asked first, for opening a pipe would wait for its other end.
-        mode = os.stat(path).st_mode
-        if stat.S_ISDIR(mode):
-            os.listdir(path)  # a folder that cannot be read says so
-            raise VideoError(path, "is a folder that holds no video")
-        if not stat.S_ISREG(mode):
-            raise VideoError(path, "is not a regular file")
-        with open(path, "rb", buffering=0) as opened:
-            head = opened.read(8)
-    except FileNotFoundError as error:
-        raise VideoError(path, "no such file") from error
-    except (OSError, ValueError) as error:
-        raise VideoError(path, f"cannot be read ({reason(error)})") from error
-    if not head:
-        raise VideoError(path, "is empty (0 bytes)")
+    head = _read_head(path)
     options = _OPEN_OPTIONS
     if lean and (head[4:] in _MOV_BOXES or head[:4] == _EBML_MAGIC):
         options = _OPEN_OPTIONS | _LEAN_OPTIONS
@@ -119,7 +103,7 @@ def open_video(
             mode="r",
             options=decoder_options,
             container_options=options,
-            metadata_errors="replace",  # what a title says is nobody's business here
+            metadata_errors="replace",  # titles are not used, and may be in any encoding
             hwaccel=hardware,
         )
     except (*FOREIGN_ERRORS, RuntimeError) as error:  # RuntimeError: the device cannot decode this
@@ -140,8 +124,33 @@ def open_video(
             raise VideoError(path, _ENCRYPTED) from error
 
 
+def _read_head(path: str | os.PathLike[str]) -> bytes:
+    """Return the first 8 bytes of a regular file.
+
+    Raises:
+        VideoError: there is no such file, or it cannot be read, or is empty.
+    """
+    try:
+        # Before it is opened, since opening a pipe would wait for its writer.
+        mode = os.stat(path).st_mode
+        if stat.S_ISDIR(mode):
+            os.listdir(path)  # an unreadable folder raises here
+            raise VideoError(path, "is a folder that holds no video")
+        if not stat.S_ISREG(mode):
+            raise VideoError(path, "is not a regular file")
+        with open(path, "rb", buffering=0) as opened:
+            head = opened.read(8)
+    except FileNotFoundError as error:
+        raise VideoError(path, "no such file") from error
+    except (OSError, ValueError) as error:
+        raise VideoError(path, f"cannot be read ({reason(error)})") from error
+    if not head:
+        raise VideoError(path, "is empty (0 bytes)")
+    return head
+
+
 def can_be_lean(container: av.container.InputContainer) -> bool:
-    """Tell whether `lean` leaves anything out for files of this kind."""
+    """Tell whether `open_video` skips anything for an open file's container where `lean` is set."""
     return container.format.name.startswith(("mov,mp4", "matroska"))
 
 
@@ -152,13 +161,15 @@ def set_threads(stream: av.VideoStream, num_threads: int) -> None:
 
 
 def video_streams(container: av.container.InputContainer) -> list[av.VideoStream]:
-    """Return the video streams of an open file but for cover art, which is a stream of one still."""
+    """Return the video streams of an open file, without cover art, which is a stream of one still."""
     cover = av.stream.Disposition.attached_pic
     return [stream for stream in container.streams.video if not stream.disposition & cover]
 
 
 def _choose_stream(path: str | os.PathLike[str], container: av.container.InputContainer) -> av.VideoStream:
-    """Return the video stream that is meant: one that can be decoded and moves, the default, the longest.
+    """Return the video stream to decode.
+
+    Streams that can be decoded come first, then those that are no stills, the default, the longest.
 
     Raises:
         VideoError: there is none.
@@ -184,7 +195,7 @@ def _choose_stream(path: str | os.PathLike[str], container: av.container.InputCo
 
 
 def _stated_length(stream: av.VideoStream) -> float:
-    """Return what a file says of the length of a stream, in seconds; 0 where it does not."""
+    """Return the length of a stream in seconds as its file states it; 0 where it does not."""
     tagged = parse_clock(stream.metadata.get("DURATION", ""))
     if tagged is not None:
         return tagged
@@ -206,12 +217,12 @@ def all_packets_of(
 ) -> Iterator[av.Packet[Any]]:
     """Yield the packets of streams, and at the end an empty one of each, without times.
 
-    PyAV reads beyond its list of streams where more of them turned up after the file was opened, as in
-    damaged files and joined recordings. What it finds there may stop it: at the end, when all of these
-    streams has been told.
+    Where FFmpeg found more streams after the file was opened, as in damaged files and joined recordings,
+    PyAV reads beyond its list of streams and may raise an IndexError at the end, once all packets of
+    these streams were read. That error is ignored.
 
     Raises:
-        EncryptedError: the first of them is encrypted.
+        EncryptedError: the first packet is encrypted.
     """
     is_first = True
     try:
@@ -226,10 +237,10 @@ def all_packets_of(
 
 
 def _says_encrypted(packet: av.Packet[Any]) -> bool:
-    """Tell whether a packet carries what is needed to decrypt it (PyAV 15 cannot say).
+    """Tell whether a packet carries information to decrypt it (PyAV 15 does not expose that).
 
-    Encrypted bytes are random: about one short file in some hundreds decodes to pictures of noise without
-    an error, so that an error of the decoder is not waited for.
+    The decoder's errors are not enough: encrypted bytes are random, and about one short file in some
+    hundreds decodes to noise without an error.
     """
     return hasattr(packet, "has_sidedata") and packet.has_sidedata("encryption_info")
 
@@ -237,9 +248,9 @@ def _says_encrypted(packet: av.Packet[Any]) -> bool:
 def packets_of(
     container: av.container.InputContainer, streams: av.VideoStream | Sequence[av.stream.Stream]
 ) -> Iterator[av.Packet[Any]]:
-    """Yield the packets that hold something, and at the end an empty one of each stream.
+    """Yield the packets that are not empty, and at the end an empty one of each stream.
 
-    An empty packet that has a time says that nothing changed: the picture before it is shown on.
+    An empty packet with a time only states that the picture before it is still shown.
     """
     for packet in all_packets_of(container, streams):
         if packet.size or (packet.pts is None and packet.dts is None):
@@ -247,10 +258,10 @@ def packets_of(
 
 
 def has_guessed_times(container: av.container.InputContainer, stream: av.VideoStream) -> bool:
-    """Tell whether the presentation times of an open file are guesses of its decoder's.
+    """Tell whether the decoder of an open file gives frames wrong presentation times.
 
-    AVI has none. Decoders of MPEG-4 put the times of its packets in order; those of H.264 and HEVC leave
-    them as they came, so that pictures that are shown in another order than coded have wrong ones.
+    AVI stores none. FFmpeg's decoder of MPEG-4 sorts the times of the packets; those of H.264 and HEVC do
+    not, so that frames which are shown in another order than coded get each other's times.
     """
     codec = stream.codec_context
     return (
@@ -263,10 +274,15 @@ def has_guessed_times(container: av.container.InputContainer, stream: av.VideoSt
 def decode_packets(
     packets: Iterator[av.Packet[Any]], container: av.container.InputContainer, stream: av.VideoStream
 ) -> Iterator[list[av.VideoFrame]]:
-    """Yield the frames that come of each packet, with the times at which they are shown.
+    """Yield the frames that each packet completes, with correct presentation times.
 
-    Damage before the first frame is passed over: a recording that was cut out of a running broadcast
+    Damage before the first frame is skipped, since a recording that was cut out of a running broadcast
     starts with packets whose references are missing.
+
+    Args:
+        packets: of the stream, in file order.
+        container: the open file.
+        stream: its video stream.
 
     Raises:
         FFmpegError: damage after the first frame.
@@ -292,7 +308,12 @@ def decode_packets(
 def decode_stream(
     budget: Budget, container: av.container.InputContainer, stream: av.VideoStream
 ) -> Iterator[av.VideoFrame]:
-    """Yield the frames in presentation order; damage before the first is passed over.
+    """Yield the frames in presentation order; damage before the first one is skipped.
+
+    Args:
+        budget: what the file may cost.
+        container: the open file.
+        stream: its video stream.
 
     Raises:
         VideoError: damage after the first frame, or a limit is exceeded.
@@ -313,7 +334,7 @@ def decode_stream(
     except FOREIGN_ERRORS as error:
         budget.check_time()
         if not num_decoded and not stream.width:
-            # FFmpeg refuses sizes above `max_pixels` without telling them.
+            # FFmpeg refuses frames above `max_pixels` without stating their size.
             raise VideoError(
                 budget.path,
                 f"has frames of unknown size, or more than the limit of {budget.limits.pixels} pixels",
@@ -333,12 +354,12 @@ def decode_stream(
 
 
 def is_encrypted(path: str | os.PathLike[str]) -> bool:
-    """Tell whether an MP4 file says that it is encrypted (ISO 23001-7)."""
+    """Tell whether an MP4 file states that it is encrypted (ISO 23001-7)."""
     with suppress(OSError), open(path, "rb") as file:
         ends = [file.read(_SEARCHED_BYTES)]
         file.seek(max(0, os.fstat(file.fileno()).st_size - _SEARCHED_BYTES))
         ends.append(file.read())
-        return any(mark in part for part in ends for mark in _ENCRYPTION_MARKS)
+        return any(box in part for part in ends for box in _ENCRYPTION_BOXES)
     return False
 
 
@@ -350,6 +371,6 @@ def seconds_of(frame: av.VideoFrame) -> float | None:
 
 
 def reason(error: BaseException) -> str:
-    """Return what an error of FFmpeg or the system says, without the path."""
+    """Return the message of an error of FFmpeg or the system, without the path."""
     text = getattr(error, "strerror", None) or str(error)
     return "not a known video format" if text.startswith("Invalid data found") else text

@@ -1,12 +1,12 @@
-"""How long a video is: what its header says, held against its packets.
+"""How long a video is: as its header states, checked against its packets.
 
-A stated length is a hint. Some containers state the length of all their streams together, count from
-another moment than the first picture, guess from the bit rate, or keep what was true before the file
-was changed. Where the packets contradict it, they count:
+A stated length is only a hint. Some containers state the length of all their streams together, count
+from another moment than the first picture, estimate from the bit rate, or keep a length from before the
+file was changed. Where the packets contradict the stated length, the packets count:
 
-    MP4, MOV, GIF, MXF, AVI   the length of the very stream, which goes with the index
-    Matroska, WebM            held against the packets at its end, which its index leads to
-    everything else           held against all packets, read without decoding
+    MP4, MOV, GIF, MXF, AVI   the stated length of the video stream itself, which agrees with the index
+    Matroska, WebM            checked against the last packets, which are found by seeking
+    everything else           checked against all packets, read without decoding
 """
 
 from __future__ import annotations
@@ -27,29 +27,44 @@ from vidcli.video.open.truncation import find_missing_end
 _UNKNOWN_PERIOD_SECONDS = 0.04
 _CLOSE_SECONDS = 0.1
 _SHORTENED_BY_FFMPEG = ("avi", "asf", "flv")
-"""Where FFmpeg takes for the length of a file what is left of it."""
+"""Containers of a truncated file for which FFmpeg reports the length of what is left."""
 
 _BEYOND_THE_END = 2**60
 _MAX_STEPS_BACK = 4
 
 Times = Sequence[float]
-"""Presentation times in seconds on the file's own clock, ascending; the last ones at least."""
+"""Starts of a file's last pictures, or of all, in seconds on the file's own clock, ascending."""
 
 
 def find_rate(stream: av.VideoStream) -> float | None:
-    """Return the frames a second of a stream; None where nothing tells."""
+    """Return the frames per second of a stream; None where they are unknown."""
     rate = stream.average_rate or stream.guessed_rate
     return rate.numerator / rate.denominator if rate else None
 
 
 def period_of(fps: float | None) -> float:
-    """Return the seconds from one frame to the next, as is usual where the rate is unknown."""
+    """Return the seconds from one frame to the next; a usual value where the rate is unknown."""
     return 1 / fps if fps else _UNKNOWN_PERIOD_SECONDS
+
+
+def next_start(stated_seconds: float | None, previous_seconds: float, period_seconds: float) -> float:
+    """Return when a frame starts: as stated, or one period after the previous frame.
+
+    In files with broken muxing a timestamp may be missing or not greater than the one before it.
+
+    Args:
+        stated_seconds: start of the frame by its timestamp; None where it has none.
+        previous_seconds: start of the frame before it, on the same clock.
+        period_seconds: from one frame to the next at the average rate.
+    """
+    if stated_seconds is not None and stated_seconds > previous_seconds:
+        return stated_seconds
+    return previous_seconds + period_seconds
 
 
 def tolerance_of(stream: av.VideoStream) -> float:
     """Return how many seconds later than a wanted moment a frame of a stream may start."""
-    # AVI may name the ticks of its clock as its rate, of which few hold a frame.
+    # AVI may state the ticks of its clock as its frame rate, although few ticks have a frame.
     periods = [
         rate.denominator / rate.numerator for rate in (stream.average_rate, stream.guessed_rate) if rate
     ]
@@ -63,11 +78,12 @@ def measure_duration(
     origin_seconds: float,
     last_times: Times | None = None,
 ) -> float:
-    """Return the seconds from the first frame of a video stream to the end of its last.
+    """Return the seconds from the start of a video's first frame to the end of its last one.
 
     Args:
-        budget: names the file and bounds what reading it may cost.
-        container, stream: of an open file, which is read no further.
+        budget: names the file and limits the cost of reading it.
+        container: the open file, of which nothing more is read.
+        stream: its video stream.
         origin_seconds: start of the first frame on the file's own clock.
         last_times: of its last pictures, if all of its packets were read.
 
@@ -76,7 +92,7 @@ def measure_duration(
     """
     stated = stated_duration(container, stream, origin_seconds)
     if container.format.name in _SHORTENED_BY_FFMPEG and (sizes := find_missing_end(budget.path)):
-        # About as long as it was: whoever asks for its end is told that there is none.
+        # About as long as the whole file was, so that decoding at its end reports the truncation.
         rest = stated or _scan_duration(budget, origin_seconds, period_of(find_rate(stream)))
         return rest * sizes.named / sizes.held
     if stated is not None and _is_of_the_index(container, stream, stated):
@@ -92,24 +108,25 @@ def measure_duration(
         return measured
     if abs(stated - measured) <= max(_CLOSE_SECONDS, 2 * period) or measured <= 0:
         return stated
-    # What a file lacks that was cut off is missing, not stated wrongly.
+    # In a file that was cut off, the stated length is right and the end is missing.
     return stated if stated > measured and find_missing_end(budget.path) else measured
 
 
 def stated_duration(
     container: av.container.InputContainer, stream: av.VideoStream, origin_seconds: float
 ) -> float | None:
-    """Return what a container says of the length of its video stream; None where it is silent.
+    """Return the seconds of a video as its container states them; None where it does not.
 
     Args:
-        container, stream: of an open file.
-        origin_seconds: start of the first frame on the file's own clock, which is taken off where the
+        container: the open file.
+        stream: its video stream.
+        origin_seconds: start of the first frame on the file's own clock, which is subtracted where the
             container states the time of the end.
     """
     if container.format.name.startswith("matroska"):
         tagged = parse_clock(stream.metadata.get("DURATION", ""))
         if tagged is not None:
-            # mkvmerge's statistics are of the length; FFmpeg's tag is the time of the end.
+            # mkvmerge writes the length into this tag, FFmpeg the time of the end.
             is_length = "_STATISTICS_WRITING_APP" in stream.metadata
             return _positive(tagged if is_length else tagged - origin_seconds)
         if len(container.streams) > 1 or not container.duration:
@@ -127,7 +144,7 @@ def _positive(seconds: float) -> float | None:
 
 
 def _is_of_the_index(container: av.container.InputContainer, stream: av.VideoStream, stated: float) -> bool:
-    """Tell whether a stated length is that of this stream alone, and its index knows of no more."""
+    """Tell whether a stated length is of this stream alone, and the index holds no later frames."""
     if not container.format.name.startswith(("mov,mp4", "gif", "mxf", "avi")) or not stream.duration:
         return False
     entries = stream.index_entries
@@ -138,7 +155,7 @@ def _is_of_the_index(container: av.container.InputContainer, stream: av.VideoStr
 
 
 def _end_of(times: Times, period: float) -> float:
-    """Return when the last of some pictures ends: it is shown as long as the one before it was."""
+    """Return when the last of some pictures ends, if it is shown as long as the one before it."""
     if not times:
         return 0.0
     gap = times[-1] - times[-2] if len(times) > 1 else 0.0
@@ -146,7 +163,7 @@ def _end_of(times: Times, period: float) -> float:
 
 
 def _read_last_times(budget: Budget) -> Times:
-    """Return when the last pictures of a file start, as far back as its index leads at a time."""
+    """Return when the last two pictures of a file start, found by seeking to its end."""
     try:
         with open_video(budget.path, budget, lean=True) as (container, stream):
             assert stream.time_base is not None
@@ -172,10 +189,10 @@ def _times_of(budget: Budget, container: av.container.InputContainer, stream: av
 
 
 def _scan_duration(budget: Budget, origin_seconds: float, period: float) -> float:
-    """Read all packets of a file, in a second pass that decodes nothing.
+    """Return the length of a video by all of its packets, which are read without decoding.
 
-    Where the clock jumps back, as in joined recordings, the pictures go on one period after each other,
-    as they do when the file is decoded.
+    Where the clock jumps back, as in joined recordings, pictures follow each other by one period, as
+    they do when the file is decoded.
     """
     count = 0
     parts: list[list[int]] = [[]]
@@ -201,11 +218,11 @@ def _scan_duration(budget: Budget, origin_seconds: float, period: float) -> floa
 
 
 def _length_of(seconds: Iterable[float], period: float) -> float:
-    """Return when the last of some pictures ends, given their times from the first one's on."""
+    """Return when the last of some pictures ends, given their starts in seconds from the first one."""
     previous = before = None
     for time in itertools.dropwhile(lambda time: time < 0, seconds):
         before = previous
-        previous = time if previous is None or time > previous else previous + period
+        previous = time if previous is None else next_start(time, previous, period)
     if previous is None:
         return 0.0
     return _end_of([previous] if before is None else [before, previous], period)

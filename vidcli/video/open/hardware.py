@@ -1,4 +1,4 @@
-"""Decode on a device of this machine, where it has one that can; on the CPU otherwise, with a warning."""
+"""Find the device that decodes; where there is none, a warning states that the CPU decodes."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ _log = logging.getLogger("vidcli.video")
 
 @functools.cache
 def find_hardware(name: HardwareName) -> HWAccel | None:
-    """Return how files are opened for decoding on a device; None is the CPU.
+    """Return PyAV's settings for decoding on a device; None is the CPU.
 
-    Asked once a process: where there is no such device, one warning says so.
+    The answer is cached, so that each process warns at most once that there is no such device.
     """
     if name == "off":
         return None
@@ -30,10 +30,10 @@ def find_hardware(name: HardwareName) -> HWAccel | None:
     except (*FOREIGN_ERRORS, NotImplementedError) as error:
         _log.warning("data.hwaccel=%s: no such device here (%s); decoding on the CPU", name, reason(error))
         return None
-    # FFmpeg would go over to the CPU without a word.
+    # Without this, FFmpeg would silently decode on the CPU.
     return HWAccel(name, allow_software_fallback=False)
 
 
 def warn_of_cpu(error: VideoError, name: HardwareName) -> None:
-    """Say that the CPU decoded a file which the device could not."""
+    """Warn that the CPU decoded a file which the device could not."""
     _log.warning("%s (with data.hwaccel=%s); decoded on the CPU", error, name)

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from av.sidedata.sidedata import Type as SideDataType
 
-from vidcli.video.codecs.bits import Bits, Unreadable
+from vidcli.video.codecs.packet import Bits, Unreadable
 from vidcli.video.codecs.packet_inspector import iter_sei, nal_units
 
 _DISPLAY_ORIENTATION = 47
@@ -23,11 +23,11 @@ _DISPLAY_MATRIX: Any = SideDataType.DISPLAYMATRIX  # PyAV's stubs know names onl
 
 
 class Orientation(NamedTuple):
-    """What makes a picture upright: first it is mirrored, then turned.
+    """How a picture is made upright: first it is mirrored, then turned.
 
     Attributes:
         rotation: degrees clockwise: 0, 90, 180 or 270.
-        is_mirrored: left and right change places.
+        is_mirrored: left and right are swapped.
     """
 
     rotation: int
@@ -38,7 +38,7 @@ UPRIGHT = Orientation(0, False)
 
 
 def orientation_of_matrix(matrix: Sequence[int]) -> Orientation:
-    """Return what a display matrix does, to the nearest quarter turn; a matrix of nothing does nothing.
+    """Return what a display matrix does, to the nearest quarter turn; a singular matrix does nothing.
 
     Args:
         matrix: nine numbers, row by row, as in ISO 14496-12: a picture's point (x, y) is shown at
@@ -49,13 +49,13 @@ def orientation_of_matrix(matrix: Sequence[int]) -> Orientation:
     if determinant == 0:
         return UPRIGHT
     is_mirrored = determinant < 0
-    if is_mirrored:  # the matrix of the turn that follows the mirror
+    if is_mirrored:  # leaves the matrix of the turn that follows the mirroring
         a, b = -a, -b
     return Orientation(round(math.degrees(math.atan2(b, a)) / 90) * 90 % 360, is_mirrored)
 
 
 def orientation_of_frame(frame: av.VideoFrame) -> Orientation:
-    """Return what the side data of a decoded frame says, which comes from its container or its stream."""
+    """Return the orientation in the side data of a decoded frame, from its container or coded stream."""
     data: Any = frame.side_data.get(_DISPLAY_MATRIX)
     if data is None:
         return UPRIGHT
@@ -64,12 +64,12 @@ def orientation_of_frame(frame: av.VideoFrame) -> Orientation:
 
 
 def orientation_in_stream(stream: av.VideoStream, first: bytes) -> Orientation | None:
-    """Return what a coded stream of H.264 or HEVC says with its first picture; None where it is silent.
+    """Return the orientation that a coded stream states with its first picture; None if it does not.
 
-    Decoders pass it on with that picture alone, which is not decoded where a later one is wanted.
+    FFmpeg attaches it to the first frame alone, which is not decoded where only a later one is wanted.
 
     Args:
-        stream: of an open file.
+        stream: video stream of an open file; only H.264 and HEVC state an orientation.
         first: the bytes of its first packet.
     """
     codec = stream.codec_context.codec.canonical_name
@@ -91,12 +91,17 @@ def _read_orientation(payload: bytes) -> Orientation | None:
         return None
     if is_cancelled:
         return None
-    # Flips come first. Upside down is sideways and half a turn; turns are counter-clockwise here.
+    # Flips come first. An upside-down flip is a sideways one and half a turn; turns are counter-clockwise.
     degrees = 180 * flips_upside_down - turn * 360 / 2**16
     return Orientation(round(degrees / 90) * 90 % 360, bool(flips_sideways) != bool(flips_upside_down))
 
 
 def make_upright(pixels: npt.NDArray[np.uint8], orientation: Orientation) -> npt.NDArray[np.uint8]:
-    """Return a view of a picture (H, W, ...) that is upright."""
+    """Return a view of a picture (H, W, ...) that is upright.
+
+    Args:
+        pixels: (H, W, ...), as coded.
+        orientation: what makes it upright.
+    """
     mirrored = pixels[:, ::-1] if orientation.is_mirrored else pixels
-    return np.rot90(mirrored, -orientation.rotation // 90)  # it turns counter-clockwise
+    return np.rot90(mirrored, -orientation.rotation // 90)  # np.rot90 turns counter-clockwise

@@ -1,4 +1,4 @@
-"""What a video file is, from its headers, cross-checked with its packets where they are silent."""
+"""Describe a video file by its headers, checked against its packets."""
 
 from __future__ import annotations
 
@@ -21,19 +21,22 @@ _SQUARE = Fraction(1)
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """What a file's headers say, cross-checked with its packets where they are silent.
+    """The description of a video file by its headers, checked against its packets.
 
     Attributes:
+        container: name of FFmpeg's demuxer, such as `mov,mp4,m4a,3gp,3g2,mj2`.
+        codec: name of FFmpeg's decoder.
         height, width: pixels as coded, before rotation.
-        rotation: degrees clockwise (0, 90, 180, 270) by which frames are turned to be upright.
-        is_mirrored: frames are mirrored, left to right, before they are turned.
-        pixel_aspect: width of a pixel over its height, as coded; nonsense counts as square.
+        rotation: degrees clockwise (0, 90, 180 or 270) by which frames are turned to be upright.
+        is_mirrored: left and right of frames are swapped before they are turned.
+        pixel_aspect: width of a pixel over its height, as coded; an absurd value is taken as square.
         duration_seconds: from the first frame to the end of the last.
-        num_frames: as the header says; None where it is silent.
+        num_frames: as the header states; None where it does not.
         fps: average frame rate; None where unknown.
+        has_audio: the file holds sound.
         has_b_frames: frames are coded in another order than they are shown.
-        num_video_streams: without cover art; one of them is decoded.
-        stated_seconds: length as the container says; None where it is silent, or was not asked.
+        num_video_streams: video streams without cover art, of which one is decoded.
+        stated_seconds: length as the container states it; None where it does not; only `probe` sets it.
         tolerance_seconds: how much later than a wanted moment a frame may start.
     """
 
@@ -55,7 +58,7 @@ class VideoInfo:
 
     @property
     def upright_size(self) -> tuple[int, int]:
-        """Height and width in square pixels after rotation."""
+        """Height and width in square pixels, after rotation."""
         height, width = self.height, max(1, round(self.width * self.pixel_aspect))
         return (width, height) if self.rotation in (90, 270) else (height, width)
 
@@ -66,10 +69,10 @@ class VideoInfo:
 
 
 def probe(path: str | os.PathLike[str], limits: DecodeLimits | None = None) -> VideoInfo:
-    """Read what a video file is, without decoding more than its first frame.
+    """Describe a video file, of which at most the first frame is decoded.
 
     Raises:
-        VideoError: no such file, not a video, beyond a limit, or no frame of it can be decoded.
+        VideoError: no such file, not a video, beyond a limit, or without a frame that can be decoded.
     """
     budget = Budget(path, limits or DecodeLimits())
     return call_in_time(budget, lambda: _probe(budget))
@@ -94,10 +97,12 @@ def describe(
     """Describe a video of which a frame was decoded.
 
     Args:
-        budget, container, stream: of the open file.
-        frame: of it; the first, where one of the others is left out.
-        duration_seconds: None measures it.
-        orientation: what the coded stream says of it at its start; None takes what the frame says.
+        budget: what the file may cost.
+        container: the open file.
+        stream: its video stream.
+        frame: a decoded frame; the first one, unless the two others are given.
+        duration_seconds: of the video; None measures it.
+        orientation: as the coded stream states it at its start; None takes that of the frame.
     """
     if duration_seconds is None:
         duration_seconds = measure_duration(budget, container, stream, seconds_of(frame) or 0.0)
@@ -121,8 +126,8 @@ def describe(
 
 
 def _sane_aspect(stream: av.VideoStream) -> Fraction:
-    """Return the shape of a stream's pixels; one that no camera has is a fault of the header."""
-    # A lean open leaves the aspect that only the coded stream names to the decoder.
+    """Return the aspect of a stream's pixels; square if it is so far from square that the header is wrong."""
+    # After a lean open, an aspect that only the coded stream states is known by the decoder alone.
     aspect = stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio or _SQUARE
     across, down = aspect.numerator, aspect.denominator
     return aspect if across <= _MAX_ASPECT * down and down <= _MAX_ASPECT * across else _SQUARE

@@ -1,7 +1,7 @@
-"""Whether a file ends before its container says, and how a video that does is refused.
+"""Find out whether a file ends earlier than its container states, and refuse it.
 
-A file is cut off only where its own bytes say so: a box, chunk, segment or header that names more
-bytes than there are. Streams that name no size, such as MPEG-TS or a live Matroska, are never called
+A file counts as cut off only where its own bytes show it: a box, chunk, segment or header states more
+bytes than the file holds. Formats that state no size, such as MPEG-TS or a live Matroska, never count as
 cut off. Sources: ISO 14496-12 4.2, the AVI RIFF and ASF (3.2) specifications, RFC 8794 and RFC 9559,
 and the onMetaData of FLV.
 """
@@ -19,7 +19,7 @@ _SHORTEST_SECONDS = 1.0
 _SHORTEST_SHARE = 0.05
 _MOST_BOXES = 100_000
 _PADDING_BYTES = 16
-"""Writers differ by a byte or two in what they count."""
+"""Programs that write files differ by some bytes in what the stated size includes."""
 
 _HEAD_BYTES = 1 << 16
 _EBML, _SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
@@ -28,7 +28,12 @@ _ASF_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
 
 
 class Sizes(NamedTuple):
-    """Bytes that a file holds, and that its container says that it holds; -1 where its index is missing."""
+    """The size of a file.
+
+    Attributes:
+        held: bytes that the file holds.
+        named: bytes that its container states; -1 where the index, which comes last, is missing.
+    """
 
     held: int
     named: int
@@ -40,7 +45,7 @@ class Sizes(NamedTuple):
 
 
 def find_missing_end(path: str | os.PathLike[str]) -> Sizes | None:
-    """Return how much of a file there is, if its container says that it is cut off; else None."""
+    """Return the sizes of a file that is cut off; None for a whole file."""
     try:
         with open(path, "rb") as file:
             held = os.fstat(file.fileno()).st_size
@@ -55,14 +60,17 @@ def find_missing_end(path: str | os.PathLike[str]) -> Sizes | None:
 def refuse_truncated(
     budget: Budget, duration_seconds: float, last_seconds: float, last_length: float, period: float
 ) -> None:
-    """Refuse a file that stops well before its header says, rather than repeat its last frame.
+    """Refuse a file that stops well before its header states, rather than repeat its last frame.
 
     Args:
         budget: names the file.
-        duration_seconds: of the video, as its header says.
-        last_seconds: start of the last frame.
-        last_length: seconds that the last frame is shown, as its packet says; 0 where it does not.
+        duration_seconds: of the video, as its header states.
+        last_seconds: start of the last frame, from the first one.
+        last_length: seconds for which the last frame is shown, as its packet states; 0 if it does not.
         period: seconds from one frame to the next at the average rate.
+
+    Raises:
+        VideoError: the file is truncated.
     """
     end = last_seconds + max(period, last_length)
     missing = duration_seconds - end
@@ -74,7 +82,7 @@ def refuse_truncated(
 
 
 def _named_bytes(file: BinaryIO, head: bytes) -> int | None:
-    """Return how many bytes a container says that it has; None where it does not, -1 without an index."""
+    """Return how many bytes a container states; None where it states none, -1 if its index is missing."""
     if head[4:8] in (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip"):
         return _end_of_boxes(file)
     if head[:4] == b"RIFF":
@@ -98,11 +106,11 @@ def _end_of_boxes(file: BinaryIO) -> int | None:
             break
         size, kind = struct.unpack(">I4s", header[:8])
         if not kind.isalnum() and kind.strip() not in (b"free", b"\xa9xyz"):
-            return None  # no box: what is here is damaged, not missing
+            return None  # not a box: the file is damaged here, not cut off
         if size == 1 and len(header) == 16:
             size = struct.unpack(">Q", header[8:])[0]
         has_index = has_index or kind in (b"moov", b"moof")
-        if size == 0:  # to the end, however far that is
+        if size == 0:  # the box reaches to the end of the file
             return None if has_index else -1
         if size < 8:
             return None
@@ -120,7 +128,7 @@ def _end_of_chunks(file: BinaryIO) -> int | None:
         if len(header) < 8 or header[:4] != b"RIFF":
             break
         size = struct.unpack("<I", header[4:])[0]
-        if size in (0, 0xFFFFFFFF):  # written by a program that could not go back
+        if size in (0, 0xFFFFFFFF):  # written by a program that could not seek back
             return None
         position += 8 + size + size % 2
     return position
@@ -144,7 +152,7 @@ def _end_of_segment(head: bytes) -> int | None:
 
 
 def _read_ebml_size(data: bytes, position: int) -> tuple[int | None, int]:
-    """Return the size of an EBML element and how many bytes tell it; None is an unknown size."""
+    """Return the size of an EBML element, and how many bytes code it; None is an unknown size."""
     first = data[position] if position < len(data) else 0
     width = 9 - first.bit_length()
     if width > 8 or position + width > len(data):

@@ -1,1 +1,1 @@
-"""Frames to a file, and videos written anew."""
+"""Encode frames to a file; rewrite a video with changed pictures."""

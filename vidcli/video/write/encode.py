@@ -1,4 +1,4 @@
-"""Frames to a file, for tests, benchmarks and the built-in videos; and the library versions."""
+"""Encode frames to a file, for tests, benchmarks and the built-in videos; state library versions."""
 
 from __future__ import annotations
 
@@ -23,7 +23,15 @@ def encode_video(
     pixel_format: str = "yuv420p",
     options: dict[str, str] | None = None,
 ) -> None:
-    """Write frames (H, W, 3) uint8 RGB to a file whose suffix names the container.
+    """Encode frames to a file.
+
+    Args:
+        path: the new file, whose suffix names the container.
+        frames: uint8 (H, W, 3), RGB, all of one size; at least one.
+        fps: frames per second.
+        codec: FFmpeg's name of the encoder.
+        pixel_format: FFmpeg's name of the format that is coded.
+        options: of the encoder.
 
     Raises:
         VideoError: the file or the codec cannot be written.
@@ -47,7 +55,7 @@ def encode_video(
 
 
 def write_png(path: str | os.PathLike[str], picture: Frames) -> None:
-    """Write a picture (H, W, 3) uint8 RGB as PNG, without loss.
+    """Write a picture, uint8 (H, W, 3), RGB, as PNG, which is lossless.
 
     Raises:
         VideoError: the file cannot be written.
@@ -63,10 +71,15 @@ def write_png(path: str | os.PathLike[str], picture: Frames) -> None:
 
 
 def repeat_video(source: str | os.PathLike[str], target: str | os.PathLike[str], times: int) -> None:
-    """Write the pictures of a video several times over, one after the other, without coding them anew.
+    """Write a video that repeats the pictures of another one, without encoding them again.
+
+    Args:
+        source: a video file.
+        target: the new file, whose suffix names the container.
+        times: how often the pictures are repeated.
 
     Raises:
-        VideoError: the source cannot be read or the target not be written.
+        VideoError: the source cannot be read, or the target cannot be written.
     """
     try:
         with av.open(str(target), mode="w") as output:

@@ -1,4 +1,4 @@
-"""A video anew, its pictures changed one by one, its sound as it was."""
+"""Write a video again with changed pictures and its own sound."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from vidcli.errors import VideoError
 from vidcli.video.exact.convert import Converter, Frames
 from vidcli.video.open.budget import Budget, DecodeLimits, faults_of
 from vidcli.video.open.container import FOREIGN_ERRORS, decode_packets, open_video, packets_of, reason
-from vidcli.video.open.duration import find_rate, period_of
+from vidcli.video.open.duration import find_rate, next_start, period_of
 from vidcli.video.open.probe import describe
 
 _NUM_DECODERS = 2
@@ -31,19 +31,19 @@ def rewrite_video(
     change: Callable[[Frames, float], None],
     limits: DecodeLimits | None = None,
 ) -> None:
-    """Write a video whose every picture was changed, as H.264, each shown when and as long as it was.
+    """Write a video as H.264 after changing each picture, which is shown at the same time as before.
 
-    Sound is copied packet by packet, never coded anew. Pictures are upright, of square pixels, and of
-    even height and width, which H.264 asks for.
+    Sound is copied packet by packet, without encoding it again. Pictures are upright, with square pixels,
+    and of even height and width, as H.264 requires.
 
     Args:
         source: a local file.
-        target: the new file; its suffix names the container, which must take the sound as it is.
-        change: given a picture (H, W, 3) to change in place, and its start in seconds from the first.
-        limits: what the source may cost; the time limit is left out.
+        target: the new file; its suffix names the container, which must be able to hold the sound.
+        change: changes a picture, uint8 (H, W, 3), in place, given its start in seconds from the first.
+        limits: what the source may cost; the time limit does not apply.
 
     Raises:
-        VideoError: the source cannot be decoded to its end, or the target not be written.
+        VideoError: the source cannot be decoded to its end, or the target cannot be written.
     """
     if os.path.exists(target) and os.path.samefile(source, target):
         raise VideoError(target, "is the video itself; choose another file to write")
@@ -62,14 +62,14 @@ def _even_size(height: int, width: int) -> tuple[int, int]:
 
 
 class _Place(NamedTuple):
-    """When a picture is shown: in the stream's unit of time, and in seconds from the first."""
+    """When a picture is shown: in the stream's time base, and in seconds from the first picture."""
 
     pts: int
     seconds: float
 
 
 class _Rewriter:
-    """One source and one target, open."""
+    """Rewrite one open source to one open target."""
 
     def __init__(
         self,
@@ -83,7 +83,7 @@ class _Rewriter:
         self._budget, self._container, self._stream = budget, container, stream
         self._output, self._target, self._change = output, target, change
         self._converter: Converter | None = None
-        # The first of the file; its size is known with the first picture.
+        # The target's first stream; its size is known with the first picture.
         rate = Fraction(stream.average_rate or stream.guessed_rate or 25).limit_denominator(1001)
         try:
             self._coded: Any = output.add_stream("libx264", rate=rate, options=_CODING)
@@ -95,7 +95,7 @@ class _Rewriter:
         self._period = period_of(find_rate(stream))
 
     def run(self) -> None:
-        """Copy everything."""
+        """Rewrite all pictures, and copy all sound."""
         sounds = {sound.index: self._add_sound(sound) for sound in self._container.streams.audio}
         streams = [self._stream, *self._container.streams.audio]
         packets = self._read(packets_of(self._container, streams))
@@ -118,7 +118,7 @@ class _Rewriter:
         self._write(lambda: self._output.mux(self._coded.encode(None)))
 
     def _read(self, values: Any) -> Any:
-        """Yield what comes from the source; its faults are the source's."""
+        """Yield what an iterator reads from the source, and raise its errors as errors of the source."""
         while True:
             try:
                 value = next(values, None)
@@ -142,7 +142,7 @@ class _Rewriter:
         return added[0]
 
     def _mux(self, packets: list[Any]) -> None:
-        # The header, which the first packet brings, needs the size of the pictures.
+        # The first packet makes the muxer write the header, which needs the size of the pictures.
         self._waiting += packets
         if self._converter is not None:
             ready, self._waiting = self._waiting, []
@@ -165,24 +165,19 @@ class _Rewriter:
         self._mux(coded)
 
     def _place(self, frame: av.VideoFrame) -> tuple[int, float]:
-        """Return when a picture is shown: in the stream's unit of time, and in seconds from the first.
-
-        One without a time of its own, or with one that does not grow, comes a period after the one before
-        it, as it does when the video is decoded to be classified.
-        """
+        """Return when a picture is shown, as when the video is decoded to be classified."""
         base = self._stream.time_base
         assert base is not None
         if self._last is None:
             self._last = _Place(frame.pts or 0, 0.0)
             self._origin = float(self._last.pts * base)
             return self._last
-        stamp = None if frame.pts is None else float(frame.pts * base) - self._origin
-        if frame.pts is not None and stamp is not None and stamp > self._last.seconds:
-            self._last = _Place(max(frame.pts, self._last.pts + 1), stamp)
-        else:
-            seconds = self._last.seconds + self._period
+        stated = None if frame.pts is None else float(frame.pts * base) - self._origin
+        seconds = next_start(stated, self._last.seconds, self._period)
+        pts = frame.pts
+        if pts is None or seconds != stated:
             pts = round((seconds + self._origin) / base)
-            self._last = _Place(max(pts, self._last.pts + 1), seconds)
+        self._last = _Place(max(pts, self._last.pts + 1), seconds)
         return self._last
 
     def _start(self, frame: av.VideoFrame) -> None:

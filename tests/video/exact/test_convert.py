@@ -9,8 +9,13 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from av.video.format import VideoFormat
 
-from vidcli.video import decode_frames, encode_video, probe
+from tests.video.make import decode_all, moving_pictures
+from tests.video.wild import SIZE, write
+from vidcli.errors import VideoError
+from vidcli.video import decode_frames, encode_video, probe, rewrite_video, stream_frames
+from vidcli.video.exact.convert import Converter
 
 Video = Callable[[str], Path]
 
@@ -121,3 +126,75 @@ def test_encoded_pictures_come_back(tmp_path: Path) -> None:
     decoded = decode_frames(tmp_path / "flat.mp4").frames
     assert decoded.shape == (3, 32, 48, 3)
     assert np.abs(decoded.astype(int) - np.stack(pictures)).max() <= 3
+
+
+@pytest.mark.parametrize(
+    ("matrix", "name"), [(10, "BT.2020"), (13, "derived"), (14, "ICtCp"), (11, "2085"), (12, "derived")]
+)
+def test_colours_that_cannot_be_converted_are_refused_by_name(matrix: int, name: str, tmp_path: Path) -> None:
+    path = write(tmp_path / "odd.mp4", num_frames=12, color=(matrix, 1))
+    for attempt in (
+        lambda: decode_frames(path),
+        lambda: decode_frames(path, lambda duration: np.zeros(2)),
+        lambda: list(stream_frames(path, 0.1)),
+        lambda: rewrite_video(path, tmp_path / "new.mp4", lambda picture, seconds: None),
+    ):
+        with pytest.raises(VideoError, match=rf"odd\.mp4: has colours of a kind .*{name}"):
+            attempt()
+
+
+@pytest.mark.parametrize("is_full", [False, True])
+@pytest.mark.parametrize("size", [(2, 3), (4, 6)])
+def test_ycgco_follows_the_equations(is_full: bool, size: tuple[int, int], plain: Path) -> None:
+    # H.273, in float64: Cg = G / 2 - (R + B) / 4, Co = (R - B) / 2, Y = G / 2 + (R + B) / 4.
+    rng = np.random.default_rng(0)
+    if size == (4, 6):
+        rgb = rng.integers(0, 256, (4, 6, 3)).astype(np.float64)
+    else:  # what is even stays what it is when it is scaled
+        rgb = np.broadcast_to(rng.integers(0, 256, 3), (4, 6, 3)).astype(np.float64)
+    red, green, blue = np.moveaxis(rgb, -1, 0)
+    y, cg, co = green / 2 + (red + blue) / 4, green / 2 - (red + blue) / 4, (red - blue) / 2
+    if is_full:
+        planes = [y, cg + 128, co + 128]
+    else:
+        planes = [y * 219 / 255 + 16, cg * 224 / 255 + 128, co * 224 / 255 + 128]
+    frame = av.VideoFrame(6, 4, "yuv444p")
+    for plane, values in zip(frame.planes, planes, strict=True):
+        buffer = np.zeros((4, plane.line_size), np.uint8)
+        buffer[:, :6] = np.clip(np.rint(values), 0, 255)
+        plane.update(buffer)
+    frame.colorspace, frame.color_range = 8, 2 if is_full else 1
+    info = probe(plain)
+    info = type(info)(**(info.__dict__ | {"height": 4, "width": 6}))
+    converted = np.empty((*size, 3), np.uint8)
+    Converter("x", info, lambda height, width: size).convert_into(converted, frame)
+    assert np.abs(converted - rgb[: size[0], : size[1]]).max() <= 3
+    assert frame.colorspace == 8
+
+
+def test_a_matrix_that_follows_from_known_primaries_is_converted(plain: Path) -> None:
+    def picture(matrix: int) -> np.ndarray:
+        frame = av.VideoFrame.from_ndarray(next(moving_pictures(1, *SIZE)), format="rgb24").reformat(
+            format=VideoFormat("yuv420p"), dst_colorspace="ITU709"
+        )
+        frame.colorspace, frame.color_primaries = matrix, 1
+        target = np.empty((*SIZE, 3), np.uint8)
+        Converter("x", probe(plain), None).convert_into(target, frame)
+        return target
+
+    np.testing.assert_array_equal(picture(12), picture(1))
+
+
+def test_another_shape_is_fitted_in_and_not_squeezed(tmp_path: Path) -> None:
+    muxer = {"muxdelay": "0"}
+    tall = write(tmp_path / "a.ts", num_frames=25, container_options=muxer)
+    wide = write(tmp_path / "b.ts", num_frames=25, size=(48, 128), start=1.0, container_options=muxer)
+    (tmp_path / "joined.ts").write_bytes(tall.read_bytes() + wide.read_bytes())
+    decoded = decode_frames(tmp_path / "joined.ts")
+    assert decoded.frames.shape == (50, *SIZE, 3)
+    first, second = decoded.frames[:25], decoded.frames[25:]
+    assert first[:, :10].mean() > 20
+    # 48x128 in 48x64 is 24x64, with twelve black rows above and below.
+    assert second[:, :12].max() == second[:, 36:].max() == 0
+    alone = decode_all(wide, (24, 64)).frames
+    np.testing.assert_array_equal(second[:, 12:36], alone)

@@ -10,8 +10,8 @@ import pytest
 
 from tests.video.make import NOT_CODED, Reference, decode_all, mux_anew, pack_pictures
 from vidcli.video import decode_frames
-from vidcli.video.exact.avi import Reordered
-from vidcli.video.exact.feed import NotPlannable
+from vidcli.video.exact.avi import AviPlanner
+from vidcli.video.exact.planner import NotPlannable
 from vidcli.video.open.budget import Budget, DecodeLimits
 from vidcli.video.open.container import open_video
 
@@ -70,10 +70,10 @@ def assert_equal(path: Path, reference: Reference) -> None:
             np.testing.assert_array_equal(frame, reference.frames[number])
 
 
-def read(path: Path) -> Reordered:
+def read(path: Path) -> AviPlanner:
     budget = Budget(path, DecodeLimits())
     with open_video(path, budget) as (container, stream):
-        return Reordered(budget, container, stream, 1 / 25)
+        return AviPlanner(budget, container, stream)
 
 
 @pytest.mark.parametrize("change", [lambda coded: coded, pack_pictures, _cut_between_packed_pictures])
@@ -83,7 +83,7 @@ def test_what_is_shown_when_is_worked_out(
     path = tmp_path / "changed.avi"
     mux_anew(video("mpeg4_b.avi"), path, change)
     reference = decode_all(path)
-    assert read(path).seconds == reference.seconds
+    assert read(path).find_clock().seconds == reference.seconds
     assert_equal(path, reference)
 
 

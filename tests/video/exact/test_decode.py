@@ -135,7 +135,7 @@ def test_spans_count_from_their_start(
 
 
 def data_folder() -> Path:
-    return Path(os.environ.get("VIDCLI_TEST_DATA") or Path(__file__).parents[2] / "../shared/data")
+    return Path(os.environ.get("VIDCLI_TEST_DATA") or Path(__file__).parents[3] / "../shared/data")
 
 
 def odd_files() -> list[Path]:

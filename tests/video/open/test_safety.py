@@ -227,13 +227,13 @@ def test_streams_that_turn_up_later_do_not_end_in_an_error() -> None:
     class Container:
         """As PyAV is where its list of streams is too short: told everything, it fails at random."""
 
-        def demux(self, streams: object) -> Iterator[str]:
-            yield "a packet"
-            yield "the empty packet"
+        def demux(self, streams: object) -> Iterator[av.Packet]:
+            yield from packets
             raise IndexError("list index out of range")
 
+    packets = [av.Packet(8), av.Packet(0)]
     container: Any = Container()
-    assert list(all_packets_of(container, container)) == ["a packet", "the empty packet"]
+    assert list(all_packets_of(container, container)) == packets
 
 
 def open_often(path: Path, times: int) -> float:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from pathlib import Path
 
 import av
 import numpy as np
 import pytest
+from av.bitstream import BitStreamFilterContext
 
 from tests.video.make import Recipe
+from tests.video.wild import write
 from vidcli.errors import VideoError
 from vidcli.video import decode_frames, probe, rewrite_video
 
@@ -92,3 +95,24 @@ def test_what_cannot_be_read_or_written(tmp_path):
     add_sound(source, tmp_path / "sound.mp4")
     refused(tmp_path / "sound.mp4", tmp_path / "new.webm", "'webm' format does not support")
     refused(tmp_path / "sound.mp4", tmp_path / "new.h264", "new.h264: cannot be written")
+
+
+@pytest.mark.parametrize("kind", ["h264", "joined.ts"])
+def test_a_video_without_times_is_written_anew_at_its_own_pace(
+    kind: str, plain: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / f"bare.{kind}"
+    if kind == "h264":
+        with av.open(str(plain)) as source, open(path, "wb") as target:
+            bsf = BitStreamFilterContext("h264_mp4toannexb", source.streams.video[0])
+            for packet in source.demux(video=0):
+                for changed in bsf.filter(packet if packet.size else None):
+                    target.write(bytes(changed))
+    else:
+        path.write_bytes(b"".join(write(tmp_path / f"{n}.ts", num_frames=50).read_bytes() for n in range(2)))
+    told: list[float] = []
+    rewrite_video(path, tmp_path / "new.mp4", lambda picture, seconds: told.append(seconds))
+    old, new = decode_frames(path), decode_frames(tmp_path / "new.mp4")
+    assert len(old.frames) > 95
+    np.testing.assert_allclose(told, old.pts_seconds, atol=1e-6)
+    np.testing.assert_allclose(new.pts_seconds, old.pts_seconds, atol=2e-3)
