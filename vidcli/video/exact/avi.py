@@ -80,12 +80,14 @@ class FrameNumberClock:
         base = stream.time_base or Fraction(0)
         period = period_of(find_rate(stream))
         self.tolerance_seconds = tolerance_of(stream)
-        self.origin_seconds = float(times[0] * base)
-        self.seconds = [0.0]
+        numerator, denominator = base.numerator, base.denominator
+        self.origin_seconds = origin = float(times[0] * base)
+        previous = 0.0
+        self.seconds = [previous]
         for pts in times[1:]:
             # To the last bit what `sequential` computes.
-            stated = pts * base.numerator / base.denominator - self.origin_seconds
-            self.seconds.append(next_start(stated, self.seconds[-1], period))
+            previous = next_start(pts * numerator / denominator - origin, previous, period)
+            self.seconds.append(previous)
         self._ends = [seconds - self.tolerance_seconds for seconds in self.seconds[1:]]
 
     def seconds_at(self, pts: int) -> float:
@@ -127,16 +129,16 @@ class AviPlanner(WholeFilePlanner):
         budget.check_time()
         shown = _order_of_showing(pictures)
         times = [pictures[place].pts for place in shown]
-        number_of_place = {place: number for number, place in enumerate(shown)}
-        packets = [
-            _make_packet(picture.coded, number_of_place[place]) for place, picture in enumerate(pictures)
-        ]
+        numbers = [0] * len(shown)
+        for number, place in enumerate(shown):
+            numbers[place] = number
         flags = [
             DISPOSABLE if picture.kind == _B else RANDOM_ACCESS if picture.is_start else 0
             for picture in pictures
         ]
         flags[0] = RANDOM_ACCESS  # an I-picture with nothing before it, whatever the index says
-        super().__init__(budget, stream, packets, flags)
+        self._pictures = pictures
+        super().__init__(budget, stream, numbers, flags)
         self._clock = FrameNumberClock(stream, times)
 
     def find_clock(self) -> FrameNumberClock:
@@ -147,6 +149,17 @@ class AviPlanner(WholeFilePlanner):
         """Decode the frames of ascending numbers; see `Planner.run`."""
         last = super().run(cutoffs, deliver)
         return last and last._replace(duration=0)  # AVI does not store it
+
+    def _packet_at(self, place: int) -> VideoPacket:
+        """Return a picture as a packet whose PTS is the number of its frame."""
+        coded = self._pictures[place].coded
+        if isinstance(coded, bytes):
+            packet = cast(VideoPacket, av.Packet(len(coded)))
+            packet.update(coded)
+        else:
+            packet = coded
+        packet.pts = self._pts[place]
+        return packet
 
 
 def _read_pictures(container: av.container.InputContainer, stream: av.VideoStream) -> Iterator[_Picture]:
@@ -197,17 +210,6 @@ def _is_packed_after(header: bytes, is_packed: bool) -> bool:
     """Return whether pictures are packed after a header, given whether they were before it."""
     found = _ENCODER.search(header)
     return is_packed if found is None else found[1] == b"p"
-
-
-def _make_packet(coded: VideoPacket | bytes, number: int) -> VideoPacket:
-    """Return a picture as a packet whose PTS is the number of its frame."""
-    if isinstance(coded, bytes):
-        packet = cast(VideoPacket, av.Packet(len(coded)))
-        packet.update(coded)
-    else:
-        packet = coded
-    packet.pts = number
-    return packet
 
 
 def _order_of_showing(pictures: Sequence[_Picture]) -> list[int]:

@@ -48,19 +48,22 @@ def is_short(container: av.container.InputContainer, stream: av.VideoStream) -> 
 
 
 class WholeFilePlanner:
-    """Decode the wanted frames of an open file, all of whose packets were read."""
+    """Decode the wanted frames of an open file, all of whose packets were read.
+
+    A subclass holds the packets, and sets the clock.
+    """
 
     _clock: Clock
 
     def __init__(
-        self, budget: Budget, stream: av.VideoStream, packets: list[VideoPacket], all_flags: list[int]
+        self, budget: Budget, stream: av.VideoStream, all_pts: list[int], all_flags: list[int]
     ) -> None:
         """Index the packets.
 
         Args:
             budget: what the file may cost.
             stream: video stream of the open file.
-            packets: all of the stream, in file order, each with a PTS.
+            all_pts: PTS of each packet of the stream, in file order.
             all_flags: flags of each packet's inspection.
 
         Raises:
@@ -68,16 +71,14 @@ class WholeFilePlanner:
         """
         self._budget = budget
         self._stream = stream
-        self._packets = packets
+        self._pts = all_pts
         self._flags = all_flags
-        self._places: dict[int, int] = {}  # index in `_packets` of each shown picture, by its PTS
+        self._places: dict[int, int] = {}  # index of the packet of each shown picture, by its PTS
         self._starts: list[int] = []  # indices of the shown pictures where decoding may start
         places, starts = self._places, self._starts
-        for place, (packet, flags) in enumerate(zip(packets, all_flags, strict=True)):
+        for place, (pts, flags) in enumerate(zip(all_pts, all_flags, strict=True)):
             if flags & HIDDEN:
                 continue
-            pts = packet.pts
-            assert pts is not None
             if pts in places:
                 raise NotPlannable("two frames have the same time")
             places[pts] = place
@@ -88,8 +89,7 @@ class WholeFilePlanner:
         if not all_flags[0] & RANDOM_ACCESS:
             raise NotPlannable("the file does not start with a picture that stands alone")
         self._shown = sorted(places)  # PTS
-        first = packets[0].pts
-        if first is not None and places.get(first) == 0 and self._shown[0] < first:
+        if places.get(all_pts[0]) == 0 and self._shown[0] < all_pts[0]:
             raise NotPlannable("pictures are shown before the one that stands alone")
 
     def find_clock(self) -> Clock:
@@ -99,7 +99,7 @@ class WholeFilePlanner:
     @property
     def first_packet(self) -> bytes:
         """Bytes of the file's first packet."""
-        return bytes(self._packets[0])
+        return bytes(self._packet_at(0))
 
     def run(self, cutoffs: Sequence[int], deliver: Deliver) -> LastFrame | None:
         """Decode, for each cutoff, the last frame that starts no later; see `Planner.run`."""
@@ -120,7 +120,7 @@ class WholeFilePlanner:
                 if start > position:
                     decoder.drain(take)
                     position = start
-                    decoder.begin(self._packets[start].pts)
+                    decoder.begin(self._pts[start])
                 decoder.decode(self._choose(position, target), take)
                 position = target + 1
                 self._budget.check_time()
@@ -130,8 +130,12 @@ class WholeFilePlanner:
         if cutoffs[-1] < shown[-1]:
             return None
         # Hidden packets count too: where only keyframes are wanted, all others are flagged as hidden.
-        newest = max(self._packets, key=lambda packet: packet.pts or 0)
-        return LastFrame(newest.pts or 0, newest.duration or 0)
+        newest = max(range(len(self._pts)), key=self._pts.__getitem__)
+        return LastFrame(self._pts[newest], self._packet_at(newest).duration or 0)
+
+    def _packet_at(self, place: int) -> VideoPacket:
+        """Return a packet, with its PTS, given its index in the file."""
+        raise NotImplementedError
 
     def _find_starts(self, targets: Sequence[int]) -> list[int]:
         """Return where decoding starts for each of ascending targets, all as indices of packets.
@@ -150,20 +154,17 @@ class WholeFilePlanner:
 
     def _find_start(self, target: int) -> int:
         """Return the index of the last packet where decoding may start for the one at `target`."""
-        pts = self._packets[target].pts
-        assert pts is not None
         for number in range(bisect_right(self._starts, target) - 1, -1, -1):
             place = self._starts[number]
-            start_pts = self._packets[place].pts
-            if start_pts is not None and start_pts <= pts:
+            if self._pts[place] <= self._pts[target]:
                 return place
         return 0
 
     def _choose(self, start: int, target: int) -> list[VideoPacket]:
         """Return the packets to decode from `start` to `target`, where only the last one is wanted."""
-        packets, flags = self._packets, self._flags
-        chosen = [packets[place] for place in range(start, target) if not flags[place] & DISPOSABLE]
-        chosen.append(packets[target])
+        flags, packet_at = self._flags, self._packet_at
+        chosen = [packet_at(place) for place in range(start, target) if not flags[place] & DISPOSABLE]
+        chosen.append(packet_at(target))
         return chosen
 
 
@@ -191,6 +192,7 @@ class ShortFilePlanner(WholeFilePlanner):
             NotPlannable: decode the file from end to end instead.
         """
         packets: list[VideoPacket] = []
+        all_pts: list[int] = []
         all_flags: list[int] = []
         inspect = inspector.inspect
         with damage_not_plannable(budget):
@@ -198,15 +200,19 @@ class ShortFilePlanner(WholeFilePlanner):
                 if packet.size == 0:
                     break
                 flags = inspect(packet)
-                checked_pts(packet, flags)
+                all_pts.append(checked_pts(packet, flags))
                 packets.append(packet)
                 # An edit list may cut a picture that others still need.
                 all_flags.append(flags | HIDDEN if packet.is_discard else flags)
         budget.check_time()
-        super().__init__(budget, stream, packets, all_flags)
+        self._packets = packets
+        super().__init__(budget, stream, all_pts, all_flags)
         self._clock = PtsClock(stream, self._shown[0])
 
     @property
     def last_times(self) -> Times:
         """Starts of the last two pictures on the file's own clock."""
         return [self._clock.file_seconds_at(pts) for pts in self._shown[-2:]]
+
+    def _packet_at(self, place: int) -> VideoPacket:
+        return self._packets[place]
