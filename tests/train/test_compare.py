@@ -11,7 +11,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from vidcli.artifacts.checkpoint import load_checkpoint
+from vidcli.artifacts.model_file import load_checkpoint
 from vidcli.cli import app
 from vidcli.console.compare import print_comparison
 from vidcli.console.terminal import Terminal, Verbosity

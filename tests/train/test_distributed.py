@@ -16,7 +16,9 @@ import torch
 
 import vidcli
 from tests.together import start_together
-from vidcli.artifacts import checkpoint as files
+from vidcli.artifacts.model_file import load_checkpoint
+from vidcli.artifacts.resume_file import load_resume
+from vidcli.artifacts.run_folder import LAST_FILE, RESUME_FILE
 from vidcli.config import config_to_yaml
 from vidcli.errors import ConfigError
 from vidcli.runtime import processes as distributed
@@ -96,7 +98,7 @@ def test_two_processes_learn_what_one_learns(
     codes, out, err = together.finish()
     assert codes == [0, 0], err
     assert_same_curves(run, plain.folder)
-    one, two = (files.load_checkpoint(folder / files.LAST_FILE) for folder in (plain.folder, run))
+    one, two = (load_checkpoint(folder / LAST_FILE) for folder in (plain.folder, run))
     assert one.fingerprint == two.fingerprint
     for name, tensor in one.weights.items():
         assert two.weights[name].allclose(tensor, atol=1e-5), name
@@ -111,10 +113,10 @@ def test_two_processes_learn_what_one_learns(
 
 def wait_for(run, position, child):
     """Wait until the state of a run is at or after (epoch, step)."""
-    path = run / files.RESUME_FILE
+    path = run / RESUME_FILE
     while child.poll() is None:
         if path.exists():
-            state = files.load_resume(path)
+            state = load_resume(path)
             if (state["epoch"], state["step"]) >= position:
                 return
         time.sleep(0.01)
@@ -166,7 +168,7 @@ def test_a_scheduler_that_ends_one_process_ends_all_with_the_state_saved(small_c
     assert code != 0
     assert err.count(f"interrupted; go on with `vidcli train --resume {run}`") == 1, err
     assert "exitcode  : 143" in err
-    state = files.load_resume(run / files.RESUME_FILE)
+    state = load_resume(run / RESUME_FILE)
     assert (1, 0) <= (state["epoch"], state["step"]) < (20, 0)
 
 

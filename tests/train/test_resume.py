@@ -18,7 +18,8 @@ import pytest
 import torch
 
 import vidcli
-from vidcli.artifacts import checkpoint as files
+from vidcli.artifacts.model_file import load_checkpoint
+from vidcli.artifacts.resume_file import load_resume, save_resume
 from vidcli.errors import CheckpointError, DataError, WriteError
 from vidcli.predict import Predictor
 from vidcli.runtime.signals import AskedToEnd
@@ -66,7 +67,7 @@ def finished_like(small_config, pair_data, train_run, same_weights):
 
     def check(folder):
         for name in ("model.safetensors", "last.safetensors"):
-            same_weights(dict(files.load_checkpoint(folder / name).weights), plain.weights(name))
+            same_weights(dict(load_checkpoint(folder / name).weights), plain.weights(name))
         assert (folder / "metrics.jsonl").read_text() == plain.metrics()
         assert (folder / "splits.csv").read_text() == (plain.folder / "splits.csv").read_text()
 
@@ -82,7 +83,7 @@ def test_interrupted_inside_an_epoch(stop, small_config, pair_data, train_run, f
     with pytest.raises(KeyboardInterrupt):
         train_run(small_config(CHANGES), pair_data, on_event=on_event)
     run = tmp_path / "run"
-    state = files.load_resume(run / "resume.pt")
+    state = load_resume(run / "resume.pt")
     assert (state["epoch"] + 1, state["step"]) == stop
     rows, events = resume(run)
     assert [row.epoch for row in rows] == [1, 2, 3]
@@ -167,7 +168,7 @@ def test_killed_without_warning(small_config, pair_data, train_run, finished_lik
     config = small_config(CHANGES)
     with pytest.raises(Killed):
         train_run(config, pair_data, on_event=on_event)
-    assert files.load_resume(tmp_path / "run" / "resume.pt")["step"] == 0  # the end of epoch 1
+    assert load_resume(tmp_path / "run" / "resume.pt")["step"] == 0  # the end of epoch 1
     resume(tmp_path / "run")
     finished_like(tmp_path / "run")
 
@@ -246,7 +247,7 @@ def position_of(run):
     path = run / "resume.pt"
     if not path.exists():
         return (0, 0)
-    state = files.load_resume(path)
+    state = load_resume(path)
     return state["epoch"], state["step"]
 
 
@@ -341,7 +342,7 @@ def test_a_disk_that_is_full_while_saving_inside_an_epoch(
     ):
         train_run(small_config(CHANGES), pair_data, on_event=on_event)
     full_disk(None)
-    assert files.load_resume(tmp_path / "run" / "resume.pt")["step"] == 0
+    assert load_resume(tmp_path / "run" / "resume.pt")["step"] == 0
     resume(tmp_path / "run")
     finished_like(tmp_path / "run")
 
@@ -365,7 +366,7 @@ def test_the_state_is_saved_inside_long_epochs(small_config, pair_data, train_ru
     def on_event(event):
         path = tmp_path / "run" / "resume.pt"
         if isinstance(event, StepDone):
-            saved.append(files.load_resume(path)["step"] if path.exists() else None)
+            saved.append(load_resume(path)["step"] if path.exists() else None)
 
     config = small_config(CHANGES, train__epochs=1, train__checkpoint_minutes=1e-3)
     train_run(config, pair_data, on_event=on_event)
@@ -412,9 +413,9 @@ def test_state_of_another_model(finished, small_config, pair_data, train_run):
 
 
 def test_state_without_its_parts(finished):
-    state = files.load_resume(finished / "resume.pt")
+    state = load_resume(finished / "resume.pt")
     del state["optimizer"]
-    files.save_resume(finished / "resume.pt", state)
+    save_resume(finished / "resume.pt", state)
     refuse(finished, CheckpointError, r"does not fit this run \('optimizer'\)")
 
 
@@ -489,6 +490,6 @@ def test_a_signal_saves_and_ends_the_run(
     assert len(rows) == 20
     assert not [event for event in events if isinstance(event, Notice) and "left out" in event.text]
     plain = train_run(config, pair_data, "plain")
-    same_weights(dict(files.load_checkpoint(tmp_path / "run/model.safetensors").weights),
+    same_weights(dict(load_checkpoint(tmp_path / "run/model.safetensors").weights),
                  plain.weights("model.safetensors"))  # fmt: skip
     assert (tmp_path / "run" / "metrics.jsonl").read_text() == plain.metrics()

@@ -23,7 +23,17 @@ from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
-from vidcli.artifacts import checkpoint as files
+from vidcli.artifacts.run_folder import (
+    CONFIG_FILE,
+    ENVIRONMENT_FILE,
+    EVENTS_PREFIX,
+    LOCK_FILE,
+    RESUME_FILE,
+    RUNS_FOLDER,
+    SAMPLES_FILE,
+    SPLITS_FILE,
+    UNUSABLE_FILE,
+)
 from vidcli.errors import CheckpointError
 from vidcli.runtime.files import is_leftover
 from vidcli.runtime.locks import FileLock
@@ -33,12 +43,12 @@ _HOLDER = re.compile(r"process \d+ on [\w.-]+")
 _POLL_SECONDS = 0.1
 
 _BEGINNING = {
-    files.CONFIG_FILE,
-    files.ENVIRONMENT_FILE,
-    files.SPLITS_FILE,
-    files.UNUSABLE_FILE,
-    files.SAMPLES_FILE,
-    files.LOCK_FILE,
+    CONFIG_FILE,
+    ENVIRONMENT_FILE,
+    SPLITS_FILE,
+    UNUSABLE_FILE,
+    SAMPLES_FILE,
+    LOCK_FILE,
 }
 
 
@@ -63,7 +73,7 @@ class RunClaim:
         Raises:
             CheckpointError: the folder holds something, belongs to another run, or cannot be written.
         """
-        run = out or files.RUNS_FOLDER / name
+        run = out or RUNS_FOLDER / name
         try:
             if out is not None:
                 self._is_made = _make(out)
@@ -74,7 +84,7 @@ class RunClaim:
                 if self._is_made:
                     self._lock = _lock_new(run, self._is_made)
                     break
-                run = files.RUNS_FOLDER / f"{name}-{number}"
+                run = RUNS_FOLDER / f"{name}-{number}"
         except OSError as error:
             if self._is_made and self._lock is None:
                 _remove_empty(run)
@@ -93,7 +103,7 @@ class RunClaim:
         Raises:
             CheckpointError: the folder cannot be written, or a foreign file is in the lock's place.
         """
-        lock, ends = FileLock(run / files.LOCK_FILE), time.monotonic() + patience_seconds
+        lock, ends = FileLock(run / LOCK_FILE), time.monotonic() + patience_seconds
         try:
             while not lock.acquire():
                 if time.monotonic() >= ends:
@@ -153,7 +163,7 @@ def in_use(run: Path, way_out: str) -> CheckpointError:
     """
     holder = None
     with suppress(OSError):
-        holder = _HOLDER.search((run / files.LOCK_FILE).read_bytes()[:500].decode("ascii", "replace"))
+        holder = _HOLDER.search((run / LOCK_FILE).read_bytes()[:500].decode("ascii", "replace"))
     told = f"by {holder.group()}" if holder else "by another process"
     return CheckpointError(f"{run}: is being written {told}; {way_out}")
 
@@ -184,9 +194,9 @@ def _lock_new(run: Path, is_made: bool) -> FileLock:
         CheckpointError: it may not.
         OSError: the lock file cannot be made.
     """
-    path = run / files.LOCK_FILE
+    path = run / LOCK_FILE
     names = set() if is_made else {found.name for found in run.iterdir()}
-    lock, is_there = FileLock(path), files.LOCK_FILE in names
+    lock, is_there = FileLock(path), LOCK_FILE in names
     if names and not (is_there and stat.S_ISREG(path.lstat().st_mode)):
         raise _taken(run)
     try:
@@ -221,9 +231,7 @@ def _is_alone(path: Path) -> bool:
 def _is_begun(run: Path) -> bool:
     """Tell whether a folder holds more than the beginning of a run that saved no state."""
     return any(
-        path.name not in _BEGINNING
-        and not path.name.startswith(files.EVENTS_PREFIX)
-        and not is_leftover(path)
+        path.name not in _BEGINNING and not path.name.startswith(EVENTS_PREFIX) and not is_leftover(path)
         for path in run.iterdir()
     )
 
@@ -234,7 +242,7 @@ def _refuse_file(run: Path) -> None:
 
 
 def _taken(run: Path) -> CheckpointError:
-    has_state = (run / files.RESUME_FILE).is_file()
+    has_state = (run / RESUME_FILE).is_file()
     go_on = f", or go on with `vidcli train --resume {run}`" if has_state else ""
     return CheckpointError(f"{run}: exists and is not an empty folder; choose another --out{go_on}")
 
@@ -243,5 +251,5 @@ def _remove_empty(run: Path) -> None:
     """Take back a folder in which nothing was written, so that the same --out works next time."""
     with suppress(OSError):  # rmdir takes empty folders only
         run.rmdir()
-        if run.parent == files.RUNS_FOLDER:
+        if run.parent == RUNS_FOLDER:
             run.parent.rmdir()

@@ -26,9 +26,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from vidcli.artifacts import checkpoint as files
-from vidcli.artifacts.checkpoint import Checkpoint
 from vidcli.artifacts.claim import RunClaim
+from vidcli.artifacts.model_file import Checkpoint, save_checkpoint
+from vidcli.artifacts.run_folder import CONFIG_FILE, MODEL_FILE, SPLITS_FILE
 from vidcli.config import Config, ModelConfig, config_to_yaml
 from vidcli.data.features import FrozenBackbone, VideoFeatures
 from vidcli.data.manifest import VideoItem, class_names_of, fingerprint, manifest_text, read_data
@@ -401,8 +401,8 @@ def _save_best(
     backbone = {f"backbone.{name}": value for name, value in model.backbone.state_dict().items()}
     score = next(score for score in comparison.heads if score.head == best)
     learnt = [replace(bench.items[index], split="train") for index in chosen]
-    files.save_checkpoint(
-        run / files.MODEL_FILE,
+    save_checkpoint(
+        run / MODEL_FILE,
         Checkpoint(
             backbone | dict(trained.state_dict()),
             config,
@@ -411,6 +411,6 @@ def _save_best(
             fingerprint(learnt),
         ),
     )
-    write_text(run / files.CONFIG_FILE, config_to_yaml(config))
-    write_text(run / files.SPLITS_FILE, manifest_text(with_digests(items)))
+    write_text(run / CONFIG_FILE, config_to_yaml(config))
+    write_text(run / SPLITS_FILE, manifest_text(with_digests(items)))
     write_text(run / COMPARISON_FILE, json.dumps(comparison.to_dict(), indent=1) + "\n")

@@ -23,7 +23,7 @@ from tensorboard.summary.writer.record_writer import RecordWriter
 from torch import Tensor
 
 from vidcli import report
-from vidcli.artifacts import checkpoint as files
+from vidcli.artifacts.run_folder import CONFUSION_FILE, CURVES_FILE, EVENTS_PREFIX, SAMPLES_FILE
 from vidcli.config import ClipConfig
 from vidcli.data.items import LABEL_SEPARATOR
 from vidcli.evaluate import Evaluation
@@ -106,11 +106,11 @@ class RunRecord:
             shown = [LABEL_SEPARATOR.join(name_of[name] for name in label) for label in labels]
             report.draw_samples(clips_BTCHW, shown, clip, path)
 
-        self._draw(files.SAMPLES_FILE, draw)
+        self._draw(SAMPLES_FILE, draw)
 
     def draw_confusion(self, scores: Evaluation) -> None:
         """Draw what the validation of the best epoch said."""
-        self._draw(files.CONFUSION_FILE, lambda path: report.draw_confusion(scores, path))
+        self._draw(CONFUSION_FILE, lambda path: report.draw_confusion(scores, path))
 
     def draw_curves(self) -> None:
         """Draw the curves of all epochs so far, if they have not been yet."""
@@ -119,7 +119,7 @@ class RunRecord:
         rows, best_epoch = self._undrawn
         started = time.monotonic()
         self._draw(
-            files.CURVES_FILE,
+            CURVES_FILE,
             lambda path: report.draw_curves([asdict(row) for row in rows], best_epoch, path),
         )
         ended = time.monotonic()
@@ -171,7 +171,7 @@ class _ScalarFile:
     def __init__(self, folder: Path, position: int) -> None:
         """Open a file in `folder` that takes back what earlier ones hold from step `position` on."""
         # TensorBoard finds files by the middle of their name, and reads them in the order of names.
-        path = folder / f"{files.EVENTS_PREFIX}{int(time.time()):010d}.{time.monotonic_ns():020d}"
+        path = folder / f"{EVENTS_PREFIX}{int(time.time()):010d}.{time.monotonic_ns():020d}"
         self._file: IO[bytes] = path.open("ab")
         self._writer = RecordWriter(self._file)
         self._flushed_at = time.monotonic()

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import torch
 
-from vidcli.artifacts import checkpoint as files
 from vidcli.artifacts.claim import RunClaim, in_use
+from vidcli.artifacts.resume_file import load_resume
+from vidcli.artifacts.run_folder import CONFIG_FILE, RESUME_FILE, SPLITS_FILE, UNUSABLE_FILE
 from vidcli.config import Config, load_config
 from vidcli.data.check import check_videos, failures_csv
 from vidcli.data.items import LABEL_SEPARATOR, labels_of
@@ -61,7 +62,7 @@ def start_run(
     if out is None and may_restart():
         raise ConfigError("--max-restarts needs --out RUN: processes that start again go on with that run")
     if out is not None and num_restarts():
-        state = out / files.RESUME_FILE
+        state = out / RESUME_FILE
         if group.from_main(state.is_file):
             on_event(Notice(f"started again by torchrun: going on with {out}"))
             return resume_run(out, device, on_event, group)
@@ -78,7 +79,7 @@ def start_run(
         if group.is_main:
             trainer.describe(kept)
             if failures:
-                write_text(run / files.UNUSABLE_FILE, failures_csv(failures))
+                write_text(run / UNUSABLE_FILE, failures_csv(failures))
         return run, trainer.train()
 
 
@@ -179,11 +180,11 @@ def _open_run(run: Path, claim: RunClaim, data_root: Path | None) -> tuple[Confi
         patience = _RESTART_SECONDS if num_restarts() else 0.0
         if not claim.resume(run, patience):
             raise in_use(run, "wait for its end, or stop it; then the same command goes on")
-    return config, load_run_items(run / files.SPLITS_FILE, data_root)
+    return config, load_run_items(run / SPLITS_FILE, data_root)
 
 
 def _is_finished(run: Path, config: Config) -> bool:
-    state = files.load_resume(run / files.RESUME_FILE)
+    state = load_resume(run / RESUME_FILE)
     epochs_done, stale_epochs = state.get("epoch"), state.get("stale_epochs")
     return (
         isinstance(epochs_done, int)  # otherwise restoring the state tells what is wrong with it
@@ -193,12 +194,12 @@ def _is_finished(run: Path, config: Config) -> bool:
 
 
 def _config_of_run(run: Path) -> Config:
-    for name in (files.RESUME_FILE, files.CONFIG_FILE):
+    for name in (RESUME_FILE, CONFIG_FILE):
         if not (run / name).is_file():
             raise CheckpointError(
                 f"{run}: holds no {name}; expected the directory of a run that saved a state"
             )
-    return load_config(str(run / files.CONFIG_FILE))
+    return load_config(str(run / CONFIG_FILE))
 
 
 def _build_trainer(

@@ -19,9 +19,18 @@ from typing import Any
 
 import torch
 
-from vidcli.artifacts import checkpoint as files
-from vidcli.artifacts.checkpoint import Checkpoint
 from vidcli.artifacts.environment import describe_environment
+from vidcli.artifacts.model_file import Checkpoint, save_checkpoint
+from vidcli.artifacts.resume_file import load_resume, save_resume
+from vidcli.artifacts.run_folder import (
+    CONFIG_FILE,
+    ENVIRONMENT_FILE,
+    LAST_FILE,
+    METRICS_FILE,
+    MODEL_FILE,
+    RESUME_FILE,
+    SPLITS_FILE,
+)
 from vidcli.config import Config, TrainConfig, config_to_yaml
 from vidcli.data.dataset import ClipDataset
 from vidcli.data.frames import FrameSource
@@ -155,10 +164,10 @@ class Trainer:
 
     def describe(self, items: Sequence[VideoItem]) -> None:
         """Write settings, splits and environment of a new run; one that goes on has them."""
-        write_text(self._run / files.CONFIG_FILE, config_to_yaml(self.config))
-        write_text(self._run / files.SPLITS_FILE, manifest_text(with_digests(items)))
+        write_text(self._run / CONFIG_FILE, config_to_yaml(self.config))
+        write_text(self._run / SPLITS_FILE, manifest_text(with_digests(items)))
         made_with = json.dumps(describe_environment(str(self._device)), indent=1) + "\n"
-        write_text(self._run / files.ENVIRONMENT_FILE, made_with)
+        write_text(self._run / ENVIRONMENT_FILE, made_with)
 
     def restore(self) -> None:
         """Go back to the state that the run directory holds.
@@ -166,12 +175,12 @@ class Trainer:
         Raises:
             CheckpointError: there is none, or it is of another model or data set.
         """
-        path = self._run / files.RESUME_FILE
-        state = self._group.from_main(lambda: files.load_resume(path))
+        path = self._run / RESUME_FILE
+        state = self._group.from_main(lambda: load_resume(path))
         try:
             if state["fingerprint"] != self._fingerprint:
                 raise CheckpointError(
-                    f"{path}: belongs to other data; the videos of {files.SPLITS_FILE} have changed since. "
+                    f"{path}: belongs to other data; the videos of {SPLITS_FILE} have changed since. "
                     "Bring them back as they were, or start a new run"
                 )
             check_progress(state, self._settings.epochs, self._num_steps)
@@ -219,7 +228,7 @@ class Trainer:
 
     def _way_on(self) -> str:
         """Say what is left to do when the run directory can no longer be written."""
-        if not (self._run / files.RESUME_FILE).is_file():
+        if not (self._run / RESUME_FILE).is_file():
             return ". No state had been saved yet: make room or mend the folder, and start again"
         return (
             ". All that was saved before is whole: make room or mend the folder, then go on with "
@@ -238,7 +247,7 @@ class Trainer:
                 lambda text: self._on_event(Notice(text)),
             )
         except KeyboardInterrupt:
-            way_on = "train --resume" if (self._run / files.RESUME_FILE).is_file() else "train DATA --out"
+            way_on = "train --resume" if (self._run / RESUME_FILE).is_file() else "train DATA --out"
             self._on_event(
                 Notice(f"interrupted before an epoch began; go on with `vidcli {way_on} {self._run}`")
             )
@@ -363,7 +372,7 @@ class Trainer:
     def _finish_epoch(self) -> None:
         self._update.end_epoch()
         row, scores = self._validate()
-        if self._group.is_main and not (self._run / files.RESUME_FILE).exists():
+        if self._group.is_main and not (self._run / RESUME_FILE).exists():
             self._save_resume()  # so that no kill leaves models that nothing can go on from
         # Ties in accuracy go to the smaller loss. Without validation the last epoch is the best.
         score = (
@@ -383,11 +392,11 @@ class Trainer:
             self._stop(signum)
 
     def _write_epoch(self, row: EpochRow, scores: Evaluation | None, best: bool) -> None:
-        self._save_model(files.LAST_FILE, row)
+        self._save_model(LAST_FILE, row)
         if best:
-            self._save_model(files.MODEL_FILE, row)
+            self._save_model(MODEL_FILE, row)
         lines = "".join(json.dumps(asdict(row)) + "\n" for row in self._rows)
-        write_text(self._run / files.METRICS_FILE, lines)
+        write_text(self._run / METRICS_FILE, lines)
         self._record.add_epoch(self._rows, self._position, self._best_epoch if self._val_items else None)
         if scores is not None and best:
             self._record.draw_confusion(scores)
@@ -492,7 +501,7 @@ class Trainer:
             self._fingerprint,
             self._calibration,
         )
-        files.save_checkpoint(self._run / name, saved)
+        save_checkpoint(self._run / name, saved)
 
     def _save_if_due(self) -> None:
         is_due = time.monotonic() - self._saved_at > 60 * self._settings.checkpoint_minutes
@@ -517,7 +526,7 @@ class Trainer:
             "failed_videos": sorted(self._failed_videos),
             "num_parts": self._parts.number,
         }
-        files.save_resume(self._run / files.RESUME_FILE, state)
+        save_resume(self._run / RESUME_FILE, state)
         self._saved_at = time.monotonic()
 
     def _note_signal(self, signum: int) -> None:
