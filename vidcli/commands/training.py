@@ -15,7 +15,8 @@ from vidcli.console import Terminal
 from vidcli.console.training import TrainingView, print_plan
 from vidcli.demo import DEMO_RECIPE
 from vidcli.runtime.devices import describe_device
-from vidcli.runtime.processes import Group, num_restarts
+from vidcli.runtime.launcher import num_restarts
+from vidcli.runtime.processes import Group
 
 
 def train(

@@ -11,7 +11,6 @@ Control goes over gloo on the CPU, gradients over NCCL where they are on a GPU.
 
 from __future__ import annotations
 
-import os
 import warnings
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
@@ -25,6 +24,7 @@ from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
 
 from vidcli.errors import ConfigError, PeerError, VidcliError
+from vidcli.runtime.launcher import all_ranks, num_processes, num_restarts
 
 Value = TypeVar("Value")
 
@@ -170,25 +170,6 @@ ALONE = Group()
 """The group of a run in one process."""
 
 
-def synchronise_norms(model: nn.Module, group: Group, device: torch.device) -> str | None:
-    """Let BatchNorm take its statistics from the batches of all processes, in place.
-
-    Returns:
-        What the user should know: torch can do so on CUDA only. None where there is nothing to say.
-    """
-    if group.size == 1 or not any(
-        isinstance(part, nn.modules.batchnorm._BatchNorm) for part in model.modules()
-    ):
-        return None
-    if device.type == "cuda":
-        nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
-        return None
-    return (
-        f"{group.size} processes on the CPU: each normalises its own part of a batch (torch synchronises "
-        "BatchNorm on CUDA only), so results differ a little from those of one process"
-    )
-
-
 @contextmanager
 def join_group(device: torch.device) -> Generator[Group, None, None]:
     """Join the processes that `torchrun` started, until the body ends; otherwise be a group of one.
@@ -199,19 +180,10 @@ def join_group(device: torch.device) -> Generator[Group, None, None]:
     Raises:
         ConfigError: the environment is not that of torchrun, or the device cannot be shared.
     """
-    size = int(os.environ.get("WORLD_SIZE", "1"))
-    if size == 1:
+    if num_processes() == 1:
         yield ALONE
         return
-    try:
-        group = Group(
-            int(os.environ["RANK"]), size, int(os.environ["LOCAL_RANK"]), int(os.environ["LOCAL_WORLD_SIZE"])
-        )
-    except KeyError as error:
-        raise ConfigError(
-            f"WORLD_SIZE={size} is set but {error} is not; start several processes with "
-            "`torchrun --nproc-per-node N -m vidcli train ...`"
-        ) from error
+    group = Group(*all_ranks())
     if device.type not in ("cpu", "cuda"):
         raise ConfigError(f"--device {device.type}: several processes need cuda or cpu")
     if device.type == "cuda":
@@ -221,23 +193,13 @@ def join_group(device: torch.device) -> Generator[Group, None, None]:
         store, _, _ = next(rendezvous("env://"))
         # torchrun may keep its store when it starts processes again, and with it the addresses of
         # those that are gone.
-        store = PrefixStore(f"vidcli/{size}/{num_restarts()}", store)
-        distributed.init_process_group(backend, store=store, rank=group.rank, world_size=size)
+        store = PrefixStore(f"vidcli/{group.size}/{num_restarts()}", store)
+        distributed.init_process_group(backend, store=store, rank=group.rank, world_size=group.size)
     # Of 1x1 convolutions in channels_last, whose strides are the same in any order.
     warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
     yield group
     # Not after an error: the others may be gone, and saying goodbye would wait for them.
     distributed.destroy_process_group()
-
-
-def num_restarts() -> int:
-    """Return how often torchrun has started these processes again."""
-    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
-
-
-def may_restart() -> bool:
-    """Tell whether torchrun would start these processes again if one failed."""
-    return int(os.environ.get("TORCHELASTIC_MAX_RESTARTS", "0")) > 0
 
 
 @contextmanager

@@ -47,8 +47,8 @@ from vidcli.models import (
 )
 from vidcli.runtime.files import write_text
 from vidcli.train.events import Notice
+from vidcli.train.optimizer import build_optimizer, learning_rate
 from vidcli.train.run import run_name
-from vidcli.train.schedule import build_optimizer, learning_rate
 
 NUM_FOLDS = 5
 COMPARISON_FILE = "compare.json"

@@ -18,9 +18,9 @@ class EpochRow:
     lr: float
     train_loss: float
     train_accuracy: float
-    val_loss: float | None
-    val_top1: float | None
-    val_balanced_accuracy: float | None
+    val_loss: float | None = None
+    val_top1: float | None = None
+    val_balanced_accuracy: float | None = None
     val_map: float | None = None
 
     @property

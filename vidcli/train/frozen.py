@@ -38,7 +38,8 @@ from vidcli.errors import ConfigError, VideoError
 from vidcli.models import VideoModel
 from vidcli.predict import Predictor
 from vidcli.runtime.processes import Group
-from vidcli.train.schedule import autocast_dtype
+from vidcli.train.freezing import is_frozen
+from vidcli.train.optimizer import reduced_precision
 
 _GIB = 2**30
 
@@ -47,11 +48,6 @@ _CLIPS_AT_ONCE = 4
 _Job: TypeAlias = tuple[VideoItem, int, range]
 """A video, its row among those to train or to validate on, and which of its clips to train on; none of
 them stands for its views to validate on."""
-
-
-def is_frozen(config: Config) -> bool:
-    """Tell whether the backbone never learns."""
-    return config.train.freeze_epochs >= config.train.epochs
 
 
 def obstacle_to_features(config: Config) -> str | None:
@@ -63,6 +59,11 @@ def obstacle_to_features(config: Config) -> str | None:
     if config.data.cache == "off":
         return "data.cache=off keeps nothing"
     return None
+
+
+def uses_features(config: Config) -> bool:
+    """Tell whether a run of these settings trains on features that are computed once."""
+    return is_frozen(config) and obstacle_to_features(config) is None
 
 
 class FrozenFeatures:
@@ -216,8 +217,7 @@ class FrozenFeatures:
 
     def _encode_clips(self, clips_BTCHW: Tensor) -> Tensor:
         """Return what the backbone says of clips to train on, in the precision of training."""
-        dtype = autocast_dtype(self._config.train, self._device)
-        with torch.autocast(self._device.type, dtype=dtype or torch.bfloat16, enabled=dtype is not None):
+        with reduced_precision(self._config.train, self._device):
             return self._encode(clips_BTCHW)
 
     def _make_room(self) -> None:

@@ -11,7 +11,7 @@ import torch
 
 from vidcli.artifacts.claim import RunClaim, in_use
 from vidcli.artifacts.resume_file import load_resume
-from vidcli.artifacts.run_folder import CONFIG_FILE, RESUME_FILE, SPLITS_FILE, UNUSABLE_FILE
+from vidcli.artifacts.run_folder import CONFIG_FILE, RESUME_FILE, SPLITS_FILE, UNUSABLE_FILE, is_over
 from vidcli.config import Config, load_config
 from vidcli.data.check import check_videos, failures_csv
 from vidcli.data.items import LABEL_SEPARATOR, labels_of
@@ -22,10 +22,11 @@ from vidcli.data.splits import assign_splits, of_split
 from vidcli.errors import CheckpointError, ConfigError, DataError, VideoError
 from vidcli.models import build_model, network_names, settle_clip
 from vidcli.runtime.files import write_text
-from vidcli.runtime.processes import ALONE, Group, may_restart, num_restarts
+from vidcli.runtime.launcher import may_restart, num_restarts
+from vidcli.runtime.processes import ALONE, Group
 from vidcli.train.batchnorm import fewest_clips, single_clips
 from vidcli.train.events import CheckProgress, EpochRow, Event, Notice
-from vidcli.train.trainer import Trainer, is_over
+from vidcli.train.trainer import Trainer
 
 _RESTART_SECONDS = 30.0
 """How long torchrun, which starts processes again, gives the earlier ones to end."""
