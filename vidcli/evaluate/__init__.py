@@ -14,7 +14,7 @@ from __future__ import annotations
 from vidcli.evaluate.comparison import Comparison, compare
 from vidcli.evaluate.details import Details, Example, SetExample, Slice, find_details, merge_small
 from vidcli.evaluate.reliability import CalibrationScores, RiskCoverage
-from vidcli.evaluate.scores import Evaluation, bootstrap_interval, evaluate
+from vidcli.evaluate.scores import Evaluation, bootstrap_interval, bootstrap_over_groups, evaluate
 from vidcli.evaluate.table import predictions_csv
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "SetExample",
     "Slice",
     "bootstrap_interval",
+    "bootstrap_over_groups",
     "compare",
     "evaluate",
     "find_details",
