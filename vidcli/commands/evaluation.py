@@ -37,8 +37,8 @@ from vidcli.data.splits import of_split
 from vidcli.errors import ConfigError, DataError
 from vidcli.evaluate import Details, Evaluation, compare, find_details, predictions_csv
 from vidcli.evaluate import evaluate as score
+from vidcli.evaluate.details import is_right
 from vidcli.evaluate.multilabel import MultiLabelEvaluation, evaluate_multi_label, targets_of
-from vidcli.evaluate.table import is_right
 from vidcli.evaluate.views import ViewsRow, sweep_views
 from vidcli.fonts import picture_names
 from vidcli.predict import Prediction, Predictor

@@ -14,8 +14,8 @@ from vidcli.console.training import print_best, print_kept, print_run_end
 from vidcli.data.caches import measure_caches, measure_folder
 from vidcli.data.manifest import VideoItem, load_items
 from vidcli.data.splits import of_split
+from vidcli.evaluate.comparison import find_baseline, judge
 from vidcli.evaluate.scores import bootstrap_interval
-from vidcli.evaluate.verdict import find_baseline, judge
 from vidcli.train import EpochRow
 
 
