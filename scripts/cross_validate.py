@@ -21,11 +21,13 @@ from pathlib import Path
 
 import torch
 
-from vidcli.artifacts.checkpoint import LAST_FILE, load_checkpoint
+from vidcli.artifacts.model_file import load_checkpoint
+from vidcli.artifacts.run_folder import LAST_FILE
 from vidcli.config import Config, load_config
 from vidcli.data.check import check_videos
 from vidcli.data.frames import FrameSource
-from vidcli.data.manifest import VideoItem, load_items
+from vidcli.data.items import VideoItem
+from vidcli.data.manifest import load_items
 from vidcli.evaluate import evaluate
 from vidcli.predict import Prediction, Predictor
 from vidcli.runtime.memory import keep_freed_memory

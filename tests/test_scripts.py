@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from scripts import cross_validate, docs_pictures, render_scenes
-from vidcli.data.manifest import VideoItem
+from vidcli.data.items import VideoItem
 from vidcli.video import probe
 
 

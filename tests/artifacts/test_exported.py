@@ -20,10 +20,10 @@ from torch import nn
 from typer.testing import CliRunner
 
 from vidcli.artifacts import engines
-from vidcli.artifacts.checkpoint import Checkpoint, describe_checkpoint
 from vidcli.artifacts.engines import import_runtime
 from vidcli.artifacts.exported import load_network, open_network, read_export
 from vidcli.artifacts.foreign_graphs import clean_ir, clean_onnx
+from vidcli.artifacts.model_file import Checkpoint, describe_checkpoint
 from vidcli.cli import app
 from vidcli.config import Config
 from vidcli.errors import CheckpointError, ExportError

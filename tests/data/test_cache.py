@@ -21,7 +21,7 @@ from vidcli.data import choice, frames
 from vidcli.data.cache import DiskCache, FrameCache, MemoryCache
 from vidcli.data.check import check_videos
 from vidcli.data.frames import FrameSource, decoding_settings
-from vidcli.data.manifest import VideoItem
+from vidcli.data.items import VideoItem
 from vidcli.data.packs import open_pack
 from vidcli.errors import ConfigError
 from vidcli.sampling import Seconds

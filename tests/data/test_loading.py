@@ -22,8 +22,9 @@ from vidcli.data.cache import MemoryCache
 from vidcli.data.check import check_videos
 from vidcli.data.dataset import ClipDataset, LabelledClip
 from vidcli.data.frames import FrameSource
+from vidcli.data.items import VideoItem, class_names_of
 from vidcli.data.loader import Batch, balanced_order, epoch_order, iter_batches, map_ahead, num_workers
-from vidcli.data.manifest import VideoItem, class_names_of, load_items
+from vidcli.data.manifest import load_items
 from vidcli.data.splits import of_split
 from vidcli.errors import ConfigError, DataError, VideoError
 from vidcli.synthetic import MotionVideoOptions

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.doctor.copies import COPIES, compare, cropped, scaled, write_copy
-from vidcli.data.manifest import VideoItem
+from vidcli.data.items import VideoItem
 from vidcli.doctor import near_duplicates
 from vidcli.doctor.file_report import inspect_file
 from vidcli.doctor.fingerprint import MAX_SLOTS, SLOTS_PER_SECOND, Fingerprint, build_fingerprint

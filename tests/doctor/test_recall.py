@@ -19,7 +19,8 @@ import pytest
 
 from tests.doctor.copies import COPIES, compare, write_copy
 from vidcli.config import load_config
-from vidcli.data.manifest import VideoItem, load_items
+from vidcli.data.items import VideoItem
+from vidcli.data.manifest import load_items
 from vidcli.doctor import DataReport, check_data
 from vidcli.doctor.file_report import inspect_file
 from vidcli.doctor.fingerprint import Fingerprint

@@ -16,11 +16,12 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from vidcli.artifacts.checkpoint import Checkpoint, describe_checkpoint, save_checkpoint
 from vidcli.artifacts.engines import NETWORK_FILES
+from vidcli.artifacts.model_file import Checkpoint, describe_checkpoint, save_checkpoint
 from vidcli.cli import app
 from vidcli.config import Config
-from vidcli.data.manifest import load_items, manifest_text
+from vidcli.data.manifest import load_items
+from vidcli.data.rows import manifest_text
 from vidcli.errors import ExportError
 from vidcli.export import ExportOptions, ExportReport, export_model, exporter
 from vidcli.models import build_model

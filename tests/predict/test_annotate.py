@@ -8,8 +8,9 @@ import torch
 from typer.testing import CliRunner
 
 from vidcli.cli import app
+from vidcli.fonts import choose_font
 from vidcli.palette import Colour, class_colours
-from vidcli.predict.annotate import Annotator, Layout, choose_font, render_panel
+from vidcli.predict.annotate import Annotator, Layout, render_panel
 from vidcli.train import start_run
 from vidcli.video import decode_frames
 

@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 
 from tests.predict.segmenting import build_timeline, merge_cells, merge_classes
 from vidcli.cli import app
-from vidcli.data.manifest import VideoItem
+from vidcli.data.items import VideoItem
 from vidcli.errors import VideoError
 from vidcli.models import build_model
 from vidcli.predict import Predictor

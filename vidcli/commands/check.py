@@ -10,7 +10,8 @@ from vidcli import config as settings
 from vidcli.commands.pairs import PICTURE_NAMES, draw_pairs
 from vidcli.console import Terminal, print_json
 from vidcli.console.check_tables import finding_to_dict, print_findings
-from vidcli.data.manifest import load_items, manifest_text
+from vidcli.data.manifest import load_items
+from vidcli.data.rows import manifest_text
 from vidcli.doctor import DataReport, check_data
 from vidcli.errors import DataError
 from vidcli.runtime.outputs import OutputFile, OutputFolder

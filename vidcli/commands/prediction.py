@@ -9,17 +9,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
-from vidcli.artifacts import checkpoint as files
+from vidcli.artifacts.run_folder import describe_unfinished, files_of_model, find_model
 from vidcli.commands.advice import watch_for_export
 from vidcli.commands.annotation import annotate_with_prediction, check_annotation
 from vidcli.commands.timeline import Outputs, TimelineOptions, choose_form, predict_timelines
 from vidcli.console import Terminal
 from vidcli.console.prediction_writers import open_writer
 from vidcli.console.text import count_noun
-from vidcli.data.manifest import VideoItem
+from vidcli.data.items import VideoItem
 from vidcli.errors import ConfigError, OutputError, StreamError
 from vidcli.predict import Prediction, Predictor
-from vidcli.predict.inputs import STDIN, collect_items, parse_shard, read_list, shard_of_launcher
+from vidcli.predict.inputs import collect_items, parse_shard, read_list, shard_of_launcher
 from vidcli.predict.parquet import ParquetResults, import_pyarrow, partial_file
 from vidcli.predict.results import FORMAT_OF_SUFFIX, CsvResults, JsonResults, ResultsFile, Source
 from vidcli.predict.saved_frames import FrameSaver
@@ -27,6 +27,7 @@ from vidcli.predict.segments import SUBTITLES
 from vidcli.runtime.devices import choose_device
 from vidcli.runtime.files import is_stream
 from vidcli.runtime.outputs import OutputFile
+from vidcli.video.live.source import STDIN
 
 Run: TypeAlias = Callable[[Sequence[VideoItem]], Generator[Prediction, None, None]]
 """Predicts videos in order."""
@@ -72,12 +73,12 @@ def predict(terminal: Terminal, options: PredictOptions) -> int:
     if options.annotate is not None:
         check_annotation(options.annotate, items)
     device = choose_device(options.device)
-    model_file = files.find_model(options.model)
+    model_file = find_model(options.model)
     outputs = _check_outputs(options, items, output, form, model_file)
     predictor = Predictor.load(model_file, device)
     predictor.abstain_below(options.threshold)
     terminal.detail(f"model: {model_file}")
-    if (unfinished := files.describe_unfinished(model_file, predictor.config)) is not None:
+    if (unfinished := describe_unfinished(model_file, predictor.config)) is not None:
         terminal.warn(unfinished)
     if options.timeline is not None:
         return predict_timelines(terminal, predictor, model_file, items, form, outputs, options.timeline)
@@ -131,7 +132,7 @@ def _check_outputs(
     Raises:
         OutputError: one of them would, or two are the same file.
     """
-    inputs = [*files.files_of_model(model_file), *options.videos, *(item.path for item in items)]
+    inputs = [*files_of_model(model_file), *options.videos, *(item.path for item in items)]
     if options.from_list is not None and options.from_list != STDIN:
         inputs.append(Path(options.from_list))
     is_continued = options.timeline is None and form != "table" and not options.overwrite

@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
-from vidcli.artifacts.checkpoint import RESUME_FILE
+from vidcli.artifacts.run_folder import RESUME_FILE
 from vidcli.console.bars import Part, Progressing, Stopwatch
 from vidcli.console.prediction_writers import predictions_table
 from vidcli.console.tables import number_table
 from vidcli.console.terminal import ProgressView, Terminal
 from vidcli.console.text import count_noun, format_bytes, format_seconds, plain, plain_lines
-from vidcli.data.manifest import SPLITS
+from vidcli.data.items import SPLITS
 from vidcli.demo import DemoResult
 from vidcli.train import (
     CheckProgress,

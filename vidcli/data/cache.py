@@ -34,7 +34,7 @@ from typing import BinaryIO, Literal, Protocol, TypeAlias
 import numpy as np
 
 from vidcli.data.caches import own_files, own_folders, take_cache
-from vidcli.data.manifest import VideoItem
+from vidcli.data.items import VideoItem
 from vidcli.data.packs import PACK_VERSION, DamagedPack, Pack, open_pack, pack_size, write_pack
 from vidcli.sampling import Seconds, shown_frames
 from vidcli.video import DecodedFrames, Frames, Plan

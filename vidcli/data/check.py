@@ -10,8 +10,8 @@ import numpy as np
 from vidcli.config import Config
 from vidcli.data.choice import choose_source
 from vidcli.data.frames import FrameSource
+from vidcli.data.items import VideoItem
 from vidcli.data.loader import map_ahead, num_workers
-from vidcli.data.manifest import VideoItem
 from vidcli.errors import DataError, VideoError
 from vidcli.sampling import Seconds
 from vidcli.sheets import csv_text, shown_cell

@@ -11,9 +11,10 @@ from vidcli.config import Config
 from vidcli.data.cache import DiskCache, MemoryCache
 from vidcli.data.caches import find_cache
 from vidcli.data.frames import FrameSource, decoding_settings
+from vidcli.data.items import VideoItem
 from vidcli.data.loader import map_ahead
-from vidcli.data.manifest import VideoItem
 from vidcli.errors import ConfigError, VideoError
+from vidcli.runtime.launcher import num_local_processes
 from vidcli.video import probe
 
 _GIB = 2**30
@@ -99,7 +100,7 @@ def free_memory() -> int:
         free = int(fields["MemAvailable"].split()[0]) * 1024
     free = min([free, *_container_memory()])
     # One process a GPU: each holds frames of its own.
-    return free // max(1, int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+    return free // num_local_processes()
 
 
 def _container_memory() -> Iterator[int]:

@@ -19,8 +19,8 @@ from torch import Tensor
 from vidcli.config import Config
 from vidcli.data.feature_files import FeatureFiles, Features, digest_of_weights
 from vidcli.data.frames import FrameSource, decoding_settings
+from vidcli.data.items import VideoItem
 from vidcli.data.loader import map_ahead, num_workers
-from vidcli.data.manifest import VideoItem
 from vidcli.errors import ConfigError, DataError, VideoError
 from vidcli.models import VideoClassifier
 from vidcli.sampling import shuffled_order

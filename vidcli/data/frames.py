@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from vidcli.config import Config, DataConfig
 from vidcli.data.cache import FrameCache
-from vidcli.data.manifest import VideoItem
+from vidcli.data.items import VideoItem
 from vidcli.transforms import ClipTransform
 from vidcli.video import (
     CONVERSION,

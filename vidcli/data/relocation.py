@@ -10,7 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from vidcli.data.items import VideoItem
-from vidcli.data.manifest import load_items, manifest_text
+from vidcli.data.manifest import load_items
+from vidcli.data.rows import manifest_text
 from vidcli.errors import DataError, WriteError
 from vidcli.runtime.files import write_text
 

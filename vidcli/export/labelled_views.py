@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from vidcli.arrays import Float32
-from vidcli.artifacts.checkpoint import Checkpoint
+from vidcli.artifacts.model_file import Checkpoint
 from vidcli.data.items import VideoItem, labels_of
 from vidcli.errors import ExportError, VideoError
 from vidcli.predict.predictor import ViewLoader

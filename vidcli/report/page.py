@@ -19,12 +19,11 @@ import numpy as np
 from markupsafe import Markup
 from PIL import Image
 
-from vidcli.data.items import LABEL_SEPARATOR
-from vidcli.data.manifest import SPLITS
+from vidcli.data.items import LABEL_SEPARATOR, SPLITS
 from vidcli.evaluate import CalibrationScores, Slice, merge_small
+from vidcli.evaluate.comparison import is_better
 from vidcli.evaluate.details import MIN_VIDEOS
 from vidcli.evaluate.reliability import ReliabilityBin
-from vidcli.evaluate.verdict import is_better
 from vidcli.names import visible
 from vidcli.palette import Colour, Stripes, class_colours
 from vidcli.report.curves import curve_charts
