@@ -13,7 +13,7 @@ import torch
 from typer.testing import CliRunner
 
 import vidcli
-from vidcli.cli import app
+from vidcli.commands import app
 from vidcli.data.manifest import VideoItem
 from vidcli.errors import CheckpointError, DeviceError
 from vidcli.predict import Prediction, Predictor

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 import vidcli
 from tests.socket_guard import NO_GUARD
-from vidcli.cli import app
+from vidcli.commands import app
 from vidcli.config import Config, config_to_yaml
 
 EXPORTS = (

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from typer.testing import CliRunner
 
-from vidcli.cli import app
+from vidcli.commands import app
 from vidcli.data.manifest import VideoItem, load_items
 from vidcli.evaluate import evaluate
 from vidcli.models import build_model

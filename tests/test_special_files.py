@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from vidcli.cli import app
+from vidcli.commands import app
 from vidcli.config import Config, config_to_yaml
 from vidcli.data.feature_files import FeatureFiles
 from vidcli.data.manifest import VideoItem

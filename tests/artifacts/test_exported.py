@@ -23,7 +23,7 @@ from vidcli.artifacts import engines, exported
 from vidcli.artifacts.exported import import_runtime, load_network, open_network, read_export
 from vidcli.artifacts.foreign_graphs import clean_ir, clean_onnx
 from vidcli.artifacts.model_file import Checkpoint, describe_checkpoint
-from vidcli.cli import app
+from vidcli.commands import app
 from vidcli.config import Config
 from vidcli.errors import CheckpointError, ExportError
 

@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from vidcli.bench import infer
-from vidcli.cli import app
+from vidcli.commands import app
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from vidcli.cli import app
+from vidcli.commands import app
 from vidcli.config import DataConfig, builtin_recipes
 from vidcli.data.manifest import VideoItem, load_items, read_data
 from vidcli.data.splits import assign_splits, of_split

@@ -9,8 +9,8 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-from vidcli.cli import app
-from vidcli.commands.check import check
+from vidcli.commands import app
+from vidcli.commands.check import CheckOptions, run_check
 from vidcli.console import Terminal, Verbosity
 from vidcli.data.manifest import load_items
 
@@ -110,7 +110,8 @@ def test_progress_is_shown_in_a_terminal_before_the_total_is_known(write_manifes
     stream = io.StringIO()
     shown = Console(file=stream, force_terminal=True, width=80)
     terminal = Terminal(Console(file=io.StringIO()), shown, Verbosity.NORMAL)
-    assert check(terminal, write_manifest(), None, ["clip.length=8", "data.workers=2"], "table", None) == 0
+    options = CheckOptions(write_manifest(), assignments=["clip.length=8", "data.workers=2"])
+    assert run_check(terminal, options) == 0
     assert "decoding" in stream.getvalue()
 
 

@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 
 from vidcli.artifacts.exported import NETWORK_FILES
 from vidcli.artifacts.model_file import Checkpoint, describe_checkpoint, save_checkpoint
-from vidcli.cli import app
+from vidcli.commands import app
 from vidcli.config import Config
 from vidcli.data.manifest import load_items, manifest_text
 from vidcli.errors import ExportError
@@ -231,7 +231,7 @@ def test_a_failed_export_leaves_the_earlier_one(
 
 _KILLED = """
 import os, signal, sys
-from vidcli.cli import app
+from vidcli.commands import app
 from vidcli.export import ExportReport, run
 from vidcli.runtime import files
 def make(checkpoint, items, folder, options, on_step):

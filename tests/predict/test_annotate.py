@@ -7,7 +7,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from vidcli.cli import app
+from vidcli.commands import app
 from vidcli.palette import Colour, class_colours
 from vidcli.predict.annotate import Annotator, Layout, choose_font, render_panel
 from vidcli.train import start_run

@@ -17,7 +17,7 @@ import torch
 from typer.testing import CliRunner
 
 import vidcli
-from vidcli.cli import app
+from vidcli.commands import app
 from vidcli.models import build_model
 from vidcli.predict import Predictor
 from vidcli.predict.live import can_keep_state, open_session
@@ -292,11 +292,11 @@ def test_no_camera(monkeypatch, run):
         (["a.mp4", "--camera", "0"], "--camera goes with --model"),
         (["--camera", "0", "--views", "3"], "--camera goes with --model"),
         (["--camera", "0", "--timeline"], "--camera goes with --model"),
-        (["-"], "a piped video is --camera -, piped names are --from-list -"),
-        (["a.mp4", "--raw", "4x4@1"], "--raw and --keep-state belong to --camera"),
-        (["--camera", "0", "--raw", "4x4@1"], "use it with --camera -"),
+        (["-"], "a piped video is `vidcli live -`, piped names are --from-list -"),
+        (["a.mp4", "--raw", "4x4@1"], "--raw and --keep-state belong to `vidcli live`"),
+        (["--camera", "0", "--raw", "4x4@1"], "use it with `vidcli live -`"),
         (["--camera", "-", "--raw", "4x4"], "expected WIDTHxHEIGHT@FPS"),
-        (["--camera", "0", "--format", "csv"], "--camera shows a table or prints json"),
+        (["--camera", "0", "--format", "csv"], "`vidcli live` shows a table or prints json"),
     ],
 )
 def test_wrong_usage(monkeypatch, run, args, message):

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from vidcli.cli import app
+from vidcli.commands import app
 from vidcli.data.manifest import VideoItem
 from vidcli.errors import VideoError
 from vidcli.models import build_model
@@ -462,9 +462,9 @@ def test_a_bad_file_is_named_and_the_others_are_told(predict, long_video):
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (["--window", "1"], "belong to --timeline"),
-        (["--format", "srt"], "subtitles are of a --timeline"),
-        (["--timeline", "--format", "parquet"], "--timeline writes table, json, csv, srt or vtt"),
+        (["--window", "1"], "belong to `vidcli timeline`"),
+        (["--format", "srt"], "subtitles are written by `vidcli timeline`"),
+        (["--timeline", "--format", "parquet"], "`vidcli timeline` writes table, json, csv, srt or vtt"),
         (["b.mp4", "--timeline", "--format", "srt"], "holds one video, but 2 were named"),
     ],
 )

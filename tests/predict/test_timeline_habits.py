@@ -15,7 +15,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from vidcli.cli import app
+from vidcli.commands import app
 from vidcli.errors import VideoError
 from vidcli.models import build_model
 from vidcli.predict import Predictor
@@ -160,7 +160,6 @@ def test_windows_are_told_and_why(timeline, long_video, monkeypatch):
     result = timeline(long_video)
     assert "windows of 0.667 s, one every 0.167 s; each frame computed once; as long as the" in result.stderr
     monkeypatch.setattr("vidcli.predict.timeline.MAX_WINDOWS", 10)
-    monkeypatch.setattr("vidcli.commands.timeline.MAX_WINDOWS", 10)
     result = timeline(long_video)
     assert "windows of 1.2 s, one every 1.2 s;" in result.stderr
     assert "10 at most, unless asked for: --window 0.667, as long as the clips" in result.stderr

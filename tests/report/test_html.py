@@ -19,7 +19,7 @@ from matplotlib import image
 from typer.testing import CliRunner
 
 from tests.report.pages import CLASS_NAMES, page_of
-from vidcli.cli import app
+from vidcli.commands import app
 from vidcli.commands.report import _unfinished
 from vidcli.palette import class_colours
 from vidcli.report.charts import Series, line_chart, ticks

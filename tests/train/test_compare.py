@@ -12,7 +12,7 @@ import torch
 from typer.testing import CliRunner
 
 from vidcli.artifacts.model_file import load_checkpoint
-from vidcli.cli import app
+from vidcli.commands import app
 from vidcli.console.compare import print_comparison
 from vidcli.console.terminal import Terminal, Verbosity
 from vidcli.data.features import VideoFeatures

@@ -7,7 +7,7 @@ import re
 import pytest
 from typer.testing import CliRunner
 
-from vidcli.cli import app
+from vidcli.commands import app
 from vidcli.console.text import format_bytes
 from vidcli.data.caches import measure_caches, measure_folder, take_cache
 

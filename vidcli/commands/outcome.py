@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from vidcli.artifacts.run_folder import MODEL_FILE, RESUME_FILE, SPLITS_FILE
-from vidcli.commands.evaluation import evaluate_own_split
+from vidcli.commands.eval import evaluate_own_split
 from vidcli.console import Terminal
 from vidcli.console.training import print_best, print_kept, print_run_end
 from vidcli.data.caches import measure_caches, measure_folder

@@ -19,7 +19,7 @@ import torch
 from typer.testing import CliRunner
 
 import vidcli
-from vidcli.cli import app
+from vidcli.commands import app
 from vidcli.train import start_run
 
 

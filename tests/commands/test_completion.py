@@ -11,9 +11,9 @@ import pytest
 from typer.testing import CliRunner
 
 from vidcli.artifacts.run_folder import EXPORT_FILE, MODEL_FILE, RUNS_FOLDER
-from vidcli.cli import app, completion
-from vidcli.cli.completion import complete_model, complete_recipe, complete_setting, mend_bash_words
-from vidcli.cli.settings_hint import name_setting
+from vidcli.commands import app, completion
+from vidcli.commands.completion import complete_model, complete_recipe, complete_setting, mend_bash_words
+from vidcli.commands.options import name_setting
 from vidcli.config import builtin_recipes, iter_settings, load_config
 from vidcli.models import published_names
 from vidcli.models.registry import backbone_names, head_names, network_names
@@ -126,7 +126,9 @@ def test_bash_takes_an_assignment_for_three_words(words, number, mended):
         ("vidcli eval --split ", 3, ["train", "val", "test", "all"]),
         ("vidcli report --split t", 3, ["train", "test"]),
         ("vidcli predict --model kinetics400-mv", 3, ["kinetics400-mvit_v1_b", "kinetics400-mvit_v2_s"]),
-        ("vidcli predict --format sr", 3, ["srt"]),
+        ("vidcli timeline --format sr", 3, ["srt"]),
+        ("vidcli train --head att", 3, ["attention", "attention_rnn"]),
+        ("vidcli train --backbone simple", 3, ["simple_cnn"]),
         ("vidcli predict --device c", 3, ["cpu", "cuda"]),
     ],
 )
@@ -186,9 +188,9 @@ def test_every_setting_is_found_by_its_last_part():
     "command", [["train", "data"], ["demo"], ["check", "data"], ["bench", "train"], ["train", "--resume"]]
 )
 def test_commands_with_settings_name_them(command):
-    result = CliRunner().invoke(app, [*command, "--epochs", "5"])
+    result = CliRunner().invoke(app, [*command, "--patience", "5"])
     assert result.exit_code == 2
-    assert "no option --epochs; the setting is --set train.epochs=VALUE" in result.output
+    assert "no option --patience; the setting is --set train.patience=VALUE" in result.output
     unknown = CliRunner().invoke(app, [*command, "--zzz"])
     assert unknown.exit_code == 2
     assert "--zzz" in unknown.output

@@ -11,9 +11,10 @@ from typer.testing import CliRunner
 
 from tests.together import start_together
 from vidcli.artifacts.run_folder import EXPORT_FILE
-from vidcli.cli import app
-from vidcli.commands.evaluation import check_sweep, evaluation_folder
+from vidcli.commands import app
+from vidcli.commands.eval import check_sweep
 from vidcli.errors import ConfigError, PeerError
+from vidcli.evaluate.measurement import evaluation_folder
 from vidcli.predict import Predictor
 from vidcli.runtime.processes import Group
 from vidcli.train import start_run

@@ -82,13 +82,23 @@ def complete_model(incomplete: str) -> list[tuple[str, str]]:
     return _starting(incomplete, [*told, *((name, "published weights") for name in PUBLISHED_MODELS)])
 
 
+def complete_backbone(incomplete: str) -> list[str]:
+    """Return the names of backbones."""
+    return [name for name in _NAMES_OF["model.backbone"] if name.startswith(incomplete)]
+
+
+def complete_head(incomplete: str) -> list[str]:
+    """Return the names of heads."""
+    return [name for name in HEADS if name.startswith(incomplete)]
+
+
 def complete_split(incomplete: str) -> list[str]:
     """Return the splits that can be asked for."""
     return [name for name in SPLITS if name.startswith(incomplete)]
 
 
 def complete_score_split(incomplete: str) -> list[str]:
-    """Return whom `train --compare` can score."""
+    """Return the splits whose videos `train --compare` can score."""
     return [name for name in ("auto", "test") if name.startswith(incomplete)]
 
 

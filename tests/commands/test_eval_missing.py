@@ -10,7 +10,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from vidcli.cli import app
+from vidcli.commands import app
 from vidcli.data.manifest import load_items
 from vidcli.data.relocation import digest_content, find_learnt, relocate, with_digests
 from vidcli.errors import DataError

@@ -16,7 +16,7 @@ import pytest
 from typer.testing import CliRunner
 
 import vidcli
-from vidcli.cli import app
+from vidcli.commands import app
 from vidcli.config import config_to_yaml, iter_settings
 from vidcli.errors import CheckpointError
 from vidcli.models import backbone_names, head_names
@@ -25,6 +25,12 @@ OPTIONS = {
     "train": [
         "--config",
         "--set",
+        "--epochs",
+        "--batch-size",
+        "--lr",
+        "--backbone",
+        "--head",
+        "--seed",
         "--out",
         "--device",
         "--resume",
@@ -48,11 +54,29 @@ OPTIONS = {
         "--crops",
         "--save-frames",
         "--annotate",
-        "--timeline",
+    ],
+    "timeline": [
+        "--from-list",
+        "--model",
         "--window",
         "--step",
         "--min-seconds",
+        "--threshold",
+        "--format",
+        "--output",
         "--picture",
+        "--annotate",
+        "--device",
+    ],
+    "live": [
+        "--raw",
+        "--model",
+        "--window",
+        "--keep-state",
+        "--top-k",
+        "--threshold",
+        "--format",
+        "--device",
     ],
     "demo": ["--keep", "--out", "--device", "--set", "--count", "--size", "--length", "--seed"],
     "check": ["--config", "--set", "--format", "--quarantine", "--pictures"],
@@ -62,6 +86,7 @@ OPTIONS = {
     "settings": [],
     "bench": ["decode", "train", "infer", "predict"],
     "bench decode": ["--rounds", "--json"],
+    "bench train": ["--config", "--set", "--clips", "--rounds", "--device", "--json"],
     "bench infer": ["--model", "--rounds", "--json"],
     "bench predict": ["--model", "--rounds", "--device", "--json"],
 }
@@ -123,14 +148,19 @@ def test_help_of_every_command(command, flag):
 
 def test_help_lists_every_command_and_nothing_is_missing_here():
     result = run("--help")
-    listed = re.findall(r"│ (\w+) ", result.stdout.partition("Commands")[2])
+    groups = {
+        title: re.findall(r"^│ (\w+) ", body, re.MULTILINE)
+        for title, body in re.findall(r"╭─ ([A-Z][a-z ]+) ─+╮\n(.*?)╰", result.stdout, re.DOTALL)
+    }
+    assert list(groups) == ["Options", "Prepare", "Train", "Use", "Look inside"]
+    listed = [name for names in groups.values() for name in names]
     assert sorted(listed) == sorted(command for command in OPTIONS if " " not in command)
     bare = run()
     assert "Usage" in bare.stdout + bare.stderr
 
 
 def test_help_does_not_import_torch():
-    code = "import sys; from vidcli.cli import app; app(['--help'], standalone_mode=False); "
+    code = "import sys; from vidcli.commands import app; app(['--help'], standalone_mode=False); "
     code += "print([name for name in ('torch', 'av', 'rich.progress', 'pydantic') if name in sys.modules])"
     environment = os.environ | {"PYTHONPATH": str(Path(vidcli.__file__).parents[1])}
     result = subprocess.run(

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
 import numpy as np
 
-from vidcli.console import Terminal
 from vidcli.doctor import DataReport, Pair
 from vidcli.errors import VideoError
 from vidcli.report.pairs import Strip, draw_pair
@@ -21,10 +21,16 @@ _NUM_MOMENTS = 5
 _SIDE = 256
 
 
-def draw_pairs(terminal: Terminal, folder: OutputFolder, report: DataReport) -> DataReport:
+def draw_pairs(
+    folder: OutputFolder, report: DataReport, say: Callable[[str], None], warn: Callable[[str], None]
+) -> DataReport:
     """Draw the pairs that may be copies, the surest first; return the report with their pictures named.
 
-    What could not be drawn, and what is beyond the fiftieth, is told.
+    Args:
+        folder: to draw into, at most 50 pictures.
+        report: what the check found.
+        say: takes a sentence on how many were drawn.
+        warn: takes a sentence on each pair that could not be drawn.
     """
     pairs = [(number, found.pair) for number, found in enumerate(report.findings) if found.pair is not None]
     pairs.sort(key=lambda numbered: -numbered[1].likeness.sureness)
@@ -34,7 +40,7 @@ def draw_pairs(terminal: Terminal, folder: OutputFolder, report: DataReport) -> 
         try:
             strips = [_strip(report, pair, is_first) for is_first in (True, False)]
         except VideoError as error:
-            terminal.warn(f"no picture of {findings[number].subject}: {error}")
+            warn(f"no picture of {findings[number].subject}: {error}")
             continue
         title = f"{findings[number].kind}: {findings[number].detail}"
         folder.write(name, partial(draw_pair, strips, title))
@@ -43,9 +49,9 @@ def draw_pairs(terminal: Terminal, folder: OutputFolder, report: DataReport) -> 
     folder.remove_earlier()
     more = f"; {len(pairs) - MAX_PICTURES} less sure ones have none" if len(pairs) > MAX_PICTURES else ""
     if pairs:
-        terminal.say(f"wrote {num_drawn} pictures of pairs that may be copies to {folder.folder}{more}")
+        say(f"wrote {num_drawn} pictures of pairs that may be copies to {folder.folder}{more}")
     else:
-        terminal.say("no videos that may be copies: no picture drawn")
+        say("no videos that may be copies: no picture drawn")
     return replace(report, findings=findings)
 
 

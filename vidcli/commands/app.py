@@ -12,7 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 import vidcli
-from vidcli.cli.completion import mend_bash_words
+from vidcli.commands.completion import mend_bash_words
 from vidcli.errors import StreamError, VidcliError
 from vidcli.runtime.signals import ended_by_exception, exit_code_of
 from vidcli.runtime.streams import StandardStreams
@@ -20,11 +20,14 @@ from vidcli.runtime.streams import StandardStreams
 if TYPE_CHECKING:
     from vidcli.console import Terminal
 
+PREPARE, TRAIN, USE, LOOK_INSIDE = "Prepare", "Train", "Use", "Look inside"
+"""The groups of commands in the help."""
+
 _ANYWHERE = {"--quiet", "-q", "--verbose", "-v", "--traceback"}
 """Options of vidcli itself that people also write after the command's name."""
 
 _SIGNALLED = 128
-"""Exit codes above it name a signal."""
+"""An exit code above this one names a signal."""
 
 
 class _Commands(TyperGroup):
@@ -44,15 +47,15 @@ class _Commands(TyperGroup):
 
 @contextmanager
 def _one_message(ctx: Any) -> Iterator[None]:
-    """Print one message of what the user can mend, and end with its exit code."""
+    """Print one message for an error that the user can fix, and end with its exit code."""
     try:
         yield
     except KeyboardInterrupt as interrupt:
         raise typer.Exit(exit_code_of(interrupt)) from None
-    except BrokenPipeError:  # of an output that is a pipe; the code is that of a killed `cat`
+    except BrokenPipeError:  # the reader of an output pipe left; a `cat` that this kills ends with 141
         raise typer.Exit(141) from None
     except StreamError as error:
-        raise typer.Exit(error.exit_code) from None  # told at the end, with what is lost only then
+        raise typer.Exit(error.exit_code) from None  # `run` prints it, with what is lost at the very end
     except VidcliError as error:
         if ctx.params.get("traceback"):
             raise
@@ -65,7 +68,7 @@ def _one_message(ctx: Any) -> Iterator[None]:
 def run() -> int:
     """Run the command line in a process of its own, and return the exit code.
 
-    Signals that end a process end it as Ctrl-C does: what is half done is cleared away first.
+    A signal that ends a process acts as Ctrl-C does: half-written files are removed first.
     """
     mend_bash_words(os.environ)
     streams = StandardStreams()
@@ -130,8 +133,21 @@ def _shared(
     ctx.obj = (quiet, verbose)
 
 
+def examples(*commands: str) -> str:
+    """Return the last lines of a command's help.
+
+    Args:
+        commands: whole command lines, each at most 56 characters long: they fit a terminal of 60 columns.
+    """
+    return "\n".join(("Examples:", *commands))
+
+
 def open_terminal(ctx: typer.Context) -> Terminal:
-    """Return the terminal of a command, as loud as the shared options say."""
+    """Return the terminal that a command prints on, as quiet or verbose as the shared options say.
+
+    Args:
+        ctx: what typer hands to the command.
+    """
     from vidcli.console import Terminal, Verbosity
 
     quiet, verbose = ctx.obj

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from vidcli.cli import app
+from vidcli.commands import app
 from vidcli.data.builtin import MotionDataOptions
 from vidcli.data.manifest import load_items
 from vidcli.synthetic import MOTION_CLASSES, MotionVideoOptions
@@ -26,7 +26,7 @@ def few_videos(monkeypatch, tmp_path):
     few = partial(
         MotionDataOptions, num_train_per_class=2, num_val_per_class=1, num_test_per_class=1, video=look
     )
-    monkeypatch.setattr("vidcli.commands.motion.MotionDataOptions", few)
+    monkeypatch.setattr("vidcli.data.builtin.MotionDataOptions", few)
     monkeypatch.setenv("VIDCLI_CACHE", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
 

@@ -1,0 +1,128 @@
+"""`vidcli demo`: the main job from end to end on the built-in motion videos."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from vidcli.commands.app import PREPARE, app, examples, open_terminal
+from vidcli.commands.options import CommandWithSettings, DeviceOption, OutOption, SetOption
+from vidcli.errors import ConfigError
+
+if TYPE_CHECKING:
+    from vidcli.console import Terminal
+    from vidcli.data.builtin import MotionDataOptions
+
+DEMO_RECIPE = "demo"
+
+
+@dataclass(frozen=True)
+class DemoOptions:
+    """What the command line of `vidcli demo` says.
+
+    Attributes:
+        keep: folder to leave the videos in; None is the cache.
+        out: run directory to make; None is one under `runs/`.
+        device: as --device says.
+        assignments: settings as `KEY=VALUE`.
+        num_train: training videos a class.
+        size: height and width of the videos in pixels.
+        length: frames a video.
+        seed: seed of the videos.
+    """
+
+    keep: Path | None
+    out: Path | None
+    device: str
+    assignments: Sequence[str]
+    num_train: int
+    size: int
+    length: int
+    seed: int
+
+
+@app.command(
+    cls=CommandWithSettings,
+    rich_help_panel=PREPARE,
+    epilog=examples(
+        "vidcli demo", "vidcli demo --count 40 --set train.epochs=5", "vidcli demo --keep motion/"
+    ),
+)
+def demo(
+    ctx: typer.Context,
+    keep: Annotated[Path | None, typer.Option(metavar="DIR", help="Leave the videos in this folder.")] = None,
+    out: OutOption = None,
+    device: DeviceOption = "auto",
+    assignments: SetOption = None,
+    count: Annotated[int, typer.Option(min=1, help="Training videos a class.")] = 240,
+    size: Annotated[int, typer.Option(min=32, max=512, help="Height and width of the videos, even.")] = 64,
+    length: Annotated[int, typer.Option(min=2, max=1000, help="Frames a video.")] = 24,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the videos.")] = 0,
+) -> None:
+    """Make motion videos, train on them, evaluate and predict: the main job in minutes."""
+    options = DemoOptions(keep, out, device, assignments or [], count, size, length, seed)
+    run_demo(open_terminal(ctx), options)
+
+
+def run_demo(terminal: Terminal, options: DemoOptions) -> None:
+    """Train on motion videos, evaluate on those held out, and show an answer to one of each class."""
+    from vidcli.commands.outcome import tell_kept
+    from vidcli.config import load_config
+    from vidcli.console.demo import print_demo_end
+    from vidcli.console.evaluation import print_evaluation
+    from vidcli.console.training import TrainingView
+    from vidcli.data.builtin import MotionDataOptions
+    from vidcli.data.manifest import class_names_of, load_items
+    from vidcli.data.splits import of_split
+    from vidcli.evaluate import evaluate
+    from vidcli.predict import Predictor
+    from vidcli.runtime.devices import choose_device
+    from vidcli.synthetic import MotionVideoOptions
+    from vidcli.train import refuse_taken, start_run
+
+    device = choose_device(options.device)
+    config = load_config(DEMO_RECIPE, options.assignments)
+    try:
+        look = MotionVideoOptions(size=(options.size, options.size), num_frames=options.length)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+    if options.out is not None:
+        refuse_taken(options.out)
+    terminal.say("making motion videos of eight classes that only time can tell apart")
+    of_videos = MotionDataOptions(num_train_per_class=options.num_train, seed=options.seed, video=look)
+    data = prepare_motion_videos(terminal, options.keep, of_videos)
+    terminal.say(f"videos: {data}")
+    with TrainingView(terminal, config.train.epochs) as view:
+        run, _ = start_run(config, data, options.out, device, view)
+        items = of_split(load_items(data), "test")
+        labels = [item.label for item in items]
+        predictor = Predictor.load(run, device)
+        predictions = list(predictor.predict_many(items))
+        shuffled = list(Predictor.load(run, device, shuffle_seed=0).predict_many(items))
+    names, calibration = predictor.class_names, predictor.calibration
+    scores = evaluate(predictions, labels, names, calibration)
+    print_evaluation(terminal, scores, "test")
+    shuffled_top1 = evaluate(shuffled, labels, names, calibration).top1
+    first_of_class = [predictions[labels.index(name)] for name in class_names_of(items)]
+    print_demo_end(terminal, run, first_of_class, scores.top1, shuffled_top1)
+    tell_kept(terminal, run)
+
+
+def prepare_motion_videos(
+    terminal: Terminal, folder: Path | None = None, options: MotionDataOptions | None = None
+) -> Path:
+    """Return a folder of motion videos, made first where they are not there yet.
+
+    Args:
+        terminal: to show progress on.
+        folder: to make them in; None is the cache.
+        options: their number, size and seed; None is the usual ones.
+    """
+    from vidcli.data.builtin import MotionDataOptions, make_motion_data
+
+    with terminal.counting("writing videos", past="wrote") as show:
+        return make_motion_data(folder, options or MotionDataOptions(), show)
