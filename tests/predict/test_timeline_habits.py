@@ -150,7 +150,7 @@ def timeline(run, monkeypatch, tmp_path):
                     signal.raise_signal(signal.SIGINT)
 
             monkeypatch.setattr(TimelineWork, "_add", interrupted)
-        command = ["predict", "--timeline", *(str(arg) for arg in args), "--model", str(run)]
+        command = ["timeline", *(str(arg) for arg in args), "--model", str(run)]
         return CliRunner().invoke(app, [*command, "--device", "cpu"], env={"COLUMNS": "80"})
 
     return call
@@ -231,7 +231,7 @@ def test_what_failed_half_way_is_named_and_what_was_told_before_stays(timeline, 
 @pytest.mark.skipif(os.name != "posix", reason="signals of other processes are POSIX's")
 def test_sigterm_ends_with_its_code_and_keeps_what_is_done(run, write_video, tmp_path):
     video = write_video(tmp_path / "v.mp4", num_frames=4000)
-    command = [sys.executable, "-m", "vidcli", "predict", "--timeline", str(video), "--model", str(run)]
+    command = [sys.executable, "-m", "vidcli", "timeline", str(video), "--model", str(run)]
     command += ["--window", "1", "--step", "0.125", "--min-seconds", "0", "--output", "t.csv"]
     process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 60

@@ -1,4 +1,4 @@
-"""What `vidcli predict --camera` shows: a line that changes, or a line an answer."""
+"""What `vidcli live` shows: a line that changes, or a line an answer."""
 
 from __future__ import annotations
 

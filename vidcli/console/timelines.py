@@ -1,4 +1,4 @@
-"""What `vidcli predict --timeline` writes."""
+"""What `vidcli timeline` writes."""
 
 from __future__ import annotations
 
