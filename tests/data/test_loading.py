@@ -18,10 +18,9 @@ import torch
 
 from vidcli.config import Config
 from vidcli.data.builtin import MotionDataOptions, make_motion_data
-from vidcli.data.cache import MemoryCache
 from vidcli.data.check import check_videos
 from vidcli.data.dataset import ClipDataset, LabelledClip
-from vidcli.data.frames import FrameSource
+from vidcli.data.frames import FrameSource, MemoryCache
 from vidcli.data.loader import Batch, balanced_order, epoch_order, iter_batches, map_ahead, num_workers
 from vidcli.data.manifest import VideoItem, class_names_of, load_items
 from vidcli.data.splits import of_split
