@@ -20,11 +20,10 @@ import errno
 import hashlib
 import json
 import os
-import re
 import threading
 import time
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -32,7 +31,7 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from vidcli.data.caches import find_cache, own_files, own_folders, take_cache
+from vidcli.data.caches import find_cache, stored_files, take_cache
 from vidcli.data.items import VideoItem
 from vidcli.errors import WriteError
 from vidcli.runtime.files import is_leftover, require_regular, write_whole
@@ -42,8 +41,6 @@ Array = npt.NDArray[Any]
 
 _FORMAT_VERSION = 1
 _NUM_DIGITS = 40
-_FOLDER_NAME = re.compile(rf"[0-9a-f]{{{_NUM_DIGITS}}}")
-_FILE_NAME = re.compile(rf"[0-9a-f]{{{_NUM_DIGITS}}}\.npy")
 _CHECKSUM_SUFFIX = "_crc32"
 _HEADER_BYTES = 512
 # Pruning frees this share of the bound at once, so that not every later file has to prune again.
@@ -328,23 +325,6 @@ class Store:
             with suppress(OSError):  # it holds other files
                 folder.rmdir()
         return total
-
-
-def stored_files(root: Path) -> Iterator[tuple[Path, os.stat_result]]:
-    """Yield the files of a store, unfinished ones included, and no others that lie among them.
-
-    Args:
-        root: folder of all files of one kind.
-
-    Raises:
-        OSError: a folder cannot be read.
-    """
-    for folder in own_folders(root, _FOLDER_NAME.fullmatch):
-        yield from own_files(folder, _is_stored)
-
-
-def _is_stored(name: str) -> bool:
-    return _FILE_NAME.fullmatch(name) is not None or is_leftover(Path(name))
 
 
 def _digest(about: Sequence[object]) -> str:

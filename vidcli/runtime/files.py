@@ -20,7 +20,8 @@ from typing import IO
 
 from vidcli.errors import WriteError
 
-_TEMPORARY = re.compile(r"\.vidcli-[0-9a-f]{16}\.tmp(\.\w+)?")
+TEMPORARY_NAME = r"\.vidcli-[0-9a-f]{16}\.tmp(\.\w+)?"
+"""Pattern of the names of files that are being written."""
 
 
 @contextmanager
@@ -98,7 +99,7 @@ def rename_new(temporary: Path, path: Path) -> None:
 
 def is_leftover(path: Path) -> bool:
     """Tell whether a file is what a killed process left of one that it was writing."""
-    return _TEMPORARY.fullmatch(path.name) is not None
+    return re.fullmatch(TEMPORARY_NAME, path.name) is not None
 
 
 def remove_leftovers(folder: Path) -> None:
