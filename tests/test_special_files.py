@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 
 from vidcli.cli import app
 from vidcli.config import Config, config_to_yaml
-from vidcli.data.manifest import VideoItem
+from vidcli.data.items import VideoItem
 from vidcli.data.store import Store, StoredArrays
 from vidcli.runtime.files import open_regular, read_at_most, read_regular, require_regular
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import torch
 
 from vidcli.config import Config
-from vidcli.data.manifest import class_names_of, load_items
+from vidcli.data.items import class_names_of
+from vidcli.data.manifest import load_items
 from vidcli.data.splits import of_split
 from vidcli.evaluate import Evaluation, evaluate
 from vidcli.predict import Prediction, Predictor

@@ -16,7 +16,8 @@ from vidcli.commands import bench as command
 from vidcli.config import Config
 from vidcli.console import Terminal, Verbosity
 from vidcli.data.check import check_videos
-from vidcli.data.manifest import VideoItem, load_items
+from vidcli.data.items import VideoItem
+from vidcli.data.manifest import load_items
 from vidcli.data.splits import of_split
 
 Configure = Callable[..., Config]

@@ -10,7 +10,7 @@ import torch
 
 from vidcli.data import features as module
 from vidcli.data.features import FrozenBackbone
-from vidcli.data.manifest import VideoItem
+from vidcli.data.items import VideoItem
 from vidcli.errors import ConfigError, DataError
 from vidcli.models import build_model, wake_residual_branches
 from vidcli.predict import Predictor

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from vidcli.console import Terminal
 from vidcli.data.frames import decode_limits
-from vidcli.data.manifest import VideoItem
+from vidcli.data.items import VideoItem
 from vidcli.errors import ConfigError, VideoError
 from vidcli.predict import Predictor
 from vidcli.predict.annotate import Annotator

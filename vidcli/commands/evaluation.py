@@ -23,8 +23,8 @@ from vidcli.console.evaluation import (
     print_multi_label,
     print_views,
 )
-from vidcli.data.loader import num_workers
-from vidcli.data.manifest import SPLITS, VideoItem, class_names_of, load_items, read_data
+from vidcli.data.items import SPLITS, VideoItem, class_names_of
+from vidcli.data.manifest import load_items, read_data
 from vidcli.data.relocation import find_learnt, load_run_items
 from vidcli.data.splits import of_split
 from vidcli.errors import ConfigError, DataError
@@ -38,6 +38,7 @@ from vidcli.predict import Prediction, Predictor
 from vidcli.runtime.devices import choose_device
 from vidcli.runtime.outputs import OutputFolder, choose_folder
 from vidcli.runtime.processes import ALONE, Group
+from vidcli.runtime.threads import num_workers
 
 _USUAL_SPLIT = "test"
 _OUTPUT_FILES = ("predictions.csv", "eval.json", "confusion.png", "reliability.png")

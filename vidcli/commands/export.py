@@ -7,7 +7,8 @@ from pathlib import Path
 from vidcli.artifacts import checkpoint as files
 from vidcli.console import Terminal
 from vidcli.console.export import print_export
-from vidcli.data.manifest import VideoItem, load_items
+from vidcli.data.items import VideoItem
+from vidcli.data.manifest import load_items
 from vidcli.data.relocation import load_run_items
 from vidcli.data.splits import assign_splits
 from vidcli.errors import ExportError

@@ -16,7 +16,7 @@ from vidcli.commands.timeline import Outputs, TimelineOptions, choose_form, pred
 from vidcli.console import Terminal
 from vidcli.console.predictions import open_writer
 from vidcli.console.text import count_noun
-from vidcli.data.manifest import VideoItem
+from vidcli.data.items import VideoItem
 from vidcli.errors import ConfigError, OutputError, StreamError
 from vidcli.predict import Prediction, Predictor
 from vidcli.predict.inputs import STDIN, collect_items, parse_shard, read_list, shard_of_launcher

@@ -19,9 +19,7 @@ from vidcli.commands.evaluation import evaluate_own_split, evaluation_folder
 from vidcli.config import Config, config_to_dict
 from vidcli.console import Terminal
 from vidcli.data.frames import FrameSource
-from vidcli.data.items import labels_of
-from vidcli.data.loader import map_ahead, num_workers
-from vidcli.data.manifest import SPLITS, VideoItem
+from vidcli.data.items import SPLITS, VideoItem, labels_of
 from vidcli.data.relocation import load_run_items
 from vidcli.errors import CheckpointError, ConfigError, VideoError
 from vidcli.report.axes import finite_or_none
@@ -29,6 +27,7 @@ from vidcli.report.html import RunReport, render_report
 from vidcli.runtime.files import read_regular
 from vidcli.runtime.outputs import OutputFile, OutputFolder
 from vidcli.runtime.plain import parse_json
+from vidcli.runtime.threads import map_ahead, num_workers
 from vidcli.sheets import read_sheet, unescape_cell
 from vidcli.train.trainer import is_over
 from vidcli.transforms import build_sampler

@@ -14,7 +14,8 @@ from vidcli.commands.annotation import annotate_with_timeline
 from vidcli.console import Terminal
 from vidcli.console.text import format_about
 from vidcli.console.timelines import TimelineWriter, open_writer
-from vidcli.data.manifest import VideoItem, load_items
+from vidcli.data.items import VideoItem
+from vidcli.data.manifest import load_items
 from vidcli.data.splits import of_split
 from vidcli.errors import ConfigError, StreamError, VidcliError, VideoError
 from vidcli.fonts import picture_names

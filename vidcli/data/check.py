@@ -16,10 +16,10 @@ import numpy as np
 from vidcli.config import Config, DataConfig
 from vidcli.data.frames import DiskCache, FrameSource, MemoryCache, decoding_settings
 from vidcli.data.items import VideoItem
-from vidcli.data.loader import map_ahead, num_workers
 from vidcli.data.store import Store
 from vidcli.errors import ConfigError, DataError, VideoError
 from vidcli.runtime.memory import free_memory
+from vidcli.runtime.threads import map_ahead, num_workers
 from vidcli.sampling import Seconds
 from vidcli.sheets import csv_text, shown_cell
 from vidcli.video import probe

@@ -22,10 +22,10 @@ from vidcli.config import Config
 from vidcli.data.check import refuse_unusable
 from vidcli.data.frames import FrameSource, decoding_settings
 from vidcli.data.items import VideoItem
-from vidcli.data.loader import map_ahead, num_workers
 from vidcli.data.store import Store
 from vidcli.errors import ConfigError, VideoError
 from vidcli.models import VideoClassifier
+from vidcli.runtime.threads import map_ahead, num_workers
 from vidcli.sampling import shuffled_order
 from vidcli.transforms import ClipTransform, build_sampler
 

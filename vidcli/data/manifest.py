@@ -30,7 +30,6 @@ from vidcli.data.items import (
     SPLIT_ALIASES,
     SPLITS,
     VideoItem,
-    class_names_of,
     name_few,
     name_some,
     tell_alike_classes,
@@ -41,18 +40,6 @@ from vidcli.names import is_placeholder, is_text, likeness, visible
 from vidcli.runtime.files import require_regular
 from vidcli.sheets import Sheet, csv_text, name_columns, read_sheet, unescape_cell
 from vidcli.video import VIDEO_SUFFIXES
-
-__all__ = [
-    "SPLITS",
-    "DataListing",
-    "VideoItem",
-    "class_names_of",
-    "fingerprint",
-    "list_videos",
-    "load_items",
-    "manifest_text",
-    "read_data",
-]
 
 COLUMNS = ("path", "label", "split", "group", "start", "end", "digest")
 _NUM_NAMED = 10

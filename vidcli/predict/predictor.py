@@ -27,12 +27,12 @@ from vidcli.artifacts.checkpoint import Checkpoint, find_model
 from vidcli.artifacts.exported import load_network
 from vidcli.config import Config, change_clip
 from vidcli.data.frames import FrameSource
-from vidcli.data.loader import map_ahead, num_workers
-from vidcli.data.manifest import VideoItem
+from vidcli.data.items import VideoItem
 from vidcli.errors import ConfigError, VideoError
 from vidcli.models import VideoClassifier
 from vidcli.models.calibration import UNCALIBRATED, Calibration
 from vidcli.predict.inputs import explain_failure
+from vidcli.runtime.threads import map_ahead, num_workers
 from vidcli.sampling import shuffled_order
 from vidcli.transforms import ClipTransform, build_sampler
 from vidcli.video import Frames

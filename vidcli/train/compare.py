@@ -31,7 +31,8 @@ from vidcli.artifacts.checkpoint import Checkpoint
 from vidcli.artifacts.claim import RunClaim
 from vidcli.config import Config, ModelConfig, config_to_yaml
 from vidcli.data.features import FrozenBackbone, VideoFeatures
-from vidcli.data.manifest import VideoItem, class_names_of, fingerprint, manifest_text, read_data
+from vidcli.data.items import VideoItem, class_names_of
+from vidcli.data.manifest import fingerprint, manifest_text, read_data
 from vidcli.data.relocation import with_digests
 from vidcli.data.splits import assign_folds, assign_splits, of_split
 from vidcli.errors import ConfigError, DataError

@@ -33,13 +33,14 @@ from vidcli.data.dataset import ClipDataset
 from vidcli.data.features import Features, digest_of_weights
 from vidcli.data.frames import decoding_settings
 from vidcli.data.items import VideoItem
-from vidcli.data.loader import Batch, Draw, iter_draws, map_ahead, num_workers
+from vidcli.data.loader import Batch, Draw, iter_draws
 from vidcli.data.store import Store, StoredArrays
 from vidcli.errors import ConfigError, VideoError
 from vidcli.models import VideoModel
 from vidcli.predict import Predictor
 from vidcli.runtime.memory import free_memory
 from vidcli.runtime.processes import Group
+from vidcli.runtime.threads import map_ahead, num_workers
 from vidcli.train.schedule import autocast_dtype
 
 _GIB = 2**30

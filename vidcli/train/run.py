@@ -13,9 +13,9 @@ from vidcli.artifacts import checkpoint as files
 from vidcli.artifacts.claim import RunClaim, in_use
 from vidcli.config import Config, load_config
 from vidcli.data.check import check_videos, failures_csv
-from vidcli.data.items import LABEL_SEPARATOR, labels_of
+from vidcli.data.items import LABEL_SEPARATOR, SPLITS, VideoItem, class_names_of, labels_of
 from vidcli.data.loader import batch_ends
-from vidcli.data.manifest import SPLITS, VideoItem, class_names_of, read_data
+from vidcli.data.manifest import read_data
 from vidcli.data.relocation import load_run_items
 from vidcli.data.splits import assign_splits, of_split
 from vidcli.errors import CheckpointError, ConfigError, DataError, VideoError
