@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 import vidcli
 from vidcli.commands import app
-from vidcli.data.manifest import VideoItem
+from vidcli.data.items import VideoItem
 from vidcli.errors import CheckpointError, DeviceError
 from vidcli.predict import Prediction, Predictor
 from vidcli.train import start_run

@@ -72,6 +72,7 @@ def trained(
         ("models",),
         ("models", "show", run),
         ("settings",),
+        ("cache",),
         ("demo", "--count", 1, "--length", 8, "--size", 32, "--out", folder / "demo", *small),
         ("bench", "predict", motion_data / "test", "--model", run, "--rounds", 1),
     ]

@@ -13,7 +13,8 @@ from torch import nn
 from typer.testing import CliRunner
 
 from vidcli.commands import app
-from vidcli.data.manifest import VideoItem, load_items
+from vidcli.data.items import VideoItem
+from vidcli.data.manifest import load_items
 from vidcli.evaluate import evaluate
 from vidcli.models import build_model
 from vidcli.models.calibration import UNCALIBRATED

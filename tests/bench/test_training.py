@@ -16,7 +16,8 @@ from vidcli.bench import training as bench
 from vidcli.commands import app
 from vidcli.config import Config
 from vidcli.data.check import check_videos
-from vidcli.data.manifest import VideoItem, load_items
+from vidcli.data.items import VideoItem
+from vidcli.data.manifest import load_items
 from vidcli.data.splits import of_split
 
 Configure = Callable[..., Config]

@@ -79,6 +79,7 @@ OPTIONS = {
         "--device",
     ],
     "demo": ["--keep", "--out", "--device", "--set", "--count", "--size", "--length", "--seed"],
+    "cache": ["--clear", "--json"],
     "check": ["--config", "--set", "--format", "--quarantine", "--pictures"],
     "explain": ["--model", "--label", "--maps", "--format", "--out", "--device"],
     "export": ["--model", "--format", "--int8", "--dynamic", "--max-drop", "--data", "--out", "--overwrite"],

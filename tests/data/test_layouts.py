@@ -12,7 +12,8 @@ from typer.testing import CliRunner
 
 from vidcli.commands import app
 from vidcli.config import DataConfig, builtin_recipes
-from vidcli.data.manifest import VideoItem, load_items, read_data
+from vidcli.data.items import VideoItem
+from vidcli.data.manifest import load_items, read_data
 from vidcli.data.splits import assign_splits, of_split
 from vidcli.errors import DataError
 

@@ -4,15 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from vidcli.data.manifest import (
-    VideoItem,
-    class_names_of,
-    fingerprint,
-    list_videos,
-    load_items,
-    manifest_text,
-    read_data,
-)
+from vidcli.data.folders import list_videos
+from vidcli.data.items import VideoItem, class_names_of
+from vidcli.data.manifest import fingerprint, load_items, manifest_text, read_data
 from vidcli.errors import DataError
 
 

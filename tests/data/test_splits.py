@@ -9,7 +9,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from vidcli.config import DataConfig
-from vidcli.data.manifest import VideoItem
+from vidcli.data.items import VideoItem
 from vidcli.data.splits import assign_folds, assign_splits, of_split
 from vidcli.errors import DataError
 

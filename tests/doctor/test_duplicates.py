@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.doctor.copies import COPIES, cropped, scaled, write_copy
-from vidcli.data.manifest import VideoItem
+from vidcli.data.items import VideoItem
 from vidcli.doctor import duplicates
 from vidcli.doctor.duplicates import find_alike
 from vidcli.doctor.fingerprint import MAX_SLOTS, SLOTS_PER_SECOND, Fingerprint, build_fingerprint

@@ -9,7 +9,7 @@ import av
 import numpy as np
 import pytest
 
-from vidcli.data.manifest import VideoItem
+from vidcli.data.items import VideoItem
 from vidcli.doctor import inspect
 from vidcli.sampling import ClipSampler
 

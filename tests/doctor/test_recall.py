@@ -19,7 +19,8 @@ import pytest
 
 from tests.doctor.copies import COPIES, write_copy
 from vidcli.config import load_config
-from vidcli.data.manifest import VideoItem, load_items
+from vidcli.data.items import VideoItem
+from vidcli.data.manifest import load_items
 from vidcli.doctor import DataReport, check_data
 from vidcli.doctor.duplicates import find_alike
 from vidcli.doctor.fingerprint import Fingerprint

@@ -12,7 +12,7 @@ import pytest
 from vidcli.console import Terminal
 from vidcli.console.evaluation import print_details
 from vidcli.console.terminal import Verbosity
-from vidcli.data.manifest import VideoItem
+from vidcli.data.items import VideoItem
 from vidcli.evaluate import Details, Slice, bootstrap_interval, find_details, merge_small
 from vidcli.predict import Prediction
 

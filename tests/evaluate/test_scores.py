@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from vidcli.data.manifest import VideoItem
+from vidcli.data.items import VideoItem
 from vidcli.evaluate import bootstrap_interval, evaluate, predictions_csv
 from vidcli.predict import Prediction
 

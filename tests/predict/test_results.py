@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow.parquet
 import pytest
 
-from vidcli.data.manifest import VideoItem
+from vidcli.data.items import VideoItem
 from vidcli.errors import VidcliError
 from vidcli.predict import Prediction
 from vidcli.predict.parquet import ParquetResults

@@ -16,7 +16,7 @@ from vidcli.commands import app
 from vidcli.console.compare import print_comparison
 from vidcli.console.terminal import Terminal, Verbosity
 from vidcli.data.features import VideoFeatures
-from vidcli.data.manifest import VideoItem
+from vidcli.data.items import VideoItem
 from vidcli.errors import ConfigError, DataError
 from vidcli.models import FeatureClassifier, head_names, heads_that_see_order
 from vidcli.train import Notice, compare, compare_heads

@@ -12,7 +12,7 @@ from av.codec.hwaccel import HWAccel
 
 from vidcli.config import load_config
 from vidcli.data.frames import FrameSource
-from vidcli.data.manifest import VideoItem
+from vidcli.data.items import VideoItem
 from vidcli.errors import ConfigError, VideoError
 from vidcli.video import decode_frames
 from vidcli.video.open import hardware

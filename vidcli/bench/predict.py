@@ -16,10 +16,10 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 
-from vidcli.data.loader import num_workers
-from vidcli.data.manifest import VideoItem
+from vidcli.data.items import VideoItem
 from vidcli.errors import DataError, VideoError
 from vidcli.predict import Predictor
+from vidcli.runtime.threads import num_workers
 
 Row: TypeAlias = dict[str, Any]
 

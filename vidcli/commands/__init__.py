@@ -12,12 +12,13 @@ from vidcli.commands.app import app, run
 from vidcli.commands import demo, check
 from vidcli.commands import train
 from vidcli.commands import predict, timeline, live, export
-from vidcli.commands import eval, explain, report, models, settings, bench
+from vidcli.commands import eval, explain, report, models, settings, cache, bench
 # isort: on
 
 __all__ = [
     "app",
     "bench",
+    "cache",
     "check",
     "demo",
     "eval",

@@ -76,7 +76,8 @@ def run_demo(terminal: Terminal, options: DemoOptions) -> None:
     from vidcli.console.evaluation import print_evaluation
     from vidcli.console.training import TrainingView
     from vidcli.data.builtin import MotionDataOptions
-    from vidcli.data.manifest import class_names_of, load_items
+    from vidcli.data.items import class_names_of
+    from vidcli.data.manifest import load_items
     from vidcli.data.splits import of_split
     from vidcli.evaluate import evaluate
     from vidcli.predict import Predictor

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import torch
 
     from vidcli.console import Terminal
-    from vidcli.data.manifest import VideoItem
+    from vidcli.data.items import VideoItem
     from vidcli.evaluate.measurement import LabelledVideos, Measurement
     from vidcli.evaluate.views import ViewsRow
     from vidcli.predict import Prediction, Predictor
@@ -129,7 +129,7 @@ def run_eval(terminal: Terminal, options: EvalOptions) -> int:
     """Evaluate a model; return the exit code: 1 if a video failed."""
     from vidcli.artifacts.run_folder import describe_unfinished, find_model
     from vidcli.commands.peers import join_peers
-    from vidcli.data.manifest import SPLITS
+    from vidcli.data.items import SPLITS
     from vidcli.evaluate.measurement import LabelledVideos
     from vidcli.predict import Predictor
 

@@ -16,7 +16,7 @@ from vidcli.errors import ExportError
 if TYPE_CHECKING:
     from vidcli.artifacts.model_file import Checkpoint
     from vidcli.console import Terminal
-    from vidcli.data.manifest import VideoItem
+    from vidcli.data.items import VideoItem
     from vidcli.export import ExportOptions
 
 

@@ -12,7 +12,8 @@ from vidcli.commands.eval import evaluate_own_split
 from vidcli.console import Terminal
 from vidcli.console.training import print_best, print_kept, print_run_end
 from vidcli.data.caches import measure_caches, measure_folder
-from vidcli.data.manifest import VideoItem, load_items
+from vidcli.data.items import VideoItem
+from vidcli.data.manifest import load_items
 from vidcli.data.splits import of_split
 from vidcli.evaluate.scores import bootstrap_interval
 from vidcli.evaluate.verdict import find_baseline, judge

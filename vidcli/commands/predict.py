@@ -37,7 +37,7 @@ from vidcli.errors import ConfigError, StreamError
 if TYPE_CHECKING:
     from vidcli.commands.videos import Job
     from vidcli.console import Terminal
-    from vidcli.data.manifest import VideoItem
+    from vidcli.data.items import VideoItem
     from vidcli.predict import Prediction, Predictor
     from vidcli.predict.results import ResultsFile
     from vidcli.runtime.outputs import OutputFile

@@ -74,7 +74,7 @@ def run_report(terminal: Terminal, options: ReportOptions) -> int:
     from vidcli.artifacts.model_file import load_checkpoint
     from vidcli.artifacts.run_folder import SPLITS_FILE, describe_unfinished, files_of_model, find_model
     from vidcli.commands.eval import evaluate_own_split
-    from vidcli.data.manifest import SPLITS
+    from vidcli.data.items import SPLITS
     from vidcli.data.relocation import load_run_items
     from vidcli.report.gather import gather_report, read_evaluation
     from vidcli.report.html import render_report

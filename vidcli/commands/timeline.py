@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from vidcli.commands.videos import Job
     from vidcli.console import Terminal
     from vidcli.console.timelines import TimelineWriter
-    from vidcli.data.manifest import VideoItem
+    from vidcli.data.items import VideoItem
     from vidcli.predict import Predictor
     from vidcli.predict.segments import Segment, Timeline
     from vidcli.predict.timeline import TimelineWork, WindowPlan

@@ -12,7 +12,8 @@ from vidcli.artifacts.run_folder import SPLITS_FILE, describe_unfinished, files_
 from vidcli.commands.options import VideoOptions
 from vidcli.console import Terminal
 from vidcli.data.frames import decode_limits
-from vidcli.data.manifest import VideoItem, load_items
+from vidcli.data.items import VideoItem
+from vidcli.data.manifest import load_items
 from vidcli.data.splits import of_split
 from vidcli.errors import ConfigError, OutputError, VidcliError, VideoError
 from vidcli.predict import Predictor

@@ -12,7 +12,7 @@ from rich.text import Text
 from vidcli.console.tables import print_pairs
 from vidcli.console.terminal import Terminal
 from vidcli.console.text import count_noun, format_seconds, list_most_common, plain, plain_lines
-from vidcli.data.manifest import SPLITS
+from vidcli.data.items import SPLITS
 from vidcli.doctor import DataReport, Finding, Summary
 
 _MAX_ROWS_A_KIND = 20

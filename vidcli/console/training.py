@@ -13,7 +13,7 @@ from vidcli.artifacts.run_folder import RESUME_FILE
 from vidcli.console.bars import Part, Progressing, Stopwatch, live_line
 from vidcli.console.terminal import Terminal, Verbosity
 from vidcli.console.text import count_noun, format_bytes, format_seconds, plain, plain_lines
-from vidcli.data.manifest import SPLITS
+from vidcli.data.items import SPLITS
 from vidcli.train import (
     CheckProgress,
     EpochDone,

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from vidcli.data.caches import cache_folder
 from vidcli.synthetic import GENERATOR_VERSION, MotionVideoOptions, write_motion_videos
 
 
@@ -48,13 +48,6 @@ def make_motion_data(
         progress,
     )
     return folder
-
-
-def cache_folder() -> Path:
-    """Return vidcli's folder for what can be made again: VIDCLI_CACHE, or the system's usual one."""
-    if given := os.environ.get("VIDCLI_CACHE"):
-        return Path(given)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vidcli"
 
 
 def _name(options: MotionDataOptions) -> str:

@@ -6,27 +6,30 @@ Shape suffixes: V views of a video, T frames a view, F features a frame, O order
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from vidcli.config import Config
-from vidcli.data.feature_files import FeatureFiles, Features, digest_of_weights
+from vidcli.data.check import refuse_unusable
 from vidcli.data.frames import FrameSource, decoding_settings
-from vidcli.data.loader import map_ahead, num_workers
-from vidcli.data.manifest import VideoItem
-from vidcli.errors import ConfigError, DataError, VideoError
+from vidcli.data.items import VideoItem
+from vidcli.data.store import Store
+from vidcli.errors import ConfigError, VideoError
 from vidcli.models import VideoClassifier
+from vidcli.runtime.threads import map_ahead, num_workers
 from vidcli.sampling import shuffled_order
 from vidcli.transforms import ClipTransform, build_sampler
 
-_NUM_NAMED = 10
+Features: TypeAlias = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -63,12 +66,12 @@ class FrozenBackbone:
         self._transform = ClipTransform(config.clip)
         self._source = FrameSource(config)
         self._num_orders = 2 if model.looks_aside else 1
-        self._files = FeatureFiles(self._settings())
+        self._store = Store("features", self._settings(), config.data.cache_gib * 2**30)
 
     @property
     def folder(self) -> Path:
         """Where features are kept."""
-        return self._files.folder
+        return self._store.folder
 
     def features_of(
         self, items: Sequence[VideoItem], progress: Callable[[int, int], None] | None = None
@@ -101,13 +104,7 @@ class FrozenBackbone:
                     videos.append(self._in_both_orders(item, features_OVTF))
                 if progress is not None:
                     progress(done, len(items))
-        if len(failures) > self._config.data.max_unusable * len(items):
-            named = "\n".join(str(failure) for failure in failures[:_NUM_NAMED])
-            more = f"\n… and {len(failures) - _NUM_NAMED} more" if len(failures) > _NUM_NAMED else ""
-            raise DataError(
-                f"{len(failures)} of {len(items)} videos cannot be used, more than data.max_unusable="
-                f"{self._config.data.max_unusable:g} allows:\n{named}{more}"
-            )
+        refuse_unusable(failures, len(items), self._config.data)
         return FeatureSet(videos, failures, num_cached)
 
     def _load_all(self, items: Sequence[VideoItem]) -> Generator[Features | Tensor | VideoError, None, None]:
@@ -151,7 +148,7 @@ class FrozenBackbone:
 
     def prune(self) -> None:
         """Delete the features of other backbones and settings, oldest first, beyond `data.cache_gib`."""
-        self._files.prune(self._config.data.cache_gib * 2**30)
+        self._store.prune()
 
     def _on_what(self, item: VideoItem) -> list[object]:
         """Return what a video's features depend on beside the video and the settings: the order drawn."""
@@ -160,12 +157,11 @@ class FrozenBackbone:
     def _read(self, item: VideoItem) -> Features | None:
         if self._config.data.cache == "off":
             return None
-        shape = (self._num_orders, self._config.clip.views, self._config.clip.length, None)
-        return self._files.read(item, self._on_what(item), shape)
+        return self._store.read(item, lambda stored: stored.take("features"), self._on_what(item))
 
     def _write(self, item: VideoItem, features_OVTF: Features) -> None:
         if self._config.data.cache != "off":
-            self._files.write(item, self._on_what(item), features_OVTF)
+            self._store.write(item, {"features": features_OVTF}, self._on_what(item))
 
     def _settings(self) -> list[object]:
         config = self._config
@@ -177,3 +173,12 @@ class FrozenBackbone:
             decoding_settings(config),
             str(self._device.type),
         ]
+
+
+def digest_of_weights(module: nn.Module) -> str:
+    """Return a digest of the names, types, shapes and values of a module's parameters and buffers."""
+    digest = hashlib.sha256()
+    for name, value in sorted(module.state_dict().items()):
+        digest.update(f"{name}{value.dtype}{tuple(value.shape)}".encode())
+        digest.update(value.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()

@@ -8,8 +8,6 @@ whoever trains only takes what is ready, and is woken once a batch, not once a c
 
 from __future__ import annotations
 
-import os
-import sys
 import threading
 import time
 from collections import Counter, deque
@@ -17,7 +15,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import islice, pairwise
-from typing import TypeAlias, TypeVar
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -25,17 +23,10 @@ from torch import Tensor
 
 from vidcli.data.dataset import ClipDataset, LabelledClip
 from vidcli.errors import VideoError
-
-Input = TypeVar("Input")
-Output = TypeVar("Output")
+from vidcli.runtime.threads import compute_alone
 
 Draw: TypeAlias = tuple[int, int, int]
 """Of a clip: the epoch, the index of its video, and how often that was drawn before in the epoch."""
-
-_NICENESS = 10
-"""How much lower the priority of a thread is that gives way: it gets a tenth of what others get."""
-
-_setting_threads = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -55,65 +46,6 @@ class Batch:
     failures: list[VideoError]
     notices: list[str]
     seconds_waited: float = 0.0
-
-
-def num_workers(configured: int) -> int:
-    """Return the number of decoding threads: as configured, or one a core.
-
-    Processes that torchrun started on one machine share its cores.
-    """
-    if configured:
-        return configured
-    # The affinity mask knows of job schedulers' limits; macOS and Windows have none.
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, cores // max(1, int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
-
-
-def map_ahead(
-    function: Callable[[Input], Output],
-    inputs: Iterable[Input],
-    workers: int,
-    ahead: int,
-    gives_way: bool = False,
-) -> Generator[Output, None, None]:
-    """Yield `function(input)` in order, computing up to `ahead` results before they are asked for.
-
-    An error of `function` is raised where its result would have come. Leaving the iterator early
-    drops the work that has not begun. With `gives_way` a model on the same cores comes first.
-    """
-    executor = ThreadPoolExecutor(workers, "vidcli-load", compute_alone, (gives_way,))
-    pending: deque[Future[Output]] = deque()
-    try:
-        for value in inputs:
-            pending.append(executor.submit(function, value))
-            if len(pending) > ahead:
-                yield pending.popleft().result()
-        while pending:
-            yield pending.popleft().result()
-    finally:
-        executor.shutdown(wait=True, cancel_futures=True)
-
-
-def compute_alone(gives_way: bool = False) -> None:
-    """Have torch compute without helpers in the thread that calls this, and in no other.
-
-    Loading works on many clips at once. Were each of its threads to call for a helper a core, they would
-    wait for one another, and hold up those of the model.
-
-    Args:
-        gives_way: the model computes on the same cores, and comes first: each of its threads waits for the
-            slowest of them, while what is loaded is not needed yet. (On Linux, where threads have a priority
-            of their own.)
-    """
-    if gives_way and sys.platform == "linux":
-        thread = threading.get_native_id()
-        os.setpriority(os.PRIO_PROCESS, thread, os.getpriority(os.PRIO_PROCESS, thread) + _NICENESS)
-    with _setting_threads:
-        usual = torch.get_num_threads()  # asked for first: a thread that never was begins anew later
-        torch.set_num_threads(1)
-        # That is also what threads to come would begin with.
-        with ThreadPoolExecutor(1) as other:
-            other.submit(torch.set_num_threads, usual).result()
 
 
 def epoch_order(num_videos: int, seed: int, epoch: int) -> list[int]:

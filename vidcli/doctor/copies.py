@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import replace
 
-from vidcli.data.manifest import VideoItem
+from vidcli.data.items import VideoItem
 from vidcli.doctor.duplicates import find_alike
 from vidcli.doctor.findings import Finding, Inspected, Pair, Severity, rank_split
 from vidcli.doctor.likeness import Likeness

@@ -14,8 +14,7 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from vidcli.config import Config
-from vidcli.data.items import LABEL_SEPARATOR, class_names_of, labels_of
-from vidcli.data.manifest import VideoItem
+from vidcli.data.items import LABEL_SEPARATOR, VideoItem, class_names_of, labels_of
 from vidcli.data.splits import assign_splits, of_split
 from vidcli.doctor.inspect import FileReport, SpanReport
 from vidcli.doctor.likeness import Likeness

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from statistics import median
 from typing import Any
 
-from vidcli.data.manifest import VideoItem, class_names_of
+from vidcli.data.items import VideoItem, class_names_of
 from vidcli.data.splits import assign_splits
 from vidcli.doctor.findings import ADVICE, SEVERITIES, Finding, Inspected
 from vidcli.errors import DataError

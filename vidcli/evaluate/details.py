@@ -8,13 +8,12 @@ from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 
-from vidcli.data.items import LABEL_SEPARATOR, labels_of
-from vidcli.data.loader import map_ahead
-from vidcli.data.manifest import VideoItem
+from vidcli.data.items import LABEL_SEPARATOR, VideoItem, labels_of
 from vidcli.errors import VideoError
 from vidcli.evaluate.scores import bootstrap_interval
 from vidcli.evaluate.table import is_right
 from vidcli.predict import Prediction
+from vidcli.runtime.threads import map_ahead
 from vidcli.video import VideoInfo, probe
 
 _Pair: TypeAlias = "tuple[VideoItem, Prediction]"

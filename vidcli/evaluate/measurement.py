@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from vidcli.artifacts.run_folder import EXPORT_FILE, SPLITS_FILE
-from vidcli.data.loader import num_workers
-from vidcli.data.manifest import SPLITS, VideoItem, class_names_of, load_items, read_data
+from vidcli.data.items import SPLITS, VideoItem, class_names_of
+from vidcli.data.manifest import load_items, read_data
 from vidcli.data.relocation import find_learnt, load_run_items
 from vidcli.data.splits import of_split
 from vidcli.errors import ConfigError, DataError
@@ -19,6 +19,7 @@ from vidcli.evaluate.scores import Evaluation, evaluate
 from vidcli.evaluate.table import is_right
 from vidcli.predict import Prediction, Predictor
 from vidcli.runtime.outputs import choose_folder
+from vidcli.runtime.threads import num_workers
 
 
 @dataclass(frozen=True)

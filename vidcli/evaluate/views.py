@@ -11,7 +11,7 @@ import torch
 
 from vidcli.artifacts.model_file import Checkpoint
 from vidcli.config import change_clip
-from vidcli.data.manifest import VideoItem
+from vidcli.data.items import VideoItem
 from vidcli.evaluate.scores import evaluate
 from vidcli.predict import Predictor
 

@@ -17,7 +17,7 @@ from torch import nn
 from vidcli.artifacts.exported import ExportedNetwork
 from vidcli.artifacts.model_file import Checkpoint
 from vidcli.data.frames import FrameSource, decode_limits
-from vidcli.data.manifest import VideoItem
+from vidcli.data.items import VideoItem
 from vidcli.errors import ConfigError, ExportError, did_you_mean
 from vidcli.explain.frames import weigh_frames
 from vidcli.explain.maps import MapMethod, map_frames

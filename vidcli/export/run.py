@@ -16,8 +16,7 @@ import torch
 from vidcli.artifacts.exported import NETWORK_FILES, Floats, digests_of_export, import_runtime, open_network
 from vidcli.artifacts.model_file import Checkpoint, describe_checkpoint
 from vidcli.artifacts.run_folder import EXPORT_FILE
-from vidcli.data.items import class_names_of
-from vidcli.data.manifest import VideoItem
+from vidcli.data.items import VideoItem, class_names_of
 from vidcli.data.splits import of_split
 from vidcli.errors import ExportError
 from vidcli.export.convert import network_files, open_program, to_onnx, to_openvino, trace

@@ -14,8 +14,7 @@ import torch
 
 from vidcli.artifacts.exported import Floats
 from vidcli.artifacts.model_file import Checkpoint
-from vidcli.data.items import labels_of
-from vidcli.data.manifest import VideoItem
+from vidcli.data.items import VideoItem, labels_of
 from vidcli.errors import ExportError, VideoError
 from vidcli.predict import Predictor
 

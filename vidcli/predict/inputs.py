@@ -23,8 +23,8 @@ from pathlib import Path
 from typing import IO, TypeVar
 
 from vidcli.data.folders import FolderContents, is_of_vidcli, list_videos, look_through
-from vidcli.data.items import name_few
-from vidcli.data.manifest import VideoItem, read_data
+from vidcli.data.items import VideoItem, name_few
+from vidcli.data.manifest import read_data
 from vidcli.errors import ConfigError, DataError
 from vidcli.runtime.files import open_regular, read_at_most
 from vidcli.video import VIDEO_SUFFIXES

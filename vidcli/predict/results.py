@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias
 
-from vidcli.data.manifest import VideoItem
+from vidcli.data.items import VideoItem
 from vidcli.errors import OutputError, VidcliError
 from vidcli.names import visible, visible_json
 from vidcli.predict.predictor import Prediction

@@ -8,7 +8,7 @@ from pathlib import Path
 from torch import Tensor
 
 from vidcli.config import ClipConfig
-from vidcli.data.manifest import VideoItem
+from vidcli.data.items import VideoItem
 from vidcli.errors import VidcliError
 from vidcli.transforms import to_pixels
 from vidcli.video import write_png

@@ -25,14 +25,13 @@ from vidcli.artifacts.run_folder import (
 )
 from vidcli.config import Config, config_to_dict
 from vidcli.data.frames import FrameSource
-from vidcli.data.items import labels_of
-from vidcli.data.loader import map_ahead, num_workers
-from vidcli.data.manifest import SPLITS, VideoItem
+from vidcli.data.items import SPLITS, VideoItem, labels_of
 from vidcli.errors import CheckpointError, VideoError
 from vidcli.evaluate.measurement import evaluation_folder
 from vidcli.report.html import RunReport
 from vidcli.runtime.files import read_regular
 from vidcli.runtime.plain import parse_json
+from vidcli.runtime.threads import map_ahead, num_workers
 from vidcli.sheets import read_sheet, unescape_cell
 from vidcli.transforms import build_sampler
 

@@ -28,16 +28,19 @@ import torch
 from torch import Tensor
 
 from vidcli.config import Config
-from vidcli.data.choice import MEMORY_SHARE, free_memory
+from vidcli.data.check import MEMORY_SHARE
 from vidcli.data.dataset import ClipDataset
-from vidcli.data.feature_files import FeatureFiles, digest_of_weights
+from vidcli.data.features import Features, digest_of_weights
 from vidcli.data.frames import decoding_settings
 from vidcli.data.items import VideoItem
-from vidcli.data.loader import Batch, Draw, iter_draws, map_ahead, num_workers
+from vidcli.data.loader import Batch, Draw, iter_draws
+from vidcli.data.store import Store, StoredArrays
 from vidcli.errors import ConfigError, VideoError
 from vidcli.models import VideoModel
 from vidcli.predict import Predictor
+from vidcli.runtime.memory import free_memory
 from vidcli.runtime.processes import Group
+from vidcli.runtime.threads import map_ahead, num_workers
 from vidcli.train.schedule import autocast_dtype
 
 _GIB = 2**30
@@ -136,7 +139,7 @@ class FrozenFeatures:
                 self._val[row] = found
             progress(done, len(jobs))
         if files is not None:
-            files.prune(self._config.data.cache_gib * _GIB)
+            files.prune()
 
     def batches(
         self,
@@ -182,14 +185,16 @@ class FrozenFeatures:
             yield item, row, range(0)
 
     def _features_of(
-        self, jobs: Sequence[_Job], files: FeatureFiles | None
+        self, jobs: Sequence[_Job], files: Store | None
     ) -> Generator[Tensor | VideoError, None, None]:
         """Yield the features of each video, from disk where they are there, else computed and written."""
 
+        def take(stored: StoredArrays) -> Features:
+            return stored.take("features")
+
         def load(job: _Job) -> tuple[bool, Tensor | VideoError]:
             item, row, clips = job
-            shape = (len(clips), *self._train.shape[2:]) if clips else self._val.shape[1:]
-            if files is not None and (kept := files.read(item, self._draws_of(job), shape)) is not None:
+            if files is not None and (kept := files.read(item, take, self._draws_of(job))) is not None:
                 return True, torch.from_numpy(kept)
             try:
                 if not clips:
@@ -206,7 +211,7 @@ class FrozenFeatures:
                     continue
                 features = self._encode_clips(found) if job[2] else self._encode(found)
                 if files is not None:
-                    files.write(job[0], self._draws_of(job), features.numpy())
+                    files.write(job[0], {"features": features.numpy()}, self._draws_of(job))
                 yield features
 
     @torch.inference_mode()
@@ -245,13 +250,14 @@ class FrozenFeatures:
         self._train = torch.empty(len(self._dataset), self.num_clips, *of_clip.shape)
         self._val = torch.empty(len(self._val_items), num_views, *of_clip.shape)
 
-    def _files(self) -> FeatureFiles | None:
+    def _files(self) -> Store | None:
         """Return where features are kept between runs; None where they are not."""
         config = self._config
         if config.data.cache == "memory":
             return None
         model = config.model
-        return FeatureFiles(
+        return Store(
+            "features",
             [
                 digest_of_weights(self._model.backbone),
                 [model.backbone, model.shift, model.frame_differences, model.grid],
@@ -259,7 +265,8 @@ class FrozenFeatures:
                 decoding_settings(config),
                 # What may round differently.
                 [str(self._device.type), config.train.precision, torch.__version__, torch.get_num_threads()],
-            ]
+            ],
+            config.data.cache_gib * _GIB,
         )
 
     def _draws_of(self, job: _Job) -> list[object]:

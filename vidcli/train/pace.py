@@ -6,7 +6,7 @@ import time
 
 from vidcli.config import DataConfig
 from vidcli.data.frames import FrameSource
-from vidcli.data.loader import num_workers
+from vidcli.runtime.threads import num_workers
 
 _TOLERATED_SHARE = 0.1
 # In an epoch of a moment the first batch is most of it, and nobody is held up.

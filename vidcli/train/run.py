@@ -14,9 +14,9 @@ from vidcli.artifacts.resume_file import load_resume
 from vidcli.artifacts.run_folder import CONFIG_FILE, RESUME_FILE, SPLITS_FILE, UNUSABLE_FILE
 from vidcli.config import Config, load_config
 from vidcli.data.check import check_videos, failures_csv
-from vidcli.data.items import LABEL_SEPARATOR, labels_of
+from vidcli.data.items import LABEL_SEPARATOR, SPLITS, VideoItem, class_names_of, labels_of
 from vidcli.data.loader import batch_ends
-from vidcli.data.manifest import SPLITS, VideoItem, class_names_of, read_data
+from vidcli.data.manifest import read_data
 from vidcli.data.relocation import load_run_items
 from vidcli.data.splits import assign_splits, of_split
 from vidcli.errors import CheckpointError, ConfigError, DataError, VideoError

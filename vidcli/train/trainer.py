@@ -34,9 +34,9 @@ from vidcli.artifacts.run_folder import (
 from vidcli.config import Config, TrainConfig, config_to_yaml
 from vidcli.data.dataset import ClipDataset
 from vidcli.data.frames import FrameSource
-from vidcli.data.items import labels_of
-from vidcli.data.loader import Batch, balanced_order, batch_ends, epoch_order, iter_batches, num_workers
-from vidcli.data.manifest import VideoItem, class_names_of, fingerprint, manifest_text
+from vidcli.data.items import VideoItem, class_names_of, labels_of
+from vidcli.data.loader import Batch, balanced_order, batch_ends, epoch_order, iter_batches
+from vidcli.data.manifest import fingerprint, manifest_text
 from vidcli.data.relocation import with_digests
 from vidcli.data.splits import of_split
 from vidcli.errors import CheckpointError, DataError, PeerError, TrainError, VideoError, WriteError
@@ -48,6 +48,7 @@ from vidcli.runtime.files import remove_leftovers, write_text
 from vidcli.runtime.plain import one_line
 from vidcli.runtime.processes import ALONE, Group, is_peer_failure, synchronise_norms
 from vidcli.runtime.signals import AskedToEnd, deferred
+from vidcli.runtime.threads import num_workers
 from vidcli.train.advice import iter_advice
 from vidcli.train.batch_parts import BatchParts
 from vidcli.train.batchnorm import fewest_clips, single_clips

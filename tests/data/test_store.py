@@ -1,4 +1,4 @@
-"""Frames that are kept equal decoded ones, and the folder of packs survives all that may happen to it."""
+"""Kept frames equal decoded ones, and the store survives kills, damage, full disks and other processes."""
 
 from __future__ import annotations
 
@@ -16,13 +16,11 @@ import numpy as np
 import pytest
 
 from vidcli.config import Config
-from vidcli.data import cache as cache_module
-from vidcli.data import choice, frames
-from vidcli.data.cache import DiskCache, FrameCache, MemoryCache
+from vidcli.data import check, frames, store
 from vidcli.data.check import check_videos
-from vidcli.data.frames import FrameSource, decoding_settings
-from vidcli.data.manifest import VideoItem
-from vidcli.data.packs import open_pack
+from vidcli.data.frames import DiskCache, FrameCache, FrameSource, MemoryCache, decoding_settings
+from vidcli.data.items import VideoItem
+from vidcli.data.store import Store, StoredArrays
 from vidcli.errors import ConfigError
 from vidcli.sampling import Seconds
 from vidcli.transforms import ClipTransform
@@ -35,7 +33,7 @@ BIG = 2**30
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder of packs, in a cache folder of the test's own."""
+    """The folder of stored frames, in a cache folder of the test's own."""
     monkeypatch.setenv("VIDCLI_CACHE", str(tmp_path / "cache"))
     return tmp_path / "cache" / "frames"
 
@@ -50,26 +48,30 @@ def videos(tmp_path: Path, write_video: WriteVideo) -> list[VideoItem]:
     return [VideoItem(write_video(tmp_path / f"v{n}.mp4", seed=n), "left") for n in range(6)]
 
 
-def disk_source(config: Config, folder: Path, max_bytes: int = BIG) -> FrameSource:
-    disk = DiskCache(folder, max_bytes, decoding_settings(config), 60.0)
-    assert disk.prepare() is None
-    return FrameSource(config, disk)
+def frame_store(config: Config, max_bytes: float = BIG) -> Store:
+    return Store("frames", decoding_settings(config), max_bytes)
+
+
+def disk_source(config: Config, max_bytes: float = BIG) -> FrameSource:
+    kept = frame_store(config, max_bytes)
+    assert kept.prepare() is None
+    return FrameSource(config, DiskCache(kept))
 
 
 def some(duration_seconds: float) -> Seconds:
     return np.array([0.1, 0.45, 0.8]) * duration_seconds
 
 
-def packs(folder: Path) -> list[Path]:
-    return sorted(folder.glob("*/*.pack"))
+def stored(folder: Path) -> list[Path]:
+    return sorted(folder.glob("*/[0-9a-f]*.npy"))
 
 
-def partials(folder: Path) -> list[Path]:
-    return sorted(folder.glob("*/*.partial"))
+def unfinished(folder: Path) -> list[Path]:
+    return sorted(folder.glob("*/.vidcli-*.tmp.npy"))
 
 
-def recorded_size(folder: Path) -> int:
-    return int((folder / "size").read_text())
+def num_bytes(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.glob("*/*"))
 
 
 def refuse_to_decode(*args: object, **kwargs: object) -> DecodedFrames:
@@ -94,7 +96,7 @@ def test_kept_frames_equal_decoded_ones(
     # 24 frames a second: Matroska rounds their times to a millisecond.
     item = VideoItem(write_video(tmp_path / f"x.{suffix}", num_frames=36, fps=24), "left", None, None, *span)
     config = small_config(clip__size=16)
-    keeping = disk_source(config, folder) if kind == "disk" else FrameSource(config, MemoryCache())
+    keeping = disk_source(config) if kind == "disk" else FrameSource(config, MemoryCache())
     plain = FrameSource(config)
     rng = np.random.default_rng(0)
     seen = set()
@@ -109,7 +111,7 @@ def test_kept_frames_equal_decoded_ones(
         np.testing.assert_array_equal(cached, plain.frames(item, plan))
         seen |= {frame.tobytes() for frame in cached}
     assert len(seen) > 5  # the frames differ, so that a wrong one would show
-    assert len(packs(folder)) == (kind == "disk")
+    assert len(stored(folder)) == (kind == "disk")
 
 
 def test_a_second_run_decodes_nothing(
@@ -119,7 +121,7 @@ def test_a_second_run_decodes_nothing(
     first = check_videos(videos, config)
     drawn = [first.source.frames(item, some) for item in videos]
     monkeypatch.setattr(frames, "decode_frames", refuse_to_decode)
-    monkeypatch.setattr(choice, "probe", refuse_to_decode)
+    monkeypatch.setattr(check, "probe", refuse_to_decode)
     second = check_videos(videos, config)
     assert second.usable == videos
     for item, before in zip(videos, drawn, strict=True):
@@ -131,17 +133,17 @@ def test_a_changed_file_is_decoded_anew(
     change: str, item: VideoItem, folder: Path, small_config: Configure, write_video: WriteVideo
 ) -> None:
     config = small_config()
-    before = disk_source(config, folder).frames(item, some)
+    before = disk_source(config).frames(item, some)
     if change == "content":
         write_video(item.path, num_frames=24, seed=5)
     elif change == "time":
         os.utime(item.path, ns=(0, item.path.stat().st_mtime_ns + 1))
     else:
         item = VideoItem(item.path.rename(item.path.with_name("y.mp4")), "left")
-    after = disk_source(config, folder).frames(item, some)
+    after = disk_source(config).frames(item, some)
     assert np.array_equal(before, after) == (change != "content")
     np.testing.assert_array_equal(after, FrameSource(config).frames(item, some))
-    assert len(packs(folder)) == 2
+    assert len(stored(folder)) == 2
 
 
 @pytest.mark.parametrize(
@@ -155,13 +157,13 @@ def test_a_changed_file_is_decoded_anew(
         ({"clip.length": 7, "augment.crop_scale": 0.5, "train.seed": 3, "data.workers": 1}, True),
     ],
 )
-def test_packs_belong_to_the_settings_that_frames_depend_on(
+def test_files_belong_to_the_settings_that_frames_depend_on(
     changes: dict[str, object], is_same: bool, item: VideoItem, folder: Path, small_config: Configure
 ) -> None:
     for config in (small_config(), small_config(changes)):
-        kept = disk_source(config, folder).frames(item, some)
+        kept = disk_source(config).frames(item, some)
         np.testing.assert_array_equal(kept, FrameSource(config).frames(item, some))
-    assert len(packs(folder)) == (1 if is_same else 2)
+    assert len(stored(folder)) == (1 if is_same else 2)
 
 
 def test_all_that_the_size_depends_on_is_in_the_name(small_config: Configure) -> None:
@@ -183,11 +185,11 @@ def test_all_that_the_size_depends_on_is_in_the_name(small_config: Configure) ->
 
 def test_spans_of_one_file_are_kept_apart(item: VideoItem, folder: Path, small_config: Configure) -> None:
     config = small_config()
-    source = disk_source(config, folder)
+    source = disk_source(config)
     for span in ((0.0, 1.0), (1.0, 2.0), (1.0, None)):
         part = VideoItem(item.path, "left", None, None, *span)
         np.testing.assert_array_equal(source.frames(part, some), FrameSource(config).frames(part, some))
-    assert len(packs(folder)) == 3
+    assert len(stored(folder)) == 3
 
 
 # --- bounds ---------------------------------------------------------------------------------------
@@ -197,58 +199,62 @@ def test_the_least_recently_used_leave_first(
     videos: list[VideoItem], folder: Path, small_config: Configure
 ) -> None:
     config = small_config()
-    source = disk_source(config, folder)
+    source = disk_source(config)
     source.frames(videos[0], some)
-    size = packs(folder)[0].stat().st_size
+    size = stored(folder)[0].stat().st_size
     for item in videos[1:4]:
         source.frames(item, some)
     ages = {}
     for number, item in enumerate(videos[:4]):
-        disk = DiskCache(folder, BIG, decoding_settings(config), 1.0)
-        path = disk._path(item)
+        path = frame_store(config)._path_of(item, ())
         assert path is not None
         os.utime(path, ns=(0, number))
         ages[number] = path
-    later = disk_source(config, folder, int(4.5 * size))
+    later = disk_source(config, int(4.5 * size))
     later.frames(videos[0], some)  # used again: now the youngest
     later.frames(videos[4], some)
     assert ages[0].exists()
     assert not ages[1].exists()
     assert ages[3].exists()
-    assert recorded_size(folder) == sum(path.stat().st_size for path in packs(folder)) <= 4.5 * size
+    assert num_bytes(folder) <= 4.5 * size
 
 
 def test_a_run_keeps_its_own_and_says_when_no_more_fit(
     videos: list[VideoItem], folder: Path, small_config: Configure
 ) -> None:
     config = small_config()
-    disk_source(config, folder).frames(videos[0], some)
-    size = packs(folder)[0].stat().st_size
-    packs(folder)[0].unlink()
-    source = disk_source(config, folder, int(3.5 * size))
+    disk_source(config).frames(videos[0], some)
+    size = stored(folder)[0].stat().st_size
+    stored(folder)[0].unlink()
+    source = disk_source(config, int(3.5 * size))
     for _ in range(2):
         for item in videos:
             kept = source.frames(item, some)
             np.testing.assert_array_equal(kept, FrameSource(config).frames(item, some))
-    assert len(packs(folder)) == 3
-    assert partials(folder) == []
+    assert len(stored(folder)) == 3
+    assert unfinished(folder) == []
     (notice,) = source.take_notices()
     assert "more than data.cache_gib" in notice
     assert "decoded anew in every epoch" in notice
     assert source.take_notices() == []
-    assert disk_source(config, folder, int(1.5 * size)).take_notices() == []
-    assert len(packs(folder)) == 1  # a smaller bound holds at once
+    assert disk_source(config, int(1.5 * size)).take_notices() == []
+    assert len(stored(folder)) == 1  # a smaller bound holds at once
 
 
-def test_the_folder_is_counted_anew_where_the_count_is_lost(
+def test_files_that_another_process_wrote_count(
     videos: list[VideoItem], folder: Path, small_config: Configure
 ) -> None:
-    source = disk_source(small_config(), folder)
-    source.frames(videos[0], some)
-    size = packs(folder)[0].stat().st_size
-    (folder / "size").write_text("")
-    source.frames(videos[1], some)
-    assert recorded_size(folder) == 2 * size
+    config = small_config()
+    disk_source(config).frames(videos[0], some)
+    size = num_bytes(folder)
+    late = disk_source(config, 3.5 * size)
+    early = disk_source(config, 3.5 * size)
+    for item in videos[1:3]:
+        early.frames(item, some)
+    for item in videos[3:]:
+        late.frames(item, some)
+    frame_store(config, 3.5 * size).prune()
+    assert 2 * size <= num_bytes(folder) <= 3.5 * size
 
 
 # --- several processes, and none that ends well ---------------------------------------------------
@@ -258,45 +264,41 @@ import json, sys, time
 from pathlib import Path
 import numpy as np
 from vidcli.config import load_config
-from vidcli.data import cache, frames
-from vidcli.data.cache import DiskCache
-from vidcli.data.frames import FrameSource, decoding_settings
-from vidcli.data.manifest import VideoItem
+from vidcli.data import frames, store
+from vidcli.data.frames import DiskCache, FrameSource, decoding_settings
+from vidcli.data.items import VideoItem
 
-folder, mode, *names = sys.argv[1:]
+mode, *names = sys.argv[1:]
 config = load_config(None, ["clip.size=32"])
-decoded = []
-plain_decode, plain_write = frames.decode_frames, cache.write_pack
+plain_decode = frames.decode_frames
 
-def counting(path, *args, **kwargs):
-    decoded.append(Path(path).name)
+def slow(path, *args, **kwargs):
     time.sleep(0.05)
     return plain_decode(path, *args, **kwargs)
 
-def hanging(file, content):
-    file.write(b"half of it")
-    file.flush()
+def hanging(path, arrays):
+    path.write_bytes(b"half of it")
     print("writing", flush=True)
     time.sleep(60)
 
-frames.decode_frames = counting
+frames.decode_frames = slow
 if mode == "hang":
-    cache.write_pack = hanging
-disk = DiskCache(Path(folder), 2**30, decoding_settings(config), 60.0)
-assert disk.prepare() is None
-source = FrameSource(config, disk)
+    store.write_arrays = hanging
+kept = store.Store("frames", decoding_settings(config), 2**30)
+assert kept.prepare() is None
+source = FrameSource(config, DiskCache(kept))
 plan = lambda seconds: np.array([0.1, 0.45, 0.8]) * seconds
 print("ready", flush=True)
 sys.stdin.readline()
 sums = [int(source.frames(VideoItem(Path(name), "left"), plan).sum()) for name in names]
-print(json.dumps({"decoded": decoded, "sums": sums, "notices": source.take_notices()}), flush=True)
+print(json.dumps({"sums": sums, "notices": source.take_notices()}), flush=True)
 """
 
 
-def start_worker(folder: Path, videos: list[VideoItem], mode: str = "plain") -> subprocess.Popen[str]:
+def start_worker(videos: list[VideoItem], mode: str = "plain") -> subprocess.Popen[str]:
     names = [str(item.path) for item in videos]
     return subprocess.Popen(
-        [sys.executable, "-c", _WORKER, str(folder), mode, *names],
+        [sys.executable, "-c", _WORKER, mode, *names],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -311,104 +313,130 @@ def begin(worker: subprocess.Popen[str]) -> None:
     worker.stdin.flush()
 
 
-def test_two_processes_share_the_work(videos: list[VideoItem], folder: Path, small_config: Configure) -> None:
-    workers = [start_worker(folder, order) for order in (videos, videos[::-1])]
+def test_two_processes_may_write_the_same_files(
+    videos: list[VideoItem], folder: Path, small_config: Configure
+) -> None:
+    workers = [start_worker(order) for order in (videos, videos[::-1], videos)]
     for worker in workers:
         begin(worker)
     results = [json.loads(worker.communicate(timeout=120)[0]) for worker in workers]
-    assert sorted(results[0]["decoded"] + results[1]["decoded"]) == [item.path.name for item in videos]
-    assert results[0]["sums"] == results[1]["sums"][::-1]
-    assert results[0]["notices"] == results[1]["notices"] == []
     plain = FrameSource(small_config())
-    assert results[0]["sums"] == [int(plain.frames(item, some).sum()) for item in videos]
-    assert len(packs(folder)) == len(videos)
-    assert recorded_size(folder) == sum(path.stat().st_size for path in packs(folder))
+    sums = [int(plain.frames(item, some).sum()) for item in videos]
+    assert [result["sums"] for result in results] == [sums, sums[::-1], sums]
+    assert [result["notices"] for result in results] == [[], [], []]
+    assert len(stored(folder)) == len(videos)
+    assert unfinished(folder) == []
 
 
 def test_a_kill_while_writing_leaves_nothing_that_is_read(
     videos: list[VideoItem], folder: Path, small_config: Configure
 ) -> None:
-    worker = start_worker(folder, videos[:1], "hang")
+    worker = start_worker(videos[:1], "hang")
     begin(worker)
     assert worker.stdout is not None
     assert worker.stdout.readline() == "writing\n"
-    (held,) = partials(folder)
-    config = small_config()
-    disk_source(config, folder)
-    assert partials(folder) == [held]  # it is being written: not ours to remove
     worker.send_signal(signal.SIGKILL)
     worker.communicate(timeout=60)
-    assert partials(folder) == [held]
-    assert packs(folder) == []
-    # Whoever needs this very pack takes it over, without `prepare`, which happens once a run.
-    disk = DiskCache(folder, BIG, decoding_settings(config), 60.0)
-    disk._is_writing = True
-    taken = FrameSource(config, disk).frames(videos[0], some)
-    np.testing.assert_array_equal(taken, FrameSource(config).frames(videos[0], some))
-    assert partials(folder) == []
-    # Whoever needs others removes it.
-    packs(folder)[0].rename(held)
-    np.testing.assert_array_equal(disk_source(config, folder).frames(videos[1], some)[0].shape, (32, 48, 3))
-    assert partials(folder) == []
-    assert recorded_size(folder) == sum(path.stat().st_size for path in packs(folder))
+    (left,) = unfinished(folder)
+    assert stored(folder) == []
+    config = small_config()
+    kept = disk_source(config).frames(videos[0], some)
+    np.testing.assert_array_equal(kept, FrameSource(config).frames(videos[0], some))
+    assert len(stored(folder)) == 1
+    assert unfinished(folder) == [left]  # another process may be writing it
+    os.utime(left, (0, time.time() - 2 * 3600))
+    disk_source(config)
+    assert unfinished(folder) == []
+    assert len(stored(folder)) == 1
 
 
-def test_kills_at_any_moment_leave_only_whole_packs(
+def test_kills_at_any_moment_leave_only_whole_files(
     videos: list[VideoItem], folder: Path, small_config: Configure
 ) -> None:
     rng = np.random.default_rng(0)
-    workers = [start_worker(folder, order) for order in (videos, videos[::-1])]
+    workers = [start_worker(order) for order in (videos, videos[::-1])]
     for worker in workers:
         begin(worker)
         time.sleep(float(rng.uniform(0.05, 0.15)))
     for worker in workers:
         worker.send_signal(signal.SIGKILL)
         worker.communicate(timeout=60)
-    assert all(open_pack(path) is not None for path in packs(folder))
+    assert all(StoredArrays(path).take("frames").any() for path in stored(folder))
     config = small_config()
-    source, plain = disk_source(config, folder), FrameSource(config)
-    assert partials(folder) == []
+    source, plain = disk_source(config), FrameSource(config)
     for item in videos:
         np.testing.assert_array_equal(source.frames(item, some), plain.frames(item, some))
-    assert len(packs(folder)) == len(videos)
-    assert recorded_size(folder) == sum(path.stat().st_size for path in packs(folder))
+    assert source.take_notices() == []
+    assert len(stored(folder)) == len(videos)
 
 
 # --- damage ---------------------------------------------------------------------------------------
 
 
-def cut_short(pack: Path) -> None:
-    os.truncate(pack, pack.stat().st_size - 1)
+def cut_short(path: Path) -> None:
+    os.truncate(path, path.stat().st_size - 1)
 
 
-def empty(pack: Path) -> None:
-    os.truncate(pack, 0)
+def longer(path: Path) -> None:
+    path.write_bytes(path.read_bytes() + b"x")
 
 
-def cut_to_ten_bytes(pack: Path) -> None:
-    os.truncate(pack, 10)
+def empty(path: Path) -> None:
+    os.truncate(path, 0)
 
 
-def other_magic(pack: Path) -> None:
-    pack.write_bytes(b"x" + pack.read_bytes()[1:])
+def cut_to_ten_bytes(path: Path) -> None:
+    os.truncate(path, 10)
 
 
-def wrong_time(pack: Path) -> None:
-    change_byte(pack, 60)
+def other_magic(path: Path) -> None:
+    path.write_bytes(b"x" + path.read_bytes()[1:])
 
 
-def wrong_pixel(pack: Path) -> None:
-    change_byte(pack, -1)
+def other_shape(path: Path) -> None:
+    replace(path, b"(24, 32, 48, 3)", b"(24, 48, 32, 3)")
 
 
-def change_byte(pack: Path, at: int) -> None:
-    content = bytearray(pack.read_bytes())
+def other_byte_order(path: Path) -> None:
+    replace(path, b"('pts_seconds', '<f8'", b"('pts_seconds', '>f8'")
+
+
+def other_name(path: Path) -> None:
+    replace(path, b"'pts_seconds'", b"'pts_secondz'")
+
+
+def wrong_time(path: Path) -> None:
+    change_byte(path, np.load(path, mmap_mode="r").offset + 8)
+
+
+def wrong_pixel(path: Path) -> None:
+    change_byte(path, path.stat().st_size - 24 * 4 - 1)  # of the last frame: checksums follow
+
+
+def wrong_checksum(path: Path) -> None:
+    change_byte(path, path.stat().st_size - 1)
+
+
+def change_byte(path: Path, at: int) -> None:
+    content = bytearray(path.read_bytes())
     content[at] ^= 1
-    pack.write_bytes(content)
+    path.write_bytes(content)
 
 
-@pytest.mark.parametrize("damage", [cut_short, empty, cut_to_ten_bytes, other_magic, wrong_time, wrong_pixel])
-def test_a_damaged_pack_is_noticed_and_made_anew(
+def replace(path: Path, old: bytes, new: bytes) -> None:
+    content = path.read_bytes()
+    assert content.count(old) == 1
+    path.write_bytes(content.replace(old, new))
+
+
+DAMAGES = (
+    cut_short, longer, empty, cut_to_ten_bytes, other_magic, other_shape, other_byte_order, other_name,
+    wrong_time, wrong_pixel, wrong_checksum,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_file_is_noticed_and_made_anew(
     damage: Callable[[Path], None], item: VideoItem, folder: Path, small_config: Configure
 ) -> None:
     config = small_config()
@@ -419,27 +447,26 @@ def test_a_damaged_pack_is_noticed_and_made_anew(
         drawn = source.frames(item, lambda seconds: np.append(np.sort(rng.random(4)), 1.0) * seconds)
         return drawn, float(rng.random())
 
-    expected = draw(disk_source(config, folder))
-    (pack,) = packs(folder)
-    whole = pack.read_bytes()
-    damage(pack)
-    source = disk_source(config, folder)
+    expected = draw(disk_source(config))
+    (path,) = stored(folder)
+    whole = path.read_bytes()
+    damage(path)
+    source = disk_source(config)
     drawn, after = draw(source)
     np.testing.assert_array_equal(drawn, expected[0])
     assert after == expected[1]
     (notice,) = source.take_notices()
-    assert notice.startswith(f"frame cache: {pack} is damaged (")
-    assert pack.read_bytes() == whole
-    assert recorded_size(folder) == len(whole)
+    assert notice.startswith(f"frame cache: {path} is damaged (")
+    assert path.read_bytes() == whole
 
 
-def test_a_damaged_pack_that_cannot_be_removed(
+def test_a_damaged_file_that_cannot_be_removed(
     item: VideoItem, folder: Path, small_config: Configure, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = small_config()
-    disk_source(config, folder).frames(item, some)
-    cut_short(packs(folder)[0])
-    source = disk_source(config, folder)
+    disk_source(config).frames(item, some)
+    cut_short(stored(folder)[0])
+    source = disk_source(config)
 
     def refuse(path: Path, missing_ok: bool = False) -> None:
         raise PermissionError(errno.EACCES, "Permission denied", str(path))
@@ -464,7 +491,7 @@ def test_a_folder_that_cannot_be_made(videos: list[VideoItem], folder: Path, sma
     assert "VIDCLI_CACHE" in notice
 
 
-@pytest.mark.parametrize("where", ["write_pack", "_claim"])
+@pytest.mark.parametrize("where", ["write_arrays", "take_cache"])
 def test_a_disk_that_fills_up(
     where: str,
     videos: list[VideoItem],
@@ -473,22 +500,24 @@ def test_a_disk_that_fills_up(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     config = small_config()
-    source = disk_source(config, folder)
+    source = disk_source(config)
     source.frames(videos[0], some)
 
     def full(*args: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(cache_module if where == "write_pack" else DiskCache, where, full)
+    monkeypatch.setattr(store, where, full)
+    if where == "take_cache":
+        source = FrameSource(config, DiskCache(frame_store(config)))
     for item in videos:
         np.testing.assert_array_equal(source.frames(item, some), FrameSource(config).frames(item, some))
     (notice,) = source.take_notices()
     assert "the disk is full" in notice
-    assert partials(folder) == []
-    assert recorded_size(folder) == packs(folder)[0].stat().st_size
+    assert unfinished(folder) == []
+    assert len(stored(folder)) == 1
 
 
-def test_a_video_that_fails_leaves_no_partial_file(
+def test_a_video_that_fails_leaves_no_unfinished_file(
     folder: Path, tmp_path: Path, small_config: Configure
 ) -> None:
     broken = tmp_path / "broken.mp4"
@@ -497,7 +526,7 @@ def test_a_video_that_fails_leaves_no_partial_file(
         [VideoItem(broken, "left")], small_config(data__cache="disk", data__max_unusable=1.0)
     )
     assert [failure.path for failure in checked.failures] == [str(broken)]
-    assert partials(folder) == packs(folder) == []
+    assert unfinished(folder) == stored(folder) == []
 
 
 # --- where they are kept --------------------------------------------------------------------------
@@ -532,12 +561,12 @@ def test_what_is_chosen_and_said(
     small_config: Configure,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(choice, "free_memory", lambda: free_memory)
-    monkeypatch.setattr(choice, "_free_disk", lambda folder: free_disk)
+    monkeypatch.setattr(check, "free_memory", lambda: free_memory)
+    monkeypatch.setattr(check, "_free_disk", lambda folder: free_disk)
     checked = check_videos(videos, small_config(data__cache=wanted, data__cache_gib=gib))
     assert kind(checked.source.cache) == expected
     assert [told in notice for notice in checked.notices if told] == ([True] if told else [])
-    assert len(packs(folder)) == (len(videos) if expected == "disk" else 0)
+    assert len(stored(folder)) == (len(videos) if expected == "disk" else 0)
 
 
 def test_auto_goes_where_the_frames_are(
@@ -570,10 +599,5 @@ def test_keyframes_are_not_kept_and_that_is_said(
         assert checked.notices == told
 
 
-def testfree_memory_and_disk_are_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("LOCAL_WORLD_SIZE", "1")
-    whole = choice.free_memory()
-    assert 10**7 < whole <= os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
-    assert choice.free_memory() == pytest.approx(whole / 4, rel=0.3)
-    assert choice._free_disk(tmp_path / "not" / "made") > 0
+def test_free_disk_is_measured_where_no_folder_is_yet(tmp_path: Path) -> None:
+    assert check._free_disk(tmp_path / "not" / "made") > 0

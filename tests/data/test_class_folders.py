@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from vidcli.config import DataConfig
-from vidcli.data.guesses import looks_like_entities
+from vidcli.data.class_folders import looks_like_entities
 from vidcli.data.manifest import read_data
 
 
