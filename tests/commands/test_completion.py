@@ -172,16 +172,25 @@ def test_what_is_offered_comes_at_once():
     ],
 )
 def test_a_setting_that_is_typed_as_an_option(option, names):
-    told = name_setting(option)
+    told = name_setting(option, {})
     assert told == f"no option {option}; the setting is " + " or ".join(f"--set {n}=VALUE" for n in names)
 
 
 def test_every_setting_is_found_by_its_last_part():
     for setting in iter_settings():
         option = "--" + setting.name.partition(".")[2].replace("_", "-")
-        assert f"--set {setting.name}=VALUE" in (name_setting(option) or "")
-    assert "the nearest setting is --set train.epochs=VALUE" in (name_setting("--epoch") or "")
-    assert name_setting("--zzz") is None
+        assert f"--set {setting.name}=VALUE" in (name_setting(option, {}) or "")
+    assert "the nearest setting is --set train.epochs=VALUE" in (name_setting("--epoch", {}) or "")
+    assert name_setting("--zzz", {}) is None
+
+
+@pytest.mark.parametrize(
+    ("option", "flag"), [("--epoch", "--epochs"), ("--bs", "--batch-size"), ("--learning-rate", "--lr")]
+)
+def test_where_a_setting_has_a_flag_that_is_named(option, flag):
+    result = CliRunner().invoke(app, ["train", "data", option, "3"])
+    assert result.exit_code == 2
+    assert f"setting is {flag} VALUE" in result.output
 
 
 @pytest.mark.parametrize(

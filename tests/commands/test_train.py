@@ -9,7 +9,7 @@ import typer
 from typer.testing import CliRunner
 
 from vidcli.commands import app
-from vidcli.commands.train import join_settings
+from vidcli.commands.train import TrainCommand, join_settings
 
 FLAGS = {
     "--epochs": ("train.epochs", "7"),
@@ -58,6 +58,10 @@ def test_two_values_for_one_setting_are_refused(motion_data):
     message = " ".join(re.sub(r"[│╭╮╰╯─]", " ", result.stderr).split())
     assert "--epochs 7 and --set train.epochs=8 give one setting two values; leave one out" in message
     assert train(motion_data, "--epochs", "7", "--set", "train.epochs=7").exit_code == 0
+
+
+def test_the_hint_for_unknown_options_knows_the_same_flags():
+    assert TrainCommand.flags == {key: flag for flag, (key, _) in FLAGS.items()}
 
 
 def test_settings_are_joined():

@@ -89,5 +89,5 @@ def show_caches(terminal: Terminal, kinds: Collection[str], clear: bool, as_json
         )
     else:
         terminal.say(f"{cache_folder()} holds nothing that vidcli keeps (VIDCLI_CACHE names another folder)")
-    if clear:
+    if clear and rows:
         terminal.say(f"deleted {count_noun(sum(row[1] for row in rows), 'file')}, {format_bytes(freed)}")

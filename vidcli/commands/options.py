@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import typer
 from typer.core import TyperCommand
@@ -152,7 +152,13 @@ _NEAR = 0.8
 
 
 class CommandWithSettings(TyperCommand):
-    """A command with `--set`: an unknown option that has the name of a setting is answered with it."""
+    """A command with `--set`: an unknown option that has the name of a setting is answered with it.
+
+    Attributes:
+        flags: the option of the command that sets a setting, by the name of the setting.
+    """
+
+    flags: ClassVar[Mapping[str, str]] = {}
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Read the arguments, as every command does."""
@@ -163,7 +169,7 @@ class CommandWithSettings(TyperCommand):
         except Exception as error:
             # Typer has no public name for the error that an unknown option raises.
             option = getattr(error, "option_name", None) if hasattr(error, "possibilities") else None
-            sentence = None if option is None else name_setting(option)
+            sentence = None if option is None else name_setting(option, self.flags)
             if sentence is None:
                 raise
             raise _NoOption(sentence, ctx=ctx) from None
@@ -177,11 +183,12 @@ class _NoOption(typer.BadParameter):
         return str(self.message)
 
 
-def name_setting(option: str) -> str | None:
+def name_setting(option: str, flags: Mapping[str, str]) -> str | None:
     """Return what to type in place of an option that does not exist; None where no setting is near.
 
     Args:
-        option: such as `--batch-size`.
+        option: such as `--clip-length`.
+        flags: the option of the command that sets a setting, by the name of the setting.
     """
     from vidcli.config import iter_settings
 
@@ -197,7 +204,8 @@ def name_setting(option: str) -> str | None:
         what = "the nearest setting is"
     if not found:
         return None
-    return f"no option {option}; {what} " + " or ".join(f"--set {name}=VALUE" for name in found)
+    spellings = [f"{flags[name]} VALUE" if name in flags else f"--set {name}=VALUE" for name in found]
+    return f"no option {option}; {what} {' or '.join(spellings)}"
 
 
 def _called(given: str, names: Sequence[str]) -> list[str]:

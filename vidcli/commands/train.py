@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import typer
 
@@ -122,8 +122,21 @@ class TrainOptions:
     as_json: bool
 
 
+class TrainCommand(CommandWithSettings):
+    """The command, which has flags for its most frequent settings."""
+
+    flags: ClassVar = {
+        "train.epochs": "--epochs",
+        "train.batch_size": "--batch-size",
+        "train.lr": "--lr",
+        "train.seed": "--seed",
+        "model.backbone": "--backbone",
+        "model.head": "--head",
+    }
+
+
 @app.command(
-    cls=CommandWithSettings,
+    cls=TrainCommand,
     rich_help_panel=TRAIN,
     epilog=examples(
         "vidcli train videos/",
@@ -152,14 +165,7 @@ def train(
     as_json: ComparisonJsonOption = False,
 ) -> None:
     """Train a classifier on a folder or manifest of videos."""
-    flags = {
-        "train.epochs": epochs,
-        "train.batch_size": batch_size,
-        "train.lr": lr,
-        "train.seed": seed,
-        "model.backbone": backbone,
-        "model.head": head,
-    }
+    flags = dict(zip(TrainCommand.flags, (epochs, batch_size, lr, seed, backbone, head), strict=True))
     if (split is not None or as_json) and not compare:
         raise typer.BadParameter("--split and --json go with --compare")
     if data_root is not None and not resume:
@@ -193,9 +199,9 @@ def join_settings(assignments: Sequence[str], flags: Mapping[str, str | None]) -
         if value is None:
             continue
         if key in values and not _is_same(values[key], value):
-            flag = "--" + key.partition(".")[2].replace("_", "-")
             raise typer.BadParameter(
-                f"{flag} {value} and --set {key}={values[key]} give one setting two values; leave one out"
+                f"{TrainCommand.flags[key]} {value} and --set {key}={values[key]} give one setting two values; "
+                "leave one out"
             )
         settings.append(f"{key}={value}")
     return settings
