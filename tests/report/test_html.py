@@ -20,9 +20,9 @@ from typer.testing import CliRunner
 
 from tests.report.pages import CLASS_NAMES, page_of
 from vidcli.commands import app
-from vidcli.commands.report import _unfinished
 from vidcli.palette import class_colours
 from vidcli.report.charts import Series, line_chart, ticks
+from vidcli.report.gather import _unfinished
 from vidcli.report.markup import Html, tag, void
 from vidcli.report.videos import shrink, thumbnail
 from vidcli.train import start_run

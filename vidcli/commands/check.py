@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import nullcontext, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -25,29 +24,6 @@ from vidcli.runtime.outputs import OutputFile, OutputFolder
 if TYPE_CHECKING:
     from vidcli.console import Terminal
     from vidcli.doctor import DataReport
-
-
-@dataclass(frozen=True)
-class CheckOptions:
-    """What the command line of `vidcli check` says.
-
-    Attributes:
-        data: folder or manifest.
-        recipe: name or file of a recipe; None is the defaults.
-        assignments: settings as `KEY=VALUE`.
-        as_json: print JSON instead of a table.
-        quarantine: manifest to write, without the videos that have errors.
-        pictures: folder for pictures of videos that may be copies.
-        overwrite: replace files in the way of these that this command did not write.
-    """
-
-    data: Path
-    recipe: str | None = None
-    assignments: Sequence[str] = ()
-    as_json: bool = False
-    quarantine: Path | None = None
-    pictures: Path | None = None
-    overwrite: bool = False
 
 
 @app.command(
@@ -76,60 +52,48 @@ def check(
     overwrite: OverwriteOption = False,
 ) -> None:
     """Decode every video of a data set and tell what is wrong with it."""
-    as_json = form is ReportFormat.json
-    options = CheckOptions(data, config, assignments or [], as_json, quarantine, pictures, overwrite)
-    raise typer.Exit(run_check(open_terminal(ctx), options))
-
-
-def run_check(terminal: Terminal, options: CheckOptions) -> int:
-    """Check a data set and print what was found; return the exit code: 1 if there are errors."""
     from vidcli.config import load_config
     from vidcli.console import print_json
     from vidcli.console.findings import finding_to_dict, print_findings
     from vidcli.doctor import check_data
     from vidcli.doctor.pictures import draw_pairs
 
-    config = load_config(options.recipe, options.assignments)
-    output, folder = _open_outputs(options)
+    terminal = open_terminal(ctx)
+    settings = load_config(config, assignments or [])
+    inputs = [] if quarantine is None and pictures is None else list(_inputs(data))
+    output = None if quarantine is None else OutputFile("--quarantine", quarantine, inputs, overwrite)
+    folder = None if pictures is None else _open_folder(pictures, data, inputs, overwrite)
     with folder or nullcontext():
         with terminal.counting("decoding", past="decoded") as show:
-            report = check_data(options.data, config, show)
+            report = check_data(data, settings, show)
         if folder is not None:
             report = draw_pairs(folder, report, terminal.say, terminal.warn)
     try:  # written before it is printed: nobody may be left to read the print
         if output is not None:
             _write_quarantine(terminal, output, report)
     finally:
-        if options.as_json:
+        if form is ReportFormat.json:
             for finding in report.findings:
                 print_json(finding_to_dict(finding))
             print_json({"summary": report.summary.to_dict()})
         else:
             print_findings(terminal, report)
-    return 1 if report.summary.num_found["error"] else 0
+    raise typer.Exit(1 if report.summary.num_found["error"] else 0)
 
 
-def _open_outputs(options: CheckOptions) -> tuple[OutputFile | None, OutputFolder | None]:
-    """Return the file and the folder to write, after a look at what is in their places."""
+def _open_folder(pictures: Path, data: Path, inputs: list[Path], overwrite: bool) -> OutputFolder:
+    """Return the folder for pictures of copies, after a look at what is in it."""
     from vidcli.doctor.pictures import PICTURE_NAMES
 
-    if options.quarantine is None and options.pictures is None:
-        return None, None
-    inputs = list(_inputs(options.data))
-    output = folder = None
-    if options.quarantine is not None:
-        output = OutputFile("--quarantine", options.quarantine, inputs, options.overwrite)
-    if options.pictures is not None:
-        folder = OutputFolder(
-            options.pictures,
-            "check",
-            PICTURE_NAMES,
-            option="--pictures",
-            subject=str(options.data.absolute()),
-            inputs=inputs,
-            overwrite=options.overwrite,
-        )
-    return output, folder
+    return OutputFolder(
+        pictures,
+        "check",
+        PICTURE_NAMES,
+        option="--pictures",
+        subject=str(data.absolute()),
+        inputs=inputs,
+        overwrite=overwrite,
+    )
 
 
 def _inputs(data: Path) -> Iterator[Path]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,31 +16,6 @@ if TYPE_CHECKING:
     from vidcli.data.builtin import MotionDataOptions
 
 DEMO_RECIPE = "demo"
-
-
-@dataclass(frozen=True)
-class DemoOptions:
-    """What the command line of `vidcli demo` says.
-
-    Attributes:
-        keep: folder to leave the videos in; None is the cache.
-        out: run directory to make; None is one under `runs/`.
-        device: as --device says.
-        assignments: settings as `KEY=VALUE`.
-        num_train: training videos a class.
-        size: height and width of the videos in pixels.
-        length: frames a video.
-        seed: seed of the videos.
-    """
-
-    keep: Path | None
-    out: Path | None
-    device: str
-    assignments: Sequence[str]
-    num_train: int
-    size: int
-    length: int
-    seed: int
 
 
 @app.command(
@@ -64,12 +37,6 @@ def demo(
     seed: Annotated[int, typer.Option(min=0, help="Seed of the videos.")] = 0,
 ) -> None:
     """Make motion videos, train on them, evaluate and predict: the main job in minutes."""
-    options = DemoOptions(keep, out, device, assignments or [], count, size, length, seed)
-    run_demo(open_terminal(ctx), options)
-
-
-def run_demo(terminal: Terminal, options: DemoOptions) -> None:
-    """Train on motion videos, evaluate on those held out, and show an answer to one of each class."""
     from vidcli.commands.outcome import tell_kept
     from vidcli.config import load_config
     from vidcli.console.demo import print_demo_end
@@ -85,25 +52,26 @@ def run_demo(terminal: Terminal, options: DemoOptions) -> None:
     from vidcli.synthetic import MotionVideoOptions
     from vidcli.train import refuse_taken, start_run
 
-    device = choose_device(options.device)
-    config = load_config(DEMO_RECIPE, options.assignments)
+    terminal = open_terminal(ctx)
+    chosen = choose_device(device)
+    config = load_config(DEMO_RECIPE, assignments or [])
     try:
-        look = MotionVideoOptions(size=(options.size, options.size), num_frames=options.length)
+        look = MotionVideoOptions(size=(size, size), num_frames=length)
     except ValueError as error:
         raise ConfigError(str(error)) from error
-    if options.out is not None:
-        refuse_taken(options.out)
+    if out is not None:
+        refuse_taken(out)
     terminal.say("making motion videos of eight classes that only time can tell apart")
-    of_videos = MotionDataOptions(num_train_per_class=options.num_train, seed=options.seed, video=look)
-    data = prepare_motion_videos(terminal, options.keep, of_videos)
+    of_videos = MotionDataOptions(num_train_per_class=count, seed=seed, video=look)
+    data = prepare_motion_videos(terminal, keep, of_videos)
     terminal.say(f"videos: {data}")
     with TrainingView(terminal, config.train.epochs) as view:
-        run, _ = start_run(config, data, options.out, device, view)
+        run, _ = start_run(config, data, out, chosen, view)
         items = of_split(load_items(data), "test")
         labels = [item.label for item in items]
-        predictor = Predictor.load(run, device)
+        predictor = Predictor.load(run, chosen)
         predictions = list(predictor.predict_many(items))
-        shuffled = list(Predictor.load(run, device, shuffle_seed=0).predict_many(items))
+        shuffled = list(Predictor.load(run, chosen, shuffle_seed=0).predict_many(items))
     names, calibration = predictor.class_names, predictor.calibration
     scores = evaluate(predictions, labels, names, calibration)
     print_evaluation(terminal, scores, "test")

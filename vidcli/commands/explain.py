@@ -6,7 +6,6 @@ import json
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -20,7 +19,6 @@ from vidcli.runtime.outputs import OutputFolder
 
 if TYPE_CHECKING:
     from vidcli.artifacts.model_file import Checkpoint
-    from vidcli.console import Terminal
     from vidcli.explain import Explanation
     from vidcli.video import Frames
 
@@ -35,31 +33,6 @@ class MapChoice(str, Enum):
 
     gradients = "gradients"
     grad_cam = "grad-cam"
-
-
-@dataclass(frozen=True)
-class ExplainOptions:
-    """What the command line of `vidcli explain` says.
-
-    Attributes:
-        video: file to explain the answer to.
-        model: run directory, model file or exported model; None is the usual one.
-        class_name: class to explain; None is the predicted one.
-        maps: how places in a frame are weighed.
-        as_json: print JSON instead of a table.
-        out: folder for the pictures; None is one here, named after the video.
-        overwrite: replace what lies in the folder under the same names.
-        device: as --device says.
-    """
-
-    video: Path
-    model: Path | None
-    class_name: str | None
-    maps: MapChoice
-    as_json: bool
-    out: Path | None
-    overwrite: bool
-    device: str
 
 
 @app.command(
@@ -89,13 +62,6 @@ def explain(
     device: DeviceOption = "auto",
 ) -> None:
     """Show which frames of a video, and what in them, an answer rests on."""
-    as_json = form is ReportFormat.json
-    options = ExplainOptions(video, model, label, maps, as_json, out, overwrite, device)
-    run_explain(open_terminal(ctx), options)
-
-
-def run_explain(terminal: Terminal, options: ExplainOptions) -> None:
-    """Explain the answer to a video: print the weights of its frames, and write pictures."""
     from vidcli.artifacts.exported import load_network
     from vidcli.artifacts.run_folder import CONFIG_FILE, find_model
     from vidcli.console import print_json
@@ -104,19 +70,17 @@ def run_explain(terminal: Terminal, options: ExplainOptions) -> None:
     from vidcli.fonts import picture_names
     from vidcli.runtime.devices import choose_device
 
-    video = options.video
-    chosen = choose_device(options.device)
-    model_file = find_model(options.model)
+    terminal = open_terminal(ctx)
+    chosen = choose_device(device)
+    model_file = find_model(model)
     run = [model_file.parent] if (model_file.parent / CONFIG_FILE).is_file() else []
-    with _open_folder(video, options.out, options.overwrite, (video, model_file, *run)) as folder:
+    with _open_folder(video, out, overwrite, (video, model_file, *run)) as folder:
         network, about = load_network(model_file)
-        explanation = explain_video(
-            network.to(chosen), about, chosen, video, options.class_name, options.maps.value
-        )
+        explanation = explain_video(network.to(chosen), about, chosen, video, label, maps.value)
         _write(explanation, about, folder)
     if (note := picture_names([explanation.class_name]).note) is not None:
         terminal.warn(note)
-    if options.as_json:
+    if form is ReportFormat.json:
         print_json(explanation.to_dict())
     else:
         print_explanation(terminal, explanation)

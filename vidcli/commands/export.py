@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -15,9 +14,7 @@ from vidcli.errors import ExportError
 
 if TYPE_CHECKING:
     from vidcli.artifacts.model_file import Checkpoint
-    from vidcli.console import Terminal
     from vidcli.data.items import VideoItem
-    from vidcli.export import ExportOptions
 
 
 class ExportFormat(str, Enum):
@@ -26,25 +23,6 @@ class ExportFormat(str, Enum):
     onnx = "onnx"
     openvino = "openvino"
     torch_export = "torch-export"
-
-
-@dataclass(frozen=True)
-class ExportPlaces:
-    """What the command line of `vidcli export` says of files and folders.
-
-    Attributes:
-        model: run directory or model file; None is the usual one.
-        data: folder or manifest to compare and calibrate on; None is the run's own data.
-        data_root: folder that the run's own data has moved to.
-        out: folder to write; None is one in the run.
-        overwrite: replace files in it that no export wrote.
-    """
-
-    model: Path | None
-    data: Path | None
-    data_root: Path | None
-    out: Path | None
-    overwrite: bool
 
 
 @app.command(
@@ -79,32 +57,28 @@ def export(
     ] = False,
 ) -> None:
     """Write a model for other runtimes, checked against the original on real clips."""
-    from vidcli.export import ExportOptions
-
-    options = ExportOptions(form.value, int8, dynamic, max_drop)
-    run_export(open_terminal(ctx), ExportPlaces(model, data, data_root, out, overwrite), options)
-
-
-def run_export(terminal: Terminal, places: ExportPlaces, options: ExportOptions) -> None:
-    """Export a model and print how it compares with the original."""
     from vidcli.artifacts.model_file import load_checkpoint
     from vidcli.artifacts.run_folder import files_of_model, find_model
     from vidcli.console.export import print_export
-    from vidcli.export import export_model
+    from vidcli.export import ExportOptions, export_model
 
-    model_file = find_model(places.model)
+    terminal = open_terminal(ctx)
+    model_file = find_model(model)
     if model_file.is_dir():
         raise ExportError(f"{model_file}: is an exported model already; name the run it came from")
     checkpoint = load_checkpoint(model_file)
-    suffix = "-int8" if options.int8 else ""
-    folder = places.out or model_file.parent / f"export-{options.form}{suffix}"
-    items = _labelled_videos(places, model_file.parent, checkpoint)
-    inputs = [*files_of_model(model_file), *([places.data] if places.data is not None else [])]
-    report = export_model(checkpoint, items, folder, options, terminal.say, inputs, places.overwrite)
+    suffix = "-int8" if int8 else ""
+    folder = out or model_file.parent / f"export-{form.value}{suffix}"
+    items = _labelled_videos(data, data_root, model_file.parent, checkpoint)
+    inputs = [*files_of_model(model_file), *([data] if data is not None else [])]
+    options = ExportOptions(form.value, int8, dynamic, max_drop)
+    report = export_model(checkpoint, items, folder, options, terminal.say, inputs, overwrite)
     print_export(terminal, report)
 
 
-def _labelled_videos(places: ExportPlaces, run: Path, checkpoint: Checkpoint) -> list[VideoItem]:
+def _labelled_videos(
+    data: Path | None, data_root: Path | None, run: Path, checkpoint: Checkpoint
+) -> list[VideoItem]:
     """Return the videos to compare and calibrate on, with their splits."""
     from vidcli.artifacts.run_folder import SPLITS_FILE
     from vidcli.data.manifest import load_items
@@ -112,12 +86,12 @@ def _labelled_videos(places: ExportPlaces, run: Path, checkpoint: Checkpoint) ->
     from vidcli.data.splits import assign_splits
 
     settings = checkpoint.config.data
-    if places.data is not None:
-        return assign_splits(load_items(places.data, settings=settings), settings)
+    if data is not None:
+        return assign_splits(load_items(data, settings=settings), settings)
     splits = run / SPLITS_FILE
     if not splits.is_file():
         raise ExportError(
             f"{run}: holds no {SPLITS_FILE}, and an export is compared with its model on real videos; "
             "name some with --data"
         )
-    return load_run_items(splits, places.data_root)
+    return load_run_items(splits, data_root)

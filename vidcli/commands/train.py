@@ -200,8 +200,8 @@ def join_settings(assignments: Sequence[str], flags: Mapping[str, str | None]) -
             continue
         if key in values and not _is_same(values[key], value):
             raise typer.BadParameter(
-                f"{TrainCommand.flags[key]} {value} and --set {key}={values[key]} give one setting two values; "
-                "leave one out"
+                f"{TrainCommand.flags[key]} {value} and --set {key}={values[key]} give one setting two "
+                "values; leave one out"
             )
         settings.append(f"{key}={value}")
     return settings
