@@ -187,7 +187,7 @@ def test_a_file_holds_what_was_done_before_ctrl_c(timeline, long_video, tmp_path
     given = (long_video, "--window", "1", "--min-seconds", "0.2", "--format", form)
     result = timeline(*given, "--output", "part", interrupt_at=9)
     assert result.exit_code == 130, result.stderr
-    assert "interrupted; what is told is of its first 2.2 s of 11.5 s" in result.stderr
+    assert "interrupted; the segments cover its first 2.2 s of 11.5 s" in result.stderr
     text = (tmp_path / "part").read_text()
     if form == "json":
         told = json.loads(text)
@@ -245,5 +245,5 @@ def test_sigterm_ends_with_its_code_and_keeps_what_is_done(run, write_video, tmp
     if process.returncode == 0:
         pytest.skip("the machine was faster than the signal")
     assert process.returncode == 143
-    assert "interrupted; what is told is of its first" in told
+    assert "interrupted; the segments cover its first" in told
     assert path.read_text().endswith("interrupted before this was looked at\n")

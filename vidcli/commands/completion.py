@@ -1,6 +1,6 @@
 """What the shell offers when Tab is pressed: recipes, settings and their values, models, splits.
 
-Everything is found without torch, so that it comes while the key is still down.
+Nothing here imports torch, so that the answer comes at once.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from vidcli.config import Setting
 
 _MODEL_FILES = ("model.safetensors", "vidcli.json")
-"""What a run directory holds, and an exported model."""
+"""The files by which a run directory and an exported model are known."""
 
 _RUNS_FOLDER = "runs"
 
@@ -28,7 +28,7 @@ VIDEO_NETWORKS = (
     "r3d_18", "mc3_18", "r2plus1d_18", "s3d", "mvit_v1_b", "mvit_v2_s", "swin3d_t", "swin3d_s", "swin3d_b",
 )  # fmt: skip
 HEADS = ("mean", "rnn", "lstm", "gru", "attention", "attention_rnn", "transformer")
-"""Names that `vidcli.models` has as well, which takes torch to ask; a test compares them."""
+"""Names that `vidcli.models` knows, too; importing that would import torch. A test compares them."""
 
 PUBLISHED_MODELS = ("kinetics400", *(f"kinetics400-{name}" for name in VIDEO_NETWORKS))
 SPLITS = ("train", "val", "test", "all")
@@ -47,7 +47,10 @@ def complete_recipe(incomplete: str) -> list[tuple[str, str]]:
 
 
 def complete_setting(incomplete: str) -> list[tuple[str, str]]:
-    """Return `KEY=` with what each setting is for; of the only one, and after the `=`, what it may be."""
+    """Return `KEY=` of each setting and its description; after the `=`, the values of that setting.
+
+    Where only one setting begins so, its values are offered at once.
+    """
     from vidcli.config import iter_settings
 
     split_off = os.environ.get(_SETTING_VARIABLE)
@@ -108,9 +111,11 @@ def complete_device(incomplete: str) -> list[str]:
 
 
 def mend_bash_words(environ: MutableMapping[str, str]) -> None:
-    """Undo that bash takes `KEY=VALUE` for three words, of which it wants the last one completed.
+    """Join what bash splits: to it, `KEY=VALUE` is three words, of which it wants the last one completed.
 
-    The words that Tab was pressed after are changed in place, and the key is noted beside them.
+    Args:
+        environ: the environment of the process; the words that precede Tab are changed in it, and the key
+            is added.
     """
     words = environ.get("COMP_WORDS", "").split()
     number = environ.get("COMP_CWORD", "")
@@ -127,7 +132,7 @@ def mend_bash_words(environ: MutableMapping[str, str]) -> None:
 
 
 def _values_of(setting: Setting) -> Iterable[str]:
-    """Return the words that a setting may be; of a number or text, its default."""
+    """Return the words that a setting may be; for a number or text, its default."""
     if setting.name in _NAMES_OF:
         return _NAMES_OF[setting.name]
     words = [
@@ -144,7 +149,7 @@ def _starting(incomplete: str, found: Iterable[tuple[str, str]]) -> list[tuple[s
 
 
 def _paths(incomplete: str, suffixes: tuple[str, ...]) -> Iterator[tuple[str, str]]:
-    """Yield folders, and files of some kinds, whose path begins so."""
+    """Yield folders, and files with one of the suffixes, whose path begins with `incomplete`."""
     folder = os.path.dirname(incomplete)
     try:
         with os.scandir(os.path.expanduser(folder) or ".") as entries:

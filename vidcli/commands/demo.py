@@ -37,7 +37,7 @@ def demo(
     seed: Annotated[int, typer.Option(min=0, help="Seed of the videos.")] = 0,
 ) -> None:
     """Make motion videos, train on them, evaluate and predict: the main job in minutes."""
-    from vidcli.commands.outcome import tell_kept
+    from vidcli.commands.outcome import say_kept
     from vidcli.config import load_config
     from vidcli.console.demo import print_demo_end
     from vidcli.console.evaluation import print_evaluation
@@ -78,7 +78,7 @@ def demo(
     shuffled_top1 = evaluate(shuffled, labels, names, calibration).top1
     first_of_class = [predictions[labels.index(name)] for name in class_names_of(items)]
     print_demo_end(terminal, run, first_of_class, scores.top1, shuffled_top1)
-    tell_kept(terminal, run)
+    say_kept(terminal, run)
 
 
 def prepare_motion_videos(

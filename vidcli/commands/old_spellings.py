@@ -35,20 +35,20 @@ class OldSpelling:
 
 
 def run_old_spelling(terminal: Terminal, options: PredictOptions, old: OldSpelling) -> int | None:
-    """Run `timeline` or `live` where `predict` was asked for it; return the exit code, or None.
+    """Run `timeline` or `live` where the options of `predict` say so; return the exit code, else None.
 
     Raises:
         typer.BadParameter: options do not go together, or no video is named.
     """
-    asked = options.asked
-    if Path("-") in asked.videos:
+    shared = options.shared
+    if Path("-") in shared.videos:
         raise typer.BadParameter("-: a piped video is `vidcli live -`, piped names are --from-list -")
     of_timeline = (old.step, old.min_seconds, old.picture)
     if old.camera is not None:
         return _run_live(terminal, options, old)
     if old.raw is not None or old.keep_state:
         raise typer.BadParameter("--raw and --keep-state belong to `vidcli live`")
-    if not asked.videos and asked.from_list is None:
+    if not shared.videos and shared.from_list is None:
         raise typer.BadParameter("name videos, folders or manifests, or give --from-list FILE")
     if not old.timeline:
         if (old.window, *of_timeline) != (None,) * 4:
@@ -57,23 +57,23 @@ def run_old_spelling(terminal: Terminal, options: PredictOptions, old: OldSpelli
                 "`vidcli live` too"
             )
         return None
-    if (asked.shard, options.views, options.crops, options.save_frames) != (None,) * 4:
+    if (shared.shard, options.views, options.crops, options.save_frames) != (None,) * 4:
         raise typer.BadParameter("--shard, --views, --crops and --save-frames do not go with --timeline")
     from vidcli.commands.timeline import TimelineOptions, run_timeline
 
-    return run_timeline(terminal, TimelineOptions(asked, old.window, *of_timeline))
+    return run_timeline(terminal, TimelineOptions(shared, old.window, *of_timeline))
 
 
 def _run_live(terminal: Terminal, options: PredictOptions, old: OldSpelling) -> int:
     from vidcli.commands.live import LiveOptions, run_live
 
-    asked = options.asked
+    shared = options.shared
     others = (
-        *(asked.videos or None, asked.from_list, asked.output, asked.shard, asked.annotate),
+        *(shared.videos or None, shared.from_list, shared.output, shared.shard, shared.annotate),
         *(options.views, options.crops, options.save_frames),
         *(old.step, old.min_seconds, old.picture),
     )
-    if old.timeline or asked.overwrite or any(value is not None for value in others):
+    if old.timeline or shared.overwrite or any(value is not None for value in others):
         raise typer.BadParameter(
             "--camera goes with --model, --device, --top-k, --threshold, --format, --window, --raw and "
             "--keep-state alone; its results go to standard output"
@@ -86,10 +86,10 @@ def _run_live(terminal: Terminal, options: PredictOptions, old: OldSpelling) -> 
             raw=old.raw,
             window_seconds=old.window,
             keeps_state=old.keep_state,
-            model=asked.model,
-            device=asked.device,
-            form=asked.form,
+            model=shared.model,
+            device=shared.device,
+            form=shared.form,
             top_k=options.top_k,
-            threshold=asked.threshold,
+            threshold=shared.threshold,
         ),
     )

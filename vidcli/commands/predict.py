@@ -92,13 +92,13 @@ class PredictOptions:
     """What the command line of `vidcli predict` says.
 
     Attributes:
-        asked: the videos, the model and the outputs.
+        shared: the options that `timeline` has, too: videos, model, outputs.
         top_k: classes shown a video.
         views, crops: clips a video and windows a clip; None keeps the model's.
         save_frames: folder for the frames that the model is shown.
     """
 
-    asked: VideoOptions
+    shared: VideoOptions
     top_k: int
     views: int | None
     crops: int | None
@@ -142,7 +142,7 @@ def predict(
 
     For what a video shows when, see `vidcli timeline`; for a camera, `vidcli live`.
     """
-    asked = VideoOptions(
+    shared = VideoOptions(
         videos=videos or [],
         from_list=from_list,
         model=model,
@@ -154,7 +154,7 @@ def predict(
         annotate=annotate,
         overwrite=overwrite,
     )
-    options = PredictOptions(asked, top_k, views, crops, save_frames)
+    options = PredictOptions(shared, top_k, views, crops, save_frames)
     old = OldSpelling(timeline, window, step, min_seconds, picture, camera, raw, keep_state)
     terminal = open_terminal(ctx)
     code = run_old_spelling(terminal, options, old)
@@ -168,8 +168,8 @@ def run_predict(terminal: Terminal, options: PredictOptions) -> int:
     from vidcli.predict.advice import watch_for_export
     from vidcli.predict.saved import FrameSaver
 
-    form = _choose_form(options.asked)
-    job = open_job(terminal, options.asked, is_continued=form != "table")
+    form = _choose_form(options.shared)
+    job = open_job(terminal, options.shared, is_continued=form != "table")
     num_own = _num_clips(job.predictor)
     predictor = job.predictor.with_views(options.views, options.crops)
     job = replace(job, predictor=predictor)
@@ -189,7 +189,7 @@ def run_predict(terminal: Terminal, options: PredictOptions) -> int:
         if job.results is None or form == "table":
             code = _predict_streaming(job, form, options.top_k, run)
         else:
-            if options.asked.overwrite:
+            if options.shared.overwrite:
                 _empty(job.results, form)
             code = _predict_resuming(job, job.results.path, _open_results(job, form, options.top_k), run)
         for sentence in advice:
@@ -213,18 +213,18 @@ def _num_clips(predictor: Predictor) -> int:
     return predictor.config.clip.views * predictor.config.clip.crops
 
 
-def _choose_form(asked: VideoOptions) -> str:
-    """Return how answers are written: as asked, else by the name of the file, else as a table."""
+def _choose_form(shared: VideoOptions) -> str:
+    """Return how answers are written: as --format says, else by the name of the file, else as a table."""
     from vidcli.predict.parquet import import_pyarrow
     from vidcli.predict.results import FORMAT_OF_SUFFIX
     from vidcli.predict.segments import SUBTITLES
 
-    by_name = FORMAT_OF_SUFFIX.get(asked.output.suffix.lower(), "table") if asked.output else "table"
-    form = asked.form or by_name
+    by_name = FORMAT_OF_SUFFIX.get(shared.output.suffix.lower(), "table") if shared.output else "table"
+    form = shared.form or by_name
     if form in SUBTITLES:
         raise ConfigError(f"--format {form}: subtitles are written by `vidcli timeline`")
     if form == "parquet":
-        if asked.output is None:
+        if shared.output is None:
             raise ConfigError("--format parquet: is written to a file; name it with --output")
         import_pyarrow()
     return form

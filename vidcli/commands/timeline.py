@@ -72,7 +72,7 @@ class TimelineOptions:
     """What the command line of `vidcli timeline` says.
 
     Attributes:
-        asked: the videos, the model and the outputs.
+        shared: the options that `predict` has, too: videos, model, outputs.
         window_seconds: time of a window; None takes that of the clips the model was trained on.
         step_seconds: from one window to the next; None is a quarter of a window. Where both are None, a
             long video has fewer and longer windows; see `choose_plan`.
@@ -80,7 +80,7 @@ class TimelineOptions:
         picture: PNG to draw.
     """
 
-    asked: VideoOptions
+    shared: VideoOptions
     window_seconds: float | None
     step_seconds: float | None
     min_seconds: float | None
@@ -116,7 +116,7 @@ def timeline(
         raise typer.BadParameter("-: a piped video is `vidcli live -`, piped names are --from-list -")
     if not videos and from_list is None:
         raise typer.BadParameter("name videos, folders or manifests, or give --from-list FILE")
-    asked = VideoOptions(
+    shared = VideoOptions(
         videos=videos or [],
         from_list=from_list,
         model=model,
@@ -128,7 +128,7 @@ def timeline(
         annotate=annotate,
         overwrite=overwrite,
     )
-    options = TimelineOptions(asked, window, step, min_seconds, picture)
+    options = TimelineOptions(shared, window, step, min_seconds, picture)
     raise typer.Exit(run_timeline(open_terminal(ctx), options))
 
 
@@ -139,8 +139,8 @@ def run_timeline(terminal: Terminal, options: TimelineOptions) -> int:
     from vidcli.predict.segments import SUBTITLES
     from vidcli.predict.timeline import TimelineWork
 
-    form = _choose_form(options.asked)
-    job = open_job(terminal, options.asked, picture=options.picture)
+    form = _choose_form(options.shared)
+    job = open_job(terminal, options.shared, picture=options.picture)
     predictor = job.predictor
     if len(job.items) > 1 and (form in SUBTITLES or job.picture is not None):
         what = f"--format {form}" if form in SUBTITLES else "--picture"
@@ -159,7 +159,7 @@ def run_timeline(terminal: Terminal, options: TimelineOptions) -> int:
                     said = sentence
                 min_seconds = plan.window_seconds if options.min_seconds is None else options.min_seconds
                 work = TimelineWork(predictor, item.path, plan, min_seconds)
-                _tell_video(job, item, work, writer)
+                _segment_video(job, item, work, writer)
             except VideoError as error:
                 num_failed += 1
                 writer.write_failure(error.reason)
@@ -167,16 +167,16 @@ def run_timeline(terminal: Terminal, options: TimelineOptions) -> int:
     return 1 if num_failed else 0
 
 
-def _choose_form(asked: VideoOptions) -> str:
-    """Return how segments are written: as asked, else by the name of the file, else as a table.
+def _choose_form(shared: VideoOptions) -> str:
+    """Return how segments are written: as --format says, else by the name of the file, else as a table.
 
     Raises:
-        ConfigError: a timeline is not written so.
+        ConfigError: Parquet, which holds no timelines.
     """
     from vidcli.predict.segments import FORMAT_OF_SUFFIX
 
-    by_name = FORMAT_OF_SUFFIX.get(asked.output.suffix.lower(), "table") if asked.output else "table"
-    form = asked.form or by_name
+    by_name = FORMAT_OF_SUFFIX.get(shared.output.suffix.lower(), "table") if shared.output else "table"
+    form = shared.form or by_name
     if form == "parquet":
         raise ConfigError("--format parquet: `vidcli timeline` writes table, json, csv, srt or vtt")
     return form
@@ -205,8 +205,10 @@ def _plan(
     return plan, f"windows of {plan.window_seconds:.3g} s, one every {plan.cell_seconds:.3g} s; {once}{why}"
 
 
-def _tell_video(job: Job, item: VideoItem, work: TimelineWork, writer: TimelineWriter) -> None:
-    """Tell what one video shows, as it is found; where a signal ends the work, what was found until then.
+def _segment_video(job: Job, item: VideoItem, work: TimelineWork, writer: TimelineWriter) -> None:
+    """Find the segments of one video and write each as soon as it is found.
+
+    Where a signal ends the work, the segments that were found until then are written.
 
     Raises:
         VideoError: the video cannot be decoded to its end.
@@ -214,39 +216,39 @@ def _tell_video(job: Job, item: VideoItem, work: TimelineWork, writer: TimelineW
     """
     terminal = job.terminal
     has_files = job.picture is not None or job.annotated is not None
-    teller = _Teller(terminal, writer, has_files)
+    printer = _SegmentPrinter(terminal, writer, has_files)
     try:
         with terminal.counting("seconds", hide=writer.tears_bars, past="looked at", noun="second") as show:
 
             def progress(done: float, total: float) -> None:
-                teller.take_pace(done, total)
+                printer.note_progress(done, total)
                 show(round(done), round(total))
 
-            work.run(teller.tell, progress)
-            timeline = teller.end(work)
+            work.run(printer.add, progress)
+            timeline = printer.end(work)
     except VideoError:
-        teller.tell_held()
+        printer.flush()
         raise
     except KeyboardInterrupt:
-        timeline = teller.end(work)
+        timeline = printer.end(work)
         if timeline.covered_seconds is not None:
             covered, duration = timeline.covered_seconds, timeline.duration_seconds
             left_out = "; --picture and --annotate were not written" if has_files else ""
             terminal.warn(
-                f"{item.path}: interrupted; what is told is of its first {covered:.1f} s"
+                f"{item.path}: interrupted; the segments cover its first {covered:.1f} s"
                 f"{f' of {duration:.1f} s' if duration > covered else ''}{left_out}"
             )
         raise
     _write_files(job, timeline)
-    if teller.lost is not None:
-        raise teller.lost
+    if printer.lost is not None:
+        raise printer.lost
 
 
-class _Teller:
-    """Tell the segments of a video as they come, and once how long the whole of it takes.
+class _SegmentPrinter:
+    """Write the segments of a video as they are found, and say once how long the whole video takes.
 
     Attributes:
-        lost: why nobody reads the segments any more, where there is other work to do.
+        lost: the error of a reader of the segments that left, while files are still to be written.
     """
 
     def __init__(self, terminal: Terminal, writer: TimelineWriter, has_files: bool) -> None:
@@ -254,46 +256,51 @@ class _Teller:
         self.lost: StreamError | BrokenPipeError | None = None
         self._has_pace = False
         self._first: tuple[float, float] | None = None  # the time, and the seconds done
-        self._held: list[Segment] = []  # a line on the pace would tear a table that has begun
+        self._waiting: list[Segment] = []  # a line on the pace would tear a table that has begun
 
-    def tell(self, segment: Segment) -> None:
-        """Tell a segment, at once or when the pace is known."""
-        self._held.append(segment)
+    def add(self, segment: Segment) -> None:
+        """Write a segment, at once or as soon as the pace is known."""
+        self._waiting.append(segment)
         if self._has_pace or not self._writer.is_torn_by_lines:
-            self.tell_held()
+            self.flush()
 
-    def take_pace(self, done: float, total: float) -> None:
-        """Take how many seconds are done, of all; of what takes a short time nothing is told."""
+    def note_progress(self, done: float, total: float) -> None:
+        """Learn the pace, and say how long the whole video takes if that is long.
+
+        Args:
+            done: seconds of the video that were looked at.
+            total: seconds of the video.
+        """
+        from vidcli.console.text import format_about
+
         if self._has_pace:
             return
         now = time.monotonic()
-        if self._first is None:  # how long that took tells little: much is done only once
+        if self._first is None:  # the first step says little: much of its work is done only once
             self._first = now, done
         started, first_done = self._first
         if now - started < _PACE_SECONDS or done <= first_done:
             return
         self._has_pace = True
-        from vidcli.console.text import format_about
-
         whole = (now - started) * total / (done - first_done)
         if whole * (total - done) / total > _WORTH_SECONDS:
             self._terminal.say(f"about {format_about(whole)} for {total:.0f} s of video")
         with undivided():
-            self.tell_held()
+            self.flush()
 
     def end(self, work: TimelineWork) -> Timeline:
-        """Tell what is left of the work that was done; return all of it."""
+        """Write the segments that are left, and return the whole timeline."""
         with undivided():
             self._has_pace = True
-            timeline = work.finish(self.tell)
-            self.tell_held()
+            timeline = work.finish(self.add)
+            self.flush()
             self._try(lambda: self._writer.end(timeline))
         return timeline
 
-    def tell_held(self) -> None:
-        """Tell the segments that waited for the pace."""
-        while self._held:
-            segment = self._held.pop(0)
+    def flush(self) -> None:
+        """Write the segments that waited for the pace."""
+        while self._waiting:
+            segment = self._waiting.pop(0)
             self._try(lambda segment=segment: self._writer.write(segment))  # type: ignore[misc]
 
     def _try(self, write: Callable[[], None]) -> None:
@@ -308,7 +315,7 @@ class _Teller:
 
 
 def _write_files(job: Job, timeline: Timeline) -> None:
-    """Draw a timeline, and into its video, as far as that was asked for."""
+    """Write the picture of a timeline and the annotated video, where these were asked for."""
     if job.picture is not None:
         from vidcli import report  # brings matplotlib
         from vidcli.fonts import picture_names

@@ -277,13 +277,13 @@ def _show(
     run: Callable[[TrainingView], tuple[Path, list[EpochRow]]],
 ) -> None:
     """Train while the terminal shows it, then say what came out."""
-    from vidcli.commands.outcome import tell_outcome
+    from vidcli.commands.outcome import say_outcome
     from vidcli.console.training import TrainingView
 
     with TrainingView(terminal, epochs) as view:
         folder, rows = run(view)
     if group.is_main:
-        tell_outcome(terminal, folder, rows, device, is_alone=group.size == 1)
+        say_outcome(terminal, folder, rows, device, is_alone=group.size == 1)
 
 
 def compare_heads(terminal: Terminal, options: TrainOptions) -> None:

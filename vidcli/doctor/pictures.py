@@ -56,7 +56,7 @@ def draw_pairs(
 
 
 def _strip(report: DataReport, pair: Pair, is_first: bool) -> Strip:
-    """Return frames of one of a pair, at moments at which the other should show the same."""
+    """Return frames of one video of a pair, at moments at which the other video should show the same."""
     item = report.items[pair.first if is_first else pair.second]
     start, end = pair.shared_seconds
     moments = start + (np.arange(_NUM_MOMENTS) + 0.5) / _NUM_MOMENTS * (end - start)

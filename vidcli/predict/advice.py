@@ -1,4 +1,4 @@
-"""What `vidcli predict` advises after a look at its own work: the export that would pay."""
+"""Advice to export the model, where that would save more time than it costs."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from vidcli.artifacts.run_folder import EXPORT_FILE, MODEL_FILE, SPLITS_FILE
 from vidcli.predict import Prediction, Predictor
 
 _MIN_SECONDS = 3.0
-"""How long to look before judging."""
+"""How long the work is measured before it is judged."""
 
 _MIN_SHARE = 0.5
 _SAVED_SHARE = 0.5
-"""Of the model's time, what the export saves at least. Measured with AVX-512 VNNI: 0.61, the demo's
-model on one core, to 0.85, a ResNet-50 on two."""
+"""The share of the model's time that an export saves at least. Measured with AVX-512 VNNI: 0.61 with the
+demo's model on one core, to 0.85 with a ResNet-50 on two."""
 
 _EXPORT_SECONDS = 120.0
-"""What the export is reckoned to take: of a ResNet-18 at 8x64x64, calibrated on 200 videos and
-validated on 400, it was about 200 s of processor time."""
+"""How long an export is assumed to take. That of a ResNet-18 at 8x64x64, calibrated on 200 videos and
+validated on 400, took about 200 s of processor time."""
 
 _SWITCH_SECONDS = 10.0
-"""What it takes to start again with an export that is there."""
+"""How long it takes to start again with an export that exists already."""
 
 _EXPORT_NEEDS = ("onnx", "onnxscript", "openvino", "nncf")
 
@@ -43,17 +43,17 @@ def watch_for_export(
     much of it that a faster copy saves more time than it costs.
 
     Args:
-        predictions: of the predictor.
-        predictor: whose time is looked at.
-        model_file: as `find_model` gives it.
-        num_videos: how many predictions will come.
-        tell: shows a sentence.
+        predictions: the answers, as the predictor gives them.
+        predictor: the model; it counts the seconds that it takes.
+        model_file: as `find_model` returns it.
+        num_videos: number of predictions that will come.
+        tell: takes the sentence to show.
     """
     started = spent = 0.0
     is_settled = predictor.device.type != "cpu" or model_file.is_dir()
     with closing(predictions):
         for number, prediction in enumerate(predictions):
-            if number == 0:  # it also pays for what torch sets up
+            if number == 0:  # with the first video torch also sets itself up
                 started, spent = time.perf_counter(), predictor.model_seconds
             elif not is_settled and (elapsed := time.perf_counter() - started) >= _MIN_SECONDS:
                 is_settled = True
@@ -65,13 +65,13 @@ def watch_for_export(
 
 
 def advise(model_file: Path, seconds_a_video: float, share: float, num_left: int) -> str:
-    """Return the export that would pay, as a sentence with its command; empty where none would.
+    """Return a sentence with the command of an export that would pay; empty where none would.
 
     Args:
-        model_file: of torch.
-        seconds_a_video: that the model takes.
-        share: of the time that goes into the model.
-        num_left: videos to come.
+        model_file: a model file, not an exported model.
+        seconds_a_video: seconds that the model takes for a video.
+        share: share of all time that goes into the model, 0 to 1.
+        num_left: number of videos to come.
     """
     export = model_file.with_name("export-openvino-int8")
     is_there = _is_newer(export / EXPORT_FILE, model_file)

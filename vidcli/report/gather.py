@@ -86,7 +86,7 @@ def gather_report(
 
 
 def read_evaluation(model_file: Path, split: str) -> dict[str, Any] | None:
-    """Return what `vidcli eval` left of this split, unless it is of other data or an older model."""
+    """Return what `vidcli eval` wrote for a split; None if it is missing, older, or of other data."""
     path = _evaluation_file(model_file, split)
     if path is None:
         return None
@@ -109,7 +109,7 @@ def _evaluation_file(model_file: Path, split: str) -> Path | None:
 
 
 def _date_of(path: Path | None) -> str | None:
-    """Return when a file was last written, in UTC: the same wherever the page is made."""
+    """Return when a file was last written, in UTC, so that the page is the same in every time zone."""
     try:
         seconds = path.stat().st_mtime if path is not None else None
     except OSError:
@@ -183,7 +183,7 @@ def _best_epoch(checkpoint: Checkpoint) -> int | None:
 def _shown_frames(
     config: Config, evaluation: Mapping[str, Any], progress: Callable[[int, int], None]
 ) -> dict[tuple[str, float], list[npt.NDArray[np.uint8]]]:
-    """Decode the videos that are named once more: frames of the first view, spread over the clip."""
+    """Decode the videos that the page shows: frames of the first view, spread over the clip."""
     rows = {
         (row["video"], row["start_seconds"]): VideoItem(
             Path(row["video"]), row["label"], None, None, row["start_seconds"], row["end_seconds"]
