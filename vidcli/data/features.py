@@ -1,4 +1,4 @@
-"""What a frozen backbone says of every frame of videos, in order and shuffled, computed once.
+"""The features that a frozen backbone computes from every frame of videos, in order and shuffled.
 
 Shape suffixes: V views of a video, T frames a view, F features a frame, O orders of the frames: 2
 (in order, shuffled) for a backbone whose frames know of their neighbours, otherwise 1.
@@ -34,7 +34,13 @@ Features: TypeAlias = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class VideoFeatures:
-    """The features of one video, (V, T, F), with its frames in order and shuffled."""
+    """The features of one video.
+
+    Attributes:
+        item: video.
+        ordered_VTF: features of its frames in order, float32 (V, T, F).
+        shuffled_VTF: features of its frames in a random order, float32 (V, T, F).
+    """
 
     item: VideoItem
     ordered_VTF: Features
@@ -43,7 +49,13 @@ class VideoFeatures:
 
 @dataclass(frozen=True)
 class FeatureSet:
-    """The features of all videos that could be decoded, and the errors of the others."""
+    """The features of a data set.
+
+    Attributes:
+        videos: features of the videos that could be decoded.
+        failures: errors of the other videos.
+        num_cached: number of videos whose features were on disk.
+    """
 
     videos: list[VideoFeatures]
     failures: list[VideoError]
@@ -51,15 +63,15 @@ class FeatureSet:
 
 
 class FrozenBackbone:
-    """A backbone that is not trained, and how to show it videos."""
+    """A backbone that is not trained, with the sampling and preprocessing of its videos."""
 
     def __init__(self, model: VideoClassifier, config: Config, device: torch.device) -> None:
-        """Keep a model whose projection and head are not used.
+        """Use the backbone of a model; its projection and head are not used.
 
         Args:
-            model: on `device`.
-            config: its sampling and preprocessing; `data.cache=off` keeps nothing on disk.
-            device: where to compute.
+            model: model on `device`.
+            config: sampling and preprocessing; `data.cache=off` keeps no features on disk.
+            device: device that computes the features.
         """
         self._model, self._config, self._device = model.eval(), config, device
         self._sampler = build_sampler(config.clip)
@@ -70,17 +82,17 @@ class FrozenBackbone:
 
     @property
     def folder(self) -> Path:
-        """Where features are kept."""
+        """Folder of the features on disk."""
         return self._store.folder
 
     def features_of(
         self, items: Sequence[VideoItem], progress: Callable[[int, int], None] | None = None
     ) -> FeatureSet:
-        """Return the features of videos, from the cache where they are there.
+        """Return the features of videos, from disk if they are there.
 
         Args:
-            items: the videos.
-            progress: called with the number of videos done and of all.
+            items: videos.
+            progress: called with the number of videos that are done and the number of all videos.
 
         Raises:
             DataError: more than `data.max_unusable` of the videos cannot be decoded; names them.
@@ -112,7 +124,7 @@ class FrozenBackbone:
         return map_ahead(self._load, items, workers, ahead=2 * workers)
 
     def _load(self, item: VideoItem) -> Features | Tensor | VideoError:
-        """Return features from the cache, else the views (V, T, C, H, W), else why there are none."""
+        """Return features from disk, else the views (V, T, C, H, W) of the video, else the error."""
         if (cached := self._read(item)) is not None:
             return cached
         try:
@@ -147,11 +159,11 @@ class FrozenBackbone:
             )
 
     def prune(self) -> None:
-        """Delete the features of other backbones and settings, oldest first, beyond `data.cache_gib`."""
+        """Delete the features that were not used for the longest time, beyond `data.cache_gib`."""
         self._store.prune()
 
     def _on_what(self, item: VideoItem) -> list[object]:
-        """Return what a video's features depend on beside the video and the settings: the order drawn."""
+        """Return what features depend on besides the video and the settings: the order of shuffled frames."""
         return [self._order_of(item).tolist() if self._num_orders == 2 else None]
 
     def _read(self, item: VideoItem) -> Features | None:
