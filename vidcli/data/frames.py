@@ -75,7 +75,7 @@ class MemoryCache:
         self._lock = threading.Lock()
 
     def frames(self, item: VideoItem, plan: Plan, decode: Decode) -> Frames:
-        """Return frames at the moments of `plan`, decoded where they are not held yet."""
+        """Return the frames that are shown at the moments of a plan; see `FrameCache`."""
         with self._lock:
             decoded = self._kept.get(item)
         if decoded is None:
@@ -103,7 +103,7 @@ class DiskCache:
         self.store = store
 
     def frames(self, item: VideoItem, plan: Plan, decode: Decode) -> Frames:
-        """Return frames at the moments of `plan`, from the store where it has them undamaged."""
+        """Return the frames that are shown at the moments of a plan; see `FrameCache`."""
         plan = _asked_once(plan)
 
         def take(stored: StoredArrays) -> Frames:

@@ -157,7 +157,7 @@ class Store:
         with self._lock:
             try:
                 take_cache(self.root)
-                self._total_bytes = self._prune(0)
+                self._total_bytes = self._make_room(0)
             except OSError as error:
                 self._is_writing = False
                 return _describe(error)
@@ -232,7 +232,7 @@ class Store:
     def prune(self) -> None:
         """Delete the least recently used files beyond the bound; those that this run used stay."""
         with suppress(OSError), self._lock:  # a folder that cannot be written has nothing to prune
-            self._total_bytes = self._prune(0)
+            self._total_bytes = self._make_room(0)
 
     def take_notices(self) -> list[str]:
         """Return what the user should know since this was last called."""
@@ -294,37 +294,40 @@ class Store:
         with self._lock:
             if self._total_bytes is None:
                 take_cache(self.root)
-                self._total_bytes = self._prune(0)
+                self._total_bytes = self._make_room(0)
             if self._total_bytes + num_bytes > self._max_bytes:
-                self._total_bytes = self._prune(num_bytes)
+                self._total_bytes = self._make_room(num_bytes)
             if self._total_bytes + num_bytes > self._max_bytes:
                 return False
             self._total_bytes += num_bytes
             return True
 
-    def _prune(self, needed: int) -> int:
-        """Delete files until `needed` bytes fit, the least recently used first; return the bytes left.
+    def _make_room(self, needed: int) -> int:
+        return _delete_oldest(self.root, self._max_bytes, needed, self._in_use, self.folder)
 
-        Files of this run stay: where a data set does not fit, a part that stays serves every epoch,
-        while a part that changes would serve none.
-        """
-        files = sorted(stored_files(self.root), key=lambda file: file[1].st_mtime_ns)
-        total = sum(status.st_size for _, status in files)
-        is_full = total + needed > self._max_bytes
-        target = self._max_bytes - max(needed, self._max_bytes * _SLACK)
-        oldest = time.time() - _LEFTOVER_SECONDS
-        for path, status in files:
-            if is_leftover(path):
-                is_unwanted = status.st_mtime < oldest
-            else:
-                is_unwanted = is_full and total > target and path not in self._in_use
-            if is_unwanted:
-                path.unlink(missing_ok=True)
-                total -= status.st_size
-        for folder in {path.parent for path, _ in files} - {self.folder}:
-            with suppress(OSError):  # it holds other files
-                folder.rmdir()
-        return total
+
+def _delete_oldest(root: Path, max_bytes: float, needed: int, in_use: set[Path], own_folder: Path) -> int:
+    """Delete files until `needed` bytes fit the bound, the least recently used first.
+
+    Files that this run uses stay: where a data set does not fit, a part that stays serves every epoch,
+    while a part that changes would serve none. Temporary files that a killed process left go as well.
+
+    Returns:
+        The bytes of the files that are left.
+    """
+    files = sorted(stored_files(root), key=lambda file: file[1].st_mtime_ns)
+    total = sum(status.st_size for _, status in files)
+    target = max_bytes - max(needed, max_bytes * _SLACK) if total + needed > max_bytes else float("inf")
+    oldest = time.time() - _LEFTOVER_SECONDS
+    for path, status in files:
+        is_abandoned = is_leftover(path) and status.st_mtime < oldest
+        if is_abandoned or (total > target and not is_leftover(path) and path not in in_use):
+            path.unlink(missing_ok=True)
+            total -= status.st_size
+    for folder in {path.parent for path, _ in files} - {own_folder}:
+        with suppress(OSError):  # it holds other files
+            folder.rmdir()
+    return total
 
 
 def _digest(about: Sequence[object]) -> str:
