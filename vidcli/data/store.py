@@ -17,8 +17,11 @@ the same time may both compute it; the last one to finish replaces an identical 
 from __future__ import annotations
 
 import errno
+import functools
 import hashlib
+import io
 import json
+import mmap
 import os
 import threading
 import time
@@ -34,7 +37,7 @@ import numpy.typing as npt
 from vidcli.data.caches import find_cache, stored_files, take_cache
 from vidcli.data.items import VideoItem
 from vidcli.errors import WriteError
-from vidcli.runtime.files import is_leftover, require_regular, write_whole
+from vidcli.runtime.files import is_leftover, open_regular, write_whole
 
 Read = TypeVar("Read")
 Array = npt.NDArray[Any]
@@ -43,6 +46,7 @@ _FORMAT_VERSION = 1
 _NUM_DIGITS = 40
 _CHECKSUM_SUFFIX = "_crc32"
 _HEADER_BYTES = 512
+_MAGIC_BYTES = 10  # magic string, version and length of the header of a .npy file
 # Pruning frees this share of the bound at once, so that not every later file has to prune again.
 _SLACK = 1 / 32
 # A temporary file is written within seconds, so one of this age belongs to a process that was killed.
@@ -51,6 +55,17 @@ _LEFTOVER_SECONDS = 3600.0
 
 class DamagedFile(Exception):
     """A stored file does not hold what was written; the message says how this was noticed."""
+
+
+@functools.lru_cache(maxsize=256)  # most videos of a data set have equal headers
+def _read_header(header: bytes) -> np.dtype[Any]:
+    """Return the type of the record that follows the header of a .npy file."""
+    file = io.BytesIO(header)
+    np.lib.format.read_magic(file)
+    shape, _, record_type = np.lib.format.read_array_header_1_0(file)
+    if shape != (1,):
+        raise ValueError("not a single record")
+    return record_type
 
 
 class StoredArrays:
@@ -63,19 +78,21 @@ class StoredArrays:
             DamagedFile: the header or the length is not what was written.
             OSError: the file cannot be read, or is no regular file.
         """
-        require_regular(path)
+        with open_regular(path) as file:
+            if os.fstat(file.fileno()).st_size < _MAGIC_BYTES:
+                raise DamagedFile("it is shorter than a header")
+            mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        begin = _MAGIC_BYTES + int.from_bytes(mapped[_MAGIC_BYTES - 2 : _MAGIC_BYTES], "little")
         try:
-            record = np.load(path, mmap_mode="r", allow_pickle=False)
-            is_whole = record.offset + record.nbytes == path.stat().st_size and record.shape == (1,)
-            self._arrays: dict[str, Array] = {name: record[name][0] for name in record.dtype.names}
-        except OSError:
-            raise
+            record_type = _read_header(mapped[:begin])
         except Exception as error:  # NumPy raises one of many kinds, depending on which byte changed
-            raise DamagedFile("its header or its length has changed") from error
-        if not is_whole:
-            raise DamagedFile("its length has changed")
+            raise DamagedFile("its header has changed") from error
+        if record_type.names is None or len(mapped) != begin + record_type.itemsize:
+            raise DamagedFile("its header or its length has changed")
+        record = np.frombuffer(mapped, record_type, 1, begin)
+        self._arrays: dict[str, Array] = {name: record[name][0] for name in record_type.names}
 
-    def take(self, name: str, rows: Sequence[int] | npt.NDArray[np.int64] | None = None) -> Array:
+    def take(self, name: str, rows: npt.NDArray[np.int64] | None = None) -> Array:
         """Return a copy of rows of an array.
 
         Args:
@@ -89,8 +106,8 @@ class StoredArrays:
             array, checksums = self._arrays[name], self._arrays[name + _CHECKSUM_SUFFIX]
         except KeyError as error:
             raise DamagedFile("its header has changed") from error
-        indices = range(len(array)) if rows is None else rows
-        taken = np.array(array[indices])
+        indices = np.arange(len(array)) if rows is None else np.asarray(rows)
+        taken = array[indices]
         for index, checksum in zip(indices, _checksums(name, array.shape, taken), strict=True):
             if checksum != checksums[index]:
                 raise DamagedFile(f"row {index} of its {name} has changed")
