@@ -297,7 +297,8 @@ class Store:
         with self._lock:
             was_writing, self._is_writing = self._is_writing, False
         if was_writing:
-            self._tell(f"{reason}; videos that are not in it yet are decoded anew in every epoch")
+            when = "in every epoch" if self._kind == "frames" else "in the next run"
+            self._tell(f"{reason}; videos that are not in it yet are decoded anew {when}")
 
     def _tell(self, text: str) -> None:
         with self._lock:

@@ -22,13 +22,10 @@ _LUMA = np.array([0.299, 0.587, 0.114])
 
 @dataclass(frozen=True)
 class Sprite:
-    """An upright shape with its texture, in a square whose half side is `_SPRITE_EXTENT` radii.
+    """A shape with its texture, upright, in the square of half side `_SPRITE_EXTENT` radii.
 
-    Attributes:
-        side: side S of the square, in pixels.
-        colour: colours, float32 (S*S, 3), in grey levels.
-        depth: distance of each pixel from the outline along the ray from the centre, float32 (S*S,), in
-            radii; positive inside of the shape.
+    colour (S*S, 3), and depth (S*S,): how far inside of the outline, in radii, along the ray from
+    the centre.
     """
 
     side: int
@@ -37,14 +34,9 @@ class Sprite:
 
 
 def draw_sprite(rng: np.random.Generator, luma: float, frame_side: int) -> Sprite:
-    """Draw a shape in two colours, one brighter and one darker than the background.
+    """Draw a shape in two colours, one brighter and one darker than `luma`.
 
-    The two ends of the shape differ, so that every rotation can be seen.
-
-    Args:
-        rng: generator of shape and texture.
-        luma: brightness of the background, in grey levels.
-        frame_side: shorter side of the frames, in pixels.
+    Its two ends differ, so that every rotation can be seen.
     """
     side = round(1.75 * frame_side)  # finer than the frame's pixels, at any size of the shape
     x, y, distance, direction = _sprite_grid(side)
@@ -63,7 +55,7 @@ def draw_sprite(rng: np.random.Generator, luma: float, frame_side: int) -> Sprit
 
 
 def draw_outline(rng: np.random.Generator) -> Floats:
-    """Draw the outline of a shape with the area of a disc of radius 1: its radius in each direction."""
+    """Draw a shape: its radius in each direction, of the area of a disc of radius 1."""
     angle = np.linspace(0, 2 * np.pi, _NUM_DIRECTIONS, endpoint=False)
     kind, corners, stretch = rng.integers(5), int(rng.integers(3, 7)), rng.uniform(1.2, 1.7)
     cosine, sine = np.abs(np.cos(angle)), np.abs(np.sin(angle))
@@ -87,13 +79,7 @@ def draw_outline(rng: np.random.Generator) -> Floats:
 
 
 def draw_colour(rng: np.random.Generator, luma: float, chroma: float) -> Floats:
-    """Draw a colour (3,) of a random hue.
-
-    Args:
-        rng: generator of the hue.
-        luma: brightness of the colour, in grey levels.
-        chroma: distance of the colour from grey, in grey levels.
-    """
+    """Draw a colour (3,) of a given luma and a random hue, `chroma` grey levels strong."""
     hue = rng.normal(size=3)
     hue -= _LUMA @ hue
     return np.asarray(np.clip(luma + chroma * hue / np.linalg.norm(hue), 5, 250), np.float32)
@@ -102,14 +88,10 @@ def draw_colour(rng: np.random.Generator, luma: float, chroma: float) -> Floats:
 def draw_noise(
     rng: np.random.Generator, height: int, width: int, cells: tuple[int, ...], num_channels: int
 ) -> Floats:
-    """Draw smooth noise (H, W, C) with a standard deviation of about 1: a sum of octaves, coarse to fine.
+    """Draw smooth noise (H, W, C) of about unit strength: a sum of octaves, coarse to fine.
 
     Args:
-        rng: generator of the noise.
-        height: height H in pixels.
-        width: width W in pixels.
-        cells: number of lattice points along either side, for each octave.
-        num_channels: number of channels C.
+        cells: points of each octave's lattice along either side.
     """
     total = np.zeros((num_channels, height, width), np.float32)
     for index, count in enumerate(cells):
@@ -150,18 +132,10 @@ def paste(
     radius_T: npt.NDArray[np.float64],
     angle_T: npt.NDArray[np.float64],
 ) -> Masks:
-    """Draw a sprite into every frame in place, and return the mask (T, H, W) of the pixels it covers.
+    """Draw a sprite into every frame, in place, and return where it covers them (T, H, W).
 
-    For each pixel, the point of the sprite that it shows is looked up. The depth there, in pixels,
-    makes the edge one pixel soft at every size of the shape.
-
-    Args:
-        frames_THWC: frames, in grey levels.
-        sprite: shape with its texture.
-        x_T: column of the centre in each frame, in pixels.
-        y_T: row of the centre in each frame, in pixels.
-        radius_T: radius of a disc of the shape's area in each frame, in pixels.
-        angle_T: rotation in each frame, in radians.
+    Each pixel looks up the point of the sprite that it shows; the depth there, in pixels, gives
+    an edge that is one pixel soft at every size of the shape.
     """
     num_frames, height, width, _ = frames_THWC.shape
     columns, rows = np.arange(width) + 0.5, np.arange(height) + 0.5

@@ -45,18 +45,13 @@ def write_motion_videos(
         folder/train/left/left_0001.mp4 ...    also val/ and test/
         folder/motion.json                     written last: settings, seed, version
 
-    Each file depends only on seed, split, class and index. Files that an interrupted call has left are
-    completed, or rewritten if its settings were different. If several processes want one folder, one of
-    them writes it, and the others wait.
+    Every file depends on seed, split, class and index alone. What an interrupted call has left is
+    completed, or rewritten where its settings were others. Of several processes that want one folder, one
+    writes it, and the others wait.
 
     Args:
-        folder: folder that does not exist, is empty, or was written by this function.
-        num_train_per_class: number of training videos of each class.
-        num_val_per_class: number of validation videos of each class.
-        num_test_per_class: number of test videos of each class.
-        seed: seed of all videos.
-        options: size, length and appearance; None takes the defaults.
-        progress: called with the number of videos that are done and the number of all videos.
+        folder: does not exist, is empty, or was written by this function.
+        progress: called with the number of videos there are and of those there will be.
 
     Returns:
         The videos, by split, class and index.
@@ -148,9 +143,9 @@ def _foreign(root: Path, path: Path) -> DataError:
 
 
 def _claim(root: Path, request: dict[str, Any]) -> None:
-    """Prepare the folder for the videos that are missing in it.
+    """Make the folder ready for what is missing in it.
 
-    Afterwards it holds one of the two markers, by which a later call recognises the folder.
+    From then on it holds one of the two markers, which tell a later call whose it is.
     """
     if (root / _MARKER).exists():
         if _read_json(root / _MARKER) != request:
@@ -171,7 +166,7 @@ def _claim(root: Path, request: dict[str, Any]) -> None:
 
 
 def _list_contents(root: Path) -> tuple[list[Path], list[Path]]:
-    """Return the files that this module never writes, and its finished and unfinished videos."""
+    """Return the files that this module never writes, and its videos, whole and partial."""
     places = {(split, name) for split in MOTION_SPLITS for name in MOTION_CLASSES}
     foreign, videos = [], []
     for path in sorted(root.rglob("*")):

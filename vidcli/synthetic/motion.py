@@ -36,7 +36,7 @@ MOTION_PAIRS = (("left", "right"), ("up", "down"), ("shrink", "grow"), ("counter
 """Partners under the reversal of time. In the second of each, the moving property increases."""
 MOTION_CLASSES = tuple(name for pair in MOTION_PAIRS for name in pair)
 GENERATOR_VERSION = 1
-"""Increased whenever the same seed gives other frames, so that old folders are not used again."""
+"""Counted up whenever the same seed gives other frames, so that old folders are not reused."""
 
 # The span of the moving property, from its lowest to its highest, and where its middle lies.
 _CENTRE = (0.42, 0.58)  # of the frame's width or height
@@ -50,14 +50,14 @@ _FLICKER = 0.05  # brightness varies by up to this share, afresh in every frame
 
 @dataclass(frozen=True)
 class MotionVideoOptions:
-    """Size, length, appearance and coding of motion videos.
+    """How motion videos look and are coded.
 
     Args:
         size: height and width in pixels, even, at least 32.
-        num_frames: number of frames of a video, at least 2.
-        fps: frames per second.
-        jitter: greatest shift of the shaking camera, as a share of the shorter side, 0 to 0.25.
-        num_distractors: number of shapes that stand still in the background.
+        num_frames: frames a video, at least 2.
+        fps: frames a second.
+        jitter: how far the camera shakes either way, as a share of the shorter side, 0 to 0.25.
+        num_distractors: shapes that stand still in the background.
         crf: constant rate factor of H.264, 0 (lossless) to 51.
     """
 
@@ -88,12 +88,7 @@ class MotionVideoOptions:
 
 @dataclass(frozen=True)
 class MotionClip:
-    """A rendered clip.
-
-    Attributes:
-        frames: frames, uint8 (T, H, W, 3).
-        masks: masks, bool (T, H, W), true where the moving shape is.
-    """
+    """Frames uint8 (T, H, W, 3), and masks bool (T, H, W) that are true on the moving shape."""
 
     frames: Frames
     masks: Masks
@@ -104,16 +99,11 @@ def render_motion(
 ) -> MotionClip:
     """Render one clip of a class.
 
-    With equal generators, all classes show the same scene, and the clips of a pair of classes are the
-    reversal of each other, frame for frame and bit for bit.
-
-    Args:
-        class_name: one of `MOTION_CLASSES`.
-        rng: generator of the scene.
-        options: size, length and appearance; None takes the defaults.
+    With equal generators, all classes show the same scene, and those of a pair are each other's
+    reversal, frame for frame and bit for bit.
 
     Raises:
-        ValueError: there is no such class.
+        ValueError: no such class.
     """
     if class_name not in MOTION_CLASSES:
         raise ValueError(f"no motion is called {class_name!r}.{did_you_mean(class_name, MOTION_CLASSES)}")
