@@ -10,7 +10,7 @@ import time
 import pytest
 from typer.testing import CliRunner
 
-from vidcli.artifacts.checkpoint import EXPORT_FILE, MODEL_FILE, RUNS_FOLDER
+from vidcli.artifacts.run_folder import EXPORT_FILE, MODEL_FILE, RUNS_FOLDER
 from vidcli.cli import app, completion
 from vidcli.cli.completion import complete_model, complete_recipe, complete_setting, mend_bash_words
 from vidcli.cli.settings_hint import name_setting

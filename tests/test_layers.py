@@ -27,6 +27,7 @@ LAYERS = (
     ("models",),
     ("synthetic",),
     ("data",),
+    ("features",),
     ("artifacts",),
     ("predict",),
     ("__init__",),

@@ -13,7 +13,7 @@ import torch
 from typer.testing import CliRunner
 
 import vidcli
-from vidcli.artifacts.checkpoint import load_checkpoint
+from vidcli.artifacts.model_file import load_checkpoint
 from vidcli.cli import app
 from vidcli.config import DataConfig
 from vidcli.data.items import VideoItem, class_names_of, labels_of

@@ -16,7 +16,7 @@ import torch
 from typer.testing import CliRunner
 
 from vidcli import fonts
-from vidcli.artifacts.checkpoint import Checkpoint, save_checkpoint
+from vidcli.artifacts.model_file import Checkpoint, save_checkpoint
 from vidcli.cli import app
 from vidcli.config import Config
 from vidcli.models import build_model

@@ -17,8 +17,8 @@ import torch
 from typer.testing import CliRunner
 
 import vidcli
-from vidcli.artifacts import checkpoint as files
 from vidcli.artifacts.claim import RunClaim, refuse_taken
+from vidcli.artifacts.run_folder import CONFIG_FILE
 from vidcli.cli import app
 from vidcli.config import config_to_yaml
 from vidcli.errors import CheckpointError, VidcliError
@@ -33,7 +33,7 @@ def begin(out: Path | None, name: str = "name") -> Path:
     """Take a folder for a new run and leave a file in it, so that it stays."""
     with RunClaim() as claim:
         run = claim.begin(out, name)
-        (run / files.CONFIG_FILE).write_text("train: {}\n")
+        (run / CONFIG_FILE).write_text("train: {}\n")
         return run
 
 

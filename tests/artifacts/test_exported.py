@@ -20,9 +20,9 @@ from torch import nn
 from typer.testing import CliRunner
 
 from vidcli.artifacts import engines, exported
-from vidcli.artifacts.checkpoint import Checkpoint, describe_checkpoint
 from vidcli.artifacts.exported import import_runtime, load_network, open_network, read_export
 from vidcli.artifacts.foreign_graphs import clean_ir, clean_onnx
+from vidcli.artifacts.model_file import Checkpoint, describe_checkpoint
 from vidcli.cli import app
 from vidcli.config import Config
 from vidcli.errors import CheckpointError, ExportError

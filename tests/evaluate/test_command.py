@@ -10,7 +10,7 @@ import torch
 from typer.testing import CliRunner
 
 from tests.together import start_together
-from vidcli.artifacts.checkpoint import EXPORT_FILE
+from vidcli.artifacts.run_folder import EXPORT_FILE
 from vidcli.cli import app
 from vidcli.commands.evaluation import check_sweep, evaluation_folder
 from vidcli.errors import ConfigError, PeerError

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from typer.testing import CliRunner
 
-from vidcli.artifacts.checkpoint import Checkpoint, save_checkpoint
+from vidcli.artifacts.model_file import Checkpoint, save_checkpoint
 from vidcli.cli import app
 from vidcli.config import Config, load_config
 from vidcli.console import Terminal

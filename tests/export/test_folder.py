@@ -16,8 +16,8 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from vidcli.artifacts.checkpoint import Checkpoint, describe_checkpoint, save_checkpoint
 from vidcli.artifacts.exported import NETWORK_FILES
+from vidcli.artifacts.model_file import Checkpoint, describe_checkpoint, save_checkpoint
 from vidcli.cli import app
 from vidcli.config import Config
 from vidcli.data.manifest import load_items, manifest_text

@@ -13,7 +13,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from vidcli.artifacts.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from vidcli.artifacts.model_file import Checkpoint, load_checkpoint, save_checkpoint
 from vidcli.cli import app
 from vidcli.config import Config, config_to_yaml
 from vidcli.data.manifest import load_items

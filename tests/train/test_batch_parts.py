@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from vidcli.artifacts import checkpoint as files
+from vidcli.artifacts.resume_file import load_resume
 from vidcli.errors import TrainError
 from vidcli.models import VideoClassifier
 from vidcli.train import EpochDone, Notice, StepDone, resume_run
@@ -93,7 +93,7 @@ def test_the_parts_are_kept_by_a_run_that_goes_on(small_config, pair_data, train
     resume_run(tmp_path / "run", CPU, events.append)
     assert [event.epoch for event in events if isinstance(event, StepDone)] == [2]
     assert sizes == [2, 2, 2, 2]
-    assert files.load_resume(tmp_path / "run" / "resume.pt")["num_parts"] == 4
+    assert load_resume(tmp_path / "run" / "resume.pt")["num_parts"] == 4
 
 
 @pytest.mark.parametrize(

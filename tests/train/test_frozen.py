@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from vidcli.artifacts import checkpoint as files
+from vidcli.artifacts.model_file import load_checkpoint
+from vidcli.artifacts.run_folder import LAST_FILE, MODEL_FILE
 from vidcli.data.dataset import ClipDataset
 from vidcli.data.loader import iter_batches
 from vidcli.data.manifest import load_items
@@ -88,7 +89,7 @@ def test_other_heads_find_the_features_on_disk(small_config, pair_data, train_ru
     looked_at.clear()
     again = train_run(small_config(FROZEN), pair_data, "again")
     # Without weights a random backbone's draws depend on the head's.
-    changes = FROZEN | {"model.head": "mean", "model.weights": first.folder / files.MODEL_FILE}
+    changes = FROZEN | {"model.head": "mean", "model.weights": first.folder / MODEL_FILE}
     other = train_run(small_config(changes), pair_data, "other")
     assert not looked_at
     assert again.metrics() == first.metrics() != other.metrics()
@@ -153,8 +154,8 @@ def test_a_run_that_stopped_ends_with_the_same_bits(cache, small_config, pair_da
         train_run(config, pair_data, "stopped", stop)
     folder = plain.folder.parent / "stopped"
     resume_run(folder, CPU, lambda event: None)
-    for name in (files.LAST_FILE, files.MODEL_FILE):
-        same_weights(dict(files.load_checkpoint(folder / name).weights), plain.weights(name))
+    for name in (LAST_FILE, MODEL_FILE):
+        same_weights(dict(load_checkpoint(folder / name).weights), plain.weights(name))
     assert (folder / "metrics.jsonl").read_text() == plain.metrics()
     threads = train_run(small_config(changes, data__workers=3, data__cache="memory"), pair_data, "threads")
     same_weights(threads.weights(), plain.weights())
@@ -182,7 +183,7 @@ def test_the_model_is_whole_and_answers_as_validation_did(small_config, pair_dat
     start = build_model(small_config(FROZEN).model, 2)
     for name, value in start.backbone.state_dict().items():
         assert torch.equal(run.weights()[f"backbone.{name}"], value)
-    predictor = Predictor.load(run.folder / files.LAST_FILE, CPU)
+    predictor = Predictor.load(run.folder / LAST_FILE, CPU)
     items = [item for item in load_items(pair_data) if item.split == "val"]
     answers = list(predictor.predict_many(items))
     assert np.mean([a.label == i.label for a, i in zip(answers, items, strict=True)]) == run.rows[-1].val_top1

@@ -18,11 +18,13 @@ import pytest
 import torch
 
 import vidcli
-from vidcli.artifacts import checkpoint as files
+from vidcli.artifacts.model_file import load_checkpoint
+from vidcli.artifacts.resume_file import load_resume, save_resume
 from vidcli.errors import CheckpointError, DataError, WriteError
 from vidcli.predict import Predictor
 from vidcli.runtime.signals import AskedToEnd
-from vidcli.train import EpochDone, Notice, StepDone, Trainer, resume_run
+from vidcli.train import EpochDone, Notice, StepDone, resume_run
+from vidcli.train.epoch import EpochLoop
 
 CPU = torch.device("cpu")
 # Everything that draws at random is on: dropout, crops, light, order, positions in the segments. So is
@@ -66,7 +68,7 @@ def finished_like(small_config, pair_data, train_run, same_weights):
 
     def check(folder):
         for name in ("model.safetensors", "last.safetensors"):
-            same_weights(dict(files.load_checkpoint(folder / name).weights), plain.weights(name))
+            same_weights(dict(load_checkpoint(folder / name).weights), plain.weights(name))
         assert (folder / "metrics.jsonl").read_text() == plain.metrics()
         assert (folder / "splits.csv").read_text() == (plain.folder / "splits.csv").read_text()
 
@@ -82,7 +84,7 @@ def test_interrupted_inside_an_epoch(stop, small_config, pair_data, train_run, f
     with pytest.raises(KeyboardInterrupt):
         train_run(small_config(CHANGES), pair_data, on_event=on_event)
     run = tmp_path / "run"
-    state = files.load_resume(run / "resume.pt")
+    state = load_resume(run / "resume.pt")
     assert (state["epoch"] + 1, state["step"]) == stop
     rows, events = resume(run)
     assert [row.epoch for row in rows] == [1, 2, 3]
@@ -114,7 +116,7 @@ def test_interrupted_while_validating(
 def test_a_second_signal_does_not_wait_for_the_end_of_the_step(
     small_config, pair_data, train_run, tmp_path, monkeypatch
 ):
-    real, calls = Trainer._update_weights, []
+    real, calls = EpochLoop._update_weights, []
 
     def impatient(self, *arguments):
         calls.append(arguments)
@@ -123,7 +125,7 @@ def test_a_second_signal_does_not_wait_for_the_end_of_the_step(
             interrupt(signal.SIGINT)
         return real(self, *arguments)
 
-    monkeypatch.setattr(Trainer, "_update_weights", impatient)
+    monkeypatch.setattr(EpochLoop, "_update_weights", impatient)
     with pytest.raises(AskedToEnd) as caught:
         train_run(small_config(CHANGES), pair_data)
     assert caught.value.exit_code == 130
@@ -167,7 +169,7 @@ def test_killed_without_warning(small_config, pair_data, train_run, finished_lik
     config = small_config(CHANGES)
     with pytest.raises(Killed):
         train_run(config, pair_data, on_event=on_event)
-    assert files.load_resume(tmp_path / "run" / "resume.pt")["step"] == 0  # the end of epoch 1
+    assert load_resume(tmp_path / "run" / "resume.pt")["step"] == 0  # the end of epoch 1
     resume(tmp_path / "run")
     finished_like(tmp_path / "run")
 
@@ -246,7 +248,7 @@ def position_of(run):
     path = run / "resume.pt"
     if not path.exists():
         return (0, 0)
-    state = files.load_resume(path)
+    state = load_resume(path)
     return state["epoch"], state["step"]
 
 
@@ -341,7 +343,7 @@ def test_a_disk_that_is_full_while_saving_inside_an_epoch(
     ):
         train_run(small_config(CHANGES), pair_data, on_event=on_event)
     full_disk(None)
-    assert files.load_resume(tmp_path / "run" / "resume.pt")["step"] == 0
+    assert load_resume(tmp_path / "run" / "resume.pt")["step"] == 0
     resume(tmp_path / "run")
     finished_like(tmp_path / "run")
 
@@ -359,13 +361,13 @@ def test_a_disk_that_is_full_from_the_start(full_disk, small_config, pair_data, 
 
 def test_the_state_is_saved_inside_long_epochs(small_config, pair_data, train_run, tmp_path, monkeypatch):
     ticks = itertools.count()  # a clock that moves a second a look, for a real one may stand still
-    monkeypatch.setattr("vidcli.train.trainer.time", SimpleNamespace(monotonic=lambda: float(next(ticks))))
+    monkeypatch.setattr("vidcli.train.saver.time", SimpleNamespace(monotonic=lambda: float(next(ticks))))
     saved = []
 
     def on_event(event):
         path = tmp_path / "run" / "resume.pt"
         if isinstance(event, StepDone):
-            saved.append(files.load_resume(path)["step"] if path.exists() else None)
+            saved.append(load_resume(path)["step"] if path.exists() else None)
 
     config = small_config(CHANGES, train__epochs=1, train__checkpoint_minutes=1e-3)
     train_run(config, pair_data, on_event=on_event)
@@ -412,9 +414,9 @@ def test_state_of_another_model(finished, small_config, pair_data, train_run):
 
 
 def test_state_without_its_parts(finished):
-    state = files.load_resume(finished / "resume.pt")
+    state = load_resume(finished / "resume.pt")
     del state["optimizer"]
-    files.save_resume(finished / "resume.pt", state)
+    save_resume(finished / "resume.pt", state)
     refuse(finished, CheckpointError, r"does not fit this run \('optimizer'\)")
 
 
@@ -489,6 +491,6 @@ def test_a_signal_saves_and_ends_the_run(
     assert len(rows) == 20
     assert not [event for event in events if isinstance(event, Notice) and "left out" in event.text]
     plain = train_run(config, pair_data, "plain")
-    same_weights(dict(files.load_checkpoint(tmp_path / "run/model.safetensors").weights),
+    same_weights(dict(load_checkpoint(tmp_path / "run/model.safetensors").weights),
                  plain.weights("model.safetensors"))  # fmt: skip
     assert (tmp_path / "run" / "metrics.jsonl").read_text() == plain.metrics()

@@ -11,7 +11,8 @@ import pytest
 import torch
 from torch.nn import functional
 
-from vidcli.artifacts.checkpoint import load_checkpoint, load_resume
+from vidcli.artifacts.model_file import load_checkpoint
+from vidcli.artifacts.resume_file import load_resume
 from vidcli.config import load_config
 from vidcli.data.manifest import load_items
 from vidcli.errors import DataError, TrainError

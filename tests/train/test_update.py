@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from vidcli.artifacts.checkpoint import load_resume
+from vidcli.artifacts.resume_file import load_resume
 from vidcli.errors import TrainError
 from vidcli.models import build_model
 from vidcli.train import Notice

@@ -24,13 +24,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vidcli.artifacts.checkpoint import (
-    EXPORT_FILE,
-    MAX_DESCRIPTION_BYTES,
-    Checkpoint,
-    load_checkpoint,
-    parse_description,
-)
 from vidcli.artifacts.engines import (
     INPUT_NAME,
     NETWORK_FILES,
@@ -43,6 +36,8 @@ from vidcli.artifacts.engines import (
     open_openvino,
     signal_stack_kept,
 )
+from vidcli.artifacts.model_file import MAX_DESCRIPTION_BYTES, Checkpoint, load_checkpoint, parse_description
+from vidcli.artifacts.run_folder import EXPORT_FILE
 from vidcli.errors import CheckpointError, ExportError
 from vidcli.runtime.files import digest_file, read_regular
 from vidcli.runtime.plain import one_line, parse_json, shown

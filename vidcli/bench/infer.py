@@ -20,15 +20,9 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor, nn
 
-from vidcli.artifacts.checkpoint import (
-    EXPORT_FILE,
-    MODEL_FILE,
-    Checkpoint,
-    find_model,
-    load_checkpoint,
-    save_checkpoint,
-)
 from vidcli.artifacts.exported import ExportedNetwork, load_network
+from vidcli.artifacts.model_file import Checkpoint, load_checkpoint, save_checkpoint
+from vidcli.artifacts.run_folder import EXPORT_FILE, MODEL_FILE, find_model
 from vidcli.bench.timing import seconds_a_call
 from vidcli.config import Config, load_config
 from vidcli.data.builtin import MotionDataOptions, make_motion_data

@@ -9,7 +9,7 @@ from collections.abc import Callable, Generator
 from contextlib import closing
 from pathlib import Path
 
-from vidcli.artifacts.checkpoint import EXPORT_FILE, MODEL_FILE, SPLITS_FILE
+from vidcli.artifacts.run_folder import EXPORT_FILE, MODEL_FILE, SPLITS_FILE
 from vidcli.predict import Prediction, Predictor
 
 _MIN_SECONDS = 3.0

@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 
 from vidcli import config as settings
-from vidcli.artifacts.checkpoint import find_model
+from vidcli.artifacts.run_folder import find_model
 from vidcli.bench.decode import bench_decode
 from vidcli.bench.infer import bench_infer, make_bench_models
 from vidcli.bench.predict import bench_predict

@@ -11,7 +11,14 @@ from typing import Any
 import torch
 
 from vidcli import report
-from vidcli.artifacts import checkpoint as files
+from vidcli.artifacts.model_file import load_checkpoint
+from vidcli.artifacts.run_folder import (
+    EXPORT_FILE,
+    SPLITS_FILE,
+    describe_unfinished,
+    files_of_model,
+    find_model,
+)
 from vidcli.commands.peers import join_peers
 from vidcli.console import Terminal, print_json
 from vidcli.console.evaluation import (
@@ -30,8 +37,8 @@ from vidcli.data.splits import of_split
 from vidcli.errors import ConfigError, DataError
 from vidcli.evaluate import Details, Evaluation, compare, find_details, predictions_csv
 from vidcli.evaluate import evaluate as score
+from vidcli.evaluate.details import is_right
 from vidcli.evaluate.multilabel import MultiLabelEvaluation, evaluate_multi_label, targets_of
-from vidcli.evaluate.table import is_right
 from vidcli.evaluate.views import ViewsRow, sweep_views
 from vidcli.fonts import picture_names
 from vidcli.predict import Prediction, Predictor
@@ -78,7 +85,7 @@ def evaluate(terminal: Terminal, options: EvalOptions) -> int:
     if data is not None and options.data_root is not None:
         raise ConfigError("--data-root: tells where the run's own data is now; leave it or DATA out")
     with join_peers(options.device, terminal, "evaluate") as (group, chosen, terminal), ExitStack() as stack:
-        model_file = group.from_main(lambda: files.find_model(options.model))
+        model_file = group.from_main(lambda: find_model(options.model))
         predictor = Predictor.load(model_file, chosen)
         items = group.from_main(
             lambda: _items_to_evaluate(
@@ -89,12 +96,10 @@ def evaluate(terminal: Terminal, options: EvalOptions) -> int:
         stack.enter_context(folder or nullcontext())
         if options.views_sweep:
             check_sweep(predictor, group)
-        rival_file = (
-            None if options.against is None else group.from_main(lambda: files.find_model(options.against))
-        )
+        rival_file = None if options.against is None else group.from_main(lambda: find_model(options.against))
         rival = None if rival_file is None else _load_rival(rival_file, chosen, items, group)
         _name_missing(terminal, items, data)
-        if (unfinished := files.describe_unfinished(model_file, predictor.config)) is not None:
+        if (unfinished := describe_unfinished(model_file, predictor.config)) is not None:
             terminal.warn(unfinished)
         if data is not None:
             _name_training_videos(terminal, model_file, items)
@@ -207,7 +212,7 @@ def _folder_to_write(options: EvalOptions, model_file: Path, items: list[VideoIt
     if folder is None:
         return None
     subject = "" if options.out is not None else _subject(options.data)
-    inputs = [*files.files_of_model(model_file), *(item.path for item in items)]
+    inputs = [*files_of_model(model_file), *(item.path for item in items)]
     inputs += [] if options.data is None else [options.data]
     return OutputFolder(
         folder, "eval", _OUTPUT_FILES, subject=subject, inputs=inputs, overwrite=options.overwrite
@@ -216,7 +221,7 @@ def _folder_to_write(options: EvalOptions, model_file: Path, items: list[VideoIt
 
 def _run_of(model_file: Path) -> Path | None:
     """Return the folder that a model file or an exported model lies in; None for a published model."""
-    is_exported = (model_file / files.EXPORT_FILE).is_file()
+    is_exported = (model_file / EXPORT_FILE).is_file()
     return model_file.parent if is_exported or model_file.is_file() else None
 
 
@@ -302,12 +307,12 @@ def _items_to_evaluate(
                 f"--model {model_file}: was published without videos; name the DATA to evaluate on"
             )
         run = model_file.parent
-        data = run / files.SPLITS_FILE
+        data = run / SPLITS_FILE
         if not data.is_file():
-            raise DataError(f"{run}: holds no {files.SPLITS_FILE}; name the DATA to evaluate on")
+            raise DataError(f"{run}: holds no {SPLITS_FILE}; name the DATA to evaluate on")
         items = load_run_items(data, data_root)
     else:
-        listing = read_data(data, data.name == files.SPLITS_FILE, predictor.config.data)
+        listing = read_data(data, data.name == SPLITS_FILE, predictor.config.data)
         for text in listing.notes:
             terminal.warn(text)
         items = listing.items
@@ -368,7 +373,7 @@ def _name_training_videos(terminal: Terminal, model_file: Path, items: list[Vide
     run = _run_of(model_file)
     if run is None:
         return
-    splits = run / files.SPLITS_FILE
+    splits = run / SPLITS_FILE
     if not splits.is_file():
         return
     learnt = [item for item in load_items(splits, missing_ok=True) if item.split in ("train", "val")]
@@ -392,7 +397,7 @@ def _sweep_views(
         terminal.warn("choosing clip.views by these numbers tunes on the test split; --split val does not")
     rows = []
     with terminal.counting("numbers of views") as show:
-        for row in sweep_views(files.load_checkpoint(model_file), items, device):
+        for row in sweep_views(load_checkpoint(model_file), items, device):
             rows.append(row)
             show(len(rows), len(rows))
     return rows

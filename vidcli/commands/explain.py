@@ -8,9 +8,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from vidcli.artifacts import checkpoint as files
-from vidcli.artifacts.checkpoint import Checkpoint
 from vidcli.artifacts.exported import load_network
+from vidcli.artifacts.model_file import Checkpoint
+from vidcli.artifacts.run_folder import CONFIG_FILE, find_model
 from vidcli.console import Terminal, print_json
 from vidcli.console.explanation import print_explanation
 from vidcli.errors import OutputError
@@ -40,8 +40,8 @@ def explain(
 ) -> None:
     """Run `vidcli explain`."""
     chosen = choose_device(device)
-    model_file = files.find_model(model)
-    run = [model_file.parent] if (model_file.parent / files.CONFIG_FILE).is_file() else []
+    model_file = find_model(model)
+    run = [model_file.parent] if (model_file.parent / CONFIG_FILE).is_file() else []
     with _open_folder(video, out, overwrite, (video, model_file, *run)) as folder:
         network, about = load_network(model_file)
         explanation = explain_video(network.to(chosen), about, chosen, video, class_name, maps)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from vidcli.artifacts import checkpoint as files
+from vidcli.artifacts.model_file import Checkpoint, load_checkpoint
+from vidcli.artifacts.run_folder import SPLITS_FILE, files_of_model, find_model
 from vidcli.console import Terminal
 from vidcli.console.export import print_export
 from vidcli.data.items import VideoItem
@@ -25,27 +26,27 @@ def export(
     overwrite: bool,
 ) -> None:
     """Run `vidcli export`."""
-    model_file = files.find_model(model)
+    model_file = find_model(model)
     if model_file.is_dir():
         raise ExportError(f"{model_file}: is an exported model already; name the run it came from")
-    checkpoint = files.load_checkpoint(model_file)
+    checkpoint = load_checkpoint(model_file)
     suffix = "-int8" if options.int8 else ""
     folder = out or model_file.parent / f"export-{options.form}{suffix}"
     items = _labelled_videos(data, data_root, model_file.parent, checkpoint)
-    inputs = [*files.files_of_model(model_file), *([data] if data is not None else [])]
+    inputs = [*files_of_model(model_file), *([data] if data is not None else [])]
     report = export_model(checkpoint, items, folder, options, terminal.say, inputs, overwrite)
     print_export(terminal, report)
 
 
 def _labelled_videos(
-    data: Path | None, data_root: Path | None, run: Path, checkpoint: files.Checkpoint
+    data: Path | None, data_root: Path | None, run: Path, checkpoint: Checkpoint
 ) -> list[VideoItem]:
     if data is not None:
         return assign_splits(load_items(data, settings=checkpoint.config.data), checkpoint.config.data)
-    splits = run / files.SPLITS_FILE
+    splits = run / SPLITS_FILE
     if not splits.is_file():
         raise ExportError(
-            f"{run}: holds no {files.SPLITS_FILE}, and an export is compared with its model on real videos; "
+            f"{run}: holds no {SPLITS_FILE}, and an export is compared with its model on real videos; "
             "name some with --data"
         )
     return load_run_items(splits, data_root)

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vidcli import config as settings
-from vidcli.artifacts import checkpoint as files
 from vidcli.artifacts.exported import read_export
+from vidcli.artifacts.model_file import describe_checkpoint, load_checkpoint
+from vidcli.artifacts.run_folder import find_model
 from vidcli.console import Terminal
 from vidcli.console.tables import print_rows
 from vidcli.errors import VidcliError
@@ -98,13 +99,13 @@ def _nearest(asked: str, names: Sequence[str]) -> str:
 
 def show_model(model: Path) -> None:
     """Run `vidcli models show`."""
-    path = files.find_model(model)
+    path = find_model(model)
     if path.is_dir():
         print(json.dumps(read_export(path), indent=1))
         return
-    checkpoint = files.load_checkpoint(path)
+    checkpoint = load_checkpoint(path)
     weights = {
         name: {"shape": list(tensor.shape), "dtype": str(tensor.dtype).removeprefix("torch.")}
         for name, tensor in checkpoint.weights.items()
     }
-    print(json.dumps({**files.describe_checkpoint(checkpoint), "weights": weights}, indent=1))
+    print(json.dumps({**describe_checkpoint(checkpoint), "weights": weights}, indent=1))

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from vidcli.artifacts import checkpoint as files
+from vidcli.artifacts.run_folder import find_model
 from vidcli.commands.timeline import window_of
 from vidcli.console import Terminal
 from vidcli.console.live import LiveAnswer, open_live_view
@@ -64,7 +64,7 @@ def predict_live(terminal: Terminal, options: LiveOptions) -> int:
     form = options.form or ("table" if sys.stdout.isatty() else "json")
     if form not in ("table", "json"):
         raise ConfigError(f"--format {form}: --camera shows a table or prints json")
-    model_file = files.find_model(options.model)
+    model_file = find_model(options.model)
     predictor = Predictor.load(model_file, choose_device(options.device)).with_views(1, 1)
     predictor.abstain_below(options.threshold)
     if options.keeps_state and not can_keep_state(predictor):

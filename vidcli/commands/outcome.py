@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vidcli.artifacts import checkpoint as files
+from vidcli.artifacts.run_folder import MODEL_FILE, RESUME_FILE, SPLITS_FILE
 from vidcli.commands.evaluation import evaluate_own_split
 from vidcli.console import Terminal
 from vidcli.console.training import print_best, print_kept, print_run_end
@@ -15,8 +15,8 @@ from vidcli.data.caches import measure_caches, measure_folder
 from vidcli.data.items import VideoItem
 from vidcli.data.manifest import load_items
 from vidcli.data.splits import of_split
+from vidcli.evaluate.comparison import find_baseline, judge
 from vidcli.evaluate.scores import bootstrap_interval
-from vidcli.evaluate.verdict import find_baseline, judge
 from vidcli.train import EpochRow
 
 
@@ -32,7 +32,7 @@ def tell_outcome(
         device: as --device says.
         is_alone: no other process takes part, so that the test videos can be looked at here.
     """
-    items = load_items(run / files.SPLITS_FILE, missing_ok=True)
+    items = load_items(run / SPLITS_FILE, missing_ok=True)
     print_best(terminal, rows, _judge_validation(rows, of_split(items, "val")))
     if all(row.val_score is None for row in rows):
         _measure_held_out(terminal, run, of_split(items, "test"), device, is_alone)
@@ -42,7 +42,7 @@ def tell_outcome(
 
 def tell_kept(terminal: Terminal, run: Path) -> None:
     """Say how large a run and the caches that all runs share are."""
-    resume = run / files.RESUME_FILE
+    resume = run / RESUME_FILE
     resume_bytes = resume.stat().st_size if resume.is_file() else 0
     print_kept(terminal, run, measure_folder(run), resume_bytes, measure_caches())
 
@@ -69,5 +69,5 @@ def _measure_held_out(
         )
         return
     terminal.say(f"no video was held out to validate on: measuring on the {len(tested)} test videos")
-    told = evaluate_own_split(terminal, run / files.MODEL_FILE, "test", device)
+    told = evaluate_own_split(terminal, run / MODEL_FILE, "test", device)
     terminal.say(f"test videos, from which it did not learn: {told['verdict']}")

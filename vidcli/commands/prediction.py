@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
-from vidcli.artifacts import checkpoint as files
+from vidcli.artifacts.run_folder import describe_unfinished, files_of_model, find_model
 from vidcli.commands.advice import watch_for_export
 from vidcli.commands.annotation import annotate_with_prediction, check_annotation
 from vidcli.commands.timeline import Outputs, TimelineOptions, choose_form, predict_timelines
@@ -72,12 +72,12 @@ def predict(terminal: Terminal, options: PredictOptions) -> int:
     if options.annotate is not None:
         check_annotation(options.annotate, items)
     device = choose_device(options.device)
-    model_file = files.find_model(options.model)
+    model_file = find_model(options.model)
     outputs = _check_outputs(options, items, output, form, model_file)
     predictor = Predictor.load(model_file, device)
     predictor.abstain_below(options.threshold)
     terminal.detail(f"model: {model_file}")
-    if (unfinished := files.describe_unfinished(model_file, predictor.config)) is not None:
+    if (unfinished := describe_unfinished(model_file, predictor.config)) is not None:
         terminal.warn(unfinished)
     if options.timeline is not None:
         return predict_timelines(terminal, predictor, model_file, items, form, outputs, options.timeline)
@@ -131,7 +131,7 @@ def _check_outputs(
     Raises:
         OutputError: one of them would, or two are the same file.
     """
-    inputs = [*files.files_of_model(model_file), *options.videos, *(item.path for item in items)]
+    inputs = [*files_of_model(model_file), *options.videos, *(item.path for item in items)]
     if options.from_list is not None and options.from_list != STDIN:
         inputs.append(Path(options.from_list))
     is_continued = options.timeline is None and form != "table" and not options.overwrite

@@ -13,8 +13,19 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from vidcli.artifacts import checkpoint as files
-from vidcli.artifacts.checkpoint import Checkpoint
+from vidcli.artifacts.model_file import Checkpoint, load_checkpoint
+from vidcli.artifacts.run_folder import (
+    CONFIG_FILE,
+    ENVIRONMENT_FILE,
+    METRICS_FILE,
+    SPLITS_FILE,
+    UNUSABLE_FILE,
+    describe_unfinished,
+    epochs_of_unfinished,
+    files_of_model,
+    find_model,
+    read_epochs,
+)
 from vidcli.commands.evaluation import evaluate_own_split, evaluation_folder
 from vidcli.config import Config, config_to_dict
 from vidcli.console import Terminal
@@ -22,14 +33,12 @@ from vidcli.data.frames import FrameSource
 from vidcli.data.items import SPLITS, VideoItem, labels_of
 from vidcli.data.relocation import load_run_items
 from vidcli.errors import CheckpointError, ConfigError, VideoError
-from vidcli.report.axes import finite_or_none
 from vidcli.report.html import RunReport, render_report
 from vidcli.runtime.files import read_regular
 from vidcli.runtime.outputs import OutputFile, OutputFolder
 from vidcli.runtime.plain import parse_json
 from vidcli.runtime.threads import map_ahead, num_workers
 from vidcli.sheets import read_sheet, unescape_cell
-from vidcli.train.trainer import is_over
 from vidcli.transforms import build_sampler
 
 REPORT_FILE = "report.html"
@@ -49,25 +58,25 @@ def report(
     """Run `vidcli report`; return the exit code: 1 if a video of the evaluation failed."""
     if split not in (*SPLITS, "all"):
         raise ConfigError(f"--split {split}: expected train, val, test or all")
-    model_file = files.find_model(run)
+    model_file = find_model(run)
     folder = model_file.parent
-    checkpoint = files.load_checkpoint(model_file)
-    if (unfinished := files.describe_unfinished(model_file, checkpoint.config)) is not None:
+    checkpoint = load_checkpoint(model_file)
+    if (unfinished := describe_unfinished(model_file, checkpoint.config)) is not None:
         terminal.warn(unfinished)
-    if not (folder / files.SPLITS_FILE).is_file():
-        raise CheckpointError(f"{folder}: holds no {files.SPLITS_FILE}; expected the directory of a run")
-    items = load_run_items(folder / files.SPLITS_FILE, data_root)
-    inputs = [*files.files_of_model(model_file), *(item.path for item in items)]
+    if not (folder / SPLITS_FILE).is_file():
+        raise CheckpointError(f"{folder}: holds no {SPLITS_FILE}; expected the directory of a run")
+    items = load_run_items(folder / SPLITS_FILE, data_root)
+    inputs = [*files_of_model(model_file), *(item.path for item in items)]
     write = _page_to_write(folder, out, overwrite, inputs)
     evaluation = _read_evaluation(model_file, split)
     if evaluation is None:
         terminal.say(f"{model_file}: no evaluation of it on {split} yet; making one")
         evaluation = evaluate_own_split(terminal, model_file, split, device)
-    epochs = _read_epochs(folder)
+    epochs = read_epochs(folder)
     page = RunReport(
         run=folder.resolve().name,
         command=shlex.join(
-            ["vidcli", "train", str(folder / files.SPLITS_FILE), "--config", str(folder / files.CONFIG_FILE)]
+            ["vidcli", "train", str(folder / SPLITS_FILE), "--config", str(folder / CONFIG_FILE)]
         ),
         settings=_settings(checkpoint.config),
         num_parameters=sum(weights.numel() for weights in checkpoint.build().parameters()),
@@ -81,7 +90,7 @@ def report(
         evaluation=evaluation,
         frames=_shown_frames(terminal, checkpoint.config, evaluation),
         environment=_read_environment(folder),
-        trained=_date_of(folder / files.METRICS_FILE) or _date_of(model_file),
+        trained=_date_of(folder / METRICS_FILE) or _date_of(model_file),
         evaluated=_date_of(_evaluation_file(model_file, split)),
         unfinished=_unfinished(checkpoint.config, epochs, folder),
     )
@@ -140,18 +149,12 @@ def _date_of(path: Path | None) -> str | None:
 
 
 def _unfinished(config: Config, epochs: Sequence[Mapping[str, Any]], run: Path) -> str | None:
-    """Return how far a run came that has epochs left and did not stop early; None of any other."""
-    scores: list[tuple[float, float]] = []
-    for number, row in enumerate(epochs):
-        accuracy, precision = finite_or_none(row.get("val_top1")), finite_or_none(row.get("val_map"))
-        score, loss = precision if accuracy is None else accuracy, finite_or_none(row.get("val_loss"))
-        # Without validation the last epoch is the best.
-        scores.append((number, 0.0) if score is None or loss is None else (score, -loss))
-    stale_epochs = len(scores) - 1 - scores.index(max(scores)) if scores else 0
-    if not epochs or is_over(config.train, len(epochs), stale_epochs):
+    """Return how far a run came that is not finished; None of a finished run."""
+    num_epochs = epochs_of_unfinished(run, config.train, epochs)
+    if num_epochs is None:
         return None
     return (
-        f"{len(epochs)} of {config.train.epochs} epochs are done, and it did not stop early, so that all "
+        f"{num_epochs} of {config.train.epochs} epochs are done, and the run did not come to its end: all "
         f"scores here are of a model in the making. Go on with: vidcli train --resume {shlex.quote(str(run))}"
     )
 
@@ -181,7 +184,7 @@ def _count_groups(items: list[VideoItem]) -> dict[str, int]:
 
 
 def _read_unusable(folder: Path) -> list[tuple[str, str]]:
-    path = folder / files.UNUSABLE_FILE
+    path = folder / UNUSABLE_FILE
     if not path.is_file():
         return []
     rows = read_sheet(path, ("video", "error")).rows
@@ -191,21 +194,8 @@ def _read_unusable(folder: Path) -> list[tuple[str, str]]:
         raise CheckpointError(f"{path}: has no column {error}; expected videos and errors") from error
 
 
-def _read_epochs(folder: Path) -> list[dict[str, Any]]:
-    path = folder / files.METRICS_FILE
-    if not path.is_file():
-        return []
-    try:
-        rows = [json.loads(line) for line in read_regular(path, _MAX_JSON_BYTES).splitlines()]
-        if not all(isinstance(row, dict) for row in rows):
-            raise ValueError("a line is no object")
-        return rows
-    except (OSError, ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path}: cannot be read as lines of JSON ({error})") from error
-
-
 def _read_environment(folder: Path) -> dict[str, str]:
-    path = folder / files.ENVIRONMENT_FILE
+    path = folder / ENVIRONMENT_FILE
     if not path.is_file():
         return {}
     try:

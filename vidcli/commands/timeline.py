@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from vidcli.artifacts import checkpoint as files
+from vidcli.artifacts.run_folder import SPLITS_FILE
 from vidcli.commands.annotation import annotate_with_timeline
 from vidcli.console import Terminal
 from vidcli.console.text import format_about
@@ -263,7 +263,7 @@ def window_of(predictor: Predictor, model_file: Path) -> float:
     clip = predictor.config.clip
     if clip.sampling == "dense":
         return clip.length * clip.stride_seconds
-    splits = model_file.parent / files.SPLITS_FILE
+    splits = model_file.parent / SPLITS_FILE
     lengths = []
     try:
         items = of_split(load_items(splits, missing_ok=True), "train") if splits.is_file() else []

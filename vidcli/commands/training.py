@@ -7,7 +7,7 @@ from pathlib import Path
 
 from vidcli import config as settings
 from vidcli import train as training
-from vidcli.artifacts import checkpoint as files
+from vidcli.artifacts.run_folder import RESUME_FILE, newest_run
 from vidcli.commands.motion import prepare_motion_videos
 from vidcli.commands.outcome import tell_outcome
 from vidcli.commands.peers import join_peers
@@ -15,7 +15,8 @@ from vidcli.console import Terminal
 from vidcli.console.training import TrainingView, print_plan
 from vidcli.demo import DEMO_RECIPE
 from vidcli.runtime.devices import describe_device
-from vidcli.runtime.processes import Group, num_restarts
+from vidcli.runtime.launcher import num_restarts
+from vidcli.runtime.processes import Group
 
 
 def train(
@@ -57,7 +58,7 @@ def train(
 def resume(terminal: Terminal, run: Path | None, data_root: Path | None, device: str) -> None:
     """Run `vidcli train --resume`."""
     with join_peers(device, terminal, "train") as (group, chosen, terminal):
-        run = group.from_main(lambda: run or files.newest_run(files.RESUME_FILE))
+        run = group.from_main(lambda: run or newest_run(RESUME_FILE))
         terminal.say(f"going on with {run}")
         epochs = group.from_main(lambda: training.epochs_of_run(run))
         _show(

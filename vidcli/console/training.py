@@ -9,7 +9,7 @@ from types import TracebackType
 
 from rich.table import Table
 
-from vidcli.artifacts.checkpoint import RESUME_FILE
+from vidcli.artifacts.run_folder import RESUME_FILE
 from vidcli.console.bars import Part, Progressing, Stopwatch, live_line
 from vidcli.console.terminal import Terminal, Verbosity
 from vidcli.console.text import count_noun, format_bytes, format_seconds, plain, plain_lines

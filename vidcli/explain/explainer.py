@@ -14,8 +14,8 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from vidcli.artifacts.checkpoint import Checkpoint
 from vidcli.artifacts.exported import ExportedNetwork
+from vidcli.artifacts.model_file import Checkpoint
 from vidcli.data.frames import FrameSource, decode_limits
 from vidcli.data.items import VideoItem
 from vidcli.errors import ConfigError, ExportError, did_you_mean

@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from vidcli.artifacts.checkpoint import EXPORT_FILE, Checkpoint, describe_checkpoint
 from vidcli.artifacts.exported import NETWORK_FILES, Floats, digests_of_export, import_runtime, open_network
+from vidcli.artifacts.model_file import Checkpoint, describe_checkpoint
+from vidcli.artifacts.run_folder import EXPORT_FILE
 from vidcli.data.items import VideoItem, class_names_of
 from vidcli.data.splits import of_split
 from vidcli.errors import ExportError

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from vidcli.artifacts.checkpoint import Checkpoint
 from vidcli.artifacts.exported import Floats
+from vidcli.artifacts.model_file import Checkpoint
 from vidcli.data.items import VideoItem, labels_of
 from vidcli.errors import ExportError, VideoError
 from vidcli.predict import Predictor

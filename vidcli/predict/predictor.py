@@ -23,8 +23,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from vidcli.artifacts.checkpoint import Checkpoint, find_model
 from vidcli.artifacts.exported import load_network
+from vidcli.artifacts.model_file import Checkpoint
+from vidcli.artifacts.run_folder import find_model
 from vidcli.config import Config, change_clip
 from vidcli.data.frames import FrameSource
 from vidcli.data.items import VideoItem

@@ -15,6 +15,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from vidcli.runtime.launcher import num_local_processes
+
 # Parameters of mallopt(3) in glibc's malloc.h.
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8
 
@@ -75,7 +77,7 @@ def free_memory() -> int:
         fields = dict(line.split(":", 1) for line in meminfo.read_text(encoding="utf-8").splitlines())
         free = int(fields["MemAvailable"].split()[0]) * 1024
     free = min([free, *_container_memory()])
-    return free // max(1, int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+    return free // num_local_processes()
 
 
 def _container_memory() -> Iterator[int]:

@@ -1,10 +1,10 @@
+"""The model file: it comes back to the bit, and what is none is refused with a reason."""
+
 from __future__ import annotations
 
 import json
 import os
-import pickle
 import re
-import zipfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,16 +15,14 @@ import safetensors
 import safetensors.torch
 import torch
 
-from vidcli.artifacts import checkpoint as files
-from vidcli.artifacts.checkpoint import (
+from vidcli.artifacts import model_file as model_file_module
+from vidcli.artifacts.model_file import (
+    FORMAT_VERSION,
     Checkpoint,
-    find_model,
     load_checkpoint,
-    load_resume,
-    newest_run,
     save_checkpoint,
-    save_resume,
 )
+from vidcli.artifacts.run_folder import MODEL_FILE, find_model
 from vidcli.config import Config
 from vidcli.errors import CheckpointError, WriteError
 from vidcli.models import build_model
@@ -51,7 +49,7 @@ def saved(small_config: Callable[..., Config]) -> Checkpoint:
 
 @pytest.fixture
 def model_file(saved: Checkpoint, tmp_path: Path) -> Path:
-    path = tmp_path / "run" / files.MODEL_FILE
+    path = tmp_path / "run" / MODEL_FILE
     path.parent.mkdir()
     save_checkpoint(path, saved)
     return path
@@ -103,7 +101,7 @@ def test_the_loaded_model_computes_the_same(saved: Checkpoint, model_file: Path)
 
 def test_the_metadata_tells_all_that_prediction_needs(saved: Checkpoint, model_file: Path) -> None:
     about = metadata_of(model_file)
-    assert about["format_version"] == files.FORMAT_VERSION
+    assert about["format_version"] == FORMAT_VERSION
     assert about["class_names"] == list(CLASS_NAMES)
     assert about["preprocessing"]["mean"] == pytest.approx([0.485, 0.456, 0.406])
     assert about["config"]["clip"]["length"] == 4
@@ -111,7 +109,7 @@ def test_the_metadata_tells_all_that_prediction_needs(saved: Checkpoint, model_f
 
 
 def test_metrics_that_are_no_numbers_do_not_spoil_the_file(saved: Checkpoint, tmp_path: Path) -> None:
-    path = tmp_path / files.MODEL_FILE
+    path = tmp_path / MODEL_FILE
     save_checkpoint(path, replace(saved, metrics={"val_loss": float("nan"), "val_top1": 0.5}))
     assert load_checkpoint(path).metrics == {"val_loss": None, "val_top1": 0.5}
 
@@ -121,7 +119,7 @@ def test_no_path_of_this_machine_is_in_the_file(saved: Checkpoint, tmp_path: Pat
     config = saved.config.model_copy(
         update={"model": saved.config.model.model_copy(update={"weights": str(start)})}
     )
-    path = tmp_path / files.MODEL_FILE
+    path = tmp_path / MODEL_FILE
     save_checkpoint(path, replace(saved, config=config))
     assert str(tmp_path).encode() not in path.read_bytes()
     loaded = load_checkpoint(path)
@@ -302,14 +300,14 @@ def test_nothing_is_built_for_weights_of_other_shapes(
         ),
     )
     on_devices: list[str] = []
-    build = files.build_model
+    build = build_model
 
     def recorded(*args: Any, **kwargs: Any) -> Any:
         model = build(*args, **kwargs)
         on_devices.extend({parameter.device.type for parameter in model.parameters()})
         return model
 
-    monkeypatch.setattr(files, "build_model", recorded)
+    monkeypatch.setattr(model_file_module, "build_model", recorded)
     with pytest.raises(CheckpointError, match=r"and \d+ more"):
         load_checkpoint(model_file)
     assert on_devices == ["meta"]
@@ -382,101 +380,3 @@ def test_what_is_no_regular_file_is_named_at_once(tmp_path: Path) -> None:
 def test_a_folder_that_is_not_there(saved: Checkpoint, tmp_path: Path) -> None:
     with pytest.raises(WriteError, match="cannot be written"):
         save_checkpoint(tmp_path / "gone" / "m.safetensors", saved)
-
-
-# --- finding a model ------------------------------------------------------------------------------
-
-
-def test_a_model_is_found_by_run_or_file(model_file: Path) -> None:
-    assert find_model(model_file.parent) == find_model(str(model_file)) == model_file
-
-
-def test_the_environment_names_a_model(model_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("VIDCLI_MODEL", str(model_file.parent))
-    assert find_model(None) == model_file
-    assert find_model(model_file) == model_file
-
-
-def test_the_newest_run_is_the_default(in_tmp_path: Path) -> None:
-    for age, name in enumerate(("b", "c", "a")):
-        run = Path("runs", name)
-        run.mkdir(parents=True)
-        (run / files.MODEL_FILE).touch()
-        os.utime(run / files.MODEL_FILE, (1000 - age, 1000 - age))
-    Path("runs", "d").mkdir()  # newer, but without a model
-    assert find_model(None) == Path("runs/b", files.MODEL_FILE)
-    assert newest_run(files.MODEL_FILE) == Path("runs/b")
-
-
-def test_no_model_says_what_to_do(in_tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match=r"no run under runs/ .*`vidcli train`, or name a model"):
-        find_model(None)
-    with pytest.raises(CheckpointError, match="gone: no such run directory or model file"):
-        find_model("gone")
-    with pytest.raises(CheckpointError, match=r"holds no model\.safetensors"):
-        find_model(in_tmp_path)
-
-
-# --- resume state ---------------------------------------------------------------------------------
-
-
-def test_resume_state_round_trip(tmp_path: Path) -> None:
-    state = {"epoch": 3, "optimizer": {"state": {0: {"step": torch.tensor(2.5)}}}, "rows": [{"loss": 0.5}]}
-    save_resume(tmp_path / "resume.pt", state)
-    assert load_resume(tmp_path / "resume.pt") == state
-
-
-class _Intruder:
-    """Makes a file where it is unpickled."""
-
-    def __init__(self, target: Path) -> None:
-        self.target = target
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return Path.touch, (self.target,)
-
-
-@pytest.mark.parametrize(
-    "save", [torch.save, lambda value, path: path.write_bytes(pickle.dumps(value, protocol=2))]
-)
-def test_pickled_code_is_refused_and_not_run(save: Callable[[Any, Path], object], tmp_path: Path) -> None:
-    path, trace = tmp_path / "resume.pt", tmp_path / "trace"
-    save({"epoch": _Intruder(trace)}, path)
-    with pytest.raises(CheckpointError, match="is not a readable resume state") as caught:
-        load_resume(path)
-    assert not trace.exists()
-    assert "weights_only" not in str(caught.value)  # no advice on how to run it after all
-
-
-@pytest.mark.parametrize("content", [b"", b"some text", b"PK\x03\x04 broken"])
-def test_damaged_resume_states_are_refused(content: bytes, tmp_path: Path) -> None:
-    path = tmp_path / "resume.pt"
-    path.write_bytes(content)
-    with pytest.raises(CheckpointError, match="is not a readable resume state"):
-        load_resume(path)
-
-
-def test_other_resume_states_are_refused(tmp_path: Path) -> None:
-    torch.save(torch.zeros(3), tmp_path / "resume.pt")
-    with pytest.raises(CheckpointError, match="is not a resume state"):
-        load_resume(tmp_path / "resume.pt")
-    with pytest.raises(CheckpointError, match="no such file; this run has saved no state"):
-        load_resume(tmp_path / "gone.pt")
-
-
-def test_resume_states_that_swell_are_refused(tmp_path: Path) -> None:
-    save_resume(tmp_path / "plain.pt", {"a": torch.zeros(10**6)})
-    with (
-        zipfile.ZipFile(tmp_path / "plain.pt") as plain,
-        zipfile.ZipFile(tmp_path / "resume.pt", "w", zipfile.ZIP_DEFLATED) as packed,
-    ):
-        for name in plain.namelist():
-            packed.writestr(name, plain.read(name))
-    with pytest.raises(CheckpointError, match="compressed parts, which torch does not write"):
-        load_resume(tmp_path / "resume.pt")
-
-
-def test_a_pipe_is_no_resume_state(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "resume.pt")
-    with pytest.raises(CheckpointError, match="is a pipe, where a regular file was expected"):
-        load_resume(tmp_path / "resume.pt")

@@ -6,17 +6,17 @@ Shape suffixes: V views of a video, T frames a view, F features a frame, O order
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from vidcli.config import Config
 from vidcli.data.check import refuse_unusable
@@ -24,8 +24,9 @@ from vidcli.data.frames import FrameSource, decoding_settings
 from vidcli.data.items import VideoItem
 from vidcli.data.store import Store
 from vidcli.errors import ConfigError, VideoError
+from vidcli.features.computed_once import FeatureJob, compute_once, digest_of_weights
 from vidcli.models import VideoClassifier
-from vidcli.runtime.threads import map_ahead, num_workers
+from vidcli.runtime.threads import num_workers
 from vidcli.sampling import shuffled_order
 from vidcli.transforms import ClipTransform, build_sampler
 
@@ -98,49 +99,40 @@ class FrozenBackbone:
             DataError: more than `data.max_unusable` of the videos cannot be decoded; names them.
             ConfigError: the features take more memory than `data.cache_gib`.
         """
+        jobs = [
+            FeatureJob(item, self._about(item), partial(self._load, item), partial(self._compute, item))
+            for item in items
+        ]
+        store = None if self._config.data.cache == "off" else self._store
         videos: list[VideoFeatures] = []
         failures: list[VideoError] = []
-        num_cached = 0
-        with closing(self._load_all(items)) as loaded:
-            for done, (item, found) in enumerate(zip(items, loaded, strict=True), start=1):
-                if isinstance(found, VideoError):
-                    failures.append(found)
+        num_stored = 0
+        with closing(compute_once(jobs, store, num_workers(self._config.data.workers))) as results:
+            for done, (item, result) in enumerate(zip(items, results, strict=True), start=1):
+                if isinstance(result.features, VideoError):
+                    failures.append(result.features)
                 else:
-                    if isinstance(found, Tensor):
-                        features_OVTF = self._compute(item, found)
-                        self._write(item, features_OVTF)
-                    else:
-                        features_OVTF = found
-                        num_cached += 1
+                    num_stored += result.was_stored
+                    features_OVTF: Features = result.features.numpy()
                     self._refuse_too_many(features_OVTF.nbytes * len(items))
                     videos.append(self._in_both_orders(item, features_OVTF))
                 if progress is not None:
                     progress(done, len(items))
         refuse_unusable(failures, len(items), self._config.data)
-        return FeatureSet(videos, failures, num_cached)
+        return FeatureSet(videos, failures, num_stored)
 
-    def _load_all(self, items: Sequence[VideoItem]) -> Generator[Features | Tensor | VideoError, None, None]:
-        workers = num_workers(self._config.data.workers)
-        return map_ahead(self._load, items, workers, ahead=2 * workers)
-
-    def _load(self, item: VideoItem) -> Features | Tensor | VideoError:
-        """Return features from disk, else the views (V, T, C, H, W) of the video, else the error."""
-        if (cached := self._read(item)) is not None:
-            return cached
-        try:
-            frames = self._source.frames(item, self._sampler)
-        except VideoError as error:
-            return error
+    def _load(self, item: VideoItem) -> Tensor:
+        """Return the views (V, T, C, H, W) of a video."""
         clip = self._config.clip
+        frames = self._source.frames(item, self._sampler)
         views = frames.reshape(clip.views, clip.length, *frames.shape[1:])
         return torch.stack([self._transform(view_THWC) for view_THWC in views])
 
     @torch.inference_mode()
-    def _compute(self, item: VideoItem, views_VTCHW: Tensor) -> Features:
+    def _compute(self, item: VideoItem, views_VTCHW: Tensor) -> Tensor:
+        """Return the features (O, V, T, F) of the views of a video."""
         orders = [views_VTCHW, views_VTCHW[:, self._order_of(item)]][: self._num_orders]
-        cells = [self._model.encode(views.to(self._device)).float().cpu() for views in orders]
-        features_OVTF: Features = torch.stack(cells).numpy()
-        return features_OVTF
+        return torch.stack([self._model.encode(views.to(self._device)).float().cpu() for views in orders])
 
     def _in_both_orders(self, item: VideoItem, features_OVTF: Features) -> VideoFeatures:
         ordered_VTF = features_OVTF[0]
@@ -162,18 +154,9 @@ class FrozenBackbone:
         """Delete the features that were not used for the longest time, beyond `data.cache_gib`."""
         self._store.prune()
 
-    def _on_what(self, item: VideoItem) -> list[object]:
+    def _about(self, item: VideoItem) -> list[object]:
         """Return what features depend on besides the video and the settings: the order of shuffled frames."""
         return [self._order_of(item).tolist() if self._num_orders == 2 else None]
-
-    def _read(self, item: VideoItem) -> Features | None:
-        if self._config.data.cache == "off":
-            return None
-        return self._store.read(item, lambda stored: stored.take("features"), self._on_what(item))
-
-    def _write(self, item: VideoItem, features_OVTF: Features) -> None:
-        if self._config.data.cache != "off":
-            self._store.write(item, {"features": features_OVTF}, self._on_what(item))
 
     def _settings(self) -> list[object]:
         config = self._config
@@ -185,12 +168,3 @@ class FrozenBackbone:
             decoding_settings(config),
             str(self._device.type),
         ]
-
-
-def digest_of_weights(module: nn.Module) -> str:
-    """Return a digest of the names, types, shapes and values of a module's parameters and buffers."""
-    digest = hashlib.sha256()
-    for name, value in sorted(module.state_dict().items()):
-        digest.update(f"{name}{value.dtype}{tuple(value.shape)}".encode())
-        digest.update(value.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()

@@ -1,22 +1,13 @@
-"""The model file, the run directory and the resume state, on disk.
+"""The model file: one `.safetensors` with the weights and all that is needed to predict with them.
 
-A model file is one `.safetensors`: the weights, and in its metadata, as JSON, everything else that
-is needed to predict. Nothing in it is ever executed. Every file is written whole or not at all.
-
-    RUN/model.safetensors    best epoch            RUN/config.yaml      settings, fully resolved
-    RUN/last.safetensors     last epoch            RUN/metrics.jsonl    a row an epoch
-    RUN/resume.pt            what goes on training RUN/splits.csv       every video used and its split
-    RUN/unusable.csv         what was left out, and why; only where there is such
-    RUN/environment.json     versions and hardware it was trained with
-    RUN/run.lock             locked while a process trains; stays where a run did not come to its end
-    RUN/curves.png, samples.png, confusion.png, events.out.tfevents.*    for people to look at
+The settings, class names, preprocessing, metrics and calibration stand as JSON in the file's metadata.
+Nothing in the file is ever executed.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import pickle
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -27,32 +18,20 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from vidcli.artifacts.run_folder import MODEL_FILE
 from vidcli.config import Config, config_from_dict, config_to_dict
-from vidcli.errors import CheckpointError, ConfigError, did_you_mean
-from vidcli.models import VideoModel, build_model, is_published, load_published, published_names
+from vidcli.errors import CheckpointError, ConfigError
+from vidcli.models import VideoModel, build_model, is_published, load_published
 from vidcli.models.calibration import UNCALIBRATED, Calibration, uncalibrated
 from vidcli.models.registry import find_backbone, find_head
 from vidcli.names import is_text, normal_names
 from vidcli.runtime.files import require_regular, write_whole
 from vidcli.runtime.plain import is_number, one_line, parse_json, shown
-from vidcli.runtime.tensors import load_plain_tensors
 from vidcli.transforms import MEAN, STD
 
 FORMAT_VERSION = 1
-MODEL_FILE, LAST_FILE, RESUME_FILE = "model.safetensors", "last.safetensors", "resume.pt"
-CONFIG_FILE, METRICS_FILE, SPLITS_FILE = "config.yaml", "metrics.jsonl", "splits.csv"
-UNUSABLE_FILE, ENVIRONMENT_FILE = "unusable.csv", "environment.json"
-CURVES_FILE, SAMPLES_FILE, CONFUSION_FILE = "curves.png", "samples.png", "confusion.png"
-RUN_FILES = (
-    *(MODEL_FILE, LAST_FILE, RESUME_FILE, CONFIG_FILE, METRICS_FILE, SPLITS_FILE, UNUSABLE_FILE),
-    *(ENVIRONMENT_FILE, CURVES_FILE, SAMPLES_FILE, CONFUSION_FILE),
-)
-EVENTS_PREFIX = "events.out.tfevents."
-LOCK_FILE = "run.lock"
-EXPORT_FILE = "vidcli.json"
-RUNS_FOLDER = Path("runs")
 MAX_DESCRIPTION_BYTES = 8 * 2**20
-"""Of the JSON that describes a model."""
+"""The most bytes that the JSON in the metadata of a model file may have."""
 
 _METADATA_KEY = "vidcli"
 _MAX_CLASSES, _MAX_NAME, _MAX_METRICS = 100_000, 1000, 1000
@@ -66,10 +45,11 @@ class Checkpoint:
 
     Attributes:
         weights: state dict of the model that `config.model` describes.
-        class_names: position is label.
-        metrics: what validation said of these weights, by name.
-        fingerprint: digest of the data it was trained on.
-        calibration: how its logits become probabilities.
+        config: all settings of the run that made the model.
+        class_names: the name of each class, at the position of its label.
+        metrics: the scores of these weights on the validation videos, by name.
+        fingerprint: SHA-256 digest of the videos that it was trained and validated on.
+        calibration: the temperature, and any thresholds, that turn logits into answers.
     """
 
     weights: Mapping[str, Tensor]
@@ -106,10 +86,10 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
 
 
 def describe_checkpoint(checkpoint: Checkpoint) -> dict[str, Any]:
-    """Return all that a model file holds beside the weights, as plain values for JSON.
+    """Return everything in a model file except the weights, as plain values for JSON.
 
-    Of `model.weights`, the file that training started from, only the name is kept: the model does
-    not need it any more, and its folder is nobody else's business.
+    `model.weights` names the file that training started from. Only its name is kept, without the folder:
+    the model no longer needs that file, and folder names can be private.
     """
     settings = config_to_dict(checkpoint.config)
     if settings["model"]["weights"] is not None:
@@ -119,7 +99,7 @@ def describe_checkpoint(checkpoint: Checkpoint) -> dict[str, Any]:
         "config": settings,
         "class_names": list(checkpoint.class_names),
         "preprocessing": _preprocessing_of(checkpoint.config),
-        # What is no finite number is none in JSON either.
+        # JSON has no infinity and no NaN.
         "metrics": {name: value if is_number(value) else None for name, value in checkpoint.metrics.items()},
         "fingerprint": checkpoint.fingerprint,
         "calibration": asdict(checkpoint.calibration),
@@ -127,16 +107,20 @@ def describe_checkpoint(checkpoint: Checkpoint) -> dict[str, Any]:
 
 
 def _preprocessing_of(config: Config) -> dict[str, object]:
-    """Return how frames become numbers, for whoever reads a file without vidcli."""
+    """Return how frames become numbers, for programs that read the file without vidcli."""
     mean, std = config.clip.mean or MEAN, config.clip.std or STD
     return {"mean": list(mean), "std": list(std), "channels": "RGB", "layout": "TCHW"}
 
 
 def parse_description(about: object, source: Path) -> dict[str, Any]:
-    """Return the fields of a `Checkpoint`, but for the weights, from what `describe_checkpoint` gave.
+    """Check what `describe_checkpoint` gave, and return the fields of a `Checkpoint` except the weights.
+
+    Args:
+        about: the parsed JSON, of any type.
+        source: path of the file, for error messages.
 
     Raises:
-        CheckpointError: it is of another version, or damaged; names `source`.
+        CheckpointError: another version wrote it, or it is damaged.
     """
     version = about.get("format_version") if isinstance(about, dict) else None
     if not isinstance(about, dict) or type(version) is not int or version != FORMAT_VERSION:
@@ -154,7 +138,7 @@ def parse_description(about: object, source: Path) -> dict[str, Any]:
             "class_names": class_names,
             "metrics": _metrics_of(about["metrics"]),
             "fingerprint": _fingerprint_of(about["fingerprint"]),
-            # Files of earlier versions have none.
+            # Files of early versions have no calibration.
             "calibration": _calibration_of(
                 about.get("calibration", {}), len(class_names), config.data.multi_label
             ),
@@ -220,11 +204,14 @@ def _calibration_of(values: object, num_classes: int, multi_label: bool) -> Cali
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
-    """Read a model file, or what `find_model` returned for the name of a published model.
+    """Read a model file, or download the published model of that name.
+
+    Args:
+        path: as `find_model` returns it.
 
     Raises:
-        CheckpointError: missing, truncated, or written by something else.
-        ConfigError: a published model that cannot be downloaded.
+        CheckpointError: the file is missing or truncated, or another program wrote it.
+        ConfigError: the published model cannot be downloaded.
     """
     if not os.path.exists(path) and is_published(str(path)):
         published = load_published(str(path))
@@ -262,7 +249,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
 
 
 def _refuse_foreign(path: Path) -> None:
-    """Refuse a file of an exported model that is named itself."""
+    """Refuse a single file of an exported model, where its folder is expected."""
     if path.suffix == ".pt2":
         raise CheckpointError(
             f"{path}: is a torch-export program, which is for other programs and never loaded, since such a "
@@ -277,15 +264,16 @@ def _refuse_foreign(path: Path) -> None:
 def _refuse_other_weights(
     path: Path, found: Mapping[str, tuple[str, tuple[int, ...]]], config: Config, num_classes: int
 ) -> None:
-    """Compare a file with the model that its settings describe, before either takes memory.
+    """Compare the names, types and shapes of weights with the model of the settings, without allocating.
 
     Args:
-        path: of the file, for messages.
-        found: type and shape of what it holds, by name.
-        config, num_classes: of the model.
+        path: of the file, for error messages.
+        found: type and shape of each tensor in the file, by name.
+        config: all settings in the file.
+        num_classes: number of class names in the file.
 
     Raises:
-        CheckpointError: the weights are not those of that model.
+        CheckpointError: a weight is missing, unknown, or has another type or shape.
     """
     try:
         with torch.device("meta"):
@@ -307,124 +295,3 @@ def _refuse_other_weights(
         raise CheckpointError(
             f"{path}: the weights do not fit the model's settings: {', '.join(sorted(faults)[:3])}{more}"
         )
-
-
-def find_model(model: str | os.PathLike[str] | None) -> Path:
-    """Return the model file of a run directory, a model file or the folder of an exported model.
-
-    The name of a published model is returned as it is, unless a file or run of that name is there.
-    Without `model`, the environment's VIDCLI_MODEL counts, then the newest run under `runs/`.
-
-    Raises:
-        CheckpointError: there is none.
-    """
-    model = model or os.environ.get("VIDCLI_MODEL") or None
-    if model is None:
-        return newest_run(MODEL_FILE) / MODEL_FILE
-    path = Path(model)
-    # Unlike Path.exists and its kin, these raise no error where the name is too long for one.
-    if is_published(str(path)) and not os.path.isfile(path) and not os.path.isfile(path / MODEL_FILE):
-        return path
-    if os.path.isdir(path):
-        if os.path.isfile(path / MODEL_FILE):
-            return path / MODEL_FILE
-        if os.path.isfile(path / EXPORT_FILE):
-            return path
-        raise CheckpointError(f"{path}: holds no {MODEL_FILE}; expected the directory of a finished epoch")
-    if not os.path.exists(path):
-        raise CheckpointError(
-            f"{path}: no such run directory or model file"
-            + (f".{near}" if (near := did_you_mean(str(path), published_names())) else "")
-        )
-    return path
-
-
-def files_of_model(model_file: Path) -> list[Path]:
-    """Return the files that a model is made of, or that its run needs: what no output may replace.
-
-    Args:
-        model_file: as `find_model` gives it.
-    """
-    if model_file.is_dir():
-        return [path for path in model_file.iterdir() if path.is_file()]
-    run_files = [model_file.with_name(name) for name in RUN_FILES] if model_file.name in RUN_FILES else []
-    return [path for path in (model_file, *run_files) if path.exists()]
-
-
-def is_unfinished(run: Path) -> bool:
-    """Tell whether a run was stopped before its end, or still goes on: its lock file is there."""
-    return os.path.lexists(run / LOCK_FILE)
-
-
-def describe_unfinished(model_file: Path, config: Config) -> str | None:
-    """Return a sentence on the run of a model, if that did not come to its end.
-
-    Args:
-        model_file: as `find_model` gives it.
-        config: of the model.
-    """
-    run = model_file.parent
-    if model_file.name not in (MODEL_FILE, LAST_FILE) or not is_unfinished(run):
-        return None
-    try:
-        with open(run / METRICS_FILE, "rb") as file:
-            reached = f"after {sum(1 for _ in file)} of {config.train.epochs} epochs"
-    except OSError:
-        reached = "before its first epoch ended"
-    return (
-        f"{run}: this run did not finish, and its model is what it was {reached}; if it was stopped, go on "
-        f"with `vidcli train --resume {run}`"
-    )
-
-
-def newest_run(holding: str) -> Path:
-    """Return the run under `runs/` whose file named `holding` was written last.
-
-    Of models, one of a run that came to its end is preferred to newer ones of others.
-
-    Raises:
-        CheckpointError: no run has such a file.
-    """
-    files = sorted(RUNS_FOLDER.glob(f"*/{holding}"), key=lambda path: path.stat().st_mtime)
-    if holding == MODEL_FILE:
-        files = [path for path in files if not is_unfinished(path.parent)] or files
-    if not files:
-        raise CheckpointError(
-            f"no run under {RUNS_FOLDER}/ holds a {holding}; train one with `vidcli train`, or name a "
-            "model with --model"
-        )
-    return files[-1].parent
-
-
-def save_resume(path: Path, state: Mapping[str, Any]) -> None:
-    """Write what training needs to go on: tensors, numbers, strings and containers of them only."""
-
-    def write(temporary: Path) -> None:
-        # A file of Python's own: given a path, torch does not tell why a write failed.
-        with temporary.open("wb") as file:
-            torch.save(dict(state), file)
-
-    write_whole(path, write)
-
-
-def load_resume(path: Path) -> dict[str, Any]:
-    """Read a resume state; pickled code in it is refused, never run.
-
-    Raises:
-        CheckpointError: missing, damaged or foreign.
-    """
-    try:
-        state = load_plain_tensors(path)
-    except FileNotFoundError as error:
-        raise CheckpointError(f"{path}: no such file; this run has saved no state to resume") from error
-    except pickle.UnpicklingError as error:  # its text tells how to run the code all the same
-        raise CheckpointError(
-            f"{path}: is not a readable resume state; it holds more than tensors and plain values, which "
-            f"is never loaded. Expected {RESUME_FILE} of a run directory"
-        ) from error
-    except Exception as error:  # torch.load raises what pickle and zipfile raise, which is anything
-        told = one_line(getattr(error, "strerror", None) or error)
-        raise CheckpointError(f"{path}: is not a readable resume state ({told})") from error
-    if not isinstance(state, dict):
-        raise CheckpointError(f"{path}: is not a resume state; expected {RESUME_FILE} of a run directory")
-    return state
