@@ -30,6 +30,7 @@ LAYERS = (
     ("models",),
     ("synthetic",),
     ("data",),
+    ("features",),
     ("artifacts",),
     ("predict",),
     ("__init__",),

@@ -7,6 +7,7 @@ import os
 import sys
 
 from vidcli.commands import run
+from vidcli.runtime.launcher import num_processes
 from vidcli.runtime.memory import keep_freed_memory
 
 
@@ -15,7 +16,7 @@ def main() -> None:
     speak_utf8()
     keep_freed_memory()  # the process is ours; one that imports the package decides by itself
     code = run()
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    if num_processes() > 1:
         _leave(code)
     sys.exit(code)
 

@@ -162,7 +162,9 @@ def test_a_planted_link_in_place_of_our_folder_is_not_followed(
     kept.write(item, {"features": np.zeros((2, 3), np.float32)})
     assert list(other.iterdir()) == []
     (notice,) = kept.take_notices()
+    assert notice.startswith("feature cache: ")
     assert "is a link, which is not followed" in notice
+    assert notice.endswith("decoded anew in the next run")
 
 
 # --- motion videos --------------------------------------------------------------------------------

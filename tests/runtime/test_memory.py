@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from vidcli.runtime import memory
 from vidcli.runtime.memory import free_memory, keep_freed_memory, usual_memory
 
 linux = pytest.mark.skipif(
@@ -71,3 +72,11 @@ def test_free_memory_is_shared_by_the_processes_of_a_machine(monkeypatch: pytest
     assert 10**7 < whole <= os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
     assert free_memory() == pytest.approx(whole / 4, rel=0.3)
+
+
+def test_a_system_that_tells_nothing_of_its_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(os, "sysconf")
+    monkeypatch.setattr(memory.Path, "exists", lambda path: False)
+    monkeypatch.setattr(memory, "_container_memory", lambda: iter(()))
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    assert free_memory() == 2 << 30

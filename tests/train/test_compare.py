@@ -15,11 +15,13 @@ from vidcli.artifacts.model_file import load_checkpoint
 from vidcli.commands import app
 from vidcli.console.compare import print_comparison
 from vidcli.console.terminal import Terminal, Verbosity
-from vidcli.data.features import VideoFeatures
 from vidcli.data.items import VideoItem
-from vidcli.errors import ConfigError, DataError
+from vidcli.errors import ConfigError, DataError, TrainError
+from vidcli.evaluate import bootstrap_over_groups
+from vidcli.features.frozen_backbone import VideoFeatures
 from vidcli.models import FeatureClassifier, head_names, heads_that_see_order
 from vidcli.train import Notice, compare, compare_heads
+from vidcli.train.head_trials import HeadScore, HeadTrials, score_heads
 
 CPU = torch.device("cpu")
 
@@ -42,13 +44,13 @@ def recorded(monkeypatch):
     """Note which videos heads are trained and scored on."""
     seen = {"train": set(), "score": set()}
     for name in seen:
-        real = getattr(compare._HeadBench, name)
+        real = getattr(HeadTrials, name)
 
         def note(self, *arguments, name=name, real=real):
             seen[name] |= {self.items[int(index)].path for index in arguments[-1]}
             return real(self, *arguments)
 
-        monkeypatch.setattr(compare._HeadBench, name, note)
+        monkeypatch.setattr(HeadTrials, name, note)
     return seen
 
 
@@ -69,8 +71,8 @@ def features_where_order_is_all(num_videos, seed):
 
 def test_heads_that_see_order_need_it(small_config):
     config = small_config(train__epochs=15, train__lr=1e-2, train__warmup_epochs=1, model__dropout=0)
-    bench = compare._HeadBench(config, features_where_order_is_all(40, seed=0), CPU)
-    scores, correct = compare._score_heads(bench, np.arange(40) // 2 % 2, lambda event: None)
+    trials = HeadTrials(config, features_where_order_is_all(40, seed=0), CPU)
+    scores, correct = score_heads(trials, np.arange(40) // 2 % 2, lambda done, total: None)
     assert [score.head for score in scores] == head_names()
     for score in scores:
         if score.head in ("rnn", "lstm", "gru", "transformer"):
@@ -79,8 +81,31 @@ def test_heads_that_see_order_need_it(small_config):
         if not score.sees_order:
             assert score.ordered < 0.8, score
     gains_N = np.mean([correct[h, "ordered"] * 1.0 - correct[h, "shuffled"] for h in ("gru", "lstm")], axis=0)
-    low, high = compare._interval_over_units(gains_N, bench.items, seed=0)
+    low, high = bootstrap_over_groups(gains_N, trials.items, seed=0)
     assert 0 < low < gains_N.mean() < high
+
+
+def test_a_head_learns_what_the_settings_of_an_update_say(small_config):
+    """The loss is weighted, gradients are accumulated and weights are averaged as in training."""
+    videos, chosen = features_where_order_is_all(12, seed=0), torch.arange(9)
+    changes = {"train.epochs": 2, "train.batch_size": 4, "model.dropout": 0}
+
+    def weights(**settings):
+        trained = HeadTrials(small_config(changes, **settings), videos, CPU).train("gru", "ordered", chosen)
+        return torch.cat([tensor.flatten() for tensor in trained.model.state_dict().values()])
+
+    plain = weights()
+    assert torch.equal(weights(augment__mixup=0.5, train__compile="on"), plain)  # neither is for features
+    torch.testing.assert_close(weights(train__accumulate=3), plain, rtol=1e-3, atol=1e-4)
+    for changed in ({"train__class_balance": "loss"}, {"train__ema": 0.9}):
+        assert not torch.allclose(weights(**changed), plain, rtol=1e-3, atol=1e-4), changed
+
+
+def test_a_head_whose_loss_is_no_number_is_named(small_config):
+    videos = features_where_order_is_all(8, seed=0)
+    videos[0].ordered_VTF[:] = np.nan
+    with pytest.raises(TrainError, match=r"the loss of the head gru became nan in epoch 1\. Lower train\.lr"):
+        HeadTrials(small_config(), videos, CPU).train("gru", "ordered", torch.arange(8))
 
 
 def test_the_interval_takes_whole_groups():
@@ -88,7 +113,7 @@ def test_the_interval_takes_whole_groups():
     gains_N = np.repeat([1.0, 0.0] * 5, 10)
     grouped = [VideoItem(f"{n}.mp4", "a", group=str(n // 10)) for n in range(100)]
     alone = [VideoItem(f"{n}.mp4", "a") for n in range(100)]
-    wide, narrow = (compare._interval_over_units(gains_N, items, seed=0) for items in (grouped, alone))
+    wide, narrow = (bootstrap_over_groups(gains_N, items, seed=0) for items in (grouped, alone))
     assert np.subtract(*wide[::-1]) == pytest.approx(np.sqrt(10) * np.subtract(*narrow[::-1]), rel=0.15)
     assert sum(wide) == pytest.approx(1.0, abs=0.1)
 
@@ -187,8 +212,7 @@ def test_options_that_do_not_go_together(options, two_classes):
 def test_a_narrow_table_holds_every_number(capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "60")
     heads = tuple(
-        compare.HeadScore(head, True, 0.362, (0.281, 0.452), 0.15, (0.072, 0.241), 5.0)
-        for head in head_names()
+        HeadScore(head, True, 0.362, (0.281, 0.452), 0.15, (0.072, 0.241), 5.0) for head in head_names()
     )
     about = ("compact_cnn", "random", "the val split", 0.125, 80, 560, 0, 0, 12.0)
     print_comparison(

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
@@ -24,22 +25,40 @@ from vidcli.errors import ConfigError
 from vidcli.runtime import processes as distributed
 from vidcli.train import start_run
 
+PACKAGE_FOLDER = str(Path(vidcli.__file__).parents[1])
 # No BatchNorm, which torch synchronises on CUDA only, and no dropout, whose masks are each process's own.
 EXACT = {"model.backbone": "simple_cnn", "model.width": 16, "model.dropout": 0, "train.epochs": 3}
 
 
-def torchrun(*arguments, folder, options=(), processes=2):
-    """Start `vidcli train` in several processes on the CPU."""
-    return subprocess.Popen(
-        [
-            sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(processes),
-            "--rdzv-backend", "c10d", "--rdzv-endpoint", "localhost:0", *options,
-            "-m", "vidcli", "train", *map(str, arguments), "--device", "cpu",
-        ],
-        cwd=folder,
-        env=os.environ | {"PYTHONPATH": str(Path(vidcli.__file__).parents[1]), "OMP_NUM_THREADS": "1"},
-        text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-    )  # fmt: skip
+@pytest.fixture
+def torchrun(tmp_path):
+    """Start `vidcli train` in several processes on the CPU; none is left when the test ends."""
+    with ExitStack() as ends:
+
+        def start(*arguments, options=(), processes=2):
+            child = subprocess.Popen(
+                [
+                    sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(processes),
+                    "--rdzv-backend", "c10d", "--rdzv-endpoint", "localhost:0", *options,
+                    "-m", "vidcli", "train", *map(str, arguments), "--device", "cpu",
+                ],
+                cwd=tmp_path,
+                env=os.environ | {"PYTHONPATH": PACKAGE_FOLDER, "OMP_NUM_THREADS": "1"},
+                text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            )  # fmt: skip
+            ends.enter_context(child)  # closes its pipes, whatever the test finds
+            ends.callback(end, child)
+            return child
+
+        yield start
+
+
+def end(child):
+    """Kill a torchrun that still runs, with its workers."""
+    if child.poll() is None:
+        for pid in (*workers_of(child), child.pid):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
 
 def finish(child):
@@ -139,18 +158,18 @@ LONG = EXACT | {
 }
 
 
-def test_ctrl_c_ends_all_and_the_run_goes_on(small_config, pair_data, tmp_path):
+def test_ctrl_c_ends_all_and_the_run_goes_on(torchrun, small_config, pair_data, tmp_path):
     run, plain = tmp_path / "run", tmp_path / "plain"
     recipe = write_recipe(small_config(LONG), tmp_path)
-    child = torchrun(pair_data, "--config", recipe, "--out", run, folder=tmp_path)
+    child = torchrun(pair_data, "--config", recipe, "--out", run)
     wait_for(run, (2, 0), child)
     child.send_signal(signal.SIGINT)
     code, _, err = finish(child)
     assert code != 0
     assert err.count(f"interrupted; go on with `vidcli train --resume {run}`") == 1, err
     assert 2 <= len(rows_of(run)) < 20
-    resumed = torchrun(run, "--resume", folder=tmp_path)
-    uninterrupted = torchrun(pair_data, "--config", recipe, "--out", plain, folder=tmp_path)
+    resumed = torchrun(run, "--resume")
+    uninterrupted = torchrun(pair_data, "--config", recipe, "--out", plain)
     for child in (resumed, uninterrupted):
         code, _, err = finish(child)
         assert code == 0, err
@@ -158,10 +177,12 @@ def test_ctrl_c_ends_all_and_the_run_goes_on(small_config, pair_data, tmp_path):
         assert (run / name).read_bytes() == (plain / name).read_bytes(), name
 
 
-def test_a_scheduler_that_ends_one_process_ends_all_with_the_state_saved(small_config, pair_data, tmp_path):
+def test_a_scheduler_that_ends_one_process_ends_all_with_the_state_saved(
+    torchrun, small_config, pair_data, tmp_path
+):
     run = tmp_path / "run"
     recipe = write_recipe(small_config(LONG, train__checkpoint_minutes=60), tmp_path)
-    child = torchrun(pair_data, "--config", recipe, "--out", run, folder=tmp_path)
+    child = torchrun(pair_data, "--config", recipe, "--out", run)
     wait_for(run, (1, 0), child)
     os.kill(workers_of(child)[1], signal.SIGTERM)  # the other agrees
     code, _, err = finish(child)
@@ -172,11 +193,11 @@ def test_a_scheduler_that_ends_one_process_ends_all_with_the_state_saved(small_c
     assert (1, 0) <= (state["epoch"], state["step"]) < (20, 0)
 
 
-def test_a_process_that_is_killed_starts_again_with_the_others(small_config, pair_data, tmp_path):
+def test_a_process_that_is_killed_starts_again_with_the_others(torchrun, small_config, pair_data, tmp_path):
     run = tmp_path / "run"
     recipe = write_recipe(small_config(LONG), tmp_path)
     arguments = (pair_data, "--config", recipe, "--out", run)
-    child = torchrun(*arguments, folder=tmp_path, options=("--max-restarts", "1"))
+    child = torchrun(*arguments, options=("--max-restarts", "1"))
     wait_for(run, (2, 1), child)
     os.kill(workers_of(child)[0], signal.SIGKILL)
     code, out, err = finish(child)
@@ -186,10 +207,10 @@ def test_a_process_that_is_killed_starts_again_with_the_others(small_config, pai
     assert out.splitlines() == [str(run)]
 
 
-def test_without_restarts_one_that_is_killed_ends_all(small_config, pair_data, tmp_path):
+def test_without_restarts_one_that_is_killed_ends_all(torchrun, small_config, pair_data, tmp_path):
     run = tmp_path / "run"
     recipe = write_recipe(small_config(LONG), tmp_path)
-    child = torchrun(pair_data, "--config", recipe, "--out", run, folder=tmp_path)
+    child = torchrun(pair_data, "--config", recipe, "--out", run)
     wait_for(run, (1, 0), child)
     workers = workers_of(child)
     os.kill(workers[1], signal.SIGKILL)
@@ -198,8 +219,8 @@ def test_without_restarts_one_that_is_killed_ends_all(small_config, pair_data, t
     assert not [pid for pid in workers if Path(f"/proc/{pid}").exists()]
 
 
-def test_an_error_is_told_once_and_ends_all(small_config, tmp_path):
-    code, _, err = finish(torchrun(tmp_path / "nowhere", folder=tmp_path))
+def test_an_error_is_told_once_and_ends_all(torchrun, tmp_path):
+    code, _, err = finish(torchrun(tmp_path / "nowhere"))
     assert code != 0
     assert err.count("nowhere: no such") == 1, err
 

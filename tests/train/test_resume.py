@@ -23,7 +23,8 @@ from vidcli.artifacts.resume_file import load_resume, save_resume
 from vidcli.errors import CheckpointError, DataError, WriteError
 from vidcli.predict import Predictor
 from vidcli.runtime.signals import AskedToEnd
-from vidcli.train import EpochDone, Notice, StepDone, Trainer, resume_run
+from vidcli.train import EpochDone, Notice, StepDone, resume_run
+from vidcli.train.epoch import EpochLoop
 
 CPU = torch.device("cpu")
 # Everything that draws at random is on: dropout, crops, light, order, positions in the segments. So is
@@ -115,7 +116,7 @@ def test_interrupted_while_validating(
 def test_a_second_signal_does_not_wait_for_the_end_of_the_step(
     small_config, pair_data, train_run, tmp_path, monkeypatch
 ):
-    real, calls = Trainer._update_weights, []
+    real, calls = EpochLoop._update_weights, []
 
     def impatient(self, *arguments):
         calls.append(arguments)
@@ -124,7 +125,7 @@ def test_a_second_signal_does_not_wait_for_the_end_of_the_step(
             interrupt(signal.SIGINT)
         return real(self, *arguments)
 
-    monkeypatch.setattr(Trainer, "_update_weights", impatient)
+    monkeypatch.setattr(EpochLoop, "_update_weights", impatient)
     with pytest.raises(AskedToEnd) as caught:
         train_run(small_config(CHANGES), pair_data)
     assert caught.value.exit_code == 130
@@ -360,7 +361,7 @@ def test_a_disk_that_is_full_from_the_start(full_disk, small_config, pair_data, 
 
 def test_the_state_is_saved_inside_long_epochs(small_config, pair_data, train_run, tmp_path, monkeypatch):
     ticks = itertools.count()  # a clock that moves a second a look, for a real one may stand still
-    monkeypatch.setattr("vidcli.train.trainer.time", SimpleNamespace(monotonic=lambda: float(next(ticks))))
+    monkeypatch.setattr("vidcli.train.saver.time", SimpleNamespace(monotonic=lambda: float(next(ticks))))
     saved = []
 
     def on_event(event):

@@ -1,14 +1,13 @@
-"""The right to write a run directory: one process has it, from the run's first second to its end.
+"""The claim to a run directory: one process at a time may write it, from the start of the run to its end.
 
-A new run takes its folder by making it, or of a folder that is empty by making `run.lock` in it, both of
-which the system grants to one process alone. That file says that the folder is a run, and is locked as
-long as a process trains:
+A new run claims its folder by creating it, or an empty folder by creating `run.lock` in it. The system lets
+only one process do either. The file marks the folder as that of a run, and is locked while a process trains:
 
     vidcli run
-    process 4242 on host7          who holds it, or held it last
+    process 4242 on host7          the process that holds the lock, or held it last
 
-The lock goes with its process, however that ends, so that a run goes on at once after a kill. A run that
-came to its end leaves no lock file.
+The system releases the lock when its process ends, in whatever way, so that a run can go on right after a
+kill. A finished run has no lock file.
 """
 
 from __future__ import annotations
@@ -42,6 +41,7 @@ _MARK = "vidcli run\n"
 _HOLDER = re.compile(r"process \d+ on [\w.-]+")
 _POLL_SECONDS = 0.1
 
+# Files that a run writes before it first saves its state.
 _BEGINNING = {
     CONFIG_FILE,
     ENVIRONMENT_FILE,
@@ -53,25 +53,26 @@ _BEGINNING = {
 
 
 class RunClaim:
-    """The right to write one run directory, given back when the `with` block ends.
+    """The claim to one run directory, which ends with the `with` block.
 
-    Of several processes that train together the main one takes it; the others hold an empty claim.
+    Of several processes that train together, only the main one claims the folder.
     """
 
     def __init__(self) -> None:
-        """Hold nothing yet."""
+        """Claim nothing yet."""
         self._lock: FileLock | None = None
         self._is_made = False
 
     def begin(self, out: Path | None, name: str) -> Path:
-        """Take the folder of a new run and return it.
+        """Claim the folder of a new run and return it.
 
         Args:
-            out: does not exist, is an empty folder, or one in which a run of ours began and saved no state.
-            name: of the folder under `runs/` where there is no `out`; a number follows if it is taken.
+            out: a path where nothing is, an empty folder, or the folder of a run that saved no state. None
+                creates a folder in `runs/`.
+            name: name of that folder; a number is added where the name is taken.
 
         Raises:
-            CheckpointError: the folder holds something, belongs to another run, or cannot be written.
+            CheckpointError: the folder is not empty, belongs to another run, or cannot be written.
         """
         run = out or RUNS_FOLDER / name
         try:
@@ -94,14 +95,14 @@ class RunClaim:
         return run
 
     def resume(self, run: Path, patience_seconds: float = 0.0) -> bool:
-        """Take the folder of a run that goes on; return False where another process has it.
+        """Claim the folder of a run that goes on; return False where another process has claimed it.
 
         Args:
-            run: of any version of vidcli; those of early ones have no lock file yet.
-            patience_seconds: how long to wait for a process that is about to end.
+            run: its directory. Runs of early versions of vidcli have no lock file.
+            patience_seconds: how long to wait for that other process to end.
 
         Raises:
-            CheckpointError: the folder cannot be written, or a foreign file is in the lock's place.
+            CheckpointError: the folder cannot be written, or a file of something else has the lock's name.
         """
         lock, ends = FileLock(run / LOCK_FILE), time.monotonic() + patience_seconds
         try:
@@ -126,14 +127,14 @@ class RunClaim:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Give the folder back, and take it away if nothing was written in it.
+        """End the claim, and remove the folder if nothing was written in it.
 
-        What came to its end needs no sign any more that it may be begun anew.
+        The lock file stays where a run was stopped before its end, so that the folder can be claimed again.
         """
         if self._lock is None:
             return
         run = self._lock.path.parent
-        with suppress(OSError):  # a disk that is full, or gone
+        with suppress(OSError):  # the disk may be full, or gone
             if _is_alone(self._lock.path):
                 self._lock.remove()
                 if self._is_made:
@@ -145,21 +146,24 @@ class RunClaim:
 
 
 def refuse_taken(out: Path) -> None:
-    """See that a new run can begin in a folder, before work that comes even before that.
+    """Check that a new run can claim a folder, before other work that the command does first.
+
+    Args:
+        out: the folder, as for `RunClaim.begin`.
 
     Raises:
-        CheckpointError: it cannot; see `RunClaim.begin`.
+        CheckpointError: it cannot.
     """
     with RunClaim() as claim:
         claim.begin(out, out.name)
 
 
 def in_use(run: Path, way_out: str) -> CheckpointError:
-    """Return what to raise where another process writes a run, with its number if that is known.
+    """Return the error to raise where another process has claimed a run; it names the process if it can.
 
     Args:
-        run: the folder.
-        way_out: what the user can do.
+        run: the run directory.
+        way_out: what the user can do, as the end of the message.
     """
     holder = None
     with suppress(OSError):
@@ -169,11 +173,11 @@ def in_use(run: Path, way_out: str) -> CheckpointError:
 
 
 def _make(run: Path) -> bool:
-    """Make a folder; return False where one is there.
+    """Create a folder; return False where there is one.
 
     Raises:
         CheckpointError: something else is there.
-        OSError: it cannot be made.
+        OSError: the folder cannot be created.
     """
     run.parent.mkdir(parents=True, exist_ok=True)
     try:
@@ -181,18 +185,18 @@ def _make(run: Path) -> bool:
     except FileExistsError:
         _refuse_file(run)
         return False
-    except FileNotFoundError:  # a run that came to nothing took `runs/` away meanwhile
+    except FileNotFoundError:  # another process has just removed `runs/`, which was empty
         run.parent.mkdir(parents=True, exist_ok=True)
         run.mkdir()
     return True
 
 
 def _lock_new(run: Path, is_made: bool) -> FileLock:
-    """Return the lock of a folder that a new run may have, held.
+    """Lock the folder of a new run, and return the lock.
 
     Raises:
-        CheckpointError: it may not.
-        OSError: the lock file cannot be made.
+        CheckpointError: a new run may not have the folder.
+        OSError: the lock file cannot be created.
     """
     path = run / LOCK_FILE
     names = set() if is_made else {found.name for found in run.iterdir()}
@@ -206,14 +210,14 @@ def _lock_new(run: Path, is_made: bool) -> FileLock:
         raise in_use(run, "choose another --out") from None
     text = lock.read()
     if not is_there and not _is_alone(path):
-        lock.remove()  # filled since it was looked at
+        lock.remove()  # something was written to the folder since it was listed
         raise _taken(run)
-    # A kill between making the file and writing it leaves it empty, and alone.
+    # A kill between creating the lock file and writing to it leaves it empty, and alone in the folder.
     is_ours = text.startswith(_MARK) or (not text and (not is_there or _is_alone(path)))
     if not is_ours or _is_begun(run):
         lock.release()
         raise _taken(run)
-    if not lock.is_certain and _HOLDER.search(text):  # nobody can tell whether that process goes on
+    if not lock.is_certain and _HOLDER.search(text):  # whether that process still runs is unknown
         lock.release()
         raise in_use(run, "choose another --out")
     lock.write(_MARK + _this_process())
@@ -229,7 +233,7 @@ def _is_alone(path: Path) -> bool:
 
 
 def _is_begun(run: Path) -> bool:
-    """Tell whether a folder holds more than the beginning of a run that saved no state."""
+    """Tell whether a folder holds more than what a run writes before it first saves its state."""
     return any(
         path.name not in _BEGINNING and not path.name.startswith(EVENTS_PREFIX) and not is_leftover(path)
         for path in run.iterdir()
@@ -248,7 +252,7 @@ def _taken(run: Path) -> CheckpointError:
 
 
 def _remove_empty(run: Path) -> None:
-    """Take back a folder in which nothing was written, so that the same --out works next time."""
+    """Remove a folder in which nothing was written, so that the same --out works again."""
     with suppress(OSError):  # rmdir takes empty folders only
         run.rmdir()
         if run.parent == RUNS_FOLDER:

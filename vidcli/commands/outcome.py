@@ -15,8 +15,8 @@ from vidcli.data.caches import measure_caches, measure_folder
 from vidcli.data.items import VideoItem
 from vidcli.data.manifest import load_items
 from vidcli.data.splits import of_split
+from vidcli.evaluate.comparison import find_baseline, judge
 from vidcli.evaluate.scores import bootstrap_interval
-from vidcli.evaluate.verdict import find_baseline, judge
 from vidcli.train import EpochRow
 
 

@@ -222,7 +222,7 @@ def train_model(terminal: Terminal, options: TrainOptions) -> None:
     from vidcli.commands.peers import join_peers
     from vidcli.console.training import TrainingView, print_plan
     from vidcli.runtime.devices import describe_device
-    from vidcli.runtime.processes import num_restarts
+    from vidcli.runtime.launcher import num_restarts
 
     data, recipe, out = options.data, options.recipe, options.out
     with join_peers(options.device, terminal, "train") as (group, chosen, terminal):

@@ -57,7 +57,7 @@ def check_videos(
     share: Callable[[Sequence[VideoItem]], Sequence[VideoItem]] = list,
     merge: Callable[[list[VideoError | None]], list[VideoError | None]] = list,
 ) -> CheckedVideos:
-    """Decode every video to its end once, filling the cache where the settings allow one.
+    """Decode every video to its end once, which also fills the cache if there is one.
 
     A video whose frames are on disk since an earlier run is not decoded again.
 

@@ -31,18 +31,29 @@ _DATE = re.compile(
     re.IGNORECASE,
 )
 _SHARE = 0.75
-"""Of the names that must look alike for all of them to be doubted."""
+"""Share of the names that must look like people or days before all of the folders are doubted."""
 
 
 def read_class_folders(folder: Path, layout: str) -> tuple[list[VideoItem], list[str], list[str]]:
-    """Return the videos of a folder, what is odd in how it is laid out, and in how classes are named."""
+    """Read the videos of a folder.
+
+    Args:
+        folder: data folder.
+        layout: value of `data.folders`: class, class/group or group/class.
+
+    Returns:
+        The videos, notes on how the folder is laid out, and notes on how class folders are named.
+
+    Raises:
+        DataError: there are no videos in class folders, or the folders beside the splits are unclear.
+    """
     inside = {path.name: path for path in subfolders(folder)}
     split_of = {name: SPLIT_ALIASES.get(name.lower(), name.lower()) for name in inside}
     spelled: dict[str, Counter[str]] = defaultdict(Counter)
     notes: list[str] = []
     empty = _empty_beside_splits(inside, split_of)
     among_splits = {name: split for name, split in split_of.items() if name not in empty}
-    # Folders of classes inside: a class may be called "test", but then others stand beside it.
+    # Split folders have class folders inside. A class may be called "test" too, but beside other classes.
     nested = {split for name, split in among_splits.items() if any(subfolders(inside[name]))}
     if "train" in nested or (nested & set(SPLITS) and set(among_splits.values()) <= set(SPLITS)):
         _check_split_folders(folder, among_splits)
@@ -96,7 +107,7 @@ def _empty_beside_splits(inside: Mapping[str, Path], split_of: Mapping[str, str]
 def _read_classes(
     folder: Path, split: str | None, layout: str, spelled: dict[str, Counter[str]]
 ) -> Iterator[VideoItem]:
-    """Yield the videos in class folders, and count in `spelled` how the folders of each class are called."""
+    """Yield the videos in class folders, and count each spelling of a class's folder in `spelled`."""
     for name, group, videos in _class_folders(folder, layout):
         label = normal_name(name.strip())
         if videos and not likeness(label):
@@ -107,11 +118,11 @@ def _read_classes(
 
 
 def _class_folders(folder: Path, layout: str) -> Iterator[tuple[str, str | None, list[Path]]]:
-    """Yield the name of each class, the group in which its videos lie, and the videos.
+    """Yield the name of each class, the group of some of its videos, and these videos.
 
     Args:
-        folder: of one split.
-        layout: as `data.folders` says.
+        folder: folder of one split, or of all videos.
+        layout: value of `data.folders`: class, class/group or group/class.
     """
     for outer in subfolders(folder):
         if layout == "class":
@@ -125,7 +136,7 @@ def _class_folders(folder: Path, layout: str) -> Iterator[tuple[str, str | None,
 
 
 def _tell_joined(spelled: Mapping[str, Counter[str]]) -> list[str]:
-    """Return a sentence on each class whose folders are spelled in more than one way."""
+    """Return one sentence for each class whose folders are spelled in more than one way."""
     return [
         f"folders of the class {visible(label)!r} differ in blanks or Unicode form, and are one class: "
         + ", ".join(f"{name!a} ({count} videos)" for name, count in sorted(names.items()))
@@ -141,10 +152,10 @@ def looks_like_entities(names: Sequence[str]) -> bool:
 
 
 def doubt_classes(class_folders: Sequence[Path]) -> str | None:
-    """Return a sentence where folders that were taken for classes may be something else; else None.
+    """Return a sentence if folders that are read as classes may be something else; else None.
 
     Args:
-        class_folders: those that hold videos, directly or below.
+        class_folders: folders that hold videos, directly or below.
     """
     names = [folder.name for folder in class_folders]
     shared = _shared_names(
@@ -175,7 +186,7 @@ def doubt_classes(class_folders: Sequence[Path]) -> str | None:
 
 
 def _shared_names(inner: Mapping[str, Sequence[str]]) -> list[str]:
-    """Return the names of inner folders that most of the outer ones have, if these are two or more."""
+    """Return the names of inner folders that most outer folders have, if there are two or more."""
     counts = Counter(name for names in inner.values() for name in set(names))
     shared = sorted(name for name, count in counts.items() if count >= 2 and count > len(inner) / 2)
     return shared if len(shared) >= 2 else []

@@ -36,7 +36,7 @@ _ASSUMED_FPS = 30.0
 
 
 def decode_limits(data: DataConfig) -> DecodeLimits:
-    """Return what one file may cost."""
+    """Return the limits of what decoding one file may cost."""
     return DecodeLimits(pixels=data.max_pixels, frames=data.max_frames or None, seconds=data.max_seconds)
 
 
@@ -50,7 +50,16 @@ class FrameCache(Protocol):
     kind: Literal["memory", "disk"]
 
     def frames(self, item: VideoItem, plan: Plan, decode: Decode) -> Frames:
-        """Return frames (N, H, W, 3) at the moments of `plan`; `decode` gives all frames of the video."""
+        """Return the frames that are shown at the moments of a plan.
+
+        Args:
+            item: video, or span of one.
+            plan: returns moments in seconds for a duration in seconds.
+            decode: decodes all frames of the video.
+
+        Returns:
+            Frames, uint8 (N, H, W, 3).
+        """
 
     def take_notices(self) -> list[str]:
         """Return what the user should know since this was last called."""
@@ -66,7 +75,7 @@ class MemoryCache:
         self._lock = threading.Lock()
 
     def frames(self, item: VideoItem, plan: Plan, decode: Decode) -> Frames:
-        """Return frames at the moments of `plan`, decoded where they are not held yet."""
+        """Return the frames that are shown at the moments of a plan; see `FrameCache`."""
         with self._lock:
             decoded = self._kept.get(item)
         if decoded is None:
@@ -94,7 +103,7 @@ class DiskCache:
         self.store = store
 
     def frames(self, item: VideoItem, plan: Plan, decode: Decode) -> Frames:
-        """Return frames at the moments of `plan`, from the store where it has them undamaged."""
+        """Return the frames that are shown at the moments of a plan; see `FrameCache`."""
         plan = _asked_once(plan)
 
         def take(stored: StoredArrays) -> Frames:
@@ -120,15 +129,15 @@ class DiskCache:
 
 
 class FrameSource:
-    """The one way from a labelled video to frames, for training, eval and predict alike."""
+    """Source of the frames of labelled videos, the same for training, eval and predict."""
 
     def __init__(self, config: Config, cache: FrameCache | None = None) -> None:
-        """Follow the settings of `clip` and `data`.
+        """Prepare to decode as the settings of `clip` and `data` say.
 
         Args:
             config: size of the frames, decoding mode and limits.
-            cache: keeps all frames of every video that was asked for; None decodes each time what
-                is asked for.
+            cache: cache that keeps all frames of every video it is asked for; None decodes only the
+                frames wanted, each time.
         """
         self.cache = cache
         self._size = ClipTransform(config.clip).decode_size
@@ -147,11 +156,11 @@ class FrameSource:
         return self.cache.frames(item, plan, lambda: self._decode(item, None))
 
     def take_notices(self) -> list[str]:
-        """Return what the cache has to tell since this was last asked."""
+        """Return the notices of the cache since this was last called."""
         return self.cache.take_notices() if self.cache is not None else []
 
     def estimate_bytes(self, item: VideoItem, info: VideoInfo) -> int:
-        """Return the bytes that all frames of a video would take."""
+        """Return an estimate of the bytes that all frames of a video take."""
         end = info.duration_seconds if item.end_seconds is None else item.end_seconds
         seconds = max(0.0, min(end, info.duration_seconds) - item.start_seconds)
         height, width = self._size(*info.upright_size)
@@ -170,15 +179,15 @@ class FrameSource:
         )
 
 
-# How clips are drawn from the frames and what becomes of them; all else of `clip` may change them.
+# Settings of `clip` that act on decoded frames; all others may change the frames.
 _WITHOUT_EFFECT = {"length", "sampling", "stride_seconds", "views", "crops", "mean", "std"}
 
 
 def decoding_settings(config: Config) -> list[object]:
-    """Return, as JSON values, all that decoded frames depend on beside the file and its span.
+    """Return everything that decoded frames depend on besides the file and its span, as JSON values.
 
-    The limits are among them: a video that a run refuses must not come from another's cache. So
-    are the libraries, which may round differently from version to version.
+    This includes the limits, so that a video which a run refuses does not come from the cache of another
+    run, and the versions of the libraries, which may round differently.
     """
     clip, data = config.clip.model_dump(mode="json", exclude=_WITHOUT_EFFECT), config.data
     versions = sorted(library_versions().items())

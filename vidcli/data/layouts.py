@@ -337,13 +337,13 @@ def read_published(
     """Read a folder that holds one of the published lists; None if it holds none.
 
     Args:
-        folder: of the lists and the videos.
-        fold: which of the published train and test splits, from 1.
+        folder: folder that holds the lists and the videos.
+        fold: number of the published train and test split, from 1.
         max_missing: share of the videos that may be missing where a data set is published as links.
-        missing_ok: keep videos whose file is gone, under the name they should have.
+        missing_ok: keep videos whose file is missing, under the path where it should be.
 
     Returns:
-        The videos, and a sentence on each kind of thing that was passed over.
+        The videos, and one sentence for each kind of thing that was passed over.
 
     Raises:
         DataError: the lists are damaged, or videos are missing; counts and names them.
@@ -359,7 +359,20 @@ def read_published(
 def read_kinetics_list(
     file: Path, fold: int, max_missing: float, missing_ok: bool
 ) -> tuple[list[VideoItem], list[str]]:
-    """Read one Kinetics list whose videos lie below its folder; otherwise as `read_published`."""
+    """Read one Kinetics list whose videos lie below its folder.
+
+    Args:
+        file: list that `is_kinetics_list` accepts.
+        fold: as in `read_published`.
+        max_missing: as in `read_published`.
+        missing_ok: as in `read_published`.
+
+    Returns:
+        The videos, and one sentence for each kind of thing that was passed over.
+
+    Raises:
+        DataError: as in `read_published`.
+    """
     listing = _read_kinetics([file], fold)
     assert listing is not None, "is_kinetics_list comes first"
     return _find(listing, file.parent, fold, max_missing, missing_ok)

@@ -1,4 +1,4 @@
-"""What a published list says, and finding the videos it names on the disk."""
+"""The content of published lists, and the search for the videos that they name."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ class ListedVideo:
     """One row of a list.
 
     Attributes:
-        name: the video as the list names it, folders and suffix included.
+        name: path of the video as the list gives it, folders and suffix included.
         label: class name.
         split: train, val or test.
-        group: videos of one group never part when a val split is drawn.
+        group: videos of one group stay together when a val split is drawn.
     """
 
     name: str
@@ -39,12 +39,12 @@ class Listing:
     """A data set as its lists describe it.
 
     Attributes:
-        title: the data set's name.
-        source: the list, or one of them, for messages.
-        videos: its rows.
-        notes: a sentence on each kind of row that is passed over.
-        are_links: published as links, of which some are always dead; the others come whole.
-        has_folds: published with several train and test splits.
+        title: name of the data set.
+        source: one of the lists, for messages.
+        videos: rows of all lists.
+        notes: one sentence for each kind of row that is passed over.
+        are_links: whether the data set is published as links, some of which are always dead.
+        has_folds: whether it is published with several train and test splits.
     """
 
     title: str
@@ -109,7 +109,16 @@ def refuse_faults(path: Path, faults: Sequence[str]) -> None:
 def find_videos(
     listing: Listing, folder: Path, max_missing: float, missing_ok: bool
 ) -> tuple[list[VideoItem], list[str]]:
-    """Return the listed videos with their files, and a sentence on each kind that was passed over.
+    """Find the files of the listed videos.
+
+    Args:
+        listing: content of the lists.
+        folder: folder below which the videos lie.
+        max_missing: share of the videos that may be missing where the data set is published as links.
+        missing_ok: keep videos whose file is missing, under the path where it should be.
+
+    Returns:
+        The videos, and one sentence for each kind of thing that was passed over.
 
     Raises:
         DataError: videos are missing, listed twice, or lie in two places.
@@ -148,7 +157,7 @@ def find_videos(
 
 
 def _find(video: ListedVideo, by_stem: Mapping[str, list[Path]], faults: list[str]) -> Path | None:
-    """Return the file of a listed video; among several of that name the one listed most exactly."""
+    """Return the file of a listed video; of several with its name, the one whose folder or suffix fits."""
     name = PurePosixPath(normal_name(video.name))
     found = by_stem.get(name.stem, [])
     for fits in (

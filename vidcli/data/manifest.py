@@ -1,4 +1,4 @@
-"""Data sets: which videos there are, and what they show.
+"""The videos of a data set with their labels.
 
 A data set is read from
 
@@ -6,8 +6,8 @@ A data set is read from
     DATA/                  the published lists of a known data set (`layouts`)
     DATA.csv, DATA.tsv     a manifest with the columns path, label and optionally split, group, start, end
 
-Paths in a manifest count from its folder. A path that is there as it is written is taken so; else also
-without blanks around it, with `/` for a backslash, and in the other spelling of its accents.
+Paths in a manifest are relative to its folder. A path is first tried as it is written, then without blanks
+around it, with `/` for a backslash, and in the other Unicode form of its accents.
 """
 
 from __future__ import annotations
@@ -49,11 +49,12 @@ _LONGEST_PATH = 400
 
 @dataclass(frozen=True)
 class DataListing:
-    """The videos of a data set, and what a reader should know of it.
+    """The videos of a data set, and notes for the user.
 
     Attributes:
-        notes: a sentence on each kind of thing that was passed over, guessed or odd.
-        of_names: those of them that tell of class names which a reader may take for one another.
+        items: videos.
+        notes: one sentence for each kind of thing that was passed over, guessed or odd.
+        of_names: those of the notes that are about class names which a reader may confuse.
     """
 
     items: list[VideoItem]
@@ -64,7 +65,13 @@ class DataListing:
 def load_items(
     data: str | os.PathLike[str], missing_ok: bool = False, settings: DataConfig | None = None
 ) -> list[VideoItem]:
-    """Return the videos of a data set; see `read_data`."""
+    """Return the videos of a data set; arguments and errors are those of `read_data`.
+
+    Args:
+        data: as in `read_data`.
+        missing_ok: as in `read_data`.
+        settings: as in `read_data`.
+    """
     return read_data(data, missing_ok, settings).items
 
 
@@ -74,12 +81,13 @@ def read_data(
     """Read a data folder, a manifest, or a data set in its published form.
 
     Args:
-        data: a folder of class folders, a table, or a folder with published lists.
-        missing_ok: keep rows whose file is gone, to be counted as failures later.
-        settings: which fold of a published set, and how many of its videos may be missing.
+        data: a folder of class folders, a manifest, or a folder with published lists.
+        missing_ok: keep videos whose file is missing, which count as failures later.
+        settings: settings that say, among others, which fold of a published data set is read and which
+            share of its videos may be missing; None takes the defaults.
 
     Raises:
-        DataError: nothing there, no videos, unknown columns, missing files: with all of them named.
+        DataError: `data` does not exist or holds no video, or columns or files are missing; names all.
     """
     path = Path(data)
     settings = settings or DataConfig()
@@ -123,9 +131,10 @@ def _read(path: Path, missing_ok: bool, settings: DataConfig) -> DataListing:
 
 
 def _find_unused(folder: Path, items: Iterable[VideoItem]) -> list[str]:
-    """Return a sentence on each kind of thing in a folder of class folders that was passed over.
+    """Return one sentence for each kind of thing in a folder of class folders that was passed over.
 
-    Videos outside of class folders, other files inside of them, and class folders without a video.
+    These are videos outside of class folders, other files inside of class folders, and class folders
+    without a video.
     """
     used = {item.path for item in items}
     class_folders = {path.parent for path in used}
@@ -148,7 +157,7 @@ def _find_unused(folder: Path, items: Iterable[VideoItem]) -> list[str]:
 
 
 def fingerprint(items: Iterable[VideoItem]) -> str:
-    """Return a digest of what was learnt from: labels, splits, spans and file sizes, but no paths."""
+    """Return a digest of labels, splits, spans and file sizes, which does not depend on paths."""
     rows = sorted(
         f"{item.label}\t{item.split}\t{item.start_seconds}\t{item.end_seconds}\t"
         f"{item.path.stat().st_size if item.path.exists() else 'missing'}"
@@ -172,14 +181,14 @@ def manifest_text(items: Sequence[VideoItem]) -> str:
 
 
 def read_manifest(path: Path, missing_ok: bool) -> tuple[list[VideoItem], list[str]]:
-    """Read a manifest; return its videos, and a sentence on each kind of thing that is passed over.
+    """Read a manifest; return its videos, and one sentence for each kind of thing that is passed over.
 
     Args:
-        path: of the table.
-        missing_ok: keep rows whose file is gone.
+        path: CSV or TSV file.
+        missing_ok: keep rows whose video is missing.
 
     Raises:
-        DataError: rows or columns that cannot be; names all of them.
+        DataError: rows or columns are wrong or missing; names all of them.
     """
     sheet = read_sheet(path, COLUMNS)
     notes = [*sheet.notes, *_check_columns(path, sheet.columns)]
@@ -203,10 +212,10 @@ def read_manifest(path: Path, missing_ok: bool) -> tuple[list[VideoItem], list[s
 
 
 def _check_columns(path: Path, columns: Sequence[str]) -> list[str]:
-    """Return a sentence on the columns that are ignored.
+    """Return a sentence that names the columns that are ignored.
 
     Raises:
-        DataError: path or label are missing, or a column of ours is there twice.
+        DataError: the column path or label is missing, or a known column is there twice.
     """
     unknown = [name for name in columns if name not in COLUMNS]
     absent = [name for name in COLUMNS if name not in columns]
@@ -241,7 +250,7 @@ def _read_row(row: Mapping[str | None, str], folder: Path, sheet: Sheet, is_of_r
     split = SPLIT_ALIASES.get(split, split) if split else None
     if split is not None and split not in SPLITS:
         raise ValueError(f"split {split!r}; expected train, val or test")
-    # Where commas part no cells, a number may be written with one.
+    # Where commas do not separate cells, a number may be written with a decimal comma.
     has_decimal_commas = sheet.delimiter != ","
     start = _seconds(values, "start", has_decimal_commas) or 0.0
     end = _seconds(values, "end", has_decimal_commas)
@@ -258,7 +267,7 @@ def _read_label(cell: str, is_of_run: bool) -> str:
     """Return the label in a cell.
 
     Raises:
-        ValueError: there is none, or what a program writes for none, or it is no name by its length.
+        ValueError: the cell is empty, holds what programs write for a missing value, or is too long.
     """
     if not likeness(cell):
         raise ValueError(f"no label; write {LABEL_SEPARATOR} for a video that has none of several classes")
@@ -273,17 +282,17 @@ def _read_label(cell: str, is_of_run: bool) -> str:
 
 
 def _name_in(cell: str) -> str:
-    """Return a name without the mark that says it is one."""
+    """Return a name without the apostrophe that marks it as a name."""
     return cell[1:] if cell.startswith("'") and _needs_mark(cell[1:]) else unescape_cell(cell)
 
 
 def _needs_mark(name: str) -> bool:
-    """Tell a class or group that is called what programs write for no value; also behind apostrophes."""
+    """Tell whether a class or group, apostrophes aside, is called what programs write for a missing value."""
     return any(map(is_placeholder, name.lstrip("'").split(LABEL_SEPARATOR)))
 
 
 def _find_file(folder: Path, cell: str) -> Path:
-    """Return the file that a cell names: as it is written, else the first that is there in another way."""
+    """Return the file that a cell names; if it is not there as written, the first spelling that is there."""
     bare = cell.strip()
     written = [cell, unescape_cell(cell), bare, unescape_cell(bare)]
     if os.sep == "/":

@@ -17,8 +17,11 @@ the same time may both compute it; the last one to finish replaces an identical 
 from __future__ import annotations
 
 import errno
+import functools
 import hashlib
+import io
 import json
+import mmap
 import os
 import threading
 import time
@@ -34,7 +37,7 @@ import numpy.typing as npt
 from vidcli.data.caches import find_cache, stored_files, take_cache
 from vidcli.data.items import VideoItem
 from vidcli.errors import WriteError
-from vidcli.runtime.files import is_leftover, require_regular, write_whole
+from vidcli.runtime.files import is_leftover, open_regular, write_whole
 
 Read = TypeVar("Read")
 Array = npt.NDArray[Any]
@@ -43,6 +46,7 @@ _FORMAT_VERSION = 1
 _NUM_DIGITS = 40
 _CHECKSUM_SUFFIX = "_crc32"
 _HEADER_BYTES = 512
+_MAGIC_BYTES = 10  # magic string, version and length of the header of a .npy file
 # Pruning frees this share of the bound at once, so that not every later file has to prune again.
 _SLACK = 1 / 32
 # A temporary file is written within seconds, so one of this age belongs to a process that was killed.
@@ -51,6 +55,17 @@ _LEFTOVER_SECONDS = 3600.0
 
 class DamagedFile(Exception):
     """A stored file does not hold what was written; the message says how this was noticed."""
+
+
+@functools.lru_cache(maxsize=256)  # most videos of a data set have equal headers
+def _read_header(header: bytes) -> np.dtype[Any]:
+    """Return the type of the record that follows the header of a .npy file."""
+    file = io.BytesIO(header)
+    np.lib.format.read_magic(file)
+    shape, _, record_type = np.lib.format.read_array_header_1_0(file)
+    if shape != (1,):
+        raise ValueError("not a single record")
+    return record_type
 
 
 class StoredArrays:
@@ -63,19 +78,21 @@ class StoredArrays:
             DamagedFile: the header or the length is not what was written.
             OSError: the file cannot be read, or is no regular file.
         """
-        require_regular(path)
+        with open_regular(path) as file:
+            if os.fstat(file.fileno()).st_size < _MAGIC_BYTES:
+                raise DamagedFile("it is shorter than a header")
+            mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        begin = _MAGIC_BYTES + int.from_bytes(mapped[_MAGIC_BYTES - 2 : _MAGIC_BYTES], "little")
         try:
-            record = np.load(path, mmap_mode="r", allow_pickle=False)
-            is_whole = record.offset + record.nbytes == path.stat().st_size and record.shape == (1,)
-            self._arrays: dict[str, Array] = {name: record[name][0] for name in record.dtype.names}
-        except OSError:
-            raise
+            record_type = _read_header(mapped[:begin])
         except Exception as error:  # NumPy raises one of many kinds, depending on which byte changed
-            raise DamagedFile("its header or its length has changed") from error
-        if not is_whole:
-            raise DamagedFile("its length has changed")
+            raise DamagedFile("its header has changed") from error
+        if record_type.names is None or len(mapped) != begin + record_type.itemsize:
+            raise DamagedFile("its header or its length has changed")
+        record = np.frombuffer(mapped, record_type, 1, begin)
+        self._arrays: dict[str, Array] = {name: record[name][0] for name in record_type.names}
 
-    def take(self, name: str, rows: Sequence[int] | npt.NDArray[np.int64] | None = None) -> Array:
+    def take(self, name: str, rows: npt.NDArray[np.int64] | None = None) -> Array:
         """Return a copy of rows of an array.
 
         Args:
@@ -89,8 +106,8 @@ class StoredArrays:
             array, checksums = self._arrays[name], self._arrays[name + _CHECKSUM_SUFFIX]
         except KeyError as error:
             raise DamagedFile("its header has changed") from error
-        indices = range(len(array)) if rows is None else rows
-        taken = np.array(array[indices])
+        indices = np.arange(len(array)) if rows is None else np.asarray(rows)
+        taken = array[indices]
         for index, checksum in zip(indices, _checksums(name, array.shape, taken), strict=True):
             if checksum != checksums[index]:
                 raise DamagedFile(f"row {index} of its {name} has changed")
@@ -157,7 +174,7 @@ class Store:
         with self._lock:
             try:
                 take_cache(self.root)
-                self._total_bytes = self._prune(0)
+                self._total_bytes = self._make_room(0)
             except OSError as error:
                 self._is_writing = False
                 return _describe(error)
@@ -232,7 +249,7 @@ class Store:
     def prune(self) -> None:
         """Delete the least recently used files beyond the bound; those that this run used stay."""
         with suppress(OSError), self._lock:  # a folder that cannot be written has nothing to prune
-            self._total_bytes = self._prune(0)
+            self._total_bytes = self._make_room(0)
 
     def take_notices(self) -> list[str]:
         """Return what the user should know since this was last called."""
@@ -280,7 +297,8 @@ class Store:
         with self._lock:
             was_writing, self._is_writing = self._is_writing, False
         if was_writing:
-            self._tell(f"{reason}; videos that are not in it yet are decoded anew in every epoch")
+            when = "in every epoch" if self._kind == "frames" else "in the next run"
+            self._tell(f"{reason}; videos that are not in it yet are decoded anew {when}")
 
     def _tell(self, text: str) -> None:
         with self._lock:
@@ -294,37 +312,40 @@ class Store:
         with self._lock:
             if self._total_bytes is None:
                 take_cache(self.root)
-                self._total_bytes = self._prune(0)
+                self._total_bytes = self._make_room(0)
             if self._total_bytes + num_bytes > self._max_bytes:
-                self._total_bytes = self._prune(num_bytes)
+                self._total_bytes = self._make_room(num_bytes)
             if self._total_bytes + num_bytes > self._max_bytes:
                 return False
             self._total_bytes += num_bytes
             return True
 
-    def _prune(self, needed: int) -> int:
-        """Delete files until `needed` bytes fit, the least recently used first; return the bytes left.
+    def _make_room(self, needed: int) -> int:
+        return _delete_oldest(self.root, self._max_bytes, needed, self._in_use, self.folder)
 
-        Files of this run stay: where a data set does not fit, a part that stays serves every epoch,
-        while a part that changes would serve none.
-        """
-        files = sorted(stored_files(self.root), key=lambda file: file[1].st_mtime_ns)
-        total = sum(status.st_size for _, status in files)
-        is_full = total + needed > self._max_bytes
-        target = self._max_bytes - max(needed, self._max_bytes * _SLACK)
-        oldest = time.time() - _LEFTOVER_SECONDS
-        for path, status in files:
-            if is_leftover(path):
-                is_unwanted = status.st_mtime < oldest
-            else:
-                is_unwanted = is_full and total > target and path not in self._in_use
-            if is_unwanted:
-                path.unlink(missing_ok=True)
-                total -= status.st_size
-        for folder in {path.parent for path, _ in files} - {self.folder}:
-            with suppress(OSError):  # it holds other files
-                folder.rmdir()
-        return total
+
+def _delete_oldest(root: Path, max_bytes: float, needed: int, in_use: set[Path], own_folder: Path) -> int:
+    """Delete files until `needed` bytes fit the bound, the least recently used first.
+
+    Files that this run uses stay: where a data set does not fit, a part that stays serves every epoch,
+    while a part that changes would serve none. Temporary files that a killed process left go as well.
+
+    Returns:
+        The bytes of the files that are left.
+    """
+    files = sorted(stored_files(root), key=lambda file: file[1].st_mtime_ns)
+    total = sum(status.st_size for _, status in files)
+    target = max_bytes - max(needed, max_bytes * _SLACK) if total + needed > max_bytes else float("inf")
+    oldest = time.time() - _LEFTOVER_SECONDS
+    for path, status in files:
+        is_abandoned = is_leftover(path) and status.st_mtime < oldest
+        if is_abandoned or (total > target and not is_leftover(path) and path not in in_use):
+            path.unlink(missing_ok=True)
+            total -= status.st_size
+    for folder in {path.parent for path, _ in files} - {own_folder}:
+        with suppress(OSError):  # it holds other files
+            folder.rmdir()
+    return total
 
 
 def _digest(about: Sequence[object]) -> str:

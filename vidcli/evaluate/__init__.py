@@ -1,10 +1,11 @@
-"""Honest numbers from labelled predictions.
+"""Scores of predictions of labelled videos, with intervals.
 
-`scores` (one set of videos), `reliability` (can its probabilities be believed), `details` (where it
-is wrong), `comparison` (is one model better than another), `table` (a row a video).
+    scores        one class a video             reliability   whether probabilities can be believed
+    multilabel    any number of classes         comparison    better than another model, or than guessing
+    details       where a model is wrong        views         more clips a video
 
-A video that could not be decoded counts as wrong: leaving it out would reward a model for data it
-cannot use.
+A video that could not be decoded counts as wrong, because leaving it out would reward a model for data that
+it cannot use.
 
 Shape suffixes: N videos, K classes; K1 is K and one more for videos that failed.
 """
@@ -12,10 +13,17 @@ Shape suffixes: N videos, K classes; K1 is K and one more for videos that failed
 from __future__ import annotations
 
 from vidcli.evaluate.comparison import Comparison, compare
-from vidcli.evaluate.details import Details, Example, SetExample, Slice, find_details, merge_small
+from vidcli.evaluate.details import (
+    Details,
+    Example,
+    SetExample,
+    Slice,
+    find_details,
+    merge_small,
+    predictions_csv,
+)
 from vidcli.evaluate.reliability import CalibrationScores, RiskCoverage
-from vidcli.evaluate.scores import Evaluation, bootstrap_interval, evaluate
-from vidcli.evaluate.table import predictions_csv
+from vidcli.evaluate.scores import Evaluation, bootstrap_interval, bootstrap_over_groups, evaluate
 
 __all__ = [
     "CalibrationScores",
@@ -27,6 +35,7 @@ __all__ = [
     "SetExample",
     "Slice",
     "bootstrap_interval",
+    "bootstrap_over_groups",
     "compare",
     "evaluate",
     "find_details",

@@ -1,4 +1,4 @@
-"""Where a model is wrong: by group, length and size of the videos, and which videos by name."""
+"""Where a model is wrong: by group, length and size of the videos, and video by video."""
 
 from __future__ import annotations
 
@@ -7,21 +7,23 @@ from dataclasses import asdict, dataclass
 from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 
 from vidcli.data.items import LABEL_SEPARATOR, VideoItem, labels_of
 from vidcli.errors import VideoError
-from vidcli.evaluate.scores import bootstrap_interval
-from vidcli.evaluate.table import is_right
+from vidcli.evaluate.multilabel import probabilities_of_truth
+from vidcli.evaluate.scores import bootstrap_interval, mean_log_loss
 from vidcli.predict import Prediction
 from vidcli.runtime.threads import map_ahead
+from vidcli.sheets import csv_text, shown_cell
 from vidcli.video import VideoInfo, probe
 
-_Pair: TypeAlias = "tuple[VideoItem, Prediction]"
+_Flags: TypeAlias = npt.NDArray[np.bool_]
 _Row = TypeVar("_Row", "Example", "SetExample")
 
 NUM_EXAMPLES = 20
 MIN_VIDEOS = 5
-"""Videos of which a share of right answers says anything at all."""
+"""The fewest videos of a slice whose accuracy says anything."""
 _UNKNOWN = "unknown"
 # Upper ends in seconds, exclusive, and names.
 _DURATIONS = (
@@ -39,9 +41,14 @@ _DURATIONS = (
 
 @dataclass(frozen=True)
 class Slice:
-    """How often the videos that have something in common are right; the interval is a 95% bootstrap.
+    """How often the model is right on videos that have something in common.
 
-    Right is the best class being the label; of a multi-label model, all classes and no others.
+    Attributes:
+        name: what they have in common.
+        num_videos: videos of the slice, failed ones included.
+        num_failed: videos that could not be decoded.
+        accuracy: share of the videos that are right, as `is_right` says.
+        interval: 95% bootstrap interval of the accuracy.
     """
 
     name: str
@@ -52,32 +59,33 @@ class Slice:
 
     @property
     def is_small(self) -> bool:
-        """It has too few videos to say anything by itself."""
+        """Whether there are too few videos to say anything."""
         return self.num_videos < MIN_VIDEOS
 
     @classmethod
     def from_dict(cls, told: Mapping[str, Any]) -> Slice:
-        """Return what `to_dict` told, with either of its names for accuracy."""
+        """Return the slice that `to_dict` described."""
         name = "exact_match" if "exact_match" in told else "top1"
         low, high = told[f"{name}_interval"]
         return cls(told["name"], told["num_videos"], told["num_failed"], told[name], (low, high))
 
     def to_dict(self, is_multi_label: bool) -> dict[str, Any]:
-        """Return plain values, under the names that the whole evaluation has for them."""
+        """Return plain values, with the accuracy under the name that the whole evaluation has for it."""
         name = "exact_match" if is_multi_label else "top1"
         about = {"name": self.name, "num_videos": self.num_videos, "num_failed": self.num_failed}
         return about | {name: self.accuracy, f"{name}_interval": self.interval}
 
 
 def merge_small(slices: Sequence[Slice], noun: str) -> tuple[tuple[Slice, ...], Slice | None]:
-    """Return the slices with enough videos to say something, and all others as one.
+    """Return the slices with enough videos to say something, and all others merged into one.
 
     Args:
-        slices: of one kind, in any order, which the first part keeps.
+        slices: of one kind.
         noun: what one of them is, such as `group`.
 
     Returns:
-        The large slices, and the others together under a name that counts them; None without any.
+        The large slices in their order, and the merged one under a name that counts the others; None where
+        there are none.
     """
     small = [row for row in slices if row.is_small]
     large = tuple(row for row in slices if not row.is_small)
@@ -95,12 +103,17 @@ def merge_small(slices: Sequence[Slice], noun: str) -> tuple[tuple[Slice, ...], 
 
 @dataclass(frozen=True)
 class Example:
-    """One video and what the model said of it.
+    """One video and its prediction.
 
     Attributes:
+        video: its path.
+        start_seconds: where the labelled span starts.
+        end_seconds: where it ends; None at the end of the file.
+        label: the true class.
+        predicted: the most probable class.
         probability: of the predicted class.
-        true_probability: of the class it is.
-        margin: by how much the most probable class leads the second.
+        true_probability: of the true class.
+        margin: difference of the probabilities of the two most probable classes.
     """
 
     video: str
@@ -115,13 +128,18 @@ class Example:
 
 @dataclass(frozen=True)
 class SetExample:
-    """One video of any number of classes, and what a multi-label model said of it.
+    """One video with any number of classes, and the prediction of a multi-label model.
 
     Attributes:
-        label, predicted: the classes, with `|` between them.
-        missed, added: those that it has and was not given, and the other way round.
+        video: its path.
+        start_seconds: where the labelled span starts.
+        end_seconds: where it ends; None at the end of the file.
+        label: the true classes, with `|` between them.
+        predicted: the classes that it is given, with `|` between them.
+        missed: true classes that it is not given, with `|` between them.
+        added: classes that it is given and does not have, with `|` between them.
         loss: mean binary cross-entropy over the classes.
-        margin: from the threshold to the probability of the class that is nearest to its own.
+        margin: smallest distance of the probability of a class from its threshold.
     """
 
     video: str
@@ -137,16 +155,16 @@ class SetExample:
 
 @dataclass(frozen=True)
 class Details:
-    """Accuracy by slice, and videos by name.
+    """Accuracy by slice, and single videos.
 
     Attributes:
-        is_multi_label: the videos have any number of classes.
-        by_group: the worst first, but those with too few videos to be called that last; empty where
-            no video names a group.
-        by_duration, by_resolution: of the spans and upright frames, the shortest and smallest first.
-        worst: wrong answers, the surest first; of sets of classes, the largest loss first.
-        most_confused: answers whose first two classes are nearest to each other, right or wrong; of
-            sets of classes, those with a class next to its threshold.
+        is_multi_label: whether videos have any number of classes.
+        by_group: the worst group first, but groups with too few videos last; empty where no video has a
+            group.
+        by_duration: by the length of the labelled span, the shortest first.
+        by_resolution: by the size of upright frames, the smallest first.
+        worst: wrong answers, the most probable first; for a multi-label model, the largest loss first.
+        most_confused: answers with the smallest margin first, right or wrong.
     """
 
     is_multi_label: bool
@@ -166,23 +184,66 @@ class Details:
         return told | {"most_confused": [asdict(row) for row in self.most_confused]}
 
 
-def find_details(items: Sequence[VideoItem], predictions: Sequence[Prediction], workers: int) -> Details:
-    """Read the headers of the videos and look where the predictions of them are wrong.
+def is_right(item: VideoItem, prediction: Prediction) -> bool:
+    """Tell whether a prediction is right; that of a multi-label model has all classes and no others.
+
+    Args:
+        item: the labelled video.
+        prediction: of that video.
+    """
+    if prediction.error is not None:
+        return False
+    return set(prediction.labels) == set(labels_of(item.label, prediction.thresholds is not None))
+
+
+def predictions_csv(
+    items: Sequence[VideoItem], predictions: Sequence[Prediction], class_names: Sequence[str]
+) -> str:
+    """Return the label, prediction and probabilities of each video as CSV, a row a video.
 
     Args:
         items: the labelled videos.
         predictions: one an item.
-        workers: headers read at once.
+        class_names: of the model, a column each.
+    """
+    fixed = ["video", "start", "end", "label", "predicted", "probability", "correct", "error"]
+    rows: list[list[object]] = [[*fixed, *class_names]]
+    for item, prediction in zip(items, predictions, strict=True):
+        best = prediction.top(1)
+        name, probability = best[0] if best else ("", "")
+        shown = [""] * len(class_names) if prediction.probabilities is None else prediction.probabilities
+        if prediction.thresholds is not None:
+            name = LABEL_SEPARATOR.join(prediction.labels)
+        correct = str(is_right(item, prediction)).lower()
+        end = "" if item.end_seconds is None else item.end_seconds
+        about = [prediction.video, item.start_seconds, end, item.label, name, probability, correct]
+        rows.append([*about, prediction.error or "", *shown])
+    return csv_text([shown_cell(cell) for cell in row] for row in rows)
+
+
+def find_details(items: Sequence[VideoItem], predictions: Sequence[Prediction], workers: int) -> Details:
+    """Read the headers of the videos, and find where their predictions are wrong.
+
+    Args:
+        items: the labelled videos.
+        predictions: one an item.
+        workers: number of headers to read at once.
     """
     infos = list(map_ahead(_probe_or_none, items, workers, ahead=4 * workers))
     pairs = list(zip(items, predictions, strict=True))
+    correct_N = np.array([is_right(item, prediction) for item, prediction in pairs])
+    failed_N = np.array([prediction.error is not None for prediction in predictions])
+
+    def slices(keys: Sequence[Any], name: Callable[[Any], str]) -> tuple[Slice, ...]:
+        return _slices(correct_N, failed_N, keys, name)
+
     groups = [item.group for item in items]
     has_groups = any(group is not None for group in groups)
     lengths = [_duration(item, info) for item, info in zip(items, infos, strict=True)]
     sizes = [None if info is None else info.upright_size for info in infos]
-    by_group = _slices(pairs, groups, lambda group: str(group)) if has_groups else ()
+    by_group = slices(groups, str) if has_groups else ()
     is_multi_label = any(prediction.thresholds is not None for prediction in predictions)
-    known = [pair for pair in pairs if pair[1].error is None]
+    known = [(*pair, bool(correct_N[row])) for row, pair in enumerate(pairs) if not failed_N[row]]
     worst: tuple[Example, ...] | tuple[SetExample, ...]
     most_confused: tuple[Example, ...] | tuple[SetExample, ...]
     if is_multi_label:
@@ -194,21 +255,21 @@ def find_details(items: Sequence[VideoItem], predictions: Sequence[Prediction], 
         by_group=tuple(
             sorted(by_group, key=lambda row: (row.is_small, row.accuracy, -row.num_videos, row.name))
         ),
-        by_duration=_slices(pairs, [_duration_bucket(seconds) for seconds in lengths], _duration_name),
-        by_resolution=_slices(pairs, sizes, lambda size: f"{size[1]}x{size[0]}"),
+        by_duration=slices([_duration_bucket(seconds) for seconds in lengths], _duration_name),
+        by_resolution=slices(sizes, lambda size: f"{size[1]}x{size[0]}"),
         worst=worst,
         most_confused=most_confused,
     )
 
 
 def _named(
-    pairs: Sequence[_Pair],
+    answers: Sequence[tuple[VideoItem, Prediction, bool]],
     describe: Callable[[VideoItem, Prediction], _Row],
     badness: Callable[[_Row], float],
 ) -> tuple[tuple[_Row, ...], tuple[_Row, ...]]:
     """Return the wrong answers, the worst first, and all answers, the least decided first."""
-    examples = [describe(item, prediction) for item, prediction in pairs]
-    wrong = [row for row, pair in zip(examples, pairs, strict=True) if not is_right(*pair)]
+    examples = [describe(item, prediction) for item, prediction, _ in answers]
+    wrong = [row for row, (*_, correct) in zip(examples, answers, strict=True) if not correct]
     worst = sorted(wrong, key=lambda row: (-badness(row), row.video))
     most_confused = sorted(examples, key=lambda row: (row.margin, row.video))
     return tuple(worst[:NUM_EXAMPLES]), tuple(most_confused[:NUM_EXAMPLES])
@@ -218,7 +279,7 @@ def _probe_or_none(item: VideoItem) -> VideoInfo | None:
     try:
         return probe(item.path)
     except VideoError:
-        return None  # its prediction says why
+        return None  # the prediction of the video holds the error
 
 
 def _duration(item: VideoItem, info: VideoInfo | None) -> float | None:
@@ -238,10 +299,10 @@ def _duration_name(bucket: int) -> str:
     return _DURATIONS[bucket][1]
 
 
-def _slices(pairs: Sequence[_Pair], keys: Sequence[Any], name: Callable[[Any], str]) -> tuple[Slice, ...]:
-    """Score the videos of each key, in order of the keys; those without one come last."""
-    correct_N = np.array([is_right(item, prediction) for item, prediction in pairs])
-    failed_N = np.array([prediction.error is not None for _, prediction in pairs])
+def _slices(
+    correct_N: _Flags, failed_N: _Flags, keys: Sequence[Any], name: Callable[[Any], str]
+) -> tuple[Slice, ...]:
+    """Score the videos of each key, in the order of the keys; videos without a key come last."""
     slices = []
     for key in [*sorted({key for key in keys if key is not None}), None]:
         inside = np.array([other == key for other in keys])
@@ -281,7 +342,8 @@ def _set_example(item: VideoItem, prediction: Prediction) -> SetExample:
     names = prediction.class_names
     there, told = labels_of(item.label, multi_label=True), prediction.labels
     there_K = np.array([name in there for name in names])
-    said_K = np.where(there_K, prediction.probabilities, 1 - prediction.probabilities)
+    loss = mean_log_loss(probabilities_of_truth(prediction.probabilities, there_K))
+    assert loss is not None
     return SetExample(
         prediction.video,
         item.start_seconds,
@@ -290,6 +352,6 @@ def _set_example(item: VideoItem, prediction: Prediction) -> SetExample:
         LABEL_SEPARATOR.join(told),
         LABEL_SEPARATOR.join(name for name in names if name in there and name not in told),
         LABEL_SEPARATOR.join(name for name in told if name not in there),
-        float(-np.log(np.maximum(said_K, np.finfo(np.float64).tiny)).mean()),
+        loss,
         float(np.abs(prediction.probabilities - np.asarray(prediction.thresholds)).min()),
     )

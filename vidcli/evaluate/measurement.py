@@ -13,10 +13,9 @@ from vidcli.data.manifest import load_items, read_data
 from vidcli.data.relocation import find_learnt, load_run_items
 from vidcli.data.splits import of_split
 from vidcli.errors import ConfigError, DataError
-from vidcli.evaluate.details import Details, find_details
+from vidcli.evaluate.details import Details, find_details, is_right
 from vidcli.evaluate.multilabel import MultiLabelEvaluation, evaluate_multi_label, targets_of
 from vidcli.evaluate.scores import Evaluation, evaluate
-from vidcli.evaluate.table import is_right
 from vidcli.predict import Prediction, Predictor
 from vidcli.runtime.outputs import choose_folder
 from vidcli.runtime.threads import num_workers

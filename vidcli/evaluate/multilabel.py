@@ -1,8 +1,9 @@
-"""Scores of a multi-label model: ranking of the videos class by class, and sets of classes.
+"""Scores of a multi-label model: how it ranks the videos of each class, and which classes it gives a video.
 
-Average precision is the sum of precision over the steps in recall, videos of equal probability
-taken together, without interpolation. A video that failed comes last in every ranking and has no
-class.
+Average precision is the sum of precision over the steps in recall, without interpolation; videos of equal
+probability are one step. A failed video comes last in every ranking and is given no class.
+
+Shape suffixes: N videos, K classes, M distinct probabilities.
 """
 
 from __future__ import annotations
@@ -15,9 +16,9 @@ import numpy as np
 import numpy.typing as npt
 
 from vidcli.data.items import VideoItem, labels_of
+from vidcli.evaluate.comparison import find_baseline, is_better, judge
 from vidcli.evaluate.reliability import CalibrationScores, measure_set_calibration
-from vidcli.evaluate.scores import bootstrap_interval
-from vidcli.evaluate.verdict import find_baseline, is_better, judge
+from vidcli.evaluate.scores import bootstrap_interval, mean_log_loss, precision_recall_f1
 from vidcli.models.calibration import Calibration
 from vidcli.predict import Prediction
 
@@ -27,7 +28,17 @@ Flags = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class LabelScore:
-    """Scores of one class; average precision and recall are None where no video has it."""
+    """Scores of one class.
+
+    Attributes:
+        label: name of the class.
+        average_precision: of the ranking of the videos by its probability; None where no video has it.
+        threshold: probability from which on a video is given the class.
+        precision: share of the videos given the class that have it; None if none is given it.
+        recall: share of the videos with the class that are given it; None where no video has it.
+        f1: harmonic mean of the two; 0 where there is no such video at all.
+        support: number of videos with the class.
+    """
 
     label: str
     average_precision: float | None
@@ -44,14 +55,20 @@ class MultiLabelEvaluation:
 
     Attributes:
         mean_average_precision: mAP, over the classes that occur; None where none does.
-        exact_match: share of the videos whose classes are all right and complete.
+        exact_match: share of the videos that are given all their classes and no others.
         exact_match_interval: 95% percentile bootstrap over videos.
         micro_f1: of all (video, class) pairs together.
         macro_f1: mean F1 over the classes that occur or are predicted.
         loss: mean binary cross-entropy of the videos that did not fail; None if all did.
-        temperature, fitted_on: of the calibration, and the validation videos it and the thresholds
-            were fitted on.
+        num_videos: videos evaluated, failed ones included.
+        num_failed: videos that could not be decoded.
+        class_names: the name of each class, at the position of its label.
+        per_class: scores of each class, by label.
+        temperature: what the logits were divided by.
+        fitted_on: number of validation videos that temperature and thresholds were fitted on.
         calibration: whether classes are there as often as their probabilities say; None if all failed.
+        baseline_exact_match: exact match of always giving the most frequent set of classes.
+        verdict: one sentence that compares the exact match with that.
     """
 
     mean_average_precision: float | None
@@ -72,7 +89,7 @@ class MultiLabelEvaluation:
 
     @property
     def is_better_than_guessing(self) -> bool:
-        """The interval of the videos with all classes right lies above the baseline."""
+        """Whether the interval of the exact match lies above the baseline."""
         return is_better(self.exact_match_interval, self.baseline_exact_match)
 
     def to_dict(self) -> dict[str, Any]:
@@ -86,12 +103,12 @@ def evaluate_multi_label(
     """Score predictions against the classes that each video has.
 
     Args:
-        predictions: at least one.
+        predictions: one a video, at least one.
         targets_NK: which classes each video has.
-        calibration: whose thresholds decide.
+        calibration: of the model; its thresholds decide which classes a video is given.
 
     Raises:
-        ValueError: no predictions, not one row of targets a prediction, or no thresholds.
+        ValueError: there are no predictions or no thresholds, or the number of rows differs.
     """
     if not predictions or len(predictions) != len(targets_NK) or calibration.thresholds is None:
         raise ValueError("evaluate_multi_label needs a row of targets a prediction, and thresholds")
@@ -122,7 +139,7 @@ def evaluate_multi_label(
         verdict=judge(exact_match, interval, baseline, len(predictions), "all classes right for"),
         micro_f1=2 * int((chosen_NK & targets_NK).sum()) / num_chosen if num_chosen else 0.0,
         macro_f1=float(np.mean(f1s)) if f1s else 0.0,
-        loss=_loss(scores_NK[~failed_N], targets_NK[~failed_N]),
+        loss=mean_log_loss(probabilities_of_truth(scores_NK, targets_NK)[~failed_N]),
         num_videos=len(predictions),
         num_failed=int(failed_N.sum()),
         class_names=tuple(class_names),
@@ -134,7 +151,12 @@ def evaluate_multi_label(
 
 
 def targets_of(items: Sequence[VideoItem], class_names: Sequence[str]) -> Flags:
-    """Return which classes each video has, (N, K)."""
+    """Return which classes each video has, (N, K).
+
+    Args:
+        items: the videos; every class of theirs is among `class_names`.
+        class_names: the name of each class, at the position of its label.
+    """
     label_of = {name: label for label, name in enumerate(class_names)}
     targets_NK = np.zeros((len(items), len(class_names)), dtype=bool)
     for row, item in enumerate(items):
@@ -142,8 +164,23 @@ def targets_of(items: Sequence[VideoItem], class_names: Sequence[str]) -> Flags:
     return targets_NK
 
 
+def probabilities_of_truth(probabilities_NK: Floats, targets_NK: Flags) -> Floats:
+    """Return the probability that a model gives to what is true: that a class is there, or that it is not.
+
+    Args:
+        probabilities_NK: of each class being there, of each video.
+        targets_NK: which classes each video has.
+    """
+    return np.where(targets_NK, probabilities_NK, 1 - probabilities_NK)
+
+
 def average_precision(scores_N: Floats, there_N: Flags) -> float | None:
-    """Return the average precision of a ranking; None where there is nothing to find."""
+    """Return the average precision of a ranking; None where no video has the class.
+
+    Args:
+        scores_N: what videos are ranked by, the highest first.
+        there_N: whether each video has the class.
+    """
     if not there_N.any():
         return None
     _, tie_N = np.unique(-scores_N, return_inverse=True)
@@ -156,20 +193,6 @@ def average_precision(scores_N: Floats, there_N: Flags) -> float | None:
 def _score_class(
     name: str, threshold: float, scores_N: Floats, chosen_N: Flags, there_N: Flags
 ) -> LabelScore:
-    hits, support, num_chosen = int((chosen_N & there_N).sum()), int(there_N.sum()), int(chosen_N.sum())
-    return LabelScore(
-        label=name,
-        average_precision=average_precision(scores_N, there_N),
-        threshold=threshold,
-        precision=hits / num_chosen if num_chosen else None,
-        recall=hits / support if support else None,
-        f1=2 * hits / (support + num_chosen) if support + num_chosen else 0.0,
-        support=support,
-    )
-
-
-def _loss(probabilities_NK: Floats, targets_NK: Flags) -> float | None:
-    if not len(probabilities_NK):
-        return None
-    told_NK = np.where(targets_NK, probabilities_NK, 1 - probabilities_NK)
-    return float(-np.log(np.maximum(told_NK, np.finfo(np.float64).tiny)).mean())
+    support = int(there_N.sum())
+    values = precision_recall_f1(int((chosen_N & there_N).sum()), int(chosen_N.sum()), support)
+    return LabelScore(name, average_precision(scores_N, there_N), threshold, *values, support)

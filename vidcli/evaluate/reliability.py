@@ -1,4 +1,4 @@
-"""Can the probabilities be believed: calibration, and accuracy where the model may abstain.
+"""Whether probabilities can be believed: calibration, and accuracy where the model may abstain.
 
 Sources: expected calibration error over bins of equal width (Guo et al. 2017, arXiv:1706.04599);
 risk-coverage curve and the area under it (Geifman et al. 2019, arXiv:1805.08206).
@@ -6,8 +6,9 @@ risk-coverage curve and the area under it (Geifman et al. 2019, arXiv:1805.08206
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -24,9 +25,17 @@ Outcomes = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class ReliabilityBin:
-    """The videos whose highest probability lies in (low, high]: its mean, and how many are right.
+    """The videos whose highest probability lies in (low, high].
 
-    Of a multi-label model they are (video, class) pairs, and right is a class that is there.
+    For a multi-label model, a bin holds (video, class) pairs instead, and a pair is right where the video
+    has the class.
+
+    Attributes:
+        low: lower end, exclusive, except of the first bin.
+        high: upper end, inclusive.
+        num_videos: videos, or pairs, in the bin.
+        confidence: mean of their probabilities; None for an empty bin.
+        accuracy: share of them that are right; None for an empty bin.
     """
 
     low: float
@@ -43,9 +52,9 @@ class CalibrationScores:
     Attributes:
         temperature: what the logits were divided by.
         fitted_on: validation videos that the temperature was fitted on; 0 where it was not.
-        ece: expected calibration error, top label, 15 bins: mean distance between probability and
-            accuracy of a bin, weighted by its videos.
-        ece_uncalibrated: the same with temperature 1; None where the logits are not known.
+        ece: expected calibration error of the best class over 15 bins: mean distance between the probability
+            and the accuracy of a bin, weighted by its videos.
+        ece_uncalibrated: the same with temperature 1; None where logits are not known.
         bins: the reliability curve.
     """
 
@@ -58,7 +67,14 @@ class CalibrationScores:
 
 @dataclass(frozen=True)
 class AbstentionRow:
-    """What is left when answers below a threshold are withheld; accuracy is None where none is."""
+    """The answers that are left when those below a threshold are withheld.
+
+    Attributes:
+        threshold: the lowest probability of an answer.
+        num_answered: videos with an answer.
+        coverage: share of all videos with an answer.
+        accuracy: share of the answers that are right; None where there are none.
+    """
 
     threshold: float
     num_answered: int
@@ -73,7 +89,7 @@ class RiskCoverage:
     Attributes:
         aurc: mean share of errors among the n surest answers, over all n; lower is better. Videos
             that failed come last, as errors; among equal probabilities the order is taken at random.
-        rows: at some thresholds.
+        rows: one a threshold.
     """
 
     aurc: float
@@ -83,50 +99,72 @@ class RiskCoverage:
 def measure_calibration(
     predictions: Sequence[Prediction], true_N: npt.NDArray[np.int64], calibration: Calibration
 ) -> CalibrationScores | None:
-    """Compare probabilities with outcomes, of the videos that did not fail; None if all did."""
-    told = [(p, label) for p, label in zip(predictions, true_N, strict=True) if p.probabilities is not None]
-    if not told:
-        return None
-    confidence_N, correct_N = _outcomes([(p.probabilities, label) for p, label in told])
-    bins = reliability_bins(confidence_N, correct_N)
-    bare = [(UNCALIBRATED.probabilities(p.logits_VK), label) for p, label in told if p.logits_VK is not None]
-    return CalibrationScores(
-        calibration.temperature,
-        calibration.num_videos,
-        expected_calibration_error(bins),
-        expected_calibration_error(reliability_bins(*_outcomes(bare))) if len(bare) == len(told) else None,
-        bins,
-    )
+    """Compare the highest probability of each video with how often it is right; None if all failed.
+
+    Args:
+        predictions: one a video.
+        true_N: the label of each video.
+        calibration: of the model.
+    """
+
+    def outcomes(told: Sequence[tuple[Floats, Any]]) -> tuple[Floats, Outcomes]:
+        confidence_N = np.array([probabilities_K.max() for probabilities_K, _ in told])
+        correct_N = np.array([int(probabilities_K.argmax()) == label for probabilities_K, label in told])
+        return confidence_N, correct_N
+
+    return _measure(predictions, true_N, calibration, UNCALIBRATED, outcomes)
 
 
 def measure_set_calibration(
     predictions: Sequence[Prediction], targets_NK: Outcomes, calibration: Calibration
 ) -> CalibrationScores | None:
-    """Compare the probability of each class with how often it is there, of a multi-label model.
+    """Compare the probability of each class with how often it is there; None if all videos failed.
 
-    The error and the curve are of all (video, class) pairs of the videos that did not fail together,
-    where `measure_calibration` has a pair a video; None if all failed.
+    All (video, class) pairs count alike, where `measure_calibration` has one pair a video.
+
+    Args:
+        predictions: of a multi-label model, one a video.
+        targets_NK: which classes each video has.
+        calibration: of the model.
     """
-    told = [(p, row) for p, row in zip(predictions, targets_NK, strict=True) if p.probabilities is not None]
-    if not told:
+
+    def outcomes(told: Sequence[tuple[Floats, Any]]) -> tuple[Floats, Outcomes]:
+        return np.concatenate([pair[0] for pair in told]), np.concatenate([pair[1] for pair in told])
+
+    plain = uncalibrated(targets_NK.shape[1], multi_label=True)
+    return _measure(predictions, targets_NK, calibration, plain, outcomes)
+
+
+def _measure(
+    predictions: Sequence[Prediction],
+    targets: npt.NDArray[Any],
+    calibration: Calibration,
+    plain: Calibration,
+    outcomes: Callable[[Sequence[tuple[Floats, Any]]], tuple[Floats, Outcomes]],
+) -> CalibrationScores | None:
+    """Score the probabilities of the videos that did not fail, with and without calibration."""
+    known = [pair for pair in zip(predictions, targets, strict=True) if pair[0].probabilities is not None]
+    if not known:
         return None
-    there_M = np.concatenate([row for _, row in told])
-    bins = reliability_bins(np.concatenate([p.probabilities for p, _ in told]), there_M)
-    bare = uncalibrated(targets_NK.shape[1], multi_label=True)
-    before = [bare.probabilities(p.logits_VK) for p, _ in told if p.logits_VK is not None]
+    told = [(p.probabilities, target) for p, target in known if p.probabilities is not None]
+    before = [(plain.probabilities(p.logits_VK), target) for p, target in known if p.logits_VK is not None]
+    bins = reliability_bins(*outcomes(told))
     return CalibrationScores(
         calibration.temperature,
         calibration.num_videos,
         expected_calibration_error(bins),
-        expected_calibration_error(reliability_bins(np.concatenate(before), there_M))
-        if len(before) == len(told)
-        else None,
+        expected_calibration_error(reliability_bins(*outcomes(before))) if len(before) == len(told) else None,
         bins,
     )
 
 
 def reliability_bins(confidence_N: Floats, correct_N: Outcomes) -> tuple[ReliabilityBin, ...]:
-    """Sort outcomes into 15 bins of equal width by confidence."""
+    """Sort outcomes into 15 bins of equal width.
+
+    Args:
+        confidence_N: probability of each answer, which says its bin.
+        correct_N: whether each answer is right.
+    """
     edges = np.linspace(0, 1, NUM_BINS + 1)
     bin_N = np.clip(np.searchsorted(edges, confidence_N, side="left") - 1, 0, NUM_BINS - 1)
     bins = []
@@ -156,7 +194,12 @@ def expected_calibration_error(bins: Sequence[ReliabilityBin]) -> float:
 
 
 def measure_risk_coverage(predictions: Sequence[Prediction], correct_N: Outcomes) -> RiskCoverage:
-    """Return how accurate the answers are at some thresholds, and over all of them."""
+    """Return how accurate a model is where it answers only above a threshold.
+
+    Args:
+        predictions: one a video.
+        correct_N: whether each is right.
+    """
     confidence_N = np.array([-1.0 if p.probabilities is None else p.probabilities.max() for p in predictions])
     rows = []
     for threshold in THRESHOLDS:
@@ -167,17 +210,14 @@ def measure_risk_coverage(predictions: Sequence[Prediction], correct_N: Outcomes
 
 
 def area_under_risk_coverage(confidence_N: Floats, correct_N: Outcomes) -> float:
-    """Return the mean, over n = 1..N, of the expected share of errors among the n surest answers."""
+    """Return the mean, over n = 1..N, of the expected share of errors among the n surest answers.
+
+    Args:
+        confidence_N: probability of each answer.
+        correct_N: whether each answer is right.
+    """
     _, tie_N, size_M = np.unique(-confidence_N, return_inverse=True, return_counts=True)
     errors_M = np.bincount(tie_N, weights=~correct_N)
-    # An answer among equally sure ones is wrong as often as those are on average.
+    # Equally sure answers are in no order, so each counts with their mean share of errors.
     expected_N = np.repeat(errors_M / size_M, size_M)
     return float((np.cumsum(expected_N) / np.arange(1, len(expected_N) + 1)).mean())
-
-
-def _outcomes(answers: Sequence[tuple[Floats | None, int]]) -> tuple[Floats, Outcomes]:
-    """Return the highest probability of each answer, and whether its class is the true one."""
-    known = [(probabilities, label) for probabilities, label in answers if probabilities is not None]
-    confidence_N = np.array([probabilities.max() for probabilities, _ in known])
-    correct_N = np.array([int(probabilities.argmax()) == label for probabilities, label in known])
-    return confidence_N, correct_N

@@ -1,4 +1,4 @@
-"""Accuracy and its relatives, overall and by class."""
+"""Scores of a model that gives each video one class: accuracy and others, overall and by class."""
 
 from __future__ import annotations
 
@@ -9,23 +9,33 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from vidcli.data.items import VideoItem
+from vidcli.evaluate.comparison import find_baseline, is_better, judge
 from vidcli.evaluate.reliability import (
     CalibrationScores,
     RiskCoverage,
     measure_calibration,
     measure_risk_coverage,
 )
-from vidcli.evaluate.verdict import find_baseline, is_better, judge
 from vidcli.models.calibration import UNCALIBRATED, Calibration
 from vidcli.predict import Prediction
 
 _BOOTSTRAP_DRAWS = 10_000
+_GROUP_DRAWS = 2000
 _CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True)
 class ClassScore:
-    """Scores of one class; precision is None for a class never predicted."""
+    """Scores of one class.
+
+    Attributes:
+        label: name of the class.
+        precision: share of the videos predicted to be of the class that are; None if it is never predicted.
+        recall: share of the videos of the class that are predicted to be; None if there are none.
+        f1: harmonic mean of the two; 0 where there is no such video at all.
+        support: number of videos of the class.
+    """
 
     label: str
     precision: float | None
@@ -39,17 +49,23 @@ class Evaluation:
     """Metrics of one set of labelled videos.
 
     Attributes:
-        top1_interval: 95% percentile bootstrap over videos.
-        top5: None with five classes or fewer, where it says nothing.
+        top1: accuracy: share of videos whose best class is right. Failed videos are wrong.
+        top1_interval: 95% interval of it, by a percentile bootstrap over videos.
+        top5: share of videos with the right class among the best five; None with five classes or fewer.
         balanced_accuracy: mean recall over the classes that occur.
         macro_f1: mean F1 over the classes that occur or are predicted.
         loss: mean negative log probability of the true class, of the videos that did not fail;
             None if all did.
-        confusion: row is the true class, column the predicted one; failed videos are in no column.
-        calibration: whether the probabilities are as often right as they say; None if all failed.
+        num_videos: videos evaluated, failed ones included.
+        num_failed: videos that could not be decoded.
+        class_names: the name of each class, at the position of its label.
+        per_class: scores of each class, by label.
+        confusion: number of videos of each true class, a row, and predicted class, a column; failed videos
+            are in no column.
+        calibration: whether answers are as often right as their probabilities say; None if all failed.
         risk_coverage: how accurate the model is where it may abstain.
-        baseline_top1: what always answering the most frequent class of these videos gets.
-        verdict: one sentence on what the accuracy is worth beside that.
+        baseline_top1: accuracy of always answering the most frequent class of these videos.
+        verdict: one sentence that compares the accuracy with that.
     """
 
     top1: float
@@ -70,12 +86,12 @@ class Evaluation:
 
     @property
     def chance_top1(self) -> float:
-        """What answering any class with the same probability gets."""
+        """The accuracy of answering each class with the same probability."""
         return 1 / len(self.class_names)
 
     @property
     def is_better_than_guessing(self) -> bool:
-        """The interval of the accuracy lies above the baseline."""
+        """Whether the interval of the accuracy lies above the baseline."""
         return is_better(self.top1_interval, self.baseline_top1)
 
     def to_dict(self) -> dict[str, Any]:
@@ -89,16 +105,16 @@ def evaluate(
     class_names: Sequence[str],
     calibration: Calibration = UNCALIBRATED,
 ) -> Evaluation:
-    """Score predictions against the true class names, one a prediction.
+    """Score predictions against the true class names.
 
     Args:
-        predictions: what the model said.
-        labels: true class names.
-        class_names: position is label.
-        calibration: how the model's logits became those probabilities; it is reported.
+        predictions: one a video, at least one.
+        labels: the true class name of each video.
+        class_names: the name of each class, at the position of its label.
+        calibration: of the model; it is only reported.
 
     Raises:
-        ValueError: no predictions, or a label that is no class name.
+        ValueError: there are no predictions, or a label is no class name.
     """
     if not predictions or len(predictions) != len(labels):
         raise ValueError("evaluate needs one label a prediction, and at least one")
@@ -108,7 +124,7 @@ def evaluate(
         raise ValueError(f"labels that are no class names: {', '.join(unknown)}")
     num_classes = len(class_names)
     true_N = np.array([label_of[name] for name in labels])
-    # The last column of ranks and confusion is "failed": never right, never a class.
+    # The last column of the confusion counts failed videos.
     rank_N = np.array([_rank(p, label) for p, label in zip(predictions, true_N, strict=True)])
     guess_N = np.array([_guess(prediction, num_classes) for prediction in predictions])
     confusion_KK1 = np.zeros((num_classes, num_classes + 1), dtype=np.int64)
@@ -123,7 +139,13 @@ def evaluate(
         top5=float((rank_N < 5).mean()) if num_classes > 5 else None,
         balanced_accuracy=float(np.mean([s.recall for s in scores if s.recall is not None])),
         macro_f1=float(np.mean([s.f1 for s in scores if s.support or s.precision is not None])),
-        loss=_mean_loss(predictions, true_N),
+        loss=mean_log_loss(
+            [
+                p.probabilities[y]
+                for p, y in zip(predictions, true_N, strict=True)
+                if p.probabilities is not None
+            ]
+        ),
         num_videos=len(predictions),
         num_failed=sum(prediction.error is not None for prediction in predictions),
         class_names=tuple(class_names),
@@ -139,9 +161,13 @@ def evaluate(
 def bootstrap_interval(correct_N: npt.NDArray[np.bool_], seed: int = 0) -> tuple[float, float]:
     """Return the 95% percentile bootstrap interval of an accuracy.
 
-    Resampling N right-or-wrong outcomes with replacement gives a binomial count, so the draws are
-    made from that distribution at once. Where all outcomes are equal every draw is too, and the
-    bootstrap would claim certainty: the open end is then the exact (Clopper-Pearson) bound.
+    The number of right outcomes among N drawn with replacement is binomial, so all draws are made from that
+    distribution at once. Where all outcomes are equal, all draws are, and the bootstrap would claim
+    certainty: the other end is then the exact (Clopper-Pearson) bound.
+
+    Args:
+        correct_N: whether each video is right, at least one.
+        seed: of the draws.
     """
     draws = np.random.default_rng(seed).binomial(len(correct_N), correct_N.mean(), _BOOTSTRAP_DRAWS)
     tail = (1 - _CONFIDENCE) / 2
@@ -154,8 +180,37 @@ def bootstrap_interval(correct_N: npt.NDArray[np.bool_], seed: int = 0) -> tuple
     return float(low), float(high)
 
 
+def bootstrap_over_groups(
+    values_N: npt.NDArray[np.float64], items: Sequence[VideoItem], seed: int
+) -> tuple[float, float]:
+    """Return the 95% percentile bootstrap interval of a mean over videos, drawn in whole groups.
+
+    Videos of one group tend to be right or wrong together. Drawn one by one, they would give an interval
+    that is too narrow.
+
+    Args:
+        values_N: a number for each video.
+        items: the videos; without groups, or with one, each is drawn by itself.
+        seed: of the draws.
+    """
+    names = [item.group or str(item.path) for item in items]
+    if len(set(names)) < 2:
+        names = [str(index) for index in range(len(items))]
+    _, unit_N = np.unique(names, return_inverse=True)
+    sums_U = np.bincount(unit_N, weights=values_N)
+    counts_U = np.bincount(unit_N)
+    rng = np.random.default_rng(seed)
+    draws = []
+    tail = (1 - _CONFIDENCE) / 2
+    for _ in range(_GROUP_DRAWS):
+        drawn_U = rng.integers(len(sums_U), size=len(sums_U))
+        draws.append(sums_U[drawn_U].sum() / counts_U[drawn_U].sum())
+    low, high = np.quantile(draws, [tail, 1 - tail])
+    return float(low), float(high)
+
+
 def _rank(prediction: Prediction, label: int) -> int:
-    """Return how many classes come before the true one; more than there are for a failed video."""
+    """Return how many classes are more probable than the true one; all of them for a failed video."""
     if prediction.probabilities is None:
         return len(prediction.class_names)
     order = np.argsort(-prediction.probabilities, kind="stable")
@@ -166,29 +221,34 @@ def _guess(prediction: Prediction, failed: int) -> int:
     return failed if prediction.probabilities is None else int(np.argmax(prediction.probabilities))
 
 
-def _mean_loss(predictions: Sequence[Prediction], true_N: npt.NDArray[np.int64]) -> float | None:
-    true_probabilities = [
-        prediction.probabilities[label]
-        for prediction, label in zip(predictions, true_N, strict=True)
-        if prediction.probabilities is not None
-    ]
-    if not true_probabilities:
+def mean_log_loss(probabilities: npt.ArrayLike) -> float | None:
+    """Return the mean negative log of the probabilities of what is true; None without any."""
+    if not np.size(probabilities):
         return None
-    return float(-np.log(np.maximum(true_probabilities, np.finfo(np.float64).tiny)).mean())
+    return float(-np.log(np.maximum(probabilities, np.finfo(np.float64).tiny)).mean())
+
+
+def precision_recall_f1(
+    hits: int, num_predicted: int, support: int
+) -> tuple[float | None, float | None, float]:
+    """Return precision, recall and F1 of a class; None, and 0 for F1, where they divide by nothing.
+
+    Args:
+        hits: videos of the class that are predicted to be of it.
+        num_predicted: videos that are predicted to be of the class.
+        support: videos of the class.
+    """
+    return (
+        hits / num_predicted if num_predicted else None,
+        hits / support if support else None,
+        2 * hits / (support + num_predicted) if support + num_predicted else 0.0,
+    )
 
 
 def _class_scores(confusion_KK1: npt.NDArray[np.int64], class_names: Sequence[str]) -> list[ClassScore]:
     scores = []
     for label, name in enumerate(class_names):
-        hits = int(confusion_KK1[label, label])
-        support, predicted = int(confusion_KK1[label].sum()), int(confusion_KK1[:, label].sum())
-        scores.append(
-            ClassScore(
-                label=name,
-                precision=hits / predicted if predicted else None,
-                recall=hits / support if support else None,
-                f1=2 * hits / (support + predicted) if support + predicted else 0.0,
-                support=support,
-            )
-        )
+        support, num_predicted = int(confusion_KK1[label].sum()), int(confusion_KK1[:, label].sum())
+        values = precision_recall_f1(int(confusion_KK1[label, label]), num_predicted, support)
+        scores.append(ClassScore(name, *values, support))
     return scores

@@ -1,4 +1,4 @@
-"""What more views of a video are worth, and what they cost."""
+"""How much accuracy more views of a video bring, and how much time they take."""
 
 from __future__ import annotations
 
@@ -20,7 +20,16 @@ VIEWS = (1, 2, 3, 5, 10)
 
 @dataclass(frozen=True)
 class ViewsRow:
-    """Accuracy with a number of views, and the seconds a video that they took, decoding included."""
+    """The scores of a model with a number of views.
+
+    Attributes:
+        views: clips a video.
+        frames: frames a video.
+        top1: accuracy.
+        top1_interval: 95% interval of it.
+        loss: mean negative log probability of the true class; None if all videos failed.
+        seconds_per_video: time a video, decoding included.
+    """
 
     views: int
     frames: int
@@ -40,13 +49,13 @@ def sweep_views(
     device: torch.device,
     views: Sequence[int] = VIEWS,
 ) -> Iterator[ViewsRow]:
-    """Evaluate a model with several numbers of views, one after the other.
+    """Evaluate a model with several numbers of views, and yield a row for each.
 
     Args:
-        checkpoint: the model; its own number of views does not count.
+        checkpoint: the model; its own number of views is not used.
         items: labelled videos.
         device: where to compute.
-        views: clips a video.
+        views: the numbers of clips a video.
     """
     labels = [item.label for item in items]
     for count in views:

@@ -27,6 +27,7 @@ from vidcli.data.items import VideoItem, name_few
 from vidcli.data.manifest import read_data
 from vidcli.errors import ConfigError, DataError
 from vidcli.runtime.files import open_regular, read_at_most
+from vidcli.runtime.launcher import rank_and_size
 from vidcli.video import VIDEO_SUFFIXES
 
 _TABLE_SUFFIXES = (".csv", ".tsv")
@@ -232,10 +233,8 @@ def parse_shard(text: str) -> Shard:
 
 def shard_of_launcher(environment: Mapping[str, str]) -> Shard | None:
     """Return this process's part under `torchrun`; None outside of it or where it runs alone."""
-    rank, count = environment.get("RANK", ""), environment.get("WORLD_SIZE", "")
-    if not (rank.isdecimal() and count.isdecimal()) or not int(rank) < int(count) or int(count) < 2:
-        return None
-    return Shard(int(rank) + 1, int(count))
+    found = rank_and_size(environment)
+    return None if found is None else Shard(found[0] + 1, found[1])
 
 
 def _is_pattern(path: Path) -> bool:

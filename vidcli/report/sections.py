@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from vidcli.evaluate import Slice, merge_small
+from vidcli.evaluate.comparison import is_better
 from vidcli.evaluate.details import MIN_VIDEOS
-from vidcli.evaluate.verdict import is_better
 from vidcli.palette import class_colours
 from vidcli.report.charts import Series, line_chart
 from vidcli.report.chips import chip, class_label

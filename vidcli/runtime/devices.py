@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
-
 import torch
 
 from vidcli.errors import DeviceError
+from vidcli.runtime.launcher import local_rank, num_local_processes
 
 
 def choose_device(name: str = "auto") -> torch.device:
@@ -17,7 +16,7 @@ def choose_device(name: str = "auto") -> torch.device:
     Raises:
         DeviceError: the device is unknown or not there; says which are.
     """
-    num_processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    num_processes = num_local_processes()
     if num_processes > 1 and name in ("auto", "cuda") and torch.cuda.is_available():
         num_devices = torch.cuda.device_count()
         if num_processes > num_devices:
@@ -25,7 +24,7 @@ def choose_device(name: str = "auto") -> torch.device:
                 f"{num_processes} processes on a machine with {num_devices} CUDA devices: start at most "
                 f"--nproc-per-node {num_devices}, or compute on the CPU with --device cpu"
             )
-        return torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+        return torch.device("cuda", local_rank())
     if num_processes > 1 and name.startswith("cuda:"):
         raise DeviceError(f"--device {name}: of several processes each takes its own; say --device cuda")
     if name == "auto":

@@ -1,17 +1,16 @@
-"""The processes of one run, as `torchrun` starts them; alone, a run is a group of one.
+"""The processes of one run, as `torchrun` starts them; a run in one process is a group of one.
 
-Everything in a group happens at the same place in every process: whoever asks the others something
-waits until all have asked. The main process (rank 0) alone writes and prints.
+All processes of a group call the same methods in the same order: each waits until all have called. Only the
+main process, rank 0, writes and prints.
 
-    rank        which process of all           local rank   which on its machine
-    share       of a batch, of the videos to check or to validate: every R-th, from the rank on
+    rank        number of a process among all    local rank   number among those on its machine
+    share       part of the videos or of a batch: every R-th of R processes, starting at the rank
 
-Control goes over gloo on the CPU, gradients over NCCL where they are on a GPU.
+Values go over gloo on the CPU, gradients on a GPU over NCCL.
 """
 
 from __future__ import annotations
 
-import os
 import warnings
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
@@ -25,6 +24,7 @@ from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
 
 from vidcli.errors import ConfigError, PeerError, VidcliError
+from vidcli.runtime.launcher import all_ranks, num_processes, num_restarts
 
 Value = TypeVar("Value")
 
@@ -51,7 +51,7 @@ class Group:
         return self.rank == 0
 
     def share(self, values: Sequence[Value]) -> Sequence[Value]:
-        """Return this process's part: the parts of all hold each value once."""
+        """Return this process's part of the values; the parts of all processes hold each value once."""
         return values[self.rank :: self.size]
 
     def gather(self, value: Value) -> list[Value]:
@@ -71,25 +71,25 @@ class Group:
         return merged
 
     def trade(self, values_B: Tensor, partners: Sequence[int], sizes: Sequence[int]) -> Tensor:
-        """Return for each row of this process's part of a batch that of its partner, whoever has it.
+        """Return the partner of each row of this process's part of a batch, from whichever process has it.
 
-        Each process is sent the rows that it asks for, and no others.
+        Each process is sent only the rows that it needs.
 
         Args:
             values_B: this process's rows.
-            partners: a permutation of the rows of the whole batch, the same in all processes; the
-                parts lie in it as `share` takes them.
-            sizes: rows of each process, by rank.
+            partners: index of the partner of each row of the whole batch, the same in all processes. The rows
+                of the batch are in the order that `gather_shares` gives.
+            sizes: number of rows of each process, by rank.
         """
         if self.size == 1:
             return values_B[list(partners)]
         homes = sorted((row, rank) for rank, size in enumerate(sizes) for row in range(size))
-        wanted: list[list[tuple[int, int]]] = [[] for _ in sizes]  # by each process, for each of its rows
+        wanted: list[list[tuple[int, int]]] = [[] for _ in sizes]  # (row, rank), by the process that needs it
         for (_, rank), partner in zip(homes, partners, strict=True):
             wanted[rank].append(homes[partner])
         sent = [[row for row, home in rows if home == self.rank] for rows in wanted]
         sources = [home for _, home in wanted[self.rank]]
-        arrives = sorted(range(len(sources)), key=sources.__getitem__)  # ordered by who sends
+        arrives = sorted(range(len(sources)), key=sources.__getitem__)  # in the order of the senders
         outgoing = values_B[[row for rows in sent for row in rows]].contiguous()
         incoming = outgoing.new_empty((len(sources), *values_B.shape[1:]))
         with _peers_ended():
@@ -101,7 +101,7 @@ class Group:
         return traded_B
 
     def gather_numbers(self, *numbers: float) -> list[list[float]]:
-        """Return a few numbers of all processes, by rank; faster than `gather`."""
+        """Return numbers of all processes, a row a rank; faster than `gather`."""
         if self.size == 1:
             return [list(numbers)]
         own = torch.tensor(numbers, dtype=torch.float64)
@@ -111,15 +111,15 @@ class Group:
         return [part.tolist() for part in parts]
 
     def largest(self, *numbers: float) -> list[float]:
-        """Return the largest of each number over all processes; of a flag, whether any has raised it."""
+        """Return the largest of each number over all processes; of a flag, whether it is set in any."""
         return [max(column) for column in zip(*self.gather_numbers(*numbers), strict=True)]
 
     def from_main(self, function: Callable[[], Value]) -> Value:
-        """Run a function in the main process and return its result in all.
+        """Run a function in the main process only, and return its result in all.
 
         Raises:
-            VidcliError: what the function raised, in the main process.
-            PeerError: in the others then.
+            VidcliError: in the main process, what the function raised.
+            PeerError: in the other processes, where the function raised a VidcliError.
         """
         if self.size == 1:
             return function()
@@ -140,26 +140,26 @@ class Group:
         return result
 
     def of_all(self, error: VidcliError) -> VidcliError:
-        """Return what to raise for an error that all processes met: the main one alone tells it."""
+        """Return what to raise for an error of all processes, so that only the main one prints it."""
         return error if self.is_main else PeerError(error.exit_code)
 
     def first_on_each_machine(self, function: Callable[[], Value]) -> Value:
         """Run a function in one process of each machine, then in the others.
 
-        For what the first leaves on the machine's disk and the others only find.
+        The others then find on the disk what the first has downloaded.
         """
         results = [function()] if self.local_rank == 0 else []
         self.gather(None)
         return results[0] if results else function()
 
     def parallel(self, model: nn.Module) -> nn.Module:
-        """Return a model whose gradients are averaged over all processes; alone, the model itself."""
+        """Return a model whose gradients are averaged over all processes; the model itself in one process."""
         if self.size == 1 or not any(parameter.requires_grad for parameter in model.parameters()):
             return model
         return DistributedDataParallel(model)
 
     def copy_buffers(self, model: nn.Module) -> None:
-        """Give all processes the running statistics of the main one."""
+        """Overwrite the buffers of a model, such as running statistics, by those of the main process."""
         if self.size > 1:
             with _peers_ended():
                 for buffer in model.buffers():
@@ -168,25 +168,6 @@ class Group:
 
 ALONE = Group()
 """The group of a run in one process."""
-
-
-def synchronise_norms(model: nn.Module, group: Group, device: torch.device) -> str | None:
-    """Let BatchNorm take its statistics from the batches of all processes, in place.
-
-    Returns:
-        What the user should know: torch can do so on CUDA only. None where there is nothing to say.
-    """
-    if group.size == 1 or not any(
-        isinstance(part, nn.modules.batchnorm._BatchNorm) for part in model.modules()
-    ):
-        return None
-    if device.type == "cuda":
-        nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
-        return None
-    return (
-        f"{group.size} processes on the CPU: each normalises its own part of a batch (torch synchronises "
-        "BatchNorm on CUDA only), so results differ a little from those of one process"
-    )
 
 
 @contextmanager
@@ -199,19 +180,10 @@ def join_group(device: torch.device) -> Generator[Group, None, None]:
     Raises:
         ConfigError: the environment is not that of torchrun, or the device cannot be shared.
     """
-    size = int(os.environ.get("WORLD_SIZE", "1"))
-    if size == 1:
+    if num_processes() == 1:
         yield ALONE
         return
-    try:
-        group = Group(
-            int(os.environ["RANK"]), size, int(os.environ["LOCAL_RANK"]), int(os.environ["LOCAL_WORLD_SIZE"])
-        )
-    except KeyError as error:
-        raise ConfigError(
-            f"WORLD_SIZE={size} is set but {error} is not; start several processes with "
-            "`torchrun --nproc-per-node N -m vidcli train ...`"
-        ) from error
+    group = Group(*all_ranks())
     if device.type not in ("cpu", "cuda"):
         raise ConfigError(f"--device {device.type}: several processes need cuda or cpu")
     if device.type == "cuda":
@@ -219,30 +191,19 @@ def join_group(device: torch.device) -> Generator[Group, None, None]:
     backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
     with _peers_ended():
         store, _, _ = next(rendezvous("env://"))
-        # torchrun may keep its store when it starts processes again, and with it the addresses of
-        # those that are gone.
-        store = PrefixStore(f"vidcli/{size}/{num_restarts()}", store)
-        distributed.init_process_group(backend, store=store, rank=group.rank, world_size=size)
-    # Of 1x1 convolutions in channels_last, whose strides are the same in any order.
+        # torchrun may keep its store when it starts processes again, with the addresses of the old ones.
+        store = PrefixStore(f"vidcli/{group.size}/{num_restarts()}", store)
+        distributed.init_process_group(backend, store=store, rank=group.rank, world_size=group.size)
+    # torch warns so of 1x1 convolutions in channels_last, whose strides are equal in any order.
     warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
     yield group
-    # Not after an error: the others may be gone, and saying goodbye would wait for them.
+    # After an error the group is not destroyed: that would wait for processes that may be gone.
     distributed.destroy_process_group()
-
-
-def num_restarts() -> int:
-    """Return how often torchrun has started these processes again."""
-    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
-
-
-def may_restart() -> bool:
-    """Tell whether torchrun would start these processes again if one failed."""
-    return int(os.environ.get("TORCHELASTIC_MAX_RESTARTS", "0")) > 0
 
 
 @contextmanager
 def _peers_ended() -> Generator[None, None, None]:
-    """Translate what torch raises where another process is gone: that one says why."""
+    """Raise PeerError for what torch raises where another process is gone, which has said why itself."""
     try:
         yield
     except RuntimeError as error:

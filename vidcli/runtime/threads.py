@@ -17,6 +17,8 @@ from typing import TypeVar
 
 import torch
 
+from vidcli.runtime.launcher import num_local_processes
+
 Input = TypeVar("Input")
 Output = TypeVar("Output")
 Value = TypeVar("Value")
@@ -41,7 +43,7 @@ def num_workers(configured: int) -> int:
         return configured
     # The affinity mask knows of job schedulers' limits; macOS and Windows have none.
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, cores // max(1, int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
+    return max(1, cores // num_local_processes())
 
 
 def map_ahead(

@@ -1,7 +1,7 @@
-"""Training: events, schedule, loop, and runs from their data to their directory."""
+"""Training: a run from its data to its directory, and the comparison of heads on frozen features."""
 
 from vidcli.artifacts.claim import refuse_taken
-from vidcli.train.compare import CompareProgress, Comparison, HeadScore, compare_heads
+from vidcli.train.compare import CompareProgress, Comparison, compare_heads
 from vidcli.train.events import (
     CheckProgress,
     EpochDone,
@@ -11,6 +11,7 @@ from vidcli.train.events import (
     Notice,
     StepDone,
 )
+from vidcli.train.head_trials import HeadScore
 from vidcli.train.run import RunPlan, epochs_of_run, plan_items, plan_run, resume_run, start_run
 from vidcli.train.trainer import Trainer
 

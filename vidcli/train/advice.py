@@ -1,17 +1,32 @@
-"""What to tell the user about the settings of a run before it starts."""
+"""What to tell the user about the settings of a run, before it starts and while it waits for data."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 
-from vidcli.config import Config
+from vidcli.config import Config, DataConfig
+from vidcli.data.frames import FrameSource
 from vidcli.models import VideoModel, unused_settings
-from vidcli.train.freezing import Freezing, has_batchnorm
-from vidcli.train.frozen import is_frozen, obstacle_to_features
+from vidcli.runtime.threads import num_workers
+from vidcli.train.batchnorm import has_batchnorm
+from vidcli.train.freezing import Freezing, is_frozen
+from vidcli.train.frozen import obstacle_to_features
+
+_TOLERATED_SHARE = 0.1
+# A very short epoch mostly waits for its first batch, which is no reason to advise anything.
+_TOLERATED_SECONDS = 1.0
 
 
 def iter_advice(config: Config, model: VideoModel, freezing: Freezing, has_validation: bool) -> Iterator[str]:
-    """Yield a sentence for every setting that has no effect in this run, or hardly the one it should."""
+    """Yield a sentence for every setting that has no effect in this run, or not the effect it is meant for.
+
+    Args:
+        config: all settings.
+        model: the model to train.
+        freezing: of its backbone.
+        has_validation: whether there are validation videos.
+    """
     parts = f"{config.model.backbone} and {config.model.head}"
     for name in unused_settings(config.model):
         yield f"{name} has no effect with {parts}"
@@ -58,3 +73,61 @@ def iter_advice(config: Config, model: VideoModel, freezing: Freezing, has_valid
 def _is_changed(config: Config, name: str) -> bool:
     section, _, key = name.partition(".")
     return bool(getattr(getattr(config, section), key) != getattr(getattr(Config(), section), key))
+
+
+class Pace:
+    """The speed of one epoch and its waits for data, from its first step in this process on."""
+
+    def __init__(self) -> None:
+        self._started = time.monotonic()
+        self._num_clips = 0
+        self._seconds_waited = 0.0
+
+    def add(self, num_clips: int, seconds_waited: float) -> None:
+        """Count a step.
+
+        Args:
+            num_clips: clips of the whole batch.
+            seconds_waited: how long this process waited for its part of the batch.
+        """
+        self._num_clips += num_clips
+        self._seconds_waited += seconds_waited
+
+    @property
+    def clips_per_second(self) -> float:
+        """Clips trained on a second, waiting included."""
+        return self._num_clips / self._seconds
+
+    @property
+    def waiting(self) -> float:
+        """Share of the time spent waiting for data, 0 to 1."""
+        return min(1.0, self._seconds_waited / self._seconds)
+
+    @property
+    def is_held_up(self) -> bool:
+        """Whether waiting for data costs more than it should."""
+        return self._seconds_waited > _TOLERATED_SECONDS and self.waiting > _TOLERATED_SHARE
+
+    @property
+    def _seconds(self) -> float:
+        return max(time.monotonic() - self._started, 1e-9)
+
+
+def waiting_notice(waiting: float, settings: DataConfig, source: FrameSource) -> str:
+    """Return a sentence that says how much of an epoch was spent waiting, and what would help.
+
+    Args:
+        waiting: share of the epoch's time, 0 to 1.
+        settings: how videos are decoded and cached.
+        source: where frames come from.
+    """
+    remedies = []
+    if source.cache is None and settings.decode != "keyframes":
+        kept = "data.cache=disk" if settings.cache == "off" else "a larger data.cache_gib"
+        remedies.append(f"{kept} (each video is decoded once)")
+    remedies.append(f"more data.workers (now {num_workers(settings.workers)})")
+    remedies.append("a smaller clip.size")
+    return (
+        f"{waiting:.0%} of this epoch was spent waiting for data; what helps: "
+        f"{', '.join(remedies[:-1])} or {remedies[-1]}"
+    )

@@ -1,4 +1,4 @@
-"""What to do when a batch does not fit in memory: cut it into parts that do, or say which would."""
+"""A batch that does not fit in memory: it is cut into parts that fit, or an error says what would fit."""
 
 from __future__ import annotations
 
@@ -8,34 +8,35 @@ from dataclasses import replace
 from vidcli.config import TrainConfig
 from vidcli.data.loader import Batch
 from vidcli.errors import TrainError
+from vidcli.models import VideoModel
 from vidcli.runtime.processes import Group
 from vidcli.train.events import Event, Notice
 from vidcli.train.update import Share, Updater
 
 
 class BatchParts:
-    """Into how many parts batches are cut to pass through the model.
+    """Choose how many parts batches are cut into, so that each part fits in memory.
 
     Attributes:
-        number: as `train.accumulate` says, or more where memory wants it.
+        number: parts of a batch: `train.accumulate`, or more where those do not fit in memory.
     """
 
     def __init__(
         self,
-        update: Updater,
+        update: Updater[VideoModel],
         settings: TrainConfig,
         group: Group,
         on_event: Callable[[Event], None],
         fewest_clips: int = 1,
     ) -> None:
-        """Begin with the parts that the settings say.
+        """Begin with the parts of the settings.
 
         Args:
-            update: tells what fits.
-            settings: how many parts, and whether more are found.
+            update: tells what fits in memory.
+            settings: `accumulate` is the number of parts, and `auto_batch` lets it grow.
             group: the processes that train together.
-            on_event: told when the number changes.
-            fewest_clips: of the smallest part; see `norms`.
+            on_event: called when the number changes.
+            fewest_clips: clips that the smallest part needs; see `batchnorm.fewest_clips`.
         """
         self.number, self._fewest_clips = settings.accumulate, fewest_clips
         if (most := settings.batch_size // fewest_clips) < self.number <= settings.batch_size:
@@ -49,11 +50,17 @@ class BatchParts:
         self._agreed = group.size == 1 or not settings.auto_batch
 
     def fitting(self, num_clips: int) -> int:
-        """Return in how many parts so many clips pass: as many as usual, none of them too small."""
+        """Return the number of parts for a number of clips: as many as usual, but none of them too small."""
         return max(1, min(self.number, num_clips // self._fewest_clips))
 
     def agree(self, batch: Batch, share: Share) -> Share:
-        """Find parts that fit in every process, once, before any waits for another inside a step.
+        """Find parts that fit in the memory of every process; at the first batch only.
+
+        Later it would be too late: inside a step, processes wait for each other.
+
+        Args:
+            batch: the part of the batch that this process computes.
+            share: as planned.
 
         Raises:
             TrainError: a single clip does not fit.
@@ -70,22 +77,27 @@ class BatchParts:
         return replace(share, num_parts=min(self._group.gather(self.fitting(len(batch.indices)))))
 
     def cut(self, batch: Batch, share: Share) -> Share:
-        """Return the share in smaller parts that fit, after its own did not.
+        """Return the share in smaller parts that fit, after a part did not.
+
+        Args:
+            batch: the part of the batch that this process computes.
+            share: whose parts were too large.
 
         Raises:
-            TrainError: a single clip does not fit, or parts are not to be changed; names what fits.
+            TrainError: a single clip does not fit, or the number of parts may not change; the message says
+                what would fit.
         """
         num_clips = len(batch.indices)
         most = num_clips // self._fewest_clips
         fitting = self._find_number(batch, 2 * share.num_parts) if share.num_parts < most else None
-        # Of several processes the others wait in the middle of the step: none can begin it anew.
+        # With several processes, the others already wait in this step, which cannot start again.
         if fitting is None or not self._settings.auto_batch or self._group.size > 1:
             raise self._too_large(batch, _largest_part(num_clips, share.num_parts), fitting)
         self._take(batch, fitting)
         return replace(share, num_parts=fitting)
 
     def _find_number(self, batch: Batch, first: int) -> int | None:
-        """Return `first`, or the first double of it whose parts fit; None if a single clip does not."""
+        """Return the first of `first`, its double, and so on whose parts fit; None if one clip does not."""
         num_clips = len(batch.indices)
         for number in _doubled(first, max(1, num_clips // self._fewest_clips)):
             size = _largest_part(num_clips, number)
@@ -106,7 +118,7 @@ class BatchParts:
     def _too_large(self, batch: Batch, num_tried: int, fitting: int | None) -> TrainError:
         num_clips = len(batch.indices)
         found = f"out of memory with {num_tried} clips at once"
-        if batch.clips_BTCHW.dim() == 5:  # features otherwise
+        if batch.clips_BTCHW.dim() == 5:  # clips, not features
             num_frames, _, height, width = batch.clips_BTCHW.shape[1:]
             found = f"out of memory with {num_tried} clips of {num_frames} frames of {height}x{width} at once"
         if fitting is None:

@@ -1,13 +1,13 @@
-"""Which head, and does time matter: every head on the features of one frozen backbone.
+"""Which head is best, and does the order of frames matter: all heads on features of one frozen backbone.
 
-Shape suffixes: N videos, V views, T frames, F features a frame, B batch, K classes, H heads.
+Features are computed once, so that a head trains in seconds. Each head is trained and scored twice: on
+frames in order, and on shuffled frames. Where a head is as good on shuffled frames, their order told it
+nothing.
 
-Features are computed once, so that a head trains in seconds. Each head is trained and scored twice:
-on frames in order, and on frames shuffled, in training as in scoring. Where the second is as good,
-the order of the frames told the head nothing.
+The val split is scored where the data has one; otherwise every training video is, by heads trained without
+its fold. The test split is used only when it is asked for.
 
-Who is scored: the val split if the data brings one, otherwise every training video by heads that
-were trained without its fold. The test split is left alone unless it is asked for.
+Shape suffixes: N videos.
 """
 
 from __future__ import annotations
@@ -18,27 +18,24 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor, nn
-from torch.nn import functional
 
 from vidcli.artifacts.claim import RunClaim
 from vidcli.artifacts.model_file import Checkpoint, save_checkpoint
 from vidcli.artifacts.run_folder import CONFIG_FILE, MODEL_FILE, SPLITS_FILE
 from vidcli.config import Config, ModelConfig, config_to_yaml
-from vidcli.data.features import FrozenBackbone, VideoFeatures
 from vidcli.data.items import VideoItem, class_names_of
 from vidcli.data.manifest import fingerprint, manifest_text, read_data
 from vidcli.data.relocation import with_digests
 from vidcli.data.splits import assign_folds, assign_splits, of_split
 from vidcli.errors import ConfigError, DataError
-from vidcli.evaluate import bootstrap_interval
+from vidcli.evaluate import bootstrap_over_groups
+from vidcli.features.frozen_backbone import FrozenBackbone
 from vidcli.models import (
-    FeatureClassifier,
     VideoClassifier,
     build_model,
     head_names,
@@ -48,21 +45,22 @@ from vidcli.models import (
 )
 from vidcli.runtime.files import write_text
 from vidcli.train.events import Notice
+from vidcli.train.head_trials import HeadScore, HeadTrials, score_heads
 from vidcli.train.run import run_name
-from vidcli.train.schedule import build_optimizer, learning_rate
 
 NUM_FOLDS = 5
 COMPARISON_FILE = "compare.json"
-_NUM_DRAWS = 2000
-_TAIL = 0.025
-_MIN_STD = 1e-6
-
-Order = Literal["ordered", "shuffled"]
 
 
 @dataclass(frozen=True)
 class CompareProgress:
-    """How far a comparison is: features or trainings of heads done, and of how many."""
+    """How far a comparison is.
+
+    Attributes:
+        what: `features` of videos, or `heads` that are trained.
+        done: how many are done.
+        total: how many there are.
+    """
 
     what: str
     done: int
@@ -70,34 +68,25 @@ class CompareProgress:
 
 
 @dataclass(frozen=True)
-class HeadScore:
-    """One head: share of videos it is right on, with 95% intervals, and seconds to train and score."""
-
-    head: str
-    sees_order: bool
-    ordered: float
-    ordered_interval: tuple[float, float]
-    shuffled: float
-    shuffled_interval: tuple[float, float]
-    seconds: float
-
-
-@dataclass(frozen=True)
 class Comparison:
     """All heads on the features of one backbone.
 
     Attributes:
-        weights: where the backbone's come from; "random" if from nowhere.
-        scored_on: which videos, in words.
-        largest_class: share of the most frequent class: what guessing it always would reach.
-        num_videos: how many were scored.
-        num_videos_read: how many have features: those trained on as well.
-        num_failed: how many could not be decoded and are in no number.
-        num_cached: videos whose features were there already, of all that were read.
+        backbone: its name.
+        weights: where the weights of the backbone come from; "random" without training.
+        scored_on: which videos were scored, in words.
+        largest_class: share of the most frequent class, which always guessing that class reaches.
+        num_videos: videos scored.
+        num_videos_read: videos with features, those only trained on included.
+        num_failed: videos that could not be decoded; no other number counts them.
+        num_cached: videos, of those with features, whose features were in the cache.
         feature_seconds: time to read or compute the features.
-        ordered, shuffled: mean accuracy of the heads that can tell the two apart.
-        difference_interval: 95% bootstrap of their difference, over groups, or videos without.
-        best: the head that is best on frames in order.
+        heads: the scores of each head.
+        ordered: mean accuracy, on frames in order, of the heads that see their order.
+        shuffled: mean accuracy of the same heads on shuffled frames.
+        difference_interval: 95% bootstrap interval of the difference of the two, over groups of videos, or
+            over videos where there are no groups.
+        best: the head with the highest accuracy on frames in order.
     """
 
     backbone: str
@@ -117,12 +106,12 @@ class Comparison:
 
     @property
     def difference(self) -> float:
-        """How much better frames in order are than shuffled ones."""
+        """Accuracy on frames in order less that on shuffled frames."""
         return self.ordered - self.shuffled
 
     @property
     def time_matters(self) -> bool:
-        """Whether order helps by more than chance explains."""
+        """Whether the order of frames helps by more than chance explains."""
         return self.difference_interval[0] > 0
 
     def to_dict(self) -> dict[str, Any]:
@@ -143,15 +132,16 @@ def compare_heads(
     Args:
         config: backbone, clips and how heads are trained; `model.head` is not read.
         data: a folder, manifest or published data set.
-        split: `auto` scores val or held-out folds of train, `test` the test split.
-        out: run directory for the best head, trained on all but test; None keeps nothing.
+        split: `auto` scores the val split or folds of the train split, `test` the test split.
+        out: run directory for the best head, trained on all videos but those of test; None keeps nothing.
         device: where to compute.
-        on_event: told how far it is, and what was left out.
+        on_event: called with the progress, and for each video that is left out.
 
     Raises:
-        ConfigError: the backbone is a whole video network, which has no features of frames, or videos
-            have several classes.
+        ConfigError: the backbone is a whole video network, which has no features of frames, or videos have
+            several classes.
         DataError: the data cannot be trained on, or has no test split to score.
+        TrainError: the loss of a head is no longer finite, or a batch does not fit in memory.
     """
     if config.data.multi_label:
         raise ConfigError("--compare: scores accuracy, which data.multi_label=true has none of")
@@ -164,9 +154,9 @@ def compare_heads(
 
 
 def _build_frozen(config: Config, device: torch.device) -> VideoClassifier:
-    """Return the model whose backbone makes the features, as the settings or chance give it."""
+    """Return the model whose backbone makes the features; its weights are trained or random."""
     torch.manual_seed(config.train.seed)
-    # One and the same head, so that the draws of a random backbone do not depend on the setting.
+    # The head is always the same, so that a random backbone does not depend on `model.head`.
     model = build_model(config.model.model_copy(update={"head": "mean"}), num_classes=2).to(device)
     if not isinstance(model, VideoClassifier):
         raise ConfigError(
@@ -197,14 +187,16 @@ def _compare(
     for failure in found.failures:
         on_event(Notice(f"left out: {failure}"))
     feature_seconds = time.monotonic() - started
-    bench = _HeadBench(config, found.videos, device)
-    folds, scored_on = _make_folds(bench.items, config, split)
-    heads, correct = _score_heads(bench, folds, on_event)
+    trials = HeadTrials(config, found.videos, device)
+    folds, scored_on = _make_folds(trials.items, config, split)
+    heads, correct = score_heads(
+        trials, folds, lambda done, total: on_event(CompareProgress("heads", done, total))
+    )
     scored_N = np.flatnonzero(folds >= 0)
     seeing = head_names() if model.looks_aside else heads_that_see_order()
     ordered_N = np.mean([correct[head, "ordered"][scored_N] for head in seeing], axis=0)
     shuffled_N = np.mean([correct[head, "shuffled"][scored_N] for head in seeing], axis=0)
-    scored_items = [bench.items[index] for index in scored_N]
+    scored_items = [trials.items[index] for index in scored_N]
     comparison = Comparison(
         backbone=config.model.backbone,
         weights=_describe_weights(config.model),
@@ -218,22 +210,22 @@ def _compare(
         heads=tuple(heads),
         ordered=float(ordered_N.mean()),
         shuffled=float(shuffled_N.mean()),
-        difference_interval=_interval_over_units(ordered_N - shuffled_N, scored_items, config.train.seed),
+        difference_interval=bootstrap_over_groups(ordered_N - shuffled_N, scored_items, config.train.seed),
         best=max(heads, key=lambda score: score.ordered).head,
     )
     if run is not None:
-        _save_best(run, comparison, bench, model, items)
+        _save_best(run, config, comparison, trials, model, items)
     return comparison
 
 
 def _read_items(
     config: Config, data: Path, split: str, on_event: Callable[[CompareProgress | Notice], None]
 ) -> list[VideoItem]:
-    """Return the videos with their splits; without the test ones unless they are asked for."""
+    """Return the videos with their splits; test videos only where they are asked for."""
     listing = read_data(data, settings=config.data)
     for text in listing.notes:
         on_event(Notice(text))
-    # Validation is by folds where none is given, which scores every video and not a few.
+    # Without a val split, folds score every video, where a part split off would score only a few.
     items = assign_splits(listing.items, config.data.model_copy(update={"val_fraction": 0.0}))
     if len(class_names_of(of_split(items, "train"))) < 2:
         raise DataError(f"{data}: one class to train on; a classifier needs two or more")
@@ -245,7 +237,7 @@ def _read_items(
 
 
 def _make_folds(items: Sequence[VideoItem], config: Config, split: str) -> tuple[npt.NDArray[np.int64], str]:
-    """Return the fold that holds each video out, -1 for one only trained on; and that in words."""
+    """Return the fold of each video, -1 for one that is only trained on, and what is scored in words."""
     if split == "test":
         held_out, text = "test", "the test split, trained on all others"
     elif of_split(items, "val"):
@@ -261,127 +253,6 @@ def _make_folds(items: Sequence[VideoItem], config: Config, split: str) -> tuple
     return folds_N, text
 
 
-class _HeadBench:
-    """The features of all videos in both orders, and how a head is trained on some of them."""
-
-    def __init__(self, config: Config, videos: Sequence[VideoFeatures], device: torch.device) -> None:
-        self.config, self.device = config, device
-        self.items = [video.item for video in videos]
-        self.class_names = class_names_of(self.items)
-        label_of = {name: label for label, name in enumerate(self.class_names)}
-        self.labels_N = torch.tensor([label_of[item.label] for item in self.items], device=device)
-        self.features_NVTF: dict[Order, Tensor] = {
-            "ordered": torch.from_numpy(np.stack([video.ordered_VTF for video in videos])),
-            "shuffled": torch.from_numpy(np.stack([video.shuffled_VTF for video in videos])),
-        }
-
-    def train(self, head: str, order: Order, chosen_N: Tensor) -> tuple[FeatureClassifier, Tensor, Tensor]:
-        """Return a head trained on the chosen videos, and the standardisation of its input."""
-        settings = self.config.train
-        features_NVTF = self.features_NVTF[order][chosen_N]
-        flat = features_NVTF.flatten(0, 2).double()
-        mean_F, std_F = flat.mean(0).float(), flat.std(0).float().clamp_min(_MIN_STD)
-        clips_BTF = ((features_NVTF - mean_F) / std_F).flatten(0, 1).to(self.device)
-        labels_B = self.labels_N[chosen_N].repeat_interleave(features_NVTF.shape[1])
-        torch.manual_seed(settings.seed)
-        model = FeatureClassifier(
-            clips_BTF.shape[-1],
-            len(self.class_names),
-            self.config.model.model_copy(update={"head": head}),
-        ).to(self.device)
-        optimizer = build_optimizer(model, settings)
-        steps = -(-len(clips_BTF) // settings.batch_size)
-        model.train()
-        for epoch in range(settings.epochs):
-            shuffled_B = torch.from_numpy(
-                np.random.default_rng([settings.seed, epoch]).permutation(len(clips_BTF))
-            )
-            for step, batch_B in enumerate(torch.split(shuffled_B, settings.batch_size)):
-                for group in optimizer.param_groups:
-                    group["lr"] = learning_rate(settings, epoch * steps + step, steps)
-                loss = functional.cross_entropy(
-                    model(clips_BTF[batch_B]), labels_B[batch_B], label_smoothing=settings.label_smoothing
-                )
-                optimizer.zero_grad(set_to_none=True)
-                loss.backward()  # type: ignore[no-untyped-call]
-                if settings.grad_clip:
-                    nn.utils.clip_grad_norm_(model.parameters(), settings.grad_clip)
-                optimizer.step()
-        return model.eval(), mean_F, std_F
-
-    @torch.inference_mode()
-    def score(
-        self, trained: tuple[FeatureClassifier, Tensor, Tensor], order: Order, chosen_N: Tensor
-    ) -> npt.NDArray[np.bool_]:
-        """Return which of the chosen videos the head is right on, its probabilities averaged over views."""
-        model, mean_F, std_F = trained
-        right: list[Tensor] = []
-        for some_N in torch.split(chosen_N, 256):
-            features_NVTF = (self.features_NVTF[order][some_N] - mean_F) / std_F
-            logits_NVK = model(features_NVTF.flatten(0, 1).to(self.device)).unflatten(0, (len(some_N), -1))
-            right.append(logits_NVK.softmax(-1).mean(1).argmax(-1) == self.labels_N[some_N])
-        correct_N: npt.NDArray[np.bool_] = torch.cat(right).cpu().numpy()
-        return correct_N
-
-
-def _score_heads(
-    bench: _HeadBench, folds_N: npt.NDArray[np.int64], on_event: Callable[[CompareProgress | Notice], None]
-) -> tuple[list[HeadScore], dict[tuple[str, Order], npt.NDArray[np.bool_]]]:
-    """Return a row a head, and which videos each is right on in each order (False where not scored)."""
-    orders: tuple[Order, ...] = ("ordered", "shuffled")
-    num_folds = int(folds_N.max()) + 1
-    total, done = len(head_names()) * len(orders) * num_folds, 0
-    scored_N = folds_N >= 0
-    scores = []
-    correct: dict[tuple[str, Order], npt.NDArray[np.bool_]] = {}
-    for head in head_names():
-        started = time.monotonic()
-        for order in orders:
-            correct[head, order] = np.zeros(len(folds_N), dtype=bool)
-            for fold in range(num_folds):
-                held_out_N = torch.from_numpy(np.flatnonzero(folds_N == fold))
-                trained = bench.train(head, order, torch.from_numpy(np.flatnonzero(folds_N != fold)))
-                correct[head, order][held_out_N.numpy()] = bench.score(trained, order, held_out_N)
-                done += 1
-                on_event(CompareProgress("heads", done, total))
-        ordered_N, shuffled_N = (correct[head, order][scored_N] for order in orders)
-        scores.append(
-            HeadScore(
-                head,
-                head in heads_that_see_order(),
-                float(ordered_N.mean()),
-                bootstrap_interval(ordered_N),
-                float(shuffled_N.mean()),
-                bootstrap_interval(shuffled_N),
-                time.monotonic() - started,
-            )
-        )
-    return scores, correct
-
-
-def _interval_over_units(
-    difference_N: npt.NDArray[np.float64], items: Sequence[VideoItem], seed: int
-) -> tuple[float, float]:
-    """Return the 95% bootstrap interval of a mean over videos, whole groups drawn at a time.
-
-    Videos of one group are right and wrong together; drawn one by one they would claim to know more
-    than they do.
-    """
-    names = [item.group or str(item.path) for item in items]
-    if len(set(names)) < 2:
-        names = [str(index) for index in range(len(items))]
-    _, unit_N = np.unique(names, return_inverse=True)
-    sums_U = np.bincount(unit_N, weights=difference_N)
-    counts_U = np.bincount(unit_N)
-    rng = np.random.default_rng(seed)
-    draws = []
-    for _ in range(_NUM_DRAWS):
-        drawn_U = rng.integers(len(sums_U), size=len(sums_U))
-        draws.append(sums_U[drawn_U].sum() / counts_U[drawn_U].sum())
-    low, high = np.quantile(draws, [_TAIL, 1 - _TAIL])
-    return float(low), float(high)
-
-
 def _describe_weights(model: ModelConfig) -> str:
     if model.weights is not None:
         return Path(model.weights).name
@@ -391,23 +262,29 @@ def _describe_weights(model: ModelConfig) -> str:
 
 
 def _save_best(
-    run: Path, comparison: Comparison, bench: _HeadBench, model: VideoClassifier, items: Sequence[VideoItem]
+    run: Path,
+    config: Config,
+    comparison: Comparison,
+    trials: HeadTrials,
+    model: VideoClassifier,
+    items: Sequence[VideoItem],
 ) -> None:
-    """Write a run directory with the best head, trained on every video that is no test video."""
+    """Write a run directory with the best head, trained on all videos except test videos."""
     best = comparison.best
-    chosen = [index for index, item in enumerate(bench.items) if item.split != "test"]
-    trained, mean_F, std_F = bench.train(best, "ordered", torch.tensor(chosen))
-    trained.absorb_standardisation(mean_F.to(bench.device), std_F.to(bench.device))
-    config = bench.config.model_copy(update={"model": bench.config.model.model_copy(update={"head": best})})
+    chosen = [index for index, item in enumerate(trials.items) if item.split != "test"]
+    trained = trials.train(best, "ordered", torch.tensor(chosen))
+    device = next(trained.model.parameters()).device
+    trained.model.absorb_standardisation(trained.mean_F.to(device), trained.std_F.to(device))
+    config = config.model_copy(update={"model": config.model.model_copy(update={"head": best})})
     backbone = {f"backbone.{name}": value for name, value in model.backbone.state_dict().items()}
     score = next(score for score in comparison.heads if score.head == best)
-    learnt = [replace(bench.items[index], split="train") for index in chosen]
+    learnt = [replace(trials.items[index], split="train") for index in chosen]
     save_checkpoint(
         run / MODEL_FILE,
         Checkpoint(
-            backbone | dict(trained.state_dict()),
+            backbone | dict(trained.model.state_dict()),
             config,
-            bench.class_names,
+            trials.class_names,
             {"compare_top1": score.ordered},
             fingerprint(learnt),
         ),

@@ -1,4 +1,4 @@
-"""What a run tells while it goes on; `console` shows it, tests record it."""
+"""The events of a run, which the trainer passes to its caller; `console` shows them."""
 
 from __future__ import annotations
 
@@ -8,32 +8,46 @@ from typing import TypeAlias
 
 @dataclass(frozen=True)
 class EpochRow:
-    """What one epoch reached; a line of metrics.jsonl.
+    """The metrics of one epoch, a line of metrics.jsonl.
 
-    Validation is None without a val split; `val_map` is that of a multi-label model, which has no
-    accuracies.
+    Attributes:
+        epoch: number of the epoch, from 1.
+        lr: learning rate of its last step.
+        train_loss: mean loss of a training clip.
+        train_accuracy: share of training clips that were classified correctly, 0 to 1.
+        val_loss: mean loss of a validation video; None without validation, as all that follow.
+        val_top1: share of validation videos whose best class is right; None for a multi-label model.
+        val_balanced_accuracy: mean recall of the classes; None for a multi-label model.
+        val_map: mean average precision of a multi-label model; None for others.
     """
 
     epoch: int
     lr: float
     train_loss: float
     train_accuracy: float
-    val_loss: float | None
-    val_top1: float | None
-    val_balanced_accuracy: float | None
+    val_loss: float | None = None
+    val_top1: float | None = None
+    val_balanced_accuracy: float | None = None
     val_map: float | None = None
 
     @property
     def val_score(self) -> float | None:
-        """What the best epoch has most of: accuracy, of a multi-label model mean average precision."""
+        """The accuracy, or the mean average precision of a multi-label model; None without validation."""
         return self.val_map if self.val_top1 is None else self.val_top1
 
 
 @dataclass(frozen=True)
 class StepDone:
-    """Progress inside an epoch: running means of the epoch, speed, and time left in the run.
+    """A step is done.
 
     Attributes:
+        epoch: number of the epoch, from 1.
+        step: number of the step in the epoch, from 1.
+        num_steps: steps an epoch.
+        loss: mean loss of a clip in the epoch so far.
+        accuracy: share of its clips that were classified correctly so far, 0 to 1.
+        clips_per_second: speed of the epoch, waiting included.
+        seconds_left: until the end of the run, at that speed.
         waiting: share of the epoch's time spent waiting for data, 0 to 1.
     """
 
@@ -49,7 +63,12 @@ class StepDone:
 
 @dataclass(frozen=True)
 class EpochDone:
-    """An epoch is over, its row written and its weights saved; `best` if it is the best so far."""
+    """An epoch is done, and its row and weights are saved.
+
+    Attributes:
+        row: the metrics of the epoch.
+        best: whether the epoch is the best so far.
+    """
 
     row: EpochRow
     best: bool
@@ -57,14 +76,14 @@ class EpochDone:
 
 @dataclass(frozen=True)
 class Notice:
-    """Something the user should know: a decision taken, a video left out."""
+    """A sentence for the user, such as on a decision taken or a video left out."""
 
     text: str
 
 
 @dataclass(frozen=True)
 class CheckProgress:
-    """How many videos have been decoded before training starts."""
+    """The number of videos decoded before training starts, and of all."""
 
     done: int
     total: int
@@ -72,7 +91,7 @@ class CheckProgress:
 
 @dataclass(frozen=True)
 class FeatureProgress:
-    """How far a frozen backbone is with the features of all videos, before training starts."""
+    """The number of parts of the features computed before training starts, and of all."""
 
     done: int
     total: int

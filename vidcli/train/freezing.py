@@ -1,7 +1,7 @@
 """Which parts of the backbone learn in which epoch.
 
-For fine-tuning: a head that starts random sends large gradients into a backbone that knows
-something already. So the backbone may wait, and then join a stage at a time, the last one first
+In fine-tuning, a head with random weights sends large gradients into a backbone that is already trained.
+So the backbone can be frozen at first, and its stages then start to learn one by one, the last one first
 (Howard and Ruder 2018, arXiv:1801.06146):
 
     freeze_epochs 2, unfreeze_every 1, a backbone of three stages
@@ -17,22 +17,27 @@ from __future__ import annotations
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from vidcli.config import TrainConfig
+from vidcli.config import Config, TrainConfig
 
 _MIN_STAGES = 3
 
 
 class Freezing:
-    """Set, epoch by epoch, what of a backbone learns and which statistics stay."""
+    """Freeze the stages of a backbone that do not learn in an epoch, and BatchNorm where it is to stay."""
 
     def __init__(self, backbone: nn.Module, settings: TrainConfig) -> None:
-        """Find the stages of a backbone and follow the settings."""
+        """Find the stages of a backbone.
+
+        Args:
+            backbone: a module without parameters has no stages.
+            settings: which epochs each stage learns in.
+        """
         self._stages, self._settings = backbone_stages(backbone), settings
         self._norms = [module for module in backbone.modules() if isinstance(module, _BatchNorm)]
 
     @property
     def num_stages(self) -> int:
-        """Stages of the backbone that can be unfrozen one by one."""
+        """Number of stages of the backbone, which can be unfrozen one by one."""
         return len(self._stages)
 
     @property
@@ -42,10 +47,9 @@ class Freezing:
         return self._settings.freeze_epochs + waits
 
     def apply(self, epoch: int) -> None:
-        """Prepare a model in training mode for an epoch, counted from 0.
+        """Freeze what does not learn in an epoch, counted from 0, of a model in training mode.
 
-        A stage that does not learn runs in evaluation mode: its statistics stay, and nothing in it
-        is dropped.
+        A frozen stage runs in evaluation mode: its BatchNorm statistics stay, and its dropout is off.
         """
         for number, stage in enumerate(self._stages):
             learns = number >= self.num_stages - self._num_learning(epoch)
@@ -64,19 +68,19 @@ class Freezing:
         return 1 + (epoch - self._settings.freeze_epochs) // self._settings.unfreeze_every
 
 
-def has_batchnorm(backbone: nn.Module) -> bool:
-    """Tell whether a backbone keeps running statistics."""
-    return any(isinstance(module, _BatchNorm) for module in backbone.modules())
+def is_frozen(config: Config) -> bool:
+    """Tell whether the backbone never learns in a run of these settings."""
+    return config.train.freeze_epochs >= config.train.epochs
 
 
 def backbone_stages(backbone: nn.Module) -> list[list[nn.Module]]:
-    """Return the layers of a backbone in groups, first to last, that hold all its parameters.
+    """Return the layers of a backbone in stages, first to last, which together hold all its parameters.
 
-    A group is a top-level child with its normalisation. Where there are fewer than three, the
-    largest is taken apart: torchvision keeps all of a MobileNet or ConvNeXt in one child.
+    A stage is a top-level child and the BatchNorm after it. Where there are fewer than three children, the
+    largest is taken apart: torchvision keeps a whole MobileNet or ConvNeXt in one child.
     """
     children = _with_parameters(backbone)
-    while len(children) < _MIN_STAGES:
+    while 0 < len(children) < _MIN_STAGES:
         sizes = [sum(parameter.numel() for parameter in child.parameters()) for child in children]
         largest = sizes.index(max(sizes))
         parts = _with_parameters(children[largest])

@@ -1,27 +1,27 @@
-"""A backbone that never learns: what it says of the clips of a run is computed once.
+"""Features of a frozen backbone: where it never learns, those of all clips of a run are computed once.
 
-A head then trains on features in memory, without decoding, changing pixels or running the backbone:
+A head then trains on features in memory. Epochs decode nothing and do not run the backbone:
 
     drawn       clip 1    clip 2    clip 3    clip 4         train.frozen_clips, of every video
     features      |         |         |         |            before the first epoch
     epoch         1         2         3         4
                   5         6         7         8  ...
 
-Clip v is the one that epoch v of a run without features would have: sampled, cropped, coloured and
-mirrored as the settings say. So there are as many different ones, and no more. A video that is drawn
-again in one epoch (`train.class_balance=sampling`) shows its next clip.
+Clip v is the clip that epoch v would have without stored features: sampled, cropped, coloured and mirrored
+as the settings say. Later epochs repeat these clips. A video that is drawn again in one epoch
+(`train.class_balance=sampling`) shows its next clip.
 
-Four clips of a video pass through the backbone together, and without those of others, so that their
-features are the same bits in whichever order videos are computed. They are also kept on disk, for
-going on and for other heads, unless `data.cache=memory`.
+Up to four clips of one video pass through the backbone at once, never with clips of other videos, so that
+features are the same bits in whichever order videos are computed. Unless `data.cache=memory`, they are kept
+on disk as well, for a run that goes on and for runs with other heads.
 
-Shape suffixes: N videos, C clips a video; what a backbone says of a clip is (T, F) or (D,).
+Shape suffixes: N videos, C clips a video, V views, B batch. The features of a clip are (T, F) or (D,).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import closing
+from functools import partial
 from typing import TypeAlias
 
 import torch
@@ -30,35 +30,32 @@ from torch import Tensor
 from vidcli.config import Config
 from vidcli.data.check import MEMORY_SHARE
 from vidcli.data.dataset import ClipDataset
-from vidcli.data.features import Features, digest_of_weights
 from vidcli.data.frames import decoding_settings
 from vidcli.data.items import VideoItem
 from vidcli.data.loader import Batch, Draw, iter_draws
-from vidcli.data.store import Store, StoredArrays
+from vidcli.data.store import Store
 from vidcli.errors import ConfigError, VideoError
+from vidcli.features.computed_once import FeatureJob, FeatureResult, compute_once, digest_of_weights
 from vidcli.models import VideoModel
 from vidcli.predict import Predictor
 from vidcli.runtime.memory import free_memory
 from vidcli.runtime.processes import Group
-from vidcli.runtime.threads import map_ahead, num_workers
-from vidcli.train.schedule import autocast_dtype
+from vidcli.runtime.threads import num_workers
+from vidcli.train.freezing import is_frozen
+from vidcli.train.optimizer import reduced_precision
 
 _GIB = 2**30
 
 _CLIPS_AT_ONCE = 4
 
 _Job: TypeAlias = tuple[VideoItem, int, range]
-"""A video, its row among those to train or to validate on, and which of its clips to train on; none of
-them stands for its views to validate on."""
+"""A video, its row among the training or the validation videos, and the numbers of its clips to train on.
 
-
-def is_frozen(config: Config) -> bool:
-    """Tell whether the backbone never learns."""
-    return config.train.freeze_epochs >= config.train.epochs
+An empty range stands for the views of a validation video."""
 
 
 def obstacle_to_features(config: Config) -> str | None:
-    """Return why a frozen backbone has to look at every clip of every epoch; None if it need not."""
+    """Return why the clips of every epoch have to pass a frozen backbone; None if features can be stored."""
     if not config.train.frozen_clips:
         return "train.frozen_clips=0 wants new clips in every epoch"
     if config.augment.mixup or config.augment.cutmix:
@@ -66,6 +63,11 @@ def obstacle_to_features(config: Config) -> str | None:
     if config.data.cache == "off":
         return "data.cache=off keeps nothing"
     return None
+
+
+def uses_features(config: Config) -> bool:
+    """Tell whether a run of these settings trains on features that are computed once."""
+    return is_frozen(config) and obstacle_to_features(config) is None
 
 
 class FrozenFeatures:
@@ -81,14 +83,14 @@ class FrozenFeatures:
         device: torch.device,
         group: Group,
     ) -> None:
-        """Keep what features are made of; nothing is computed before `fill`.
+        """Keep what features are computed from; nothing is computed before `fill`.
 
         Args:
             model: on `device`; its backbone does not change from `fill` on.
             config: all settings.
             dataset: gives the clips to train on.
             val_items: the videos to validate on.
-            predictor: gives their views.
+            predictor: gives the views of those videos.
             device: where to compute.
             group: the processes that train together.
         """
@@ -107,39 +109,39 @@ class FrozenFeatures:
         Processes of one machine that share a disk share the work.
 
         Args:
-            progress: called with how much is done and of how much.
-            tell: told what is kept where.
+            progress: called with the number of parts done and of all.
+            tell: called with a sentence on what is kept and where.
 
         Raises:
             ConfigError: the features do not fit in memory.
         """
         self._model.eval()
         self._make_room()
-        files = self._files()
+        store = _store_of(self._config, self._model, self._device)
         num_bytes = self._train.nbytes + self._val.nbytes
-        where = f"in memory and in {files.folder}" if files is not None else "in memory"
+        where = f"in memory and in {store.folder}" if store is not None else "in memory"
         tell(
             f"the backbone stays frozen: features of {self.num_clips} clips a video are computed once, and "
             f"epochs take turns with the clips (train.frozen_clips); kept {where}: {num_bytes / _GIB:.2g} GiB"
         )
         jobs = list(self._jobs())
-        if files is not None and self._group.size > 1:
+        if store is not None and self._group.size > 1:
             own = jobs[self._group.local_rank :: self._group.local_size]
-            for done, _ in enumerate(self._features_of(own, files), start=1):
+            for done, _ in enumerate(self._results_of(own, store), start=1):
                 progress(done, len(own))
             self._group.gather(None)
-        for done, ((_, row, clips), found) in enumerate(
-            zip(jobs, self._features_of(jobs, files), strict=True), start=1
+        for done, ((_, row, clips), result) in enumerate(
+            zip(jobs, self._results_of(jobs, store), strict=True), start=1
         ):
-            if isinstance(found, VideoError):
-                self._failures[bool(clips), row] = found
+            if isinstance(result.features, VideoError):
+                self._failures[bool(clips), row] = result.features
             elif clips:
-                self._train[row, clips.start : clips.stop] = found
+                self._train[row, clips.start : clips.stop] = result.features
             else:
-                self._val[row] = found
+                self._val[row] = result.features
             progress(done, len(jobs))
-        if files is not None:
-            files.prune()
+        if store is not None:
+            store.prune()
 
     def batches(
         self,
@@ -149,7 +151,15 @@ class FrozenFeatures:
         num_ranks: int = 1,
         fewest: int = 1,
     ) -> Generator[Batch, None, None]:
-        """Yield batches as `iter_batches` does, of features in place of clips."""
+        """Yield batches of features in place of clips, in the order of `data.loader.iter_batches`.
+
+        Args:
+            orders: number of each epoch, from 0, and the indices of its videos in order.
+            first: the first step of the first epoch, from 0.
+            rank: of this process.
+            num_ranks: number of processes that share a batch.
+            fewest: clips that the smallest batch needs.
+        """
         for draws in iter_draws(orders, self._config.train.batch_size, first, rank, num_ranks, fewest):
             failures = [
                 self._failures[True, index] for _, index, _ in draws if (True, index) in self._failures
@@ -159,18 +169,22 @@ class FrozenFeatures:
             yield Batch(self._train[indices, clips], self._labels_N[indices], indices, failures, [])
 
     def first_clips(self, order: Sequence[int]) -> tuple[Tensor, list[int]]:
-        """Return the clips (B, T, C, H, W) behind a run's first batch, and the indices of their videos."""
+        """Return the clips (B, T, C, H, W) of a run's first batch, and the indices of their videos.
+
+        Args:
+            order: the indices of the videos of the first epoch, in order.
+        """
         draws = next(iter_draws([(0, order)], self._config.train.batch_size))
         clips = [self._dataset.load(*row) for row in self._rows_of(draws)]
         return torch.stack([clip.clip_TCHW for clip in clips]), [clip.index for clip in clips]
 
     def of_validation(self, item: VideoItem) -> Tensor | VideoError:
-        """Return the features of all views of a video to validate on, or why there are none."""
+        """Return the features of all views of a validation video, or the error of a video that failed."""
         row = self._val_row[item]
         return self._failures.get((False, row), self._val[row])
 
     def _rows_of(self, draws: Sequence[Draw]) -> list[tuple[int, int]]:
-        """Return which clip of which video each draw shows, without those that have no features."""
+        """Return the video and the number of the clip of each draw, without videos that failed."""
         return [
             (index, (epoch + repeat) % self.num_clips)
             for epoch, index, repeat in draws
@@ -184,45 +198,34 @@ class FrozenFeatures:
         for row, item in enumerate(self._val_items):
             yield item, row, range(0)
 
-    def _features_of(
-        self, jobs: Sequence[_Job], files: Store | None
-    ) -> Generator[Tensor | VideoError, None, None]:
-        """Yield the features of each video, from disk where they are there, else computed and written."""
+    def _results_of(self, jobs: Sequence[_Job], store: Store | None) -> Generator[FeatureResult, None, None]:
+        """Yield the features of each job: from disk, or else computed and written to disk."""
+        feature_jobs = [
+            FeatureJob(
+                job[0],
+                self._draws_of(job),
+                partial(self._load, job),
+                self._encode_clips if job[2] else self._encode,
+            )
+            for job in jobs
+        ]
+        return compute_once(feature_jobs, store, num_workers(self._config.data.workers))
 
-        def take(stored: StoredArrays) -> Features:
-            return stored.take("features")
-
-        def load(job: _Job) -> tuple[bool, Tensor | VideoError]:
-            item, row, clips = job
-            if files is not None and (kept := files.read(item, take, self._draws_of(job))) is not None:
-                return True, torch.from_numpy(kept)
-            try:
-                if not clips:
-                    return False, self._predictor.load_views(item)
-                return False, torch.stack([self._dataset.load(row, clip).clip_TCHW for clip in clips])
-            except VideoError as error:
-                return True, error
-
-        workers = num_workers(self._config.data.workers)
-        with closing(map_ahead(load, jobs, workers, ahead=2 * workers)) as loaded:
-            for job, (is_done, found) in zip(jobs, loaded, strict=True):
-                if is_done or isinstance(found, VideoError):
-                    yield found
-                    continue
-                features = self._encode_clips(found) if job[2] else self._encode(found)
-                if files is not None:
-                    files.write(job[0], {"features": features.numpy()}, self._draws_of(job))
-                yield features
+    def _load(self, job: _Job) -> Tensor:
+        """Return the clips or the views (B, T, C, H, W) of a job."""
+        item, row, clips = job
+        if not clips:
+            return self._predictor.load_views(item)
+        return torch.stack([self._dataset.load(row, clip).clip_TCHW for clip in clips])
 
     @torch.inference_mode()
     def _encode(self, clips_BTCHW: Tensor) -> Tensor:
-        """Return what the backbone says of clips, computed as the predictor computes."""
+        """Return the features of clips, computed as the predictor computes them."""
         return self._model.encode(clips_BTCHW.to(self._device)).float().cpu()
 
     def _encode_clips(self, clips_BTCHW: Tensor) -> Tensor:
-        """Return what the backbone says of clips to train on, in the precision of training."""
-        dtype = autocast_dtype(self._config.train, self._device)
-        with torch.autocast(self._device.type, dtype=dtype or torch.bfloat16, enabled=dtype is not None):
+        """Return the features of clips to train on, in the precision of training."""
+        with reduced_precision(self._config.train, self._device):
             return self._encode(clips_BTCHW)
 
     def _make_room(self) -> None:
@@ -235,42 +238,12 @@ class FrozenFeatures:
         of_clip = self._encode(torch.zeros(1, clip.length, 3, *clip.size))[0]
         num_views = clip.views * clip.crops
         num_vectors = len(self._dataset) * self.num_clips + len(self._val_items) * num_views
-        needed, free = num_vectors * of_clip.nbytes, free_memory()
-        limits = {
-            f"half of the {free / _GIB:.2g} GiB of memory that is free": MEMORY_SHARE * free,
-            f"data.cache_gib={self._config.data.cache_gib:g}": self._config.data.cache_gib * _GIB,
-        }
-        for name, limit in limits.items():
-            if needed > limit:
-                raise ConfigError(
-                    f"the features of {self.num_clips} clips a video take {needed / _GIB:.2g} GiB, more than "
-                    f"{name}; lower train.frozen_clips, model.grid or clip.length, or let the backbone "
-                    "compute anew in every epoch (train.frozen_clips=0)"
-                )
+        _require_room(num_vectors * of_clip.nbytes, self.num_clips, self._config.data.cache_gib)
         self._train = torch.empty(len(self._dataset), self.num_clips, *of_clip.shape)
         self._val = torch.empty(len(self._val_items), num_views, *of_clip.shape)
 
-    def _files(self) -> Store | None:
-        """Return where features are kept between runs; None where they are not."""
-        config = self._config
-        if config.data.cache == "memory":
-            return None
-        model = config.model
-        return Store(
-            "features",
-            [
-                digest_of_weights(self._model.backbone),
-                [model.backbone, model.shift, model.frame_differences, model.grid],
-                config.clip.model_dump(mode="json"),
-                decoding_settings(config),
-                # What may round differently.
-                [str(self._device.type), config.train.precision, torch.__version__, torch.get_num_threads()],
-            ],
-            config.data.cache_gib * _GIB,
-        )
-
     def _draws_of(self, job: _Job) -> list[object]:
-        """Return all that features depend on beside the video and the settings of `_files`."""
+        """Return all that features depend on except the video and the settings of `_store_of`."""
         _, row, clips = job
         if not clips:
             return ["views"]
@@ -279,16 +252,55 @@ class FrozenFeatures:
         return ["clips", *drawn_from, sorted(changes.items())]
 
 
+def _store_of(config: Config, model: VideoModel, device: torch.device) -> Store | None:
+    """Return the store that keeps features between runs; None where they stay in memory."""
+    if config.data.cache == "memory":
+        return None
+    settings = config.model
+    return Store(
+        "features",
+        [
+            digest_of_weights(model.backbone),
+            [settings.backbone, settings.shift, settings.frame_differences, settings.grid],
+            config.clip.model_dump(mode="json"),
+            decoding_settings(config),
+            # These may round differently.
+            [str(device.type), config.train.precision, torch.__version__, torch.get_num_threads()],
+        ],
+        config.data.cache_gib * _GIB,
+    )
+
+
+def _require_room(num_bytes: int, num_clips: int, cache_gib: float) -> None:
+    """Refuse features that take more memory than is free, or than the settings allow.
+
+    Raises:
+        ConfigError: they do.
+    """
+    free = free_memory()
+    limits = {
+        f"half of the {free / _GIB:.2g} GiB of memory that is free": MEMORY_SHARE * free,
+        f"data.cache_gib={cache_gib:g}": cache_gib * _GIB,
+    }
+    for name, limit in limits.items():
+        if num_bytes > limit:
+            raise ConfigError(
+                f"the features of {num_clips} clips a video take {num_bytes / _GIB:.2g} GiB, more than "
+                f"{name}; lower train.frozen_clips, model.grid or clip.length, or let the backbone compute "
+                "anew in every epoch (train.frozen_clips=0)"
+            )
+
+
 class FeaturePredictor(Predictor):
-    """Answers from features: what `Predictor` says of the same videos, without looking at them again."""
+    """Predicts from stored features what `Predictor` predicts from the frames of the same videos."""
 
     def __init__(self, predictor: Predictor, model: VideoModel, features: FrozenFeatures) -> None:
-        """Answer as another predictor would.
+        """Take over from another predictor.
 
         Args:
             predictor: gives settings and calibration.
-            model: the same model as that predictor's.
-            features: filled before anything is asked.
+            model: the model of that predictor.
+            features: filled before the first prediction.
         """
         super().__init__(
             model,
@@ -300,7 +312,7 @@ class FeaturePredictor(Predictor):
         self._after_backbone, self._features = model.after_backbone, features
 
     def load_many(self, items: Sequence[VideoItem]) -> Generator[Tensor | VideoError, None, None]:
-        """Yield the features of each video's views in order, or why there are none."""
+        """Yield the features of the views of each video, in order, or the error of a video that failed."""
         yield from map(self._features.of_validation, items)
 
     def _compute(self, views_VTCHW: Tensor) -> Tensor:

@@ -3,9 +3,9 @@
     mixup     every pixel is a weighted mean of the two          (Zhang et al. 2017, arXiv:1710.09412)
     cutmix    a box, the same in all frames, comes from another  (Yun et al. 2019, arXiv:1905.04899)
 
-One draw serves a batch, from the run's seed and the position of the step alone. Where several
-processes share a batch, partners are drawn over the whole of it, and clips, or their boxes, are handed
-to the processes that mix them in: the mixed batch is the one that a single process would have.
+The draws of a batch depend only on the seed of the run and the number of the step. Where several processes
+share a batch, each clip has a partner anywhere in the whole batch, and processes exchange clips, or boxes of
+them: the mixed batch is the same as in a single process.
 
 Shape suffixes: B clips, T frames, C channels, H W pixels, K classes.
 """
@@ -27,7 +27,14 @@ class ClipMixer:
     """Mix the clips of a batch as the settings say."""
 
     def __init__(self, settings: AugmentConfig, num_classes: int, seed: int, group: Group = ALONE) -> None:
-        """Keep the settings, the number of classes, the seed of the run and who shares batches."""
+        """Keep what mixing depends on.
+
+        Args:
+            settings: the strength of mixup and cutmix; 0 turns one off.
+            num_classes: K.
+            seed: of the run.
+            group: the processes that share batches.
+        """
         self._alphas = {"mixup": settings.mixup, "cutmix": settings.cutmix}
         self._kinds = [kind for kind, alpha in self._alphas.items() if alpha]
         self._num_classes, self._seed, self._group = num_classes, seed, group
@@ -37,21 +44,20 @@ class ClipMixer:
     ) -> tuple[Tensor, Tensor]:
         """Return the mixed clips and their targets.
 
-        Where both kinds are on, each has every other batch in the mean. Without either, the batch
-        comes back as it is.
+        Where both kinds are on, each batch draws one of them. Where both are off, the batch does not change.
 
         Args:
-            clips_BTCHW: normalised clips; left as they are.
-            labels_B: int64 labels, or float 0 and 1 of each class (B, K) where clips have several.
-            position: number of the step, counted over the whole run.
-            sizes: clips of each process, of which these are one's; empty where they are all there are.
+            clips_BTCHW: normalised clips; they are not changed in place.
+            labels_B: int64 labels, or float (B, K) with 1 for each class of a clip.
+            position: number of the step, counted from 0 over the whole run.
+            sizes: number of clips of each process, by rank; empty where these clips are the whole batch.
 
         Returns:
-            clips of the same shape, and probabilities (B, K) or the labels given.
+            Clips of the same shape, and probabilities (B, K), or the labels given where both kinds are off.
         """
         if not self._kinds:
             return clips_BTCHW, labels_B
-        # Five numbers: those of clips have three or four, and must not be these.
+        # Clips draw from seeds of three or four numbers; five make sure that this seed is another.
         rng = np.random.default_rng([self._seed, position, 0, 0, 1])
         kind = self._kinds[int(rng.integers(len(self._kinds)))]
         share = float(rng.beta(self._alphas[kind], self._alphas[kind]))
@@ -67,7 +73,7 @@ class ClipMixer:
             mixed_BTCHW = clips_BTCHW.clone()
             box = (..., slice(top, bottom), slice(left, right))
             mixed_BTCHW[box] = of_partner(clips_BTCHW[box])
-            # What the box really covers, once cut to whole pixels and to the frame.
+            # The box is cut to whole pixels and to the frame, so its share is not quite the one drawn.
             share = 1 - (bottom - top) * (right - left) / (clips_BTCHW.shape[-2] * clips_BTCHW.shape[-1])
         own_BK = (
             labels_B.float()

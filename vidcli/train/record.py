@@ -1,10 +1,10 @@
-"""What a run leaves for people to look at: curves, pictures and TensorBoard events.
+"""What a run writes for people to look at: curves, pictures and TensorBoard events.
 
-None of it is needed to go on. What cannot be made is therefore told, once, and the run goes on.
+A run does not need these files to go on. If one cannot be made, a notice says so once, and the run goes on.
 
-TensorBoard's steps count the updates of the whole run, for values of an epoch as well: step N holds
-what was measured after N updates, and the loss of the update that comes next. A run that goes on
-after N updates then has one mark to write, "forget what is at N or later", and no value is doubled.
+TensorBoard's steps count the updates of the whole run, for the values of an epoch too: step N holds what was
+measured after N updates, and the loss of the next update. A run that goes on after N updates therefore only
+has to mark all values at N or later as outdated, and no value appears twice.
 """
 
 from __future__ import annotations
@@ -34,19 +34,19 @@ from vidcli.train.events import EpochRow, Event, Notice
 _EVENTS = "TensorBoard events"
 _FLUSH_SECONDS = 5.0
 _DRAWING_SHARE = 0.05
-"""Share of the time that may go into drawing curves, which short epochs would spend most on."""
+"""The most that drawing curves may take of the time, 0 to 1; it would be most of a short epoch."""
 
 
 class RunRecord:
     """The pictures and the event file of one run directory."""
 
     def __init__(self, run: Path, plots: bool, on_event: Callable[[Event], None]) -> None:
-        """Keep where to write; nothing is written before there is something to tell.
+        """Keep where to write; nothing is written yet.
 
         Args:
             run: an existing folder.
-            plots: whether pictures are drawn.
-            on_event: told what could not be made.
+            plots: whether to draw pictures.
+            on_event: called with a notice where a file cannot be made.
         """
         self._run, self._plots, self._on_event = run, plots, on_event
         self._scalars: _ScalarFile | None = None
@@ -55,11 +55,11 @@ class RunRecord:
         self._undrawn: tuple[Sequence[EpochRow], int | None] | None = None
 
     def open(self, position: int, last_row: EpochRow | None) -> None:
-        """Begin, or go on after, `position` updates.
+        """Open the event file of a run that starts or goes on.
 
         Args:
-            position: updates done; later values of an earlier life of the run are taken back.
-            last_row: the epoch that ended at this very position, if one did.
+            position: number of updates done; values that the run wrote for later ones are outdated.
+            last_row: the epoch that ended with the last of these updates, if one did.
         """
 
         def start() -> None:
@@ -70,16 +70,22 @@ class RunRecord:
             self._log_epoch(last_row, position)
 
     def add_step(self, position: int, loss: float, lr: float) -> None:
-        """Log the update number `position`, counted from 0 over the whole run."""
+        """Log an update.
+
+        Args:
+            position: its number, counted from 0 over the whole run.
+            loss: mean loss of its batch.
+            lr: its learning rate.
+        """
         self._log({"step/loss": loss, "step/lr": lr}, position)
 
     def add_epoch(self, rows: Sequence[EpochRow], position: int, best_epoch: int | None) -> None:
         """Log an epoch, and draw the curves unless that would take much of the time.
 
         Args:
-            rows: of all epochs up to this one.
-            position: updates done.
-            best_epoch: the epoch of the best model so far; None without validation.
+            rows: one for each epoch up to this one.
+            position: number of updates done.
+            best_epoch: number of the best epoch so far, from 1; None without validation.
         """
         self._log_epoch(rows[-1], position)
         self._undrawn = (list(rows), best_epoch)
@@ -93,9 +99,15 @@ class RunRecord:
         class_names: Sequence[str],
         clip: ClipConfig,
     ) -> None:
-        """Draw clips as the network gets them, beside their class names.
+        """Draw clips as the network gets them, with their class names.
 
-        Tells which numbers stand for which classes where no font has the letters of their names.
+        Where no font has the letters of the names, numbers stand for them, and a notice explains these.
+
+        Args:
+            clips_BTCHW: normalised clips.
+            labels: the class names of each clip.
+            class_names: the names of all classes.
+            clip: how pixels are normalised.
         """
 
         def draw(path: Path) -> None:
@@ -109,11 +121,11 @@ class RunRecord:
         self._draw(SAMPLES_FILE, draw)
 
     def draw_confusion(self, scores: Evaluation) -> None:
-        """Draw what the validation of the best epoch said."""
+        """Draw the confusion matrix of the best epoch."""
         self._draw(CONFUSION_FILE, lambda path: report.draw_confusion(scores, path))
 
     def draw_curves(self) -> None:
-        """Draw the curves of all epochs so far, if they have not been yet."""
+        """Draw the curves of all epochs so far, unless they are drawn already."""
         if self._undrawn is None:
             return
         rows, best_epoch = self._undrawn
@@ -127,11 +139,11 @@ class RunRecord:
         self._undrawn = None
 
     def flush(self) -> None:
-        """Bring all that was logged to disk, so that no state is ahead of it."""
+        """Write all that was logged to disk."""
         self._write_events(lambda scalars: scalars.flush())
 
     def close(self) -> None:
-        """Draw what is still to be drawn and close the event file."""
+        """Draw the curves that are still to be drawn, and close the event file."""
         self.draw_curves()
         self._write_events(lambda scalars: scalars.close())
         self._scalars = None
@@ -154,11 +166,11 @@ class RunRecord:
             self._attempt(name, lambda: write_whole(self._run / name, draw))
 
     def _attempt(self, what: str, action: Callable[[], None]) -> bool:
-        """Run `action`; tell if it failed, and return whether it did not."""
+        """Run `action` and return whether it worked; a notice says so once where it did not."""
         try:
             action()
             return True
-        except Exception as error:  # whatever a drawing library raises, hours of training count more
+        except Exception as error:  # no error of a drawing library may end hours of training
             if what not in self._failed:
                 self._failed.add(what)
                 self._on_event(Notice(f"{what}: could not be made ({error}); the run goes on without"))
@@ -166,11 +178,11 @@ class RunRecord:
 
 
 class _ScalarFile:
-    """A TensorBoard event file, written in this thread: an error arises where it can be told."""
+    """A TensorBoard event file, written in this thread, so that errors are raised here."""
 
     def __init__(self, folder: Path, position: int) -> None:
-        """Open a file in `folder` that takes back what earlier ones hold from step `position` on."""
-        # TensorBoard finds files by the middle of their name, and reads them in the order of names.
+        """Create a file in `folder` that outdates the values of earlier files from step `position` on."""
+        # TensorBoard finds event files by this prefix, and reads them in the order of their names.
         path = folder / f"{EVENTS_PREFIX}{int(time.time()):010d}.{time.monotonic_ns():020d}"
         self._file: IO[bytes] = path.open("ab")
         self._writer = RecordWriter(self._file)
@@ -199,8 +211,8 @@ class _ScalarFile:
         self._file.close()
 
     def abandon(self) -> None:
-        """Close a file that could not be written; what it still holds is lost."""
-        with suppress(OSError):  # closing tries once more
+        """Close a file that could not be written; what is still in memory is lost."""
+        with suppress(OSError):  # closing tries to write once more
             self._file.close()
 
     def _write(self, event: TensorBoardEvent, step: int) -> None:

@@ -1,4 +1,4 @@
-"""A run from its data to its directory: start one, go on with one, or only say what it would do."""
+"""A run from its data to its directory: start a run, go on with one, or only describe what it would do."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 
 from vidcli.artifacts.claim import RunClaim, in_use
 from vidcli.artifacts.resume_file import load_resume
-from vidcli.artifacts.run_folder import CONFIG_FILE, RESUME_FILE, SPLITS_FILE, UNUSABLE_FILE
+from vidcli.artifacts.run_folder import CONFIG_FILE, RESUME_FILE, SPLITS_FILE, UNUSABLE_FILE, is_over
 from vidcli.config import Config, load_config
 from vidcli.data.check import check_videos, failures_csv
 from vidcli.data.items import LABEL_SEPARATOR, SPLITS, VideoItem, class_names_of, labels_of
@@ -22,18 +22,27 @@ from vidcli.data.splits import assign_splits, of_split
 from vidcli.errors import CheckpointError, ConfigError, DataError, VideoError
 from vidcli.models import build_model, network_names, settle_clip
 from vidcli.runtime.files import write_text
-from vidcli.runtime.processes import ALONE, Group, may_restart, num_restarts
+from vidcli.runtime.launcher import may_restart, num_restarts
+from vidcli.runtime.processes import ALONE, Group
 from vidcli.train.batchnorm import fewest_clips, single_clips
 from vidcli.train.events import CheckProgress, EpochRow, Event, Notice
-from vidcli.train.trainer import Trainer, is_over
+from vidcli.train.trainer import Trainer
 
 _RESTART_SECONDS = 30.0
-"""How long torchrun, which starts processes again, gives the earlier ones to end."""
+"""How long a process that torchrun started again waits for the earlier one to end."""
 
 
 @dataclass(frozen=True)
 class RunPlan:
-    """What `--dry-run` tells: settings, videos by class and split, and the size of the model."""
+    """What `--dry-run` shows of a run.
+
+    Attributes:
+        config: all settings.
+        class_names: the name of each class, at the position of its label.
+        num_videos: number of videos by class name and split.
+        num_parameters: parameters of the model.
+        num_steps: batches of the whole run.
+    """
 
     config: Config
     class_names: list[str]
@@ -54,10 +63,19 @@ def start_run(
 
     Processes that torchrun started again go on with the run in `out`, if it saved a state.
 
+    Args:
+        config: all settings.
+        data: a folder, manifest or published data set.
+        out: the run directory; None creates one in `runs/`.
+        device: where to compute.
+        on_event: called with each event of the run.
+        group: the processes that train together.
+
     Raises:
         DataError: the data cannot be trained on.
         CheckpointError: the run directory exists already or cannot be written.
-        ConfigError: torchrun may start the processes again, and they would not find their run.
+        ConfigError: the settings do not fit together, or torchrun may start the processes again and `out`
+            does not say where their run is.
     """
     if out is None and may_restart():
         raise ConfigError("--max-restarts needs --out RUN: processes that start again go on with that run")
@@ -71,8 +89,8 @@ def start_run(
         run, items = group.from_main(
             lambda: (claim.begin(out, run_name(config)), plan_items(config, data, on_event))
         )
-        # A model that cannot be built is refused before all videos are read, which may take long. One
-        # process a machine downloads what there is to download.
+        # Building the model before all videos are read, which may take long, refuses a wrong one early. On
+        # each machine one process downloads the weights, and the others find them.
         num_classes = len(class_names_of(items, config.data.multi_label))
         group.first_on_each_machine(lambda: build_model(config.model, num_classes))
         kept, failures, trainer = _build_trainer(config, items, run, device, on_event, group)
@@ -90,20 +108,20 @@ def resume_run(
     group: Group = ALONE,
     data_root: Path | None = None,
 ) -> tuple[Path, list[EpochRow]]:
-    """Go on with a run where its last saved state is; a finished run returns at once.
+    """Go on with a run from its last saved state; a finished run returns at once.
 
-    The run directory is read by the main process alone.
+    Only the main process reads the run directory.
 
     Args:
         run: its directory.
         device: where to compute.
-        on_event: told what happens.
+        on_event: called with each event of the run.
         group: the processes that train together.
-        data_root: where its videos are now, if they moved.
+        data_root: the folder that its videos have moved to; None where they have not moved.
 
     Raises:
-        CheckpointError: the directory is no run, its state is damaged, or another process goes on with it.
-        DataError: its videos are gone.
+        CheckpointError: the directory is no run, its state is damaged, or another process has claimed it.
+        DataError: too many of its videos are gone.
     """
     with RunClaim() as claim:
         config, items = group.from_main(lambda: _open_run(run, claim, data_root))
@@ -113,7 +131,10 @@ def resume_run(
 
 
 def epochs_of_run(run: Path) -> int:
-    """Return how many epochs a run goes on for.
+    """Return how many epochs a run is to have in all.
+
+    Args:
+        run: its directory.
 
     Raises:
         CheckpointError: the directory is no run that can go on.
@@ -122,10 +143,16 @@ def epochs_of_run(run: Path) -> int:
 
 
 def plan_items(config: Config, data: Path, on_event: Callable[[Event], None]) -> list[VideoItem]:
-    """Read the data and give every video a split; tell what in the folder is passed over.
+    """Read the data and give every video a split.
+
+    Args:
+        config: all settings.
+        data: a folder, manifest or published data set.
+        on_event: called with notices, such as on files that are not videos.
 
     Raises:
-        DataError: no videos, fewer than two classes, or splits that cannot be.
+        ConfigError: `train.class_balance` does not go with several classes a video.
+        DataError: there are no videos, fewer than two classes, or splits that do not work out.
     """
     listing = read_data(data, settings=config.data)
     _require_two_classes(listing.items, config.data.multi_label)
@@ -148,7 +175,17 @@ def plan_items(config: Config, data: Path, on_event: Callable[[Event], None]) ->
 
 
 def plan_run(config: Config, data: Path, on_event: Callable[[Event], None]) -> RunPlan:
-    """Return what a run would do, without writing, decoding or downloading anything."""
+    """Return what a run would do, without writing, decoding or downloading anything.
+
+    Args:
+        config: all settings.
+        data: a folder, manifest or published data set.
+        on_event: called with notices.
+
+    Raises:
+        ConfigError: the settings do not fit together.
+        DataError: the data cannot be trained on.
+    """
     config = settle_clip(config)
     items = plan_items(config, data, on_event)
     multi_label = config.data.multi_label
@@ -174,7 +211,7 @@ def plan_run(config: Config, data: Path, on_event: Callable[[Event], None]) -> R
 
 
 def _open_run(run: Path, claim: RunClaim, data_root: Path | None) -> tuple[Config, list[VideoItem]]:
-    """Take a run that goes on, and read its settings and videos; one that is finished is only read."""
+    """Return the settings and videos of a run, and claim its directory unless the run is finished."""
     config = _config_of_run(run)
     if not _is_finished(run, config):
         patience = _RESTART_SECONDS if num_restarts() else 0.0
@@ -187,7 +224,7 @@ def _is_finished(run: Path, config: Config) -> bool:
     state = load_resume(run / RESUME_FILE)
     epochs_done, stale_epochs = state.get("epoch"), state.get("stale_epochs")
     return (
-        isinstance(epochs_done, int)  # otherwise restoring the state tells what is wrong with it
+        isinstance(epochs_done, int)  # an error follows when the state is restored
         and isinstance(stale_epochs, int)
         and is_over(config.train, epochs_done, stale_epochs)
     )
@@ -210,10 +247,14 @@ def _build_trainer(
     on_event: Callable[[Event], None],
     group: Group,
 ) -> tuple[list[VideoItem], list[VideoError], Trainer]:
-    """Decode the train and val videos once, leave out what cannot be, and build the trainer."""
-    learnt = [item for item in items if item.split in ("train", "val")]
+    """Decode the train and val videos once, leave out those that fail, and build the trainer.
+
+    Returns:
+        The usable videos, those of test included, the errors of the others, and the trainer.
+    """
+    seen = [item for item in items if item.split in ("train", "val")]
     checked = check_videos(
-        learnt,
+        seen,
         config,
         lambda done, total: on_event(CheckProgress(done, total)),
         group.share,
@@ -224,7 +265,7 @@ def _build_trainer(
     for failure in checked.failures:
         on_event(Notice(f"left out: {failure}"))
     if checked.failures:
-        on_event(Notice(f"{len(checked.failures)} of {len(learnt)} videos cannot be used"))
+        on_event(Notice(f"{len(checked.failures)} of {len(seen)} videos cannot be used"))
     usable = set(checked.usable)
     kept = [item for item in items if item.split == "test" or item in usable]
     _require_two_classes(of_split(kept, "train"), config.data.multi_label)
@@ -242,7 +283,9 @@ def _require_two_classes(items: Sequence[VideoItem], multi_label: bool) -> None:
 
 
 def run_name(config: Config) -> str:
-    """Return the name of a new run: `<date>_<time>_<backbone>_<head>`; a whole video network has no head."""
+    """Return the name of a new run: `<date>_<time>_<backbone>_<head>`, or without a head for a network that
+    has none of ours.
+    """
     network = config.model.backbone
     if network not in network_names():
         network += f"_{config.model.head}"

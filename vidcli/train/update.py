@@ -1,8 +1,11 @@
-"""One update of the weights: a batch in, its loss out.
+"""One update of the weights: it takes a batch and returns its loss.
 
-The loop knows about epochs, videos and files, this module about optimisation: what learns, the
-learning rate, reduced precision, loss, clipping, the rule and the running average. Where a run is
-comes from outside as a position, so that all state there is to resume is that of `state_dict`.
+The trainer and `compare` both train through it. They know about epochs, videos and files; this module knows
+about optimisation: what learns, reduced precision, the loss, mixed clips, the optimizer and the running
+average of the weights. The caller passes the number of the step, so that `state_dict` holds all state there
+is to resume.
+
+Shape suffixes: B clips, T frames, C channels, H W pixels, K classes. Features have other shapes after B.
 """
 
 from __future__ import annotations
@@ -11,38 +14,36 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
 
 from vidcli.config import Config
-from vidcli.models import VideoModel
+from vidcli.errors import TrainError
 from vidcli.runtime.processes import ALONE, Group
-from vidcli.train.compiling import compiled
 from vidcli.train.freezing import Freezing
 from vidcli.train.loss import ClipLoss, MultiLabelLoss, count_correct
 from vidcli.train.mixing import ClipMixer
-from vidcli.train.resume_state import check_update
-from vidcli.train.schedule import autocast_dtype, build_optimizer, learning_rate
-from vidcli.train.weight_average import WeightAverage
+from vidcli.train.optimizer import Model, ScaledOptimizer, WeightAverage, reduced_precision
 
 
 class BatchTooLarge(Exception):
-    """A part of a batch did not fit in memory; weights and optimizer are as they were."""
+    """A part of a batch did not fit in memory; weights and optimizer have not changed."""
 
 
 @dataclass(frozen=True)
 class Share:
-    """What of a step's batch this process computes.
+    """Which part of a step's batch this process computes.
 
     Attributes:
-        num_clips: of the whole batch, over all processes.
-        num_parts: passes through the model, the same in all processes; each has one clip or more.
-        num_copies: how many processes compute these very clips.
-        sizes: clips of each process, by rank; empty where each has all of them.
+        num_clips: clips of the whole batch, over all processes.
+        num_parts: parts that pass through the model one by one, as many in all processes; none is empty.
+        num_copies: number of processes that compute the same clips as this one, itself included.
+        sizes: number of clips of each process, by rank; empty where each process computes all of them.
     """
 
     num_clips: int
@@ -53,21 +54,21 @@ class Share:
 
 @dataclass(frozen=True)
 class StepResult:
-    """What one batch gave: its mean loss, and how many clips were classified correctly.
+    """The result of one batch: its mean loss, and the number of clips that were classified correctly.
 
-    Of a mixed clip the class with the larger share is the correct one.
+    The correct class of a mixed clip is the one with the larger share.
     """
 
     loss: float
     num_correct: int
 
 
-class Updater:
-    """A model and the rule that changes its weights."""
+class Updater(Generic[Model]):
+    """A model and all that changes its weights."""
 
     def __init__(
         self,
-        model: VideoModel,
+        model: Model,
         config: Config,
         class_counts: Sequence[int],
         steps_per_epoch: int,
@@ -78,55 +79,51 @@ class Updater:
         """Build the optimizer.
 
         Args:
-            model: on `device`.
-            config: the rule, its rate, its precision, what learns when.
+            model: on `device`; its `backbone`, if it has one, is frozen as the settings say.
+            config: all settings; `train` and `augment` say how weights change.
             class_counts: training videos of each class, by label.
-            steps_per_epoch: batches an epoch; the rate depends on it.
+            steps_per_epoch: batches an epoch, which the rate depends on.
             device: where to compute.
             group: the processes that compute a batch together.
-            part: what batches go through, of features then, where the backbone never learns; None
-                is the whole model.
+            part: the part of the model that batches pass through, where they are features of a frozen
+                backbone; None is the whole model.
         """
         settings = config.train
         self.model = model
-        self._settings, self._steps_per_epoch, self._device = settings, steps_per_epoch, device
-        self._optimizer = build_optimizer(model, settings)
-        self._autocast = autocast_dtype(settings, device)
-        # Gradients of float16 vanish unless they are scaled up; other precisions pass through.
-        self._scaler = torch.amp.GradScaler(device.type, enabled=self._autocast is torch.float16)
-        self._loss: Callable[[Tensor, Tensor], Tensor]
+        self.freezing = Freezing(getattr(model, "backbone", nn.Module()), settings)
+        self._settings, self._device, self._group = settings, device, group
+        self._optimizer = ScaledOptimizer(model, settings, steps_per_epoch, device)
+        self._loss: ClipLoss | MultiLabelLoss
         if config.data.multi_label:
             self._loss = MultiLabelLoss(settings.label_smoothing)
         else:
             counts = class_counts if settings.class_balance == "loss" else None
             self._loss = ClipLoss(settings.label_smoothing, counts, device)
-        self._is_multi_label = config.data.multi_label
         self._mix = ClipMixer(config.augment, len(class_counts), settings.seed, group)
-        self.freezing = Freezing(model.backbone, settings)
         self._average = WeightAverage(model, settings.ema) if settings.ema else None
-        self._group, self._learning = group, -1
         self._statistics = [torch.empty_like(buffer) for buffer in model.buffers()]
-        self._part = model if part is None else part
-        self._parallel: nn.Module = self._part
+        self._part: nn.Module = model if part is None else part
+        self._num_learning = -1
+        self._parallel = self._part
         self._forward: Callable[[Tensor], Tensor] = self._part
 
     @property
-    def evaluated_model(self) -> VideoModel:
+    def evaluated_model(self) -> Model:
         """The model to validate and save: the running average of the weights, where there is one."""
         return self.model if self._average is None else self._average.model
 
     def start_epoch(self, epoch: int) -> None:
-        """Put the model in training mode, what learns and what does not as in that epoch (from 0)."""
+        """Put the model in training mode and freeze what does not learn in an epoch, counted from 0."""
         self.model.train()
         self.freezing.apply(epoch)
-        learning = sum(parameter.requires_grad for parameter in self.model.parameters())
-        if learning != self._learning:  # stages only ever begin to learn, so the number tells which
-            self._learning = learning
+        num_learning = sum(parameter.requires_grad for parameter in self.model.parameters())
+        if num_learning != self._num_learning:  # stages only ever begin to learn, so their number tells which
+            self._num_learning = num_learning
             self._parallel = self._group.parallel(self._part)
-            self._forward = compiled(self._parallel) if self._settings.compile == "on" else self._parallel
+            self._forward = _compiled(self._parallel) if self._settings.compile == "on" else self._parallel
 
     def end_epoch(self) -> None:
-        """Give all processes the statistics of the main one, so that they evaluate the same model."""
+        """Give all processes the BatchNorm statistics of the main one, so that they evaluate one model."""
         self._group.copy_buffers(self.model)
         if self._average is not None:
             self._group.copy_buffers(self._average.model)
@@ -136,29 +133,29 @@ class Updater:
     ) -> StepResult:
         """Change the weights by one batch, which passes through the model in `accumulate` parts.
 
-        A loss that is no number changes nothing; the caller decides what to do about it.
+        A loss that is not finite changes nothing; the caller has to look at it.
 
         Args:
-            clips_BTCHW: normalised clips, on any device; this process's part of the batch.
-            labels_B: int64 labels, on any device; of several classes float32 (B, K), 1 for those there.
-            position: number of the step, counted over the whole run.
-            share: what of the batch these clips are; None for all of it.
+            clips_BTCHW: normalised clips, or their features; on any device. Of several processes, the part
+                of the batch that this one computes.
+            labels_B: int64 labels, or float32 (B, K) with 1 for each class of a clip; on any device.
+            position: number of the step, counted from 0 over the whole run.
+            share: which part of the batch these clips are; None for the whole batch.
 
         Returns:
-            The result of the whole batch.
+            The result of the whole batch, over all processes.
 
         Raises:
             TrainError: the model cannot be compiled.
             BatchTooLarge: a part does not fit in memory; nothing has changed.
         """
-        rate = learning_rate(self._settings, position, self._steps_per_epoch)
-        for group in self._optimizer.param_groups:
-            group["lr"] = rate * group["lr_ratio"]
+        self._optimizer.set_rate(position)
+        _seed_draws(self._settings.seed, position, self._group.rank, self._device)
         share = share or Share(len(labels_B), min(self._settings.accumulate, len(labels_B)))
         _copy_all(self.model.buffers(), self._statistics)
         result: StepResult | None = None
         try:
-            # Mixed before it is split, so that parts are those of the batch that would go through at once.
+            # Clips are mixed before the batch is cut, so that the parts have the clips of the whole.
             clips_BTCHW = clips_BTCHW.to(self._device, non_blocking=True)  # from pinned memory
             labels_B = labels_B.to(self._device)
             clips_BTCHW, targets = self._mix(clips_BTCHW, labels_B, position, share.sizes)
@@ -166,45 +163,46 @@ class Updater:
         except RuntimeError as error:
             if not _is_out_of_memory(error):
                 raise
-        if result is None:  # past the handler, whose error holds on to the memory
-            self._optimizer.zero_grad(set_to_none=True)
+        if result is None:  # after the handler, because its error keeps the memory in use
+            self._optimizer.zero_grad()
             _copy_all(self._statistics, self.model.buffers())
             if self._device.type == "cuda":
                 torch.cuda.empty_cache()
             raise BatchTooLarge
         if not math.isfinite(result.loss):
             return result
-        self._scaler.unscale_(self._optimizer)
-        if self._settings.grad_clip:
-            nn.utils.clip_grad_norm_(self.model.parameters(), self._settings.grad_clip)
-        self._scaler.step(self._optimizer)
-        self._scaler.update()
+        self._optimizer.step()
         if self._average is not None:
             self._average.update(self.model, position)
         return result
 
     def fits(self, clips_BTCHW: Tensor, labels_B: Tensor) -> bool:
-        """Tell whether these clips fit in memory at once; changes nothing, and asks no other process."""
+        """Tell whether clips fit in memory at once; nothing changes, and no other process takes part.
+
+        Args:
+            clips_BTCHW: normalised clips, or their features; on any device.
+            labels_B: their labels, as for an update.
+        """
         norms = [part for part in self.model.modules() if isinstance(part, _BatchNorm) and part.training]
         for norm in norms:
             norm.eval()
         try:
             loss, _ = self._compute(clips_BTCHW, labels_B, self._part)
-            self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+            self._optimizer.backward(loss)
         except RuntimeError as error:
             if not _is_out_of_memory(error):
                 raise
             return False
         finally:
-            self._optimizer.zero_grad(set_to_none=True)
+            self._optimizer.zero_grad()
             for norm in norms:
                 norm.train()
         return True
 
     def _find_gradients(self, clips_BTCHW: Tensor, targets: Tensor, share: Share) -> StepResult:
-        """Compute the gradients of the whole batch; none that count where its loss is no number."""
-        self._optimizer.zero_grad(set_to_none=True)
-        # Of the mean over the whole batch; the weights of all clips of all processes sum to 1.
+        """Compute the gradients of the whole batch; they are of no use where its loss is not finite."""
+        self._optimizer.zero_grad()
+        # The loss is the mean over the whole batch: the weights of all clips of all processes sum to 1.
         clip_weight = 1 / (share.num_clips * share.num_copies)
         parts = zip(
             clips_BTCHW.tensor_split(share.num_parts), targets.tensor_split(share.num_parts), strict=True
@@ -212,7 +210,7 @@ class Updater:
         result = StepResult(0.0, 0)
         for number, (part_BTCHW, part_targets) in enumerate(parts, start=1):
             is_last = number == share.num_parts
-            # Gradients are exchanged once a step, with those of the last part.
+            # Processes exchange gradients once a step, with the last part.
             parallel = self._parallel
             waits = not is_last and isinstance(parallel, DistributedDataParallel)
             with parallel.no_sync() if waits else nullcontext():  # type: ignore[operator]
@@ -220,11 +218,13 @@ class Updater:
                 loss = loss * (clip_weight * len(part_targets))
                 result = StepResult(result.loss + float(loss.detach()), result.num_correct + num_correct)
                 if is_last:
-                    result = self._merge(result, share)
+                    rows = self._group.gather_numbers(result.loss, result.num_correct)
+                    losses, counts = zip(*rows, strict=True)
+                    result = StepResult(sum(losses), int(sum(counts)) // share.num_copies)
                     if not math.isfinite(result.loss):
                         return result
-                # Processes average their gradients; the sum is wanted.
-                self._scaler.scale(loss * self._group.size).backward()  # type: ignore[no-untyped-call]
+                # DistributedDataParallel averages the gradients of processes, but the loss is a sum.
+                self._optimizer.backward(loss * self._group.size)
         return result
 
     def _compute(
@@ -232,56 +232,87 @@ class Updater:
     ) -> tuple[Tensor, int]:
         """Return the mean loss of clips, and how many of them were classified correctly."""
         targets = targets.to(self._device)
-        with torch.autocast(
-            self._device.type, dtype=self._autocast or torch.bfloat16, enabled=self._autocast is not None
-        ):
+        with reduced_precision(self._settings, self._device):
             logits_BK = forward(clips_BTCHW.to(self._device))
         loss = self._loss(logits_BK.float(), targets)
-        if targets.dim() == 2 and not self._is_multi_label:  # mixed
+        if targets.dim() == 2 and isinstance(self._loss, ClipLoss):  # mixed
             targets = targets.argmax(-1)
         return loss, count_correct(logits_BK.detach(), targets)
 
-    def _merge(self, result: StepResult, share: Share) -> StepResult:
-        """Return the result of the whole batch from those of all processes."""
-        losses, counts = zip(*self._group.gather_numbers(result.loss, result.num_correct), strict=True)
-        return StepResult(sum(losses), int(sum(counts)) // share.num_copies)
-
     def state_dict(self) -> dict[str, Any]:
-        """Return what goes on from here: weights, their average, and the optimizer's memory."""
+        """Return what a run needs to go on: weights, their average, and the state of the optimizer."""
         return {
             "model": self.model.state_dict(),
             "average": self._average.model.state_dict() if self._average is not None else None,
-            "optimizer": self._optimizer.state_dict(),
-            "scaler": self._scaler.state_dict(),
+            **self._optimizer.state_dict(),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go back to what `state_dict` returned; other entries are passed over.
+        """Restore what `state_dict` returned.
+
+        Args:
+            state: other entries are ignored.
 
         Raises:
             KeyError: an entry is missing.
-            RuntimeError: the weights are of another model, or there is no average where one is due.
-            ValueError: the optimizer's memory is of another model, or no such memory.
+            RuntimeError: the weights are of another model, or the average is missing.
+            ValueError: the state of the optimizer is of another model, or damaged.
         """
-        check_update(state, self._optimizer)
+        self._optimizer.load_state_dict(state)
         self.model.load_state_dict(state["model"])
-        self._optimizer.load_state_dict(state["optimizer"])
         if self._average is not None:
             self._average.model.load_state_dict(state["average"])
-        self._scaler.load_state_dict(state["scaler"])
 
 
 def _copy_all(sources: Iterable[Tensor], targets: Iterable[Tensor]) -> None:
-    """Overwrite each target by its source, at once: one by one takes ten times as long for small tensors."""
+    """Overwrite each target by its source; all at once, which is ten times as fast for small tensors."""
     if targets := list(targets):
         torch._foreach_copy_(targets, list(sources))
 
 
 def _is_out_of_memory(error: RuntimeError) -> bool:
-    """Tell whether torch raised this for want of memory; CUDA alone has a class of its own for it."""
+    """Tell whether torch ran out of memory; only on CUDA does it raise a class of its own for that."""
     text = str(error)
     return (
         isinstance(error, torch.OutOfMemoryError)
         or "MPS backend out of memory" in text
         or "can't allocate memory" in text
     )
+
+
+def _compiled(model: nn.Module) -> Callable[[Tensor], Tensor]:
+    """Return the model as a function that its first call compiles; the parameters stay the model's.
+
+    The function raises a TrainError where there is no compiler, or the model cannot be compiled.
+    """
+    # This import takes half a second, so only runs that compile wait for it.
+    from torch._dynamo.exc import TorchDynamoException
+
+    run: Callable[[Tensor], Tensor] = torch.compile(model)
+
+    def forward(clips_BTCHW: Tensor) -> Tensor:
+        try:
+            return run(clips_BTCHW)
+        except TorchDynamoException as error:
+            reason = str(error).strip().splitlines()[0]
+            raise TrainError(
+                f"train.compile=on: the model cannot be compiled here ({reason}). Install a C++ compiler, "
+                "or set train.compile=off"
+            ) from error
+
+    return forward
+
+
+def _seed_draws(seed: int, position: int, rank: int, device: torch.device) -> None:
+    """Seed torch's generators for one step, such as for dropout, so that it draws the same in every run.
+
+    A run that goes on therefore needs no state of these generators.
+    """
+    drawn = np.random.SeedSequence([seed, position, rank]).generate_state(1, np.uint64)[0]
+    step_seed = int(drawn >> np.uint64(1))
+    # `torch.manual_seed` seeds every kind of device there is, which takes a millisecond a step.
+    torch.default_generator.manual_seed(step_seed)
+    if device.type == "cuda":
+        torch.cuda.manual_seed_all(step_seed)
+    elif device.type == "mps":
+        torch.mps.manual_seed(step_seed)

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from vidcli.data import features as module
-from vidcli.data.features import FrozenBackbone
 from vidcli.data.items import VideoItem
 from vidcli.errors import ConfigError, DataError
+from vidcli.features import frozen_backbone as module
+from vidcli.features.frozen_backbone import FrozenBackbone
 from vidcli.models import build_model, wake_residual_branches
 from vidcli.predict import Predictor
 from vidcli.sampling import shuffled_order

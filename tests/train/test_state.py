@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from vidcli.train.resume_state import check_progress, check_update
+from vidcli.train.state import check_progress, check_update
 
 NUM_EPOCHS, NUM_STEPS = 3, 5
 ROW = {

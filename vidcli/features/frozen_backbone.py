@@ -1,4 +1,4 @@
-"""What a frozen backbone says of every frame of videos, in order and shuffled, computed once.
+"""The features that a frozen backbone computes from every frame of videos, in order and shuffled.
 
 Shape suffixes: V views of a video, T frames a view, F features a frame, O orders of the frames: 2
 (in order, shuffled) for a backbone whose frames know of their neighbours, otherwise 1.
@@ -6,17 +6,17 @@ Shape suffixes: V views of a video, T frames a view, F features a frame, O order
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from vidcli.config import Config
 from vidcli.data.check import refuse_unusable
@@ -24,8 +24,9 @@ from vidcli.data.frames import FrameSource, decoding_settings
 from vidcli.data.items import VideoItem
 from vidcli.data.store import Store
 from vidcli.errors import ConfigError, VideoError
+from vidcli.features.computed_once import FeatureJob, compute_once, digest_of_weights
 from vidcli.models import VideoClassifier
-from vidcli.runtime.threads import map_ahead, num_workers
+from vidcli.runtime.threads import num_workers
 from vidcli.sampling import shuffled_order
 from vidcli.transforms import ClipTransform, build_sampler
 
@@ -34,7 +35,13 @@ Features: TypeAlias = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class VideoFeatures:
-    """The features of one video, (V, T, F), with its frames in order and shuffled."""
+    """The features of one video.
+
+    Attributes:
+        item: video.
+        ordered_VTF: features of its frames in order, float32 (V, T, F).
+        shuffled_VTF: features of its frames in a random order, float32 (V, T, F).
+    """
 
     item: VideoItem
     ordered_VTF: Features
@@ -43,7 +50,13 @@ class VideoFeatures:
 
 @dataclass(frozen=True)
 class FeatureSet:
-    """The features of all videos that could be decoded, and the errors of the others."""
+    """The features of a data set.
+
+    Attributes:
+        videos: features of the videos that could be decoded.
+        failures: errors of the other videos.
+        num_cached: number of videos whose features were on disk.
+    """
 
     videos: list[VideoFeatures]
     failures: list[VideoError]
@@ -51,15 +64,15 @@ class FeatureSet:
 
 
 class FrozenBackbone:
-    """A backbone that is not trained, and how to show it videos."""
+    """A backbone that is not trained, with the sampling and preprocessing of its videos."""
 
     def __init__(self, model: VideoClassifier, config: Config, device: torch.device) -> None:
-        """Keep a model whose projection and head are not used.
+        """Use the backbone of a model; its projection and head are not used.
 
         Args:
-            model: on `device`.
-            config: its sampling and preprocessing; `data.cache=off` keeps nothing on disk.
-            device: where to compute.
+            model: model on `device`.
+            config: sampling and preprocessing; `data.cache=off` keeps no features on disk.
+            device: device that computes the features.
         """
         self._model, self._config, self._device = model.eval(), config, device
         self._sampler = build_sampler(config.clip)
@@ -70,65 +83,56 @@ class FrozenBackbone:
 
     @property
     def folder(self) -> Path:
-        """Where features are kept."""
+        """Folder of the features on disk."""
         return self._store.folder
 
     def features_of(
         self, items: Sequence[VideoItem], progress: Callable[[int, int], None] | None = None
     ) -> FeatureSet:
-        """Return the features of videos, from the cache where they are there.
+        """Return the features of videos, from disk if they are there.
 
         Args:
-            items: the videos.
-            progress: called with the number of videos done and of all.
+            items: videos.
+            progress: called with the number of videos that are done and the number of all videos.
 
         Raises:
             DataError: more than `data.max_unusable` of the videos cannot be decoded; names them.
             ConfigError: the features take more memory than `data.cache_gib`.
         """
+        jobs = [
+            FeatureJob(item, self._about(item), partial(self._load, item), partial(self._compute, item))
+            for item in items
+        ]
+        store = None if self._config.data.cache == "off" else self._store
         videos: list[VideoFeatures] = []
         failures: list[VideoError] = []
-        num_cached = 0
-        with closing(self._load_all(items)) as loaded:
-            for done, (item, found) in enumerate(zip(items, loaded, strict=True), start=1):
-                if isinstance(found, VideoError):
-                    failures.append(found)
+        num_stored = 0
+        with closing(compute_once(jobs, store, num_workers(self._config.data.workers))) as results:
+            for done, (item, result) in enumerate(zip(items, results, strict=True), start=1):
+                if isinstance(result.features, VideoError):
+                    failures.append(result.features)
                 else:
-                    if isinstance(found, Tensor):
-                        features_OVTF = self._compute(item, found)
-                        self._write(item, features_OVTF)
-                    else:
-                        features_OVTF = found
-                        num_cached += 1
+                    num_stored += result.was_stored
+                    features_OVTF: Features = result.features.numpy()
                     self._refuse_too_many(features_OVTF.nbytes * len(items))
                     videos.append(self._in_both_orders(item, features_OVTF))
                 if progress is not None:
                     progress(done, len(items))
         refuse_unusable(failures, len(items), self._config.data)
-        return FeatureSet(videos, failures, num_cached)
+        return FeatureSet(videos, failures, num_stored)
 
-    def _load_all(self, items: Sequence[VideoItem]) -> Generator[Features | Tensor | VideoError, None, None]:
-        workers = num_workers(self._config.data.workers)
-        return map_ahead(self._load, items, workers, ahead=2 * workers)
-
-    def _load(self, item: VideoItem) -> Features | Tensor | VideoError:
-        """Return features from the cache, else the views (V, T, C, H, W), else why there are none."""
-        if (cached := self._read(item)) is not None:
-            return cached
-        try:
-            frames = self._source.frames(item, self._sampler)
-        except VideoError as error:
-            return error
+    def _load(self, item: VideoItem) -> Tensor:
+        """Return the views (V, T, C, H, W) of a video."""
         clip = self._config.clip
+        frames = self._source.frames(item, self._sampler)
         views = frames.reshape(clip.views, clip.length, *frames.shape[1:])
         return torch.stack([self._transform(view_THWC) for view_THWC in views])
 
     @torch.inference_mode()
-    def _compute(self, item: VideoItem, views_VTCHW: Tensor) -> Features:
+    def _compute(self, item: VideoItem, views_VTCHW: Tensor) -> Tensor:
+        """Return the features (O, V, T, F) of the views of a video."""
         orders = [views_VTCHW, views_VTCHW[:, self._order_of(item)]][: self._num_orders]
-        cells = [self._model.encode(views.to(self._device)).float().cpu() for views in orders]
-        features_OVTF: Features = torch.stack(cells).numpy()
-        return features_OVTF
+        return torch.stack([self._model.encode(views.to(self._device)).float().cpu() for views in orders])
 
     def _in_both_orders(self, item: VideoItem, features_OVTF: Features) -> VideoFeatures:
         ordered_VTF = features_OVTF[0]
@@ -147,21 +151,12 @@ class FrozenBackbone:
             )
 
     def prune(self) -> None:
-        """Delete the features of other backbones and settings, oldest first, beyond `data.cache_gib`."""
+        """Delete the features that were not used for the longest time, beyond `data.cache_gib`."""
         self._store.prune()
 
-    def _on_what(self, item: VideoItem) -> list[object]:
-        """Return what a video's features depend on beside the video and the settings: the order drawn."""
+    def _about(self, item: VideoItem) -> list[object]:
+        """Return what features depend on besides the video and the settings: the order of shuffled frames."""
         return [self._order_of(item).tolist() if self._num_orders == 2 else None]
-
-    def _read(self, item: VideoItem) -> Features | None:
-        if self._config.data.cache == "off":
-            return None
-        return self._store.read(item, lambda stored: stored.take("features"), self._on_what(item))
-
-    def _write(self, item: VideoItem, features_OVTF: Features) -> None:
-        if self._config.data.cache != "off":
-            self._store.write(item, {"features": features_OVTF}, self._on_what(item))
 
     def _settings(self) -> list[object]:
         config = self._config
@@ -173,12 +168,3 @@ class FrozenBackbone:
             decoding_settings(config),
             str(self._device.type),
         ]
-
-
-def digest_of_weights(module: nn.Module) -> str:
-    """Return a digest of the names, types, shapes and values of a module's parameters and buffers."""
-    digest = hashlib.sha256()
-    for name, value in sorted(module.state_dict().items()):
-        digest.update(f"{name}{value.dtype}{tuple(value.shape)}".encode())
-        digest.update(value.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()

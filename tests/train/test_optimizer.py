@@ -9,7 +9,7 @@ import torch
 
 from vidcli.config import TrainConfig
 from vidcli.models import build_model
-from vidcli.train.schedule import autocast_dtype, build_optimizer, learning_rate
+from vidcli.train.optimizer import autocast_dtype, build_optimizer, learning_rate
 
 # 5 epochs of 4 steps, one of them warm-up: 4 steps of rise, 16 of cosine.
 SETTINGS = TrainConfig(epochs=5, warmup_epochs=1, lr=0.4)

@@ -11,14 +11,14 @@ import pytest
 
 from vidcli.config import Config
 from vidcli.data.frames import FrameSource, MemoryCache
-from vidcli.train import Notice, StepDone, pace
-from vidcli.train.pace import Pace, waiting_notice
+from vidcli.train import Notice, StepDone, advice
+from vidcli.train.advice import Pace, waiting_notice
 
 
 class Clock:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 100.0
-        monkeypatch.setattr(pace.time, "monotonic", lambda: self.now)
+        monkeypatch.setattr(advice.time, "monotonic", lambda: self.now)
 
 
 def test_the_share_of_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -64,7 +64,7 @@ def test_waiting_is_told_at_each_step_and_a_remedy_once(
     train_run: Callable[..., Any],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(pace, "_TOLERATED_SECONDS", 0.0)
+    monkeypatch.setattr(advice, "_TOLERATED_SECONDS", 0.0)
     slow_down(monkeypatch, 0.2)
     config = small_config(data__cache="off", train__epochs=2, train__batch_size=4)
     run = train_run(config, pair_data)
