@@ -63,7 +63,7 @@ def deny_sockets() -> bool:
 
 def run_commands(commands: Sequence[Sequence[str]]) -> None:
     """Run commands of vidcli, one after the other, until one fails."""
-    from vidcli.cli import app
+    from vidcli.commands import app
 
     for command in commands:
         print(f"RUNNING {' '.join(command)}", file=sys.stderr, flush=True)

@@ -13,7 +13,7 @@ import torch
 from typer.testing import CliRunner
 
 import vidcli
-from vidcli.cli import app
+from vidcli.commands.app import app
 from vidcli.data.items import VideoItem
 from vidcli.errors import CheckpointError, DeviceError
 from vidcli.predict import Prediction, Predictor

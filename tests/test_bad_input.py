@@ -19,7 +19,7 @@ import safetensors.torch
 import torch
 from typer.testing import CliRunner
 
-from vidcli.cli import app
+from vidcli.commands.app import app
 from vidcli.config import config_to_yaml
 from vidcli.names import visible
 

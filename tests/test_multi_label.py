@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 import vidcli
 from vidcli.artifacts.model_file import load_checkpoint
-from vidcli.cli import app
+from vidcli.commands.app import app
 from vidcli.config import DataConfig
 from vidcli.data.items import VideoItem, class_names_of, labels_of
 from vidcli.data.splits import assign_splits

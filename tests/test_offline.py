@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 import vidcli
 from tests.socket_guard import NO_GUARD
-from vidcli.cli import app
+from vidcli.commands.app import app
 from vidcli.config import Config, config_to_yaml
 
 EXPORTS = (
@@ -72,6 +72,7 @@ def trained(
         ("models",),
         ("models", "show", run),
         ("settings",),
+        ("cache",),
         ("demo", "--count", 1, "--length", 8, "--size", 32, "--out", folder / "demo", *small),
         ("bench", "predict", motion_data / "test", "--model", run, "--rounds", 1),
     ]

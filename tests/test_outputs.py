@@ -12,7 +12,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from vidcli.cli import app
+from vidcli.commands.app import app
 from vidcli.data.frames import FrameSource
 from vidcli.train import start_run
 
@@ -114,7 +114,7 @@ def no_work(monkeypatch) -> None:
         raise AssertionError("the work has begun")
 
     monkeypatch.setattr(FrameSource, "frames", work)
-    for module in ("vidcli.commands.check.check_data", "vidcli.predict.timeline.WindowPlan"):
+    for module in ("vidcli.doctor.check_data", "vidcli.predict.timeline.WindowPlan"):
         monkeypatch.setattr(module, work, raising=False)
 
 

@@ -16,11 +16,10 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from vidcli.cli import app
+from vidcli.commands.app import app
 from vidcli.config import Config, config_to_yaml
-from vidcli.data.feature_files import FeatureFiles
 from vidcli.data.items import VideoItem
-from vidcli.data.packs import open_pack
+from vidcli.data.store import Store, StoredArrays
 from vidcli.runtime.files import open_regular, read_at_most, read_regular, require_regular
 
 KINDS = {"pipe": "a pipe", "device": "a device", "socket": "a socket", "folder": "a folder"}
@@ -205,29 +204,25 @@ def test_cache_files_that_are_none(
     trained: Path, motion_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(OSError, match="is a pipe"):
-        open_pack(make("pipe", tmp_path / "x.pack"))
+        StoredArrays(make("pipe", tmp_path / "x.npy"))
     video = next((motion_data / "test" / "left").iterdir())
     monkeypatch.setenv("VIDCLI_CACHE", str(tmp_path / "features"))
-    kept, item = FeatureFiles(["x"]), VideoItem(video, "left")
-    kept.write(item, [], np.zeros((2, 3), np.float32))
-    assert kept.read(item, [], (None, 3)) is not None
+    kept, item = Store("features", ["x"], 2**30), VideoItem(video, "left")
+    kept.write(item, {"features": np.zeros((2, 3), np.float32)})
+    assert kept.read(item, lambda stored: stored.take("features")) is not None
     (file,) = kept.folder.iterdir()
     file.unlink()
     os.mkfifo(file)
-    assert kept.read(item, [], (None, 3)) is None
+    assert kept.read(item, lambda stored: stored.take("features")) is None
     monkeypatch.setenv("VIDCLI_CACHE", str(tmp_path / "frames"))
     settings = [f"--set={name}" for name in ("data.cache=disk", "train.epochs=1", "train.plots=false")]
     command = ("train", motion_data, "--config", trained / "config.yaml", *settings, "--out")
     assert run(*command, tmp_path / "one").exit_code == 0
-    packs = sorted((tmp_path / "frames").rglob("*.pack"))
-    assert packs
-    for path in packs:
+    stored = sorted((tmp_path / "frames").rglob("*.npy"))
+    assert stored
+    for path in stored:
         path.unlink()
         os.mkfifo(path)
     again = run(*command, tmp_path / "two")
     assert again.exit_code == 0, again.output
     assert "is a pipe, where a regular file was expected); videos that are not in it yet" in again.stderr
-    size = next((tmp_path / "frames").rglob("size"))
-    size.unlink()
-    os.mkfifo(size)
-    assert run(*command, tmp_path / "three").exit_code == 0

@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 from vidcli import fonts
 from vidcli.artifacts.model_file import Checkpoint, save_checkpoint
-from vidcli.cli import app
+from vidcli.commands.app import app
 from vidcli.config import Config
 from vidcli.models import build_model
 from vidcli.models.calibration import Calibration

@@ -33,7 +33,9 @@ class Together:
 def start_together(command: Sequence[object], folder: Path, num_processes: int) -> Together:
     """Start `vidcli COMMAND` in several processes, in a folder where they leave what they print."""
     forks = multiprocessing.get_context("forkserver")
-    forks.set_forkserver_preload(["torch._dynamo", "vidcli.commands.training", "vidcli.cli", __name__])
+    forks.set_forkserver_preload(
+        ["torch._dynamo", "vidcli.commands.outcome", "vidcli.commands.peers", __name__]
+    )
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
@@ -56,6 +58,6 @@ def _work(
     os.chdir(folder)
     for stream, name in ((1, "out.txt"), (2, "err.txt")):
         os.dup2(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644), stream)
-    from vidcli.cli import app
+    from vidcli.commands import app
 
     app(command, prog_name="vidcli")

@@ -1,6 +1,6 @@
 """Train, evaluate and use a video classifier from the command line.
 
-`vidcli.cli` is the way in for people, `load` for other programs:
+`vidcli.commands` is the way in for people, `load` for other programs:
 
     import vidcli
     model = vidcli.load("runs/demo")

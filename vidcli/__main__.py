@@ -6,7 +6,7 @@ import atexit
 import os
 import sys
 
-from vidcli.cli import run
+from vidcli.commands import run
 from vidcli.runtime.launcher import num_processes
 from vidcli.runtime.memory import keep_freed_memory
 

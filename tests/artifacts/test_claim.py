@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 import vidcli
 from vidcli.artifacts.claim import RunClaim, refuse_taken
 from vidcli.artifacts.run_folder import CONFIG_FILE
-from vidcli.cli import app
+from vidcli.commands.app import app
 from vidcli.config import config_to_yaml
 from vidcli.errors import CheckpointError, VidcliError
 from vidcli.runtime import locks

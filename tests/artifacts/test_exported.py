@@ -24,7 +24,7 @@ from vidcli.artifacts.engines import import_runtime
 from vidcli.artifacts.exported import load_network, open_network, read_export
 from vidcli.artifacts.foreign_graphs import clean_ir, clean_onnx
 from vidcli.artifacts.model_file import Checkpoint, describe_checkpoint
-from vidcli.cli import app
+from vidcli.commands.app import app
 from vidcli.config import Config
 from vidcli.errors import CheckpointError, ExportError
 

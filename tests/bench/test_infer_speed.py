@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from vidcli.bench import infer_speed as infer
-from vidcli.cli import app
+from vidcli.commands.app import app
 
 
 @pytest.fixture(scope="module")

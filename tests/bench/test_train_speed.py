@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 import torch
+from typer.testing import CliRunner
 
 from vidcli.bench import train_speed as bench
-from vidcli.commands import bench as command
+from vidcli.commands.app import app
 from vidcli.config import Config
-from vidcli.console import Terminal, Verbosity
 from vidcli.data.check import check_videos
 from vidcli.data.items import VideoItem
 from vidcli.data.manifest import load_items
@@ -133,17 +133,17 @@ def test_the_command_prints_objects_and_leaves_nothing_behind(
     motion_data: Path,
     in_tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr(bench, "_Reference", _PlainLoop)
-    terminal = Terminal.open(Verbosity.QUIET)
-    settings = ["clip.size=32", "clip.length=4", "model.width=16", "model.hidden=16"]
-    command.train(terminal, motion_data, None, settings, 8, 1, "cpu", True)
-    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    command = ["bench", "train", str(motion_data), "--clips", "8", "--rounds", "1", "--device", "cpu", "-q"]
+    for setting in ("clip.size=32", "clip.length=4", "model.width=16", "model.hidden=16"):
+        command += ["--set", setting]
+    printed = CliRunner().invoke(app, [*command, "--json"])
+    assert printed.exit_code == 0, printed.stderr
+    rows = [json.loads(line) for line in printed.stdout.splitlines()]
     assert [row.get("part") for row in rows] == ["decode", "load", "model", "whole", "reference", None]
     assert {"clips_per_second", "share_of_bound"} <= rows[-1].keys()
     assert list(in_tmp_path.iterdir()) == []
-    command.train(terminal, motion_data, None, settings, 8, 1, "cpu", False)
-    shown = capsys.readouterr().out
+    shown = CliRunner().invoke(app, command).stdout
     assert "vidcli train, epochs 2 on" in shown
     assert "whole, beside the plain loop" in shown

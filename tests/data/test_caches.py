@@ -14,15 +14,15 @@ import pytest
 
 import vidcli
 from vidcli.config import Config
-from vidcli.data.cache import DiskCache
 from vidcli.data.caches import CACHE_MARKER, find_cache, is_cache, open_cache, take_cache
 from vidcli.data.check import check_videos
-from vidcli.data.feature_files import FeatureFiles
 from vidcli.data.items import VideoItem
+from vidcli.data.store import Store
 from vidcli.errors import DataError, WriteError
 from vidcli.synthetic import MotionVideoOptions, write_motion_videos
 
-HEX24, HEX40 = "0123456789abcdef01234567", "0123456789" * 4
+DIGEST = "0123456789" * 4
+ONE_FILE = 600  # bytes in which one stored file fits, but not two
 
 
 @pytest.fixture
@@ -30,11 +30,10 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A project of the user's that is named as cache folder, with names as vidcli gives them."""
     folder = tmp_path / "project"
     for name in (
-        f"features/{HEX24}/{HEX24}.npy",
+        f"features/{DIGEST}/{DIGEST}.npy",
         "features/mine/x.npy",
-        f"frames/ab/{HEX40}.pack",
-        f"frames/ab/{HEX40}.partial",
-        "frames/size",
+        f"frames/{DIGEST}/{DIGEST}.npy",
+        f"frames/{DIGEST}/.vidcli-0123456789abcdef.tmp.npy",
         "bench/h264.mp4",
         "notes.txt",
     ):
@@ -57,11 +56,14 @@ def contents(folder: Path) -> dict[str, str]:
     }
 
 
-def keep_features(item: VideoItem, about: str, max_bytes: float = 0) -> FeatureFiles:
-    files = FeatureFiles([about])
-    files.write(item, [], np.zeros((2, 3), np.float32))
-    files.prune(max_bytes)
-    return files
+def keep_features(item: VideoItem, about: str, max_bytes: float = ONE_FILE) -> Store:
+    kept = Store("features", [about], max_bytes)
+    kept.write(item, {"features": np.zeros((2, 3), np.float32)})
+    return kept
+
+
+def read_features(kept: Store, item: VideoItem) -> np.ndarray | None:
+    return kept.read(item, lambda stored: stored.take("features"))
 
 
 def test_a_project_that_is_named_as_cache_is_left_as_it_is(
@@ -70,12 +72,12 @@ def test_a_project_that_is_named_as_cache_is_left_as_it_is(
     before = contents(project)
     first, second = keep_features(item, "a"), keep_features(item, "b")
     assert second.folder.parent == project / "vidcli-features"
-    assert second.read(item, [], (2, 3)) is not None
+    assert read_features(second, item) is not None
     assert not first.folder.exists()  # pruned: it is ours
     checked = check_videos([item], small_config(data__cache="disk"))
     assert checked.source.cache is not None
     checked.source.frames(item, lambda seconds: np.array([0.0]))
-    assert len(list((project / "vidcli-frames").glob("*/*.pack"))) == 1
+    assert len(list((project / "vidcli-frames").glob("*/*.npy"))) == 1
     assert open_cache("bench") == project / "vidcli-bench"
     after = contents(project)
     assert {name: after.get(name) for name in before} == before
@@ -119,8 +121,8 @@ def test_where_both_names_are_taken_nothing_is_kept(project: Path, item: VideoIt
         (project / f"vidcli-{name}").mkdir()
         (project / f"vidcli-{name}" / "mine").write_text("mine")
     before = contents(project)
-    assert keep_features(item, "a").read(item, [], (2, 3)) is None
-    told = DiskCache(find_cache("frames"), 2**30, [], 1.0).prepare()
+    assert read_features(keep_features(item, "a"), item) is None
+    told = Store("frames", [], 2**30).prepare()
     assert told is not None
     assert "holds other things than what vidcli keeps there" in told
     with pytest.raises(WriteError, match="VIDCLI_CACHE"):
@@ -134,41 +136,35 @@ def test_foreign_things_within_our_folders_stay(
     monkeypatch.setenv("VIDCLI_CACHE", str(tmp_path / "cache"))
     other = tmp_path / "other"
     other.mkdir()
-    (other / f"{HEX24}.npy").write_text("mine")
-    (other / f"{HEX40}.pack").write_text("mine")
+    (other / f"{DIGEST}.npy").write_text("mine")
     mixed = keep_features(item, "a").folder
     root = mixed.parent
     (mixed / "notes.npy").write_text("mine")
-    (mixed / f"{HEX24[::-1]}.npy").symlink_to(other / f"{HEX24}.npy")
+    (mixed / f"{DIGEST[::-1]}.npy").symlink_to(other / f"{DIGEST}.npy")
     (root / "mine").mkdir()
-    (root / "mine" / f"{HEX24}.npy").write_text("mine")
-    (root / HEX24).symlink_to(other)
+    (root / "mine" / f"{DIGEST}.npy").write_text("mine")
+    (root / DIGEST).symlink_to(other)
     keep_features(item, "b")
-    assert sorted(path.name for path in mixed.iterdir()) == sorted(["notes.npy", f"{HEX24[::-1]}.npy"])
-    assert (root / "mine" / f"{HEX24}.npy").read_text() == "mine"
-
-    frames = find_cache("frames")
-    take_cache(frames)
-    (frames / "mine").mkdir()
-    (frames / "mine" / f"{HEX40}.pack").write_text("mine")
-    (frames / "cd").mkdir()
-    (frames / "cd" / "holiday.pack").write_text("mine")
-    (frames / "cd" / f"{HEX40}.pack").write_text("ours, and too large")
-    (frames / "ef").symlink_to(other)
-    assert DiskCache(frames, 1, [], 1.0).prepare() is None
-    assert not (frames / "cd" / f"{HEX40}.pack").exists()
-    assert (frames / "cd" / "holiday.pack").read_text() == "mine"
-    assert (frames / "mine" / f"{HEX40}.pack").read_text() == "mine"
-    assert len(list(other.iterdir())) == 2
+    assert sorted(path.name for path in mixed.iterdir()) == sorted(["notes.npy", f"{DIGEST[::-1]}.npy"])
+    assert (root / "mine" / f"{DIGEST}.npy").read_text() == "mine"
+    assert (other / f"{DIGEST}.npy").read_text() == "mine"
 
 
-def test_a_planted_link_in_place_of_the_size_is_not_followed(tmp_path: Path) -> None:
-    take_cache(tmp_path / "frames")
-    victim = tmp_path / "victim"
-    victim.write_text("123")
-    (tmp_path / "frames" / "size").symlink_to(victim)
-    assert DiskCache(tmp_path / "frames", 2**30, [], 1.0).prepare() is not None
-    assert victim.read_text() == "123"
+def test_a_planted_link_in_place_of_our_folder_is_not_followed(
+    tmp_path: Path, item: VideoItem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VIDCLI_CACHE", str(tmp_path / "cache"))
+    other = tmp_path / "other"
+    other.mkdir()
+    kept = Store("features", ["a"], 2**30)
+    assert kept.prepare() is None
+    kept.folder.symlink_to(other)
+    kept.write(item, {"features": np.zeros((2, 3), np.float32)})
+    assert list(other.iterdir()) == []
+    (notice,) = kept.take_notices()
+    assert notice.startswith("feature cache: ")
+    assert "is a link, which is not followed" in notice
+    assert notice.endswith("decoded anew in the next run")
 
 
 # --- motion videos --------------------------------------------------------------------------------

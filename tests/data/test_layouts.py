@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from vidcli.cli import app
+from vidcli.commands.app import app
 from vidcli.config import DataConfig, builtin_recipes
 from vidcli.data.items import VideoItem
 from vidcli.data.manifest import load_items, read_data

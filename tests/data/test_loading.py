@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from itertools import islice
 from pathlib import Path
@@ -18,12 +15,11 @@ import torch
 
 from vidcli.config import Config
 from vidcli.data.builtin import MotionDataOptions, make_motion_data
-from vidcli.data.cache import MemoryCache
 from vidcli.data.check import check_videos
 from vidcli.data.dataset import ClipDataset, LabelledClip
-from vidcli.data.frames import FrameSource
+from vidcli.data.frames import FrameSource, MemoryCache
 from vidcli.data.items import VideoItem, class_names_of
-from vidcli.data.loader import Batch, balanced_order, epoch_order, iter_batches, map_ahead, num_workers
+from vidcli.data.loader import Batch, balanced_order, epoch_order, iter_batches
 from vidcli.data.manifest import load_items
 from vidcli.data.splits import of_split
 from vidcli.errors import ConfigError, DataError, VideoError
@@ -324,73 +320,12 @@ def test_limits_and_modes_reach_the_decoder(
 # --- working ahead --------------------------------------------------------------------------------
 
 
-def test_results_come_in_order_whichever_is_done_first() -> None:
-    def work(number: int) -> int:
-        time.sleep(0.02 if number == 0 else 0)
-        return number * number
-
-    assert list(map_ahead(work, range(20), workers=4, ahead=8)) == [number * number for number in range(20)]
-
-
-def test_no_more_is_computed_than_was_asked_for() -> None:
-    begun: list[int] = []
-    results = map_ahead(lambda number: begun.append(number), range(100), workers=2, ahead=3)
-    next(results)
-    results.close()
-    assert len(begun) <= 4
-
-
-def test_an_error_comes_where_its_result_would_have() -> None:
-    def work(number: int) -> int:
-        if number == 3:
-            raise VideoError("x.mp4", "is broken")
-        return number
-
-    results = map_ahead(work, range(10), workers=2, ahead=5)
-    assert [next(results) for _ in range(3)] == [0, 1, 2]
-    with pytest.raises(VideoError, match="is broken"):
-        next(results)
-    assert list(results) == []
-
-
-def test_leaving_early_stops_the_threads() -> None:
-    before = threading.active_count()
-    results = map_ahead(lambda number: time.sleep(0.01), range(1000), workers=3, ahead=900)
-    next(results)
-    assert threading.active_count() > before
-    start = time.perf_counter()
-    results.close()
-    assert threading.active_count() == before
-    assert time.perf_counter() - start < 2  # 900 of them were waiting: 3 seconds
-
-
 def test_leaving_an_epoch_early_stops_the_threads(dataset: ClipDataset) -> None:
     before = threading.active_count()
     loading = iter_batches(dataset, [(0, epoch_order(len(dataset), 0, 0))], batch_size=2, workers=3)
     next(loading)
     loading.close()
     assert threading.active_count() == before
-
-
-@pytest.mark.parametrize("gives_way", [False, True])
-def test_threads_that_load_compute_alone_and_others_as_before(gives_way: bool) -> None:
-    before = torch.get_num_threads()
-    torch.set_num_threads(3)
-    try:
-
-        def ask(number: int) -> tuple[int, int]:
-            return torch.get_num_threads(), os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
-
-        own = os.getpriority(os.PRIO_PROCESS, 0)
-        lowered = gives_way and sys.platform == "linux"
-        found = set(map_ahead(ask, range(8), workers=3, ahead=8, gives_way=gives_way))
-        assert found == {(1, min(19, own + 10) if lowered else own)}
-        assert torch.get_num_threads() == 3
-        assert os.getpriority(os.PRIO_PROCESS, 0) == own
-        with ThreadPoolExecutor(1) as later:
-            assert later.submit(torch.get_num_threads).result() == 3
-    finally:
-        torch.set_num_threads(before)
 
 
 def test_one_thread_loads_where_batches_lie_ready_and_all_where_they_are_waited_for(
@@ -413,14 +348,6 @@ def test_one_thread_loads_where_batches_lie_ready_and_all_where_they_are_waited_
             seconds[0] = 0.0 if number < 6 else 0.05
     assert [len(threads_of[epoch]) for epoch in (6, 7)] == [1, 1]
     assert len(set().union(*(threads_of[epoch] for epoch in range(10, 14)))) > 2
-
-
-def test_number_of_workers() -> None:
-    assert num_workers(3) == 3
-    assert num_workers(0) >= 1
-
-
-# --- built-in videos ------------------------------------------------------------------------------
 
 
 def test_motion_data_is_kept_in_the_cache_folder_by_its_settings(private_cache: Path) -> None:

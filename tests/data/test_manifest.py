@@ -6,8 +6,7 @@ import pytest
 
 from vidcli.data.folders import list_videos
 from vidcli.data.items import VideoItem, class_names_of
-from vidcli.data.manifest import fingerprint, load_items, read_data
-from vidcli.data.rows import manifest_text
+from vidcli.data.manifest import fingerprint, load_items, manifest_text, read_data
 from vidcli.errors import DataError
 
 

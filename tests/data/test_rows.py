@@ -10,8 +10,7 @@ import pytest
 
 from vidcli.config import DataConfig
 from vidcli.data.items import VideoItem, class_names_of
-from vidcli.data.manifest import load_items, read_data
-from vidcli.data.rows import manifest_text
+from vidcli.data.manifest import load_items, manifest_text, read_data
 from vidcli.errors import DataError
 
 NFC, NFD = "caf\u00e9", "cafe\u0301"

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import io
 import json
 
 import pytest
-from rich.console import Console
 from typer.testing import CliRunner
 
-from vidcli.cli import app
-from vidcli.commands.check import check
-from vidcli.console import Terminal, Verbosity
+from vidcli.commands.app import app
 from vidcli.data.manifest import load_items
 
 QUICK = ("--set", "clip.length=8", "--set", "clip.size=32", "--set", "data.workers=2")
@@ -107,11 +103,10 @@ def test_nothing_there_is_one_clean_message(tmp_path):
 
 
 def test_progress_is_shown_in_a_terminal_before_the_total_is_known(write_manifest):
-    stream = io.StringIO()
-    shown = Console(file=stream, force_terminal=True, width=80)
-    terminal = Terminal(Console(file=io.StringIO()), shown, Verbosity.NORMAL)
-    assert check(terminal, write_manifest(), None, ["clip.length=8", "data.workers=2"], "table", None) == 0
-    assert "decoding" in stream.getvalue()
+    on_terminal = {"COLUMNS": "80", "FORCE_COLOR": "1", "TTY_COMPATIBLE": "1"}
+    result = CliRunner().invoke(app, ["check", str(write_manifest()), *QUICK], env=on_terminal)
+    assert result.exit_code == 0
+    assert "decoding" in result.stderr
 
 
 def test_many_of_a_kind_are_counted_not_hidden(tmp_path, write_manifest):

@@ -12,8 +12,8 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from tests.doctor.copies import scaled
-from vidcli.cli import app
-from vidcli.commands import pairs
+from vidcli.commands.app import app
+from vidcli.doctor import pictures
 
 
 def copy_of(videos, split, name, target):
@@ -215,7 +215,7 @@ def test_pictures_show_each_pair_and_the_finding_names_its_own(suspicious, tmp_p
 
 def test_both_rows_of_a_picture_show_the_same(suspicious, tmp_path, monkeypatch):
     drawn = []
-    monkeypatch.setattr(pairs, "draw_pair", lambda strips, title, path: drawn.append((strips, title)))
+    monkeypatch.setattr(pictures, "draw_pair", lambda strips, title, path: drawn.append((strips, title)))
     run(suspicious, "--pictures", tmp_path / "pictures")
     assert len(drawn) == 2
     for strips, title in drawn:
@@ -241,8 +241,8 @@ def test_pictures_of_an_earlier_check_go_and_foreign_files_stay(suspicious, tmp_
 
 
 def test_only_the_surest_are_drawn_and_the_rest_is_counted(suspicious, tmp_path, monkeypatch):
-    monkeypatch.setattr(pairs, "MAX_PICTURES", 1)
-    monkeypatch.setattr(pairs, "PICTURE_NAMES", ("pair-01.png",))
+    monkeypatch.setattr(pictures, "MAX_PICTURES", 1)
+    monkeypatch.setattr(pictures, "PICTURE_NAMES", ("pair-01.png",))
     result = run(suspicious, "--pictures", tmp_path / "pictures")
     assert "wrote 1 picture" in result.stderr
     assert "1 less sure" in result.stderr

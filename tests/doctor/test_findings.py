@@ -8,8 +8,7 @@ import threading
 import pytest
 
 from vidcli.config import DataConfig
-from vidcli.data.manifest import load_items
-from vidcli.data.rows import manifest_text
+from vidcli.data.manifest import load_items, manifest_text
 from vidcli.data.splits import assign_splits
 from vidcli.doctor import file_report
 from vidcli.doctor.findings import ADVICE, SEVERITIES

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from typer.testing import CliRunner
 
 from vidcli.artifacts.model_file import Checkpoint, save_checkpoint
-from vidcli.cli import app
+from vidcli.commands.app import app
 from vidcli.config import Config, load_config
 from vidcli.console import Terminal
 from vidcli.console.model_tables import print_explanation

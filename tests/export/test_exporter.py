@@ -14,7 +14,7 @@ import torch
 from typer.testing import CliRunner
 
 from vidcli.artifacts.model_file import Checkpoint, load_checkpoint, save_checkpoint
-from vidcli.cli import app
+from vidcli.commands.app import app
 from vidcli.config import Config, config_to_yaml
 from vidcli.data.manifest import load_items
 from vidcli.data.splits import of_split

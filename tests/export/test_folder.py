@@ -18,10 +18,9 @@ from typer.testing import CliRunner
 
 from vidcli.artifacts.engines import NETWORK_FILES
 from vidcli.artifacts.model_file import Checkpoint, describe_checkpoint, save_checkpoint
-from vidcli.cli import app
+from vidcli.commands.app import app
 from vidcli.config import Config
-from vidcli.data.manifest import load_items
-from vidcli.data.rows import manifest_text
+from vidcli.data.manifest import load_items, manifest_text
 from vidcli.errors import ExportError
 from vidcli.export import ExportOptions, ExportReport, export_model, exporter
 from vidcli.models import build_model
@@ -233,6 +232,8 @@ _KILLED = """
 import os, signal, sys
 from vidcli.cli import app
 from vidcli.export import ExportReport, exporter
+from vidcli.commands.app import app
+from vidcli.export import ExportReport, run
 from vidcli.runtime import files
 def make(checkpoint, items, folder, options, on_step):
     return ExportReport(folder, options.form, "float32", 1, 0.0, 1.0, 9), {"model.pt2": b"first"}

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from vidcli.artifacts.model_file import Checkpoint, load_checkpoint, save_checkpoint
 from vidcli.artifacts.run_folder import find_model
-from vidcli.cli import app
+from vidcli.commands.app import app
 from vidcli.config import ClipConfig, Config, ModelConfig, load_config
 from vidcli.errors import CheckpointError, ConfigError
 from vidcli.models import (

@@ -13,8 +13,8 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from vidcli.cli import app
-from vidcli.commands import advice
+from vidcli.commands.app import app
+from vidcli.predict import advice
 from vidcli.train import start_run
 
 

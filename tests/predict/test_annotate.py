@@ -7,7 +7,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from vidcli.cli import app
+from vidcli.commands.app import app
 from vidcli.fonts import choose_font
 from vidcli.palette import Colour, class_colours
 from vidcli.predict.annotate import Annotator, Layout, render_panel

@@ -17,7 +17,7 @@ import torch
 from typer.testing import CliRunner
 
 import vidcli
-from vidcli.cli import app
+from vidcli.commands.app import app
 from vidcli.models import build_model
 from vidcli.predict import Predictor
 from vidcli.predict.live import can_keep_state, open_session
@@ -155,7 +155,7 @@ def video(write_video, tmp_path_factory):
 
 def start(run, *args, **streams):
     environment = os.environ | {"PYTHONPATH": str(Path(vidcli.__file__).parents[1])}
-    command = [sys.executable, "-m", "vidcli", "predict", "--model", run, "--device", "cpu", *args]
+    command = [sys.executable, "-m", "vidcli", "live", "--model", run, "--device", "cpu", *args]
     return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, bufsize=0, **streams)
 
 
@@ -178,7 +178,7 @@ def check_answers(out, run, video, keeps_state):
 @pytest.mark.skipif(sys.platform == "win32", reason="no cat there")
 def test_a_piped_file_is_answered_as_its_clips_are(run, video):
     with subprocess.Popen(["cat", video], stdout=subprocess.PIPE) as cat:
-        process = start(run, "--camera", "-", "--top-k", "99", stdin=cat.stdout, stdout=subprocess.PIPE)
+        process = start(run, "-", "--top-k", "99", stdin=cat.stdout, stdout=subprocess.PIPE)
         cat.stdout.close()
         out, err = process.communicate(timeout=120)
     assert process.returncode == 0, err
@@ -188,7 +188,7 @@ def test_a_piped_file_is_answered_as_its_clips_are(run, video):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT there")
 def test_ctrl_c_ends_a_pipe_that_goes_on(run):
-    process = start(run, "--camera", "-", "--raw", "32x32@8", stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    process = start(run, "-", "--raw", "32x32@8", stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     process.stdin.write(bytes(32 * 32 * 3 * 5))
     assert json.loads(process.stdout.readline())["seconds"] == 0.375
     process.send_signal(signal.SIGINT)
@@ -202,7 +202,7 @@ def test_ctrl_c_ends_a_pipe_that_goes_on(run):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no such pipes there")
 def test_a_reader_that_leaves_ends_it_quietly(run):
-    process = start(run, "--camera", "-", "--raw", "32x32@8", stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    process = start(run, "-", "--raw", "32x32@8", stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     process.stdin.write(bytes(32 * 32 * 3 * 5))
     process.stdout.readline()
     process.stdout.close()
@@ -229,7 +229,7 @@ def invoke(monkeypatch, run, stdin, *args):
     """Run the command in this process, with a real file as its standard input."""
     # The runner replaces sys.stdin by one that is no file.
     monkeypatch.setattr("vidcli.video.live.source.sys", _WithStdin(stdin))
-    command = ["predict", "--model", str(run), "--device", "cpu", *args]
+    command = ["live", "--model", str(run), "--device", "cpu", *args]
     return CliRunner().invoke(app, command, env={"COLUMNS": "100"})
 
 
@@ -242,7 +242,7 @@ def test_a_line_an_answer_where_a_table_goes_to_no_terminal(monkeypatch, run, pi
     stdin, writer = pipe
     writer.write(bytes(32 * 32 * 3 * 6))
     writer.close()
-    result = invoke(monkeypatch, run, stdin, "--camera", "-", "--raw", "32x32@8", "--format", "table")
+    result = invoke(monkeypatch, run, stdin, "-", "--raw", "32x32@8", "--format", "table")
     assert result.exit_code == 0, result.output
     lines = result.stdout.splitlines()
     assert len(lines) == 3
@@ -252,7 +252,7 @@ def test_a_line_an_answer_where_a_table_goes_to_no_terminal(monkeypatch, run, pi
 
 def test_a_state_goes_on_through_a_pipe(monkeypatch, run, video):
     with open(video) as stdin:
-        result = invoke(monkeypatch, run, stdin, "--camera", "-", "--keep-state", "--top-k", "99")
+        result = invoke(monkeypatch, run, stdin, "-", "--keep-state", "--top-k", "99")
     assert result.exit_code == 0, result.output
     check_answers(result.stdout, run, video, keeps_state=True)
 
@@ -261,7 +261,7 @@ def test_unknown_and_a_pipe_of_one_picture(monkeypatch, run, pipe):
     stdin, writer = pipe
     writer.write(bytes(32 * 32 * 3))
     writer.close()
-    result = invoke(monkeypatch, run, stdin, "--camera", "-", "--raw", "32x32@8", "--threshold", "1")
+    result = invoke(monkeypatch, run, stdin, "-", "--raw", "32x32@8", "--threshold", "1")
     assert result.exit_code == 0, result.output
     (row,) = map(json.loads, result.stdout.splitlines())
     assert row["unknown"] is True
@@ -273,7 +273,7 @@ def test_a_pipe_that_is_no_video_fails_with_its_reason(monkeypatch, run, pipe, c
     stdin, writer = pipe
     with writer:
         writer.write(content[:60_000])
-    result = invoke(monkeypatch, run, stdin, "--camera", "-")
+    result = invoke(monkeypatch, run, stdin, "-")
     assert result.exit_code == 1
     assert result.stdout == ""
     assert "error: standard input: " in result.stderr
@@ -281,7 +281,7 @@ def test_a_pipe_that_is_no_video_fails_with_its_reason(monkeypatch, run, pipe, c
 
 
 def test_no_camera(monkeypatch, run):
-    result = invoke(monkeypatch, run, None, "--camera", "973")
+    result = invoke(monkeypatch, run, None, "973")
     assert result.exit_code == 1
     assert "error: /dev/video973: no such camera" in result.stderr
 
@@ -289,14 +289,10 @@ def test_no_camera(monkeypatch, run):
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (["a.mp4", "--camera", "0"], "--camera goes with --model"),
-        (["--camera", "0", "--views", "3"], "--camera goes with --model"),
-        (["--camera", "0", "--timeline"], "--camera goes with --model"),
-        (["-"], "a piped video is --camera -, piped names are --from-list -"),
-        (["a.mp4", "--raw", "4x4@1"], "--raw and --keep-state belong to --camera"),
-        (["--camera", "0", "--raw", "4x4@1"], "use it with --camera -"),
-        (["--camera", "-", "--raw", "4x4"], "expected WIDTHxHEIGHT@FPS"),
-        (["--camera", "0", "--format", "csv"], "--camera shows a table or prints json"),
+        (["0", "--views", "3"], "No such option: --views"),
+        (["0", "--raw", "4x4@1"], "use it with `vidcli live -`"),
+        (["-", "--raw", "4x4"], "expected WIDTHxHEIGHT@FPS"),
+        (["0", "--format", "csv"], "'csv' is not one of 'table', 'json'"),
     ],
 )
 def test_wrong_usage(monkeypatch, run, args, message):
@@ -308,6 +304,6 @@ def test_wrong_usage(monkeypatch, run, args, message):
 def test_a_state_that_the_model_does_not_have(monkeypatch, small_config, tmp_path, motion_data):
     config = small_config(model__head="mean")
     start_run(config, motion_data, tmp_path / "run", CPU, lambda event: None)
-    result = invoke(monkeypatch, tmp_path / "run", None, "--camera", "0", "--keep-state")
+    result = invoke(monkeypatch, tmp_path / "run", None, "0", "--keep-state")
     assert result.exit_code == 2
     assert "--keep-state: this model has no state" in result.stderr

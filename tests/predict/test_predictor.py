@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from typer.testing import CliRunner
 
-from vidcli.cli import app
+from vidcli.commands.app import app
 from vidcli.data.items import VideoItem
 from vidcli.data.manifest import load_items
 from vidcli.evaluate import evaluate

@@ -11,7 +11,7 @@ import torch
 from typer.testing import CliRunner
 
 import vidcli
-from vidcli.cli import app
+from vidcli.commands.app import app
 from vidcli.train import start_run
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import threading
-import time
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -17,7 +16,7 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from tests.predict.segmenting import build_timeline, merge_cells, merge_classes
-from vidcli.cli import app
+from vidcli.commands.app import app
 from vidcli.data.items import VideoItem
 from vidcli.errors import VideoError
 from vidcli.models import build_model
@@ -36,7 +35,6 @@ from vidcli.predict.segments import (
 )
 from vidcli.predict.timeline import WindowPlan, plan_windows
 from vidcli.report import draw_timeline
-from vidcli.runtime.ahead import run_ahead
 from vidcli.train import start_run
 from vidcli.video import decode_frames, stream_frames
 
@@ -330,66 +328,6 @@ def test_subtitles():
     assert format_clock(59.9996) == "00:01:00.000"
 
 
-# --- ahead ----------------------------------------------------------------------------------------
-
-
-def test_values_come_in_order_and_no_more_than_the_depth_ahead():
-    taken = []
-
-    def values():
-        for number in range(20):
-            taken.append(number)
-            yield number
-
-    seen = []
-    for value in run_ahead(values(), 2):
-        seen.append(value)
-        assert len(taken) <= len(seen) + 4  # two wait, one is being made, one is being put
-    assert seen == list(range(20))
-
-
-def test_an_error_comes_where_its_value_would_have():
-    def values():
-        yield 1
-        raise VideoError("v.mp4", "is damaged")
-
-    ahead = run_ahead(values(), 5)
-    assert next(ahead) == 1
-    with pytest.raises(VideoError, match="is damaged"):
-        next(ahead)
-
-
-def test_leaving_early_closes_what_was_read():
-    closed = threading.Event()
-
-    def values():
-        try:
-            while True:
-                yield 1
-        finally:
-            closed.set()
-
-    ahead = run_ahead(values(), 2)
-    next(ahead)
-    time.sleep(0.05)
-    ahead.close()
-    assert closed.is_set()
-
-
-def test_a_value_that_does_not_come_is_not_waited_for_for_ever():
-    released = threading.Event()
-
-    def values():
-        yield 1
-        released.wait()
-
-    ahead = run_ahead(values(), 2, patience_seconds=0.2)
-    assert next(ahead) == 1
-    with pytest.raises(TimeoutError):
-        next(ahead)
-    released.set()
-
-
 # --- the command ----------------------------------------------------------------------------------
 
 
@@ -462,9 +400,9 @@ def test_a_bad_file_is_named_and_the_others_are_told(predict, long_video):
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (["--window", "1"], "belong to --timeline"),
-        (["--format", "srt"], "subtitles are of a --timeline"),
-        (["--timeline", "--format", "parquet"], "--timeline writes table, json, csv, srt or vtt"),
+        (["--window", "1"], "belong to `vidcli timeline`"),
+        (["--format", "srt"], "subtitles are written by `vidcli timeline`"),
+        (["--timeline", "--format", "parquet"], "`vidcli timeline` writes table, json, csv, srt or vtt"),
         (["b.mp4", "--timeline", "--format", "srt"], "holds one video, but 2 were named"),
     ],
 )

@@ -15,7 +15,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from vidcli.cli import app
+from vidcli.commands.app import app
 from vidcli.errors import VideoError
 from vidcli.models import build_model
 from vidcli.predict import Predictor
@@ -150,7 +150,7 @@ def timeline(run, monkeypatch, tmp_path):
                     signal.raise_signal(signal.SIGINT)
 
             monkeypatch.setattr(TimelineWork, "_add", interrupted)
-        command = ["predict", "--timeline", *(str(arg) for arg in args), "--model", str(run)]
+        command = ["timeline", *(str(arg) for arg in args), "--model", str(run)]
         return CliRunner().invoke(app, [*command, "--device", "cpu"], env={"COLUMNS": "80"})
 
     return call
@@ -160,7 +160,6 @@ def test_windows_are_told_and_why(timeline, long_video, monkeypatch):
     result = timeline(long_video)
     assert "windows of 0.667 s, one every 0.167 s; each frame computed once; as long as the" in result.stderr
     monkeypatch.setattr("vidcli.predict.timeline.MAX_WINDOWS", 10)
-    monkeypatch.setattr("vidcli.commands.timeline.MAX_WINDOWS", 10)
     result = timeline(long_video)
     assert "windows of 1.2 s, one every 1.2 s;" in result.stderr
     assert "10 at most, unless asked for: --window 0.667, as long as the clips" in result.stderr
@@ -188,7 +187,7 @@ def test_a_file_holds_what_was_done_before_ctrl_c(timeline, long_video, tmp_path
     given = (long_video, "--window", "1", "--min-seconds", "0.2", "--format", form)
     result = timeline(*given, "--output", "part", interrupt_at=9)
     assert result.exit_code == 130, result.stderr
-    assert "interrupted; what is told is of its first 2.2 s of 11.5 s" in result.stderr
+    assert "interrupted; the segments cover its first 2.2 s of 11.5 s" in result.stderr
     text = (tmp_path / "part").read_text()
     if form == "json":
         told = json.loads(text)
@@ -232,7 +231,7 @@ def test_what_failed_half_way_is_named_and_what_was_told_before_stays(timeline, 
 @pytest.mark.skipif(os.name != "posix", reason="signals of other processes are POSIX's")
 def test_sigterm_ends_with_its_code_and_keeps_what_is_done(run, write_video, tmp_path):
     video = write_video(tmp_path / "v.mp4", num_frames=4000)
-    command = [sys.executable, "-m", "vidcli", "predict", "--timeline", str(video), "--model", str(run)]
+    command = [sys.executable, "-m", "vidcli", "timeline", str(video), "--model", str(run)]
     command += ["--window", "1", "--step", "0.125", "--min-seconds", "0", "--output", "t.csv"]
     process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 60
@@ -246,5 +245,5 @@ def test_sigterm_ends_with_its_code_and_keeps_what_is_done(run, write_video, tmp
     if process.returncode == 0:
         pytest.skip("the machine was faster than the signal")
     assert process.returncode == 143
-    assert "interrupted; what is told is of its first" in told
+    assert "interrupted; the segments cover its first" in told
     assert path.read_text().endswith("interrupted before this was looked at\n")

@@ -11,7 +11,7 @@ from matplotlib.image import imread
 from torch import nn
 from typer.testing import CliRunner
 
-from vidcli.cli import app
+from vidcli.commands.app import app
 from vidcli.errors import ConfigError
 from vidcli.predict import Predictor
 from vidcli.train import start_run

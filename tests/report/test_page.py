@@ -21,11 +21,11 @@ from matplotlib import image
 from typer.testing import CliRunner
 
 from tests.report.pages import CLASS_NAMES, page_of
-from vidcli.cli import app
-from vidcli.commands.report import _unfinished
+from vidcli.commands.app import app
 from vidcli.palette import class_colours
 from vidcli.report.curves import curve_charts
 from vidcli.report.figures import INKS
+from vidcli.report.gather import _unfinished
 from vidcli.report.page import environment, shrink, thumbnail
 from vidcli.train import start_run
 

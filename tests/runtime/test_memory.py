@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+import os
 import resource
 import subprocess
 import sys
 
 import pytest
 
-from vidcli.runtime.memory import keep_freed_memory, usual_memory
+from vidcli.runtime import memory
+from vidcli.runtime.memory import free_memory, keep_freed_memory, usual_memory
 
 linux = pytest.mark.skipif(
     not sys.platform.startswith("linux"), reason="other systems have another allocator"
@@ -62,3 +64,19 @@ def test_another_c_library_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> Non
     assert keep_freed_memory() is False
     with usual_memory():
         pass
+
+
+def test_free_memory_is_shared_by_the_processes_of_a_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "1")
+    whole = free_memory()
+    assert 10**7 < whole <= os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
+    assert free_memory() == pytest.approx(whole / 4, rel=0.3)
+
+
+def test_a_system_that_tells_nothing_of_its_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(os, "sysconf")
+    monkeypatch.setattr(memory.Path, "exists", lambda path: False)
+    monkeypatch.setattr(memory, "_container_memory", lambda: iter(()))
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    assert free_memory() == 2 << 30

@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 
 from vidcli.config import Config
-from vidcli.data.cache import MemoryCache
-from vidcli.data.frames import FrameSource
+from vidcli.data.frames import FrameSource, MemoryCache
 from vidcli.train import Notice, StepDone, advice
 from vidcli.train.advice import Pace, waiting_notice
 

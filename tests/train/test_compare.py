@@ -12,13 +12,13 @@ import torch
 from typer.testing import CliRunner
 
 from vidcli.artifacts.model_file import load_checkpoint
-from vidcli.cli import app
+from vidcli.commands.app import app
 from vidcli.console.terminal import Terminal, Verbosity
 from vidcli.console.training_view import print_comparison
-from vidcli.data.features import VideoFeatures
 from vidcli.data.items import VideoItem
 from vidcli.errors import ConfigError, DataError, TrainError
 from vidcli.evaluate import bootstrap_over_groups
+from vidcli.features.frozen_backbone import VideoFeatures
 from vidcli.models import FeatureClassifier, head_names, heads_that_see_order
 from vidcli.train import Notice, compare, compare_heads
 from vidcli.train.head_trials import HeadScore, HeadTrials, score_heads

@@ -7,7 +7,7 @@ import re
 import pytest
 from typer.testing import CliRunner
 
-from vidcli.cli import app
+from vidcli.commands.app import app
 from vidcli.console.text import format_bytes
 from vidcli.data.caches import measure_caches, measure_folder, take_cache
 
@@ -33,13 +33,14 @@ def test_only_caches_of_ours_with_something_in_them_are_told(tmp_path, monkeypat
     assert measure_caches() == {}
     take_cache(tmp_path / "features")
     assert measure_caches() == {}
-    (tmp_path / "features" / "a").mkdir()
-    (tmp_path / "features" / "a" / "b.npy").write_bytes(b"x" * 5000)
+    digest = "0123456789" * 4
+    (tmp_path / "features" / digest).mkdir()
+    (tmp_path / "features" / digest / f"{digest}.npy").write_bytes(b"x" * 5000)
     (tmp_path / "frames").mkdir()
     (tmp_path / "frames" / "theirs").write_bytes(b"x" * 5000)
     (told,) = measure_caches().items()
     assert told[0] == tmp_path / "features"
-    assert 5000 <= told[1] < 6000
+    assert told[1] == 5000
 
 
 def test_the_size_of_a_folder_follows_no_link(tmp_path):

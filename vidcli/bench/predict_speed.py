@@ -16,9 +16,9 @@ from torch import Tensor
 
 from vidcli.bench.timing import Row, time_call
 from vidcli.data.items import VideoItem
-from vidcli.data.loader import num_workers
 from vidcli.errors import DataError, VideoError
 from vidcli.predict import Predictor
+from vidcli.runtime.threads import num_workers
 
 PHASES = ("decode", "model", "whole")
 _KEPT_BYTES = 2**30

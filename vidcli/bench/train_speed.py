@@ -39,9 +39,10 @@ from vidcli.data.check import CheckedVideos
 from vidcli.data.dataset import ClipDataset
 from vidcli.data.frames import FrameSource
 from vidcli.data.items import VideoItem, class_names_of
-from vidcli.data.loader import epoch_order, iter_batches, map_ahead, num_workers
+from vidcli.data.loader import epoch_order, iter_batches
 from vidcli.models import build_model, settle_clip
 from vidcli.runtime.memory import usual_memory
+from vidcli.runtime.threads import map_ahead, num_workers
 from vidcli.sampling import Seconds
 from vidcli.train import EpochDone, Event, Trainer
 from vidcli.train.update import Updater

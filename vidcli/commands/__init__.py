@@ -1,4 +1,35 @@
-"""What each command does: hand arguments to the modules, and results to the console.
+"""The command line, a module a command: its signature, its help, and what it does.
 
-A module a command, imported only when it runs, since most bring torch with them.
+Nothing heavy is imported before a command runs, so that `vidcli --help` answers at once: other rooms are
+imported inside functions, except by modules that only these functions import (`outcome`, `peers`,
+`videos`). The order of the imports below is the order of the commands in the help.
 """
+
+from __future__ import annotations
+
+# isort: off
+from vidcli.commands.app import app, run
+from vidcli.commands import demo, check
+from vidcli.commands import train
+from vidcli.commands import predict, timeline, live, export
+from vidcli.commands import eval, explain, report, models, settings, cache, bench
+# isort: on
+
+__all__ = [
+    "app",
+    "bench",
+    "cache",
+    "check",
+    "demo",
+    "eval",
+    "explain",
+    "export",
+    "live",
+    "models",
+    "predict",
+    "report",
+    "run",
+    "settings",
+    "timeline",
+    "train",
+]

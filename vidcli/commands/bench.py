@@ -1,40 +1,61 @@
-"""What each `vidcli bench` command does."""
+"""`vidcli bench`: how fast the parts are, beside the best of others."""
 
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
-from vidcli import config as settings
-from vidcli.artifacts.run_folder import find_model
-from vidcli.bench.decode_speed import bench_decode
-from vidcli.bench.infer_speed import bench_infer, make_bench_models
-from vidcli.bench.predict_speed import bench_predict
-from vidcli.bench.sample_videos import make_bench_videos, make_length_pair
-from vidcli.bench.train_speed import bench_config, bench_train, pick_videos
-from vidcli.commands.motion import prepare_motion_videos
-from vidcli.console import Terminal, print_json
-from vidcli.console.bench_tables import (
-    describe_decode_row,
-    print_decode_bench,
-    print_infer_bench,
-    print_predict_bench,
-    print_train_bench,
+import typer
+
+from vidcli.commands.app import LOOK_INSIDE, app, examples, open_terminal
+from vidcli.commands.options import CommandWithSettings, ConfigOption, DeviceOption, ModelOption, SetOption
+
+if TYPE_CHECKING:
+    from vidcli.config import Config
+    from vidcli.console import Terminal
+    from vidcli.data.check import CheckedVideos
+
+_bench = typer.Typer()
+app.add_typer(
+    _bench,
+    name="bench",
+    no_args_is_help=True,
+    help="Measure how fast the parts are, beside the best of others.",
+    rich_help_panel=LOOK_INSIDE,
+    epilog=examples("vidcli bench decode clip.mp4", "vidcli bench train --json", "vidcli bench infer"),
 )
-from vidcli.data.builtin import MotionDataOptions, make_motion_data
-from vidcli.data.caches import open_cache
-from vidcli.data.check import check_videos
-from vidcli.data.splits import of_split
-from vidcli.demo import DEMO_RECIPE
-from vidcli.predict import Predictor, collect_videos
-from vidcli.predict.inputs import collect_items
-from vidcli.runtime.devices import choose_device
-from vidcli.runtime.memory import usual_memory
-from vidcli.train import plan_items
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Print an object a row, the summary last.")]
 
 
-def decode(terminal: Terminal, videos: list[Path], rounds: int, as_json: bool) -> int:
-    """Run `vidcli bench decode`; return the exit code: 1 if a video failed or a frame differed."""
+@_bench.command(
+    epilog=examples("vidcli bench decode", "vidcli bench decode videos/ --rounds 3 --json"),
+)
+def decode(
+    ctx: typer.Context,
+    videos: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            metavar="[VIDEO]...",
+            help="Video files and folders of them; without any, videos made for this, half a gigabyte.",
+            show_default=False,
+        ),
+    ] = None,
+    rounds: Annotated[int, typer.Option(min=1, help="Turns of each decoder; medians count.")] = 5,
+    as_json: JsonOption = False,
+) -> None:
+    """Compare decoding with torchcodec, decord and OpenCV, and check every frame bit for bit."""
+    from vidcli.bench.decode_speed import bench_decode
+    from vidcli.bench.sample_videos import make_bench_videos, make_length_pair
+    from vidcli.console import print_json
+    from vidcli.console.bench_tables import describe_decode_row, print_decode_bench
+    from vidcli.data.caches import open_cache
+    from vidcli.predict import collect_videos
+    from vidcli.runtime.memory import usual_memory
+
+    terminal = open_terminal(ctx)
     short_and_long = None
     if not videos:
         terminal.say("no VIDEO given: measuring on videos made for this, which takes minutes at first")
@@ -42,7 +63,7 @@ def decode(terminal: Terminal, videos: list[Path], rounds: int, as_json: bool) -
         videos = make_bench_videos(folder)
         short_and_long = make_length_pair(folder)
     rows = []
-    with usual_memory():  # the others come from programs that leave memory to the C library
+    with usual_memory():  # the other decoders run in programs that leave memory to the C library
         for row in bench_decode(collect_videos(videos), rounds, short_and_long=short_and_long):
             rows.append(row)
             if as_json:
@@ -53,75 +74,149 @@ def decode(terminal: Terminal, videos: list[Path], rounds: int, as_json: bool) -
     if not as_json:
         print_decode_bench(terminal, measured, summary)
     has_failed = any("error" in row for row in measured)
-    return 1 if has_failed or summary["exact"] is False else 0
+    raise typer.Exit(1 if has_failed or summary["exact"] is False else 0)
 
 
+@_bench.command(
+    cls=CommandWithSettings,
+    epilog=examples("vidcli bench train", "vidcli bench train videos/ --device cuda --clips 256"),
+)
 def train(
-    terminal: Terminal,
-    data: Path | None,
-    recipe: str | None,
-    assignments: list[str],
-    clips: int,
-    rounds: int,
-    device: str,
-    as_json: bool,
+    ctx: typer.Context,
+    data: Annotated[
+        Path | None,
+        typer.Argument(
+            help="Data to train on, as `train` takes it; without it, the built-in motion videos.",
+            show_default=False,
+        ),
+    ] = None,
+    config: ConfigOption = None,
+    assignments: SetOption = None,
+    clips: Annotated[
+        int, typer.Option(min=2, help="Training videos an epoch, spread over the classes.")
+    ] = 64,
+    rounds: Annotated[int, typer.Option(min=1, help="Epochs of each part; medians count.")] = 3,
+    device: DeviceOption = "auto",
+    as_json: JsonOption = False,
 ) -> None:
-    """Run `vidcli bench train`."""
+    """Measure decoding, loading, model and the whole of training, beside a plain loop."""
+    from vidcli.bench.train_speed import bench_config, bench_train
+    from vidcli.commands.demo import DEMO_RECIPE, prepare_motion_videos
+    from vidcli.config import load_config
+    from vidcli.console.bench_tables import print_train_bench
+    from vidcli.runtime.devices import choose_device
+
+    terminal = open_terminal(ctx)
     chosen = choose_device(device)
-    recipe = recipe or (DEMO_RECIPE if data is None else None)
-    config = bench_config(settings.load_config(recipe, assignments), rounds)
+    recipe = config or (DEMO_RECIPE if data is None else None)
+    settings = bench_config(load_config(recipe, assignments or []), rounds)
     if data is None:
         terminal.say("no DATA given: training on the built-in motion videos")
         data = prepare_motion_videos(terminal)
-    items = plan_items(config, data, lambda event: None)
-    videos = pick_videos(of_split(items, "train"), clips)
-    with terminal.counting("reading videos", past="read") as show:
-        checked = check_videos(videos, config, show)
-    for notice in (*checked.notices, *(f"left out: {failure}" for failure in checked.failures)):
-        terminal.warn(notice)
+    checked = _read_videos(terminal, data, settings, clips)
     with (
         tempfile.TemporaryDirectory(prefix="vidcli-bench-") as folder,
         terminal.counting("measuring") as show,
     ):
-        *rows, summary = bench_train(checked, config, Path(folder), chosen, rounds, show)
-    if as_json:
-        for row in (*rows, summary):
-            print_json(row)
-    else:
-        print_train_bench(terminal, rows, summary)
+        rows = bench_train(checked, settings, Path(folder), chosen, rounds, show)
+    *measured, summary = _collect(rows, as_json)
+    if not as_json:
+        print_train_bench(terminal, measured, summary)
 
 
-def infer(terminal: Terminal, models: list[Path], rounds: int, with_compile: bool, as_json: bool) -> int:
-    """Run `vidcli bench infer`; return the exit code: 1 if a model failed."""
+def _read_videos(terminal: Terminal, data: Path, config: Config, num_clips: int) -> CheckedVideos:
+    """Return training videos spread over the classes, each read once, so that they are in the cache."""
+    from vidcli.bench.train_speed import pick_videos
+    from vidcli.data.check import check_videos
+    from vidcli.data.splits import of_split
+    from vidcli.train import plan_items
+
+    items = plan_items(config, data, lambda event: None)
+    videos = pick_videos(of_split(items, "train"), num_clips)
+    with terminal.counting("reading videos", past="read") as show:
+        checked = check_videos(videos, config, show)
+    for notice in (*checked.notices, *(f"left out: {failure}" for failure in checked.failures)):
+        terminal.warn(notice)
+    return checked
+
+
+@_bench.command(epilog=examples("vidcli bench infer --no-compile", "vidcli bench infer --model runs/mine"))
+def infer(
+    ctx: typer.Context,
+    models: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--model",
+            help="Run directory, model file or exported model; may be given several times. Without it, a "
+            "ResNet-18 and a ResNet-50 with random weights, exported for this.",
+            show_default=False,
+        ),
+    ] = None,
+    rounds: Annotated[int, typer.Option(min=1, help="Turns of each runtime; medians count.")] = 5,
+    compile_too: Annotated[
+        bool, typer.Option("--compile/--no-compile", help="Measure torch.compile, which takes a while.")
+    ] = True,
+    as_json: JsonOption = False,
+) -> None:
+    """Compare torch eager and compiled, ONNX Runtime and OpenVINO, in float and int8, on this CPU."""
+    from vidcli.bench.infer_speed import bench_infer, make_bench_models
+    from vidcli.console.bench_tables import print_infer_bench
+    from vidcli.data.caches import open_cache
+
+    terminal = open_terminal(ctx)
     if not models:
         terminal.say("no --model given: measuring random ResNets made for this, which takes minutes at first")
-        folder = open_cache("bench-infer")
-        models = make_bench_models(folder, ("resnet18", "resnet50"), 224, terminal.say)
-    rows = []
-    for row in bench_infer(models, rounds, with_compile):
-        rows.append(row)
-        if as_json:
-            print_json(row)
-    *measured, summary = rows
+        models = make_bench_models(open_cache("bench-infer"), ("resnet18", "resnet50"), 224, terminal.say)
+    *measured, summary = _collect(bench_infer(models, rounds, compile_too), as_json)
     if not as_json:
         print_infer_bench(terminal, measured, summary)
-    return 1 if any("error" in row for row in measured) else 0
+    raise typer.Exit(1 if any("error" in row for row in measured) else 0)
 
 
+@_bench.command(epilog=examples("vidcli bench predict", "vidcli bench predict videos/ --device cuda"))
 def predict(
-    terminal: Terminal, videos: list[Path], model: Path | None, rounds: int, device: str, as_json: bool
-) -> int:
-    """Run `vidcli bench predict`; return the exit code: 1 if a video failed."""
+    ctx: typer.Context,
+    videos: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            metavar="[VIDEO]...",
+            help="Video files, folders of them and manifests; without any, 200 built-in motion videos.",
+            show_default=False,
+        ),
+    ] = None,
+    model: ModelOption = None,
+    rounds: Annotated[int, typer.Option(min=1, help="Turns of each phase; medians count.")] = 5,
+    device: DeviceOption = "auto",
+    as_json: JsonOption = False,
+) -> None:
+    """Compare prediction with its two halves: decoding alone and the model alone."""
+    from vidcli.artifacts.run_folder import find_model
+    from vidcli.bench.predict_speed import bench_predict
+    from vidcli.console.bench_tables import print_predict_bench
+    from vidcli.data.builtin import MotionDataOptions, make_motion_data
+    from vidcli.predict import Predictor
+    from vidcli.predict.inputs import collect_items
+    from vidcli.runtime.devices import choose_device
+
+    terminal = open_terminal(ctx)
     model_file = find_model(model)
     predictor = Predictor.load(model_file, choose_device(device))
     if not videos:
         terminal.say("no VIDEO given: measuring on 200 built-in motion videos")
         videos = [make_motion_data(options=MotionDataOptions(1, 1, 25)) / "test"]
-    rows = []
-    for row in bench_predict(predictor, collect_items(videos), rounds):
-        rows.append(row)
+    *measured, summary = _collect(bench_predict(predictor, collect_items(videos), rounds), as_json)
+    if not as_json:
+        print_predict_bench(terminal, str(model_file), measured, summary)
+    raise typer.Exit(1 if summary["num_failed"] else 0)
+
+
+def _collect(rows: Iterable[dict[str, Any]], as_json: bool) -> list[dict[str, Any]]:
+    """Return all rows; with `as_json` each is printed as soon as it is there."""
+    from vidcli.console import print_json
+
+    collected = []
+    for row in rows:
+        collected.append(row)
         if as_json:
             print_json(row)
-    if not as_json:
-        print_predict_bench(terminal, str(model_file), rows[:-1], rows[-1])
-    return 1 if rows[-1]["num_failed"] else 0
+    return collected

@@ -1,56 +1,90 @@
-"""What `vidcli check` does: hand the data to the doctor, and what it found to the console."""
+"""`vidcli check`: hand the data to the doctor, and what it found to the console."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import nullcontext, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
-from vidcli import config as settings
-from vidcli.commands.pairs import PICTURE_NAMES, draw_pairs
-from vidcli.console import Terminal, print_json
-from vidcli.console.check_tables import finding_to_dict, print_findings
-from vidcli.data.manifest import load_items
-from vidcli.data.rows import manifest_text
-from vidcli.doctor import DataReport, check_data
+import typer
+
+from vidcli.commands.app import PREPARE, app, examples, open_terminal
+from vidcli.commands.options import (
+    CommandWithSettings,
+    ConfigOption,
+    OverwriteOption,
+    ReportFormat,
+    ReportFormatOption,
+    SetOption,
+)
 from vidcli.errors import DataError
 from vidcli.runtime.outputs import OutputFile, OutputFolder
 
+if TYPE_CHECKING:
+    from vidcli.console import Terminal
+    from vidcli.doctor import DataReport
 
+
+@app.command(
+    cls=CommandWithSettings,
+    rich_help_panel=PREPARE,
+    epilog=examples(
+        "vidcli check videos/",
+        "vidcli check videos.csv --pictures copies/",
+        "vidcli check videos/ --quarantine usable.csv",
+    ),
+)
 def check(
-    terminal: Terminal,
-    data: Path,
-    recipe: str | None,
-    assignments: list[str],
-    form: str,
-    quarantine: Path | None,
-    overwrite: bool = False,
-    pictures: Path | None = None,
-) -> int:
-    """Run `vidcli check`; return the exit code: 1 if there are errors."""
-    config = settings.load_config(recipe, assignments)
+    ctx: typer.Context,
+    data: Annotated[Path, typer.Argument(help="Folder or manifest, as for train.")],
+    config: ConfigOption = None,
+    assignments: SetOption = None,
+    form: ReportFormatOption = ReportFormat.table,
+    quarantine: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Manifest to write, without the videos that have errors."),
+    ] = None,
+    pictures: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Draw videos that may be copies side by side, a PNG a pair."),
+    ] = None,
+    overwrite: OverwriteOption = False,
+) -> None:
+    """Decode every video of a data set and tell what is wrong with it."""
+    from vidcli.config import load_config
+    from vidcli.console import print_json
+    from vidcli.console.check_tables import finding_to_dict, print_findings
+    from vidcli.doctor import check_data
+    from vidcli.doctor.pictures import draw_pairs
+
+    terminal = open_terminal(ctx)
+    settings = load_config(config, assignments or [])
     inputs = [] if quarantine is None and pictures is None else list(_inputs(data))
     output = None if quarantine is None else OutputFile("--quarantine", quarantine, inputs, overwrite)
     folder = None if pictures is None else _open_folder(pictures, data, inputs, overwrite)
     with folder or nullcontext():
         with terminal.counting("decoding", past="decoded") as show:
-            report = check_data(data, config, show)
+            report = check_data(data, settings, show)
         if folder is not None:
-            report = draw_pairs(terminal, folder, report)
-    try:  # written before it is printed: who reads the print may leave, or be none
+            report = draw_pairs(folder, report, terminal.say, terminal.warn)
+    try:  # written before it is printed: nobody may be left to read the print
         if output is not None:
             _write_quarantine(terminal, output, report)
     finally:
-        if form == "json":
+        if form is ReportFormat.json:
             for finding in report.findings:
                 print_json(finding_to_dict(finding))
             print_json({"summary": report.summary.to_dict()})
         else:
             print_findings(terminal, report)
-    return 1 if report.summary.num_found["error"] else 0
+    raise typer.Exit(1 if report.summary.num_found["error"] else 0)
 
 
 def _open_folder(pictures: Path, data: Path, inputs: list[Path], overwrite: bool) -> OutputFolder:
+    """Return the folder for pictures of copies, after a look at what is in it."""
+    from vidcli.doctor.pictures import PICTURE_NAMES
+
     return OutputFolder(
         pictures,
         "check",
@@ -64,12 +98,16 @@ def _open_folder(pictures: Path, data: Path, inputs: list[Path], overwrite: bool
 
 def _inputs(data: Path) -> Iterator[Path]:
     """Yield the data and all videos that it names."""
+    from vidcli.data.manifest import load_items
+
     yield data
     with suppress(DataError):  # the check itself tells what is wrong with it
         yield from (item.path for item in load_items(data, missing_ok=True))
 
 
 def _write_quarantine(terminal: Terminal, output: OutputFile, report: DataReport) -> None:
+    from vidcli.data.manifest import manifest_text
+
     usable = report.usable
     if not usable:
         raise DataError(f"--quarantine {output.path}: no video is without errors; nothing written")

@@ -1,4 +1,4 @@
-"""What `vidcli explain` does."""
+"""`vidcli explain`: which frames of a video, and what in them, an answer rests on."""
 
 from __future__ import annotations
 
@@ -6,20 +6,21 @@ import json
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from enum import Enum
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
-from vidcli.artifacts.exported import load_network
-from vidcli.artifacts.model_file import Checkpoint
-from vidcli.artifacts.run_folder import CONFIG_FILE, find_model
-from vidcli.console import Terminal, print_json
-from vidcli.console.model_tables import print_explanation
+import typer
+
+from vidcli.commands.app import LOOK_INSIDE, app, examples, open_terminal
+from vidcli.commands.options import DeviceOption, ModelOption, ReportFormat, ReportFormatOption
 from vidcli.errors import OutputError
-from vidcli.explain import Explanation, MapMethod, explain_video, iter_pictures
-from vidcli.fonts import picture_names
-from vidcli.report.heatmaps import Overlay, draw_contact_sheet, shrink_to_cell
-from vidcli.runtime.devices import choose_device
 from vidcli.runtime.outputs import OutputFolder
-from vidcli.video import Frames, encode_video
+
+if TYPE_CHECKING:
+    from vidcli.artifacts.model_file import Checkpoint
+    from vidcli.explain import Explanation
+    from vidcli.video import Frames
 
 _OVERLAY_FPS = 4.0
 _FILES = ("sheet.png", "overlay.mp4", "explanation.json")
@@ -27,28 +28,59 @@ _MAX_NAME_BYTES = 240
 _MAX_FOLDERS = 1000
 
 
+class MapChoice(str, Enum):
+    """How places in a frame are weighed."""
+
+    gradients = "gradients"
+    grad_cam = "grad-cam"
+
+
+@app.command(
+    rich_help_panel=LOOK_INSIDE,
+    epilog=examples("vidcli explain clip.mp4", "vidcli explain clip.mp4 --label wave --out why/"),
+)
 def explain(
-    terminal: Terminal,
-    video: Path,
-    model: Path | None,
-    class_name: str | None,
-    maps: MapMethod,
-    form: str,
-    out: Path | None,
-    device: str,
-    overwrite: bool = False,
+    ctx: typer.Context,
+    video: Annotated[Path, typer.Argument(help="Video file.")],
+    model: ModelOption = None,
+    label: Annotated[
+        str | None, typer.Option(metavar="CLASS", help="Class to explain; without it, the predicted one.")
+    ] = None,
+    maps: Annotated[
+        MapChoice, typer.Option(help="Integrated gradients, or Grad-CAM of a frame backbone.")
+    ] = MapChoice.gradients,
+    form: ReportFormatOption = ReportFormat.table,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder for the pictures; without it, explain-VIDEO here, or explain-VIDEO-2 and so on."
+        ),
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace what lies in the folder under the same names.")
+    ] = False,
+    device: DeviceOption = "auto",
 ) -> None:
-    """Run `vidcli explain`."""
+    """Show which frames of a video, and what in them, an answer rests on."""
+    from vidcli.artifacts.exported import load_network
+    from vidcli.artifacts.run_folder import CONFIG_FILE, find_model
+    from vidcli.console import print_json
+    from vidcli.console.model_tables import print_explanation
+    from vidcli.explain import explain_video
+    from vidcli.fonts import picture_names
+    from vidcli.runtime.devices import choose_device
+
+    terminal = open_terminal(ctx)
     chosen = choose_device(device)
     model_file = find_model(model)
     run = [model_file.parent] if (model_file.parent / CONFIG_FILE).is_file() else []
     with _open_folder(video, out, overwrite, (video, model_file, *run)) as folder:
         network, about = load_network(model_file)
-        explanation = explain_video(network.to(chosen), about, chosen, video, class_name, maps)
+        explanation = explain_video(network.to(chosen), about, chosen, video, label, maps.value)
         _write(explanation, about, folder)
     if (note := picture_names([explanation.class_name]).note) is not None:
         terminal.warn(note)
-    if form == "json":
+    if form is ReportFormat.json:
         print_json(explanation.to_dict())
     else:
         print_explanation(terminal, explanation)
@@ -72,7 +104,7 @@ def _open_folder(video: Path, out: Path | None, overwrite: bool, inputs: Sequenc
         return open_one(out)
     name = _shorten(f"explain-{video.stem}")
     for number in range(1, _MAX_FOLDERS):
-        with suppress(OutputError):  # of another video of that name, or none of ours
+        with suppress(OutputError):  # it holds another video of that name, or somebody else's files
             return open_one(Path(name if number == 1 else f"{name}-{number}"))
     return open_one(Path(f"{name}-{_MAX_FOLDERS}"))
 
@@ -85,6 +117,11 @@ def _shorten(name: str) -> str:
 
 
 def _write(explanation: Explanation, about: Checkpoint, folder: OutputFolder) -> None:
+    """Write the numbers, the video with the weights drawn over it, and a sheet of its frames."""
+    from vidcli.explain import iter_pictures
+    from vidcli.report.heatmaps import Overlay, draw_contact_sheet, shrink_to_cell
+    from vidcli.video import encode_video
+
     folder.write_text("explanation.json", json.dumps(explanation.to_dict(), indent=1) + "\n")
     overlay = Overlay(explanation)
     cells = []

@@ -1,4 +1,4 @@
-"""What `vidcli train` says of the model that came out: how good it is, and on what that was measured."""
+"""The end of `vidcli train`: how good the model is, on which videos that was measured, what to type next."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from vidcli.artifacts.run_folder import MODEL_FILE, RESUME_FILE, SPLITS_FILE
-from vidcli.commands.evaluation import evaluate_own_split
+from vidcli.commands.eval import evaluate_own_split
 from vidcli.console import Terminal
 from vidcli.console.training_view import print_best, print_kept, print_run_end
 from vidcli.data.caches import measure_caches, measure_folder
@@ -20,15 +20,13 @@ from vidcli.evaluate.scores import bootstrap_interval
 from vidcli.train import EpochRow
 
 
-def tell_outcome(
-    terminal: Terminal, run: Path, rows: Sequence[EpochRow], device: str, is_alone: bool
-) -> None:
+def say_outcome(terminal: Terminal, run: Path, rows: Sequence[EpochRow], device: str, is_alone: bool) -> None:
     """Say how a run ended, how good its model is, and what to type next.
 
     Args:
-        terminal: to speak on.
-        run: its directory.
-        rows: of its epochs.
+        terminal: to print on.
+        run: directory of the run.
+        rows: its epochs, in the order of training.
         device: as --device says.
         is_alone: no other process takes part, so that the test videos can be looked at here.
     """
@@ -36,11 +34,11 @@ def tell_outcome(
     print_best(terminal, rows, _judge_validation(rows, of_split(items, "val")))
     if all(row.val_score is None for row in rows):
         _measure_held_out(terminal, run, of_split(items, "test"), device, is_alone)
-    tell_kept(terminal, run)
+    say_kept(terminal, run)
     print_run_end(terminal, run)
 
 
-def tell_kept(terminal: Terminal, run: Path) -> None:
+def say_kept(terminal: Terminal, run: Path) -> None:
     """Say how large a run and the caches that all runs share are."""
     resume = run / RESUME_FILE
     resume_bytes = resume.stat().st_size if resume.is_file() else 0
@@ -48,7 +46,7 @@ def tell_kept(terminal: Terminal, run: Path) -> None:
 
 
 def _judge_validation(rows: Sequence[EpochRow], validated: Sequence[VideoItem]) -> str | None:
-    """Return what the best accuracy on the validation videos is worth; None where there is none."""
+    """Compare the best accuracy on the validation videos with guessing; return a sentence, or None."""
     reached = [row.val_top1 for row in rows if row.val_top1 is not None]
     if not reached or not validated:
         return None
@@ -60,7 +58,7 @@ def _judge_validation(rows: Sequence[EpochRow], validated: Sequence[VideoItem]) 
 def _measure_held_out(
     terminal: Terminal, run: Path, tested: Sequence[VideoItem], device: str, is_alone: bool
 ) -> None:
-    """Tell what a model is worth that was validated on nothing: on the test videos of its run."""
+    """Score a model on the test videos of its run; it had no validation videos."""
     if not is_alone or not any(item.path.exists() for item in tested):
         way_on = "vidcli eval" if tested else "vidcli eval DATA, with other videos,"
         terminal.warn(
@@ -69,5 +67,5 @@ def _measure_held_out(
         )
         return
     terminal.say(f"no video was held out to validate on: measuring on the {len(tested)} test videos")
-    told = evaluate_own_split(terminal, run / MODEL_FILE, "test", device)
-    terminal.say(f"test videos, from which it did not learn: {told['verdict']}")
+    numbers = evaluate_own_split(terminal, run / MODEL_FILE, "test", device)
+    terminal.say(f"test videos, from which it did not learn: {numbers['verdict']}")

@@ -21,7 +21,7 @@ def join_peers(device: str, terminal: Terminal, verb: str) -> Iterator[tuple[Gro
     Args:
         device: as --device says.
         terminal: of this process.
-        verb: what they do together.
+        verb: what the processes do together, such as `train`.
 
     Yields:
         The processes, the device of this one, and a terminal that is quiet in all but the main one.

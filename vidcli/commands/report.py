@@ -1,106 +1,79 @@
-"""What `vidcli report` does: gather what a run left, evaluate it where that is missing, write a page."""
+"""`vidcli report`: all there is to know of a run, in one HTML page."""
 
 from __future__ import annotations
 
-import json
-import shlex
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime, timezone
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
-import numpy as np
-import numpy.typing as npt
+import typer
 
-from vidcli.artifacts.model_file import Checkpoint, load_checkpoint
-from vidcli.artifacts.run_folder import (
-    CONFIG_FILE,
-    ENVIRONMENT_FILE,
-    METRICS_FILE,
-    SPLITS_FILE,
-    UNUSABLE_FILE,
-    describe_unfinished,
-    epochs_of_unfinished,
-    files_of_model,
-    find_model,
-    read_epochs,
-)
-from vidcli.commands.evaluation import evaluate_own_split, evaluation_folder
-from vidcli.config import Config, config_to_dict
-from vidcli.console import Terminal
-from vidcli.data.frames import FrameSource
-from vidcli.data.items import SPLITS, VideoItem, labels_of
-from vidcli.data.loader import map_ahead, num_workers
-from vidcli.data.relocation import load_run_items
-from vidcli.errors import CheckpointError, ConfigError, VideoError
-from vidcli.report.page import RunReport, render_report
-from vidcli.runtime.files import read_regular
+from vidcli.commands.app import LOOK_INSIDE, app, examples, open_terminal
+from vidcli.commands.completion import complete_model
+from vidcli.commands.options import DataRootOption, DeviceOption, OverwriteOption, SplitOption
+from vidcli.errors import CheckpointError, ConfigError
 from vidcli.runtime.outputs import OutputFile, OutputFolder
-from vidcli.runtime.plain import parse_json
-from vidcli.sheets import read_sheet, unescape_cell
-from vidcli.transforms import build_sampler
 
 REPORT_FILE = "report.html"
-_NUM_FRAMES = 6
-_MAX_JSON_BYTES = 64 * 2**20
 
 
+@app.command(
+    rich_help_panel=LOOK_INSIDE,
+    epilog=examples("vidcli report", "vidcli report runs/mine --split val --out mine.html"),
+)
 def report(
-    terminal: Terminal,
-    run: Path | None,
-    split: str,
-    out: Path | None,
-    device: str,
-    data_root: Path | None,
-    overwrite: bool,
-) -> int:
-    """Run `vidcli report`; return the exit code: 1 if a video of the evaluation failed."""
+    ctx: typer.Context,
+    run: Annotated[
+        Path | None,
+        typer.Argument(
+            help="Run directory; without it, the newest under runs/.",
+            show_default=False,
+            autocompletion=complete_model,
+        ),
+    ] = None,
+    split: SplitOption = "test",
+    out: Annotated[
+        Path | None, typer.Option(help="File to write; without it, report.html in the run.")
+    ] = None,
+    data_root: DataRootOption = None,
+    overwrite: OverwriteOption = False,
+    device: DeviceOption = "auto",
+) -> None:
+    """Write all there is to know of a run into one HTML file that needs no network."""
+    from vidcli.artifacts.model_file import load_checkpoint
+    from vidcli.artifacts.run_folder import SPLITS_FILE, describe_unfinished, files_of_model, find_model
+    from vidcli.commands.eval import evaluate_own_split
+    from vidcli.data.items import SPLITS
+    from vidcli.data.relocation import load_run_items
+    from vidcli.report.gather import gather_report, read_evaluation
+    from vidcli.report.page import render_report
+
+    terminal = open_terminal(ctx)
     if split not in (*SPLITS, "all"):
         raise ConfigError(f"--split {split}: expected train, val, test or all")
     model_file = find_model(run)
-    folder = model_file.parent
+    splits = model_file.parent / SPLITS_FILE
     checkpoint = load_checkpoint(model_file)
     if (unfinished := describe_unfinished(model_file, checkpoint.config)) is not None:
         terminal.warn(unfinished)
-    if not (folder / SPLITS_FILE).is_file():
-        raise CheckpointError(f"{folder}: holds no {SPLITS_FILE}; expected the directory of a run")
-    items = load_run_items(folder / SPLITS_FILE, data_root)
+    if not splits.is_file():
+        raise CheckpointError(f"{splits.parent}: holds no {SPLITS_FILE}; expected the directory of a run")
+    items = load_run_items(splits, data_root)
     inputs = [*files_of_model(model_file), *(item.path for item in items)]
-    write = _page_to_write(folder, out, overwrite, inputs)
-    evaluation = _read_evaluation(model_file, split)
+    write = _page_to_write(splits.parent, out, inputs, overwrite)
+    evaluation = read_evaluation(model_file, split)
     if evaluation is None:
         terminal.say(f"{model_file}: no evaluation of it on {split} yet; making one")
         evaluation = evaluate_own_split(terminal, model_file, split, device)
-    epochs = read_epochs(folder)
-    page = RunReport(
-        run=folder.resolve().name,
-        command=shlex.join(
-            ["vidcli", "train", str(folder / SPLITS_FILE), "--config", str(folder / CONFIG_FILE)]
-        ),
-        settings=_settings(checkpoint.config),
-        num_parameters=sum(weights.numel() for weights in checkpoint.build().parameters()),
-        num_videos=_count_videos(checkpoint, items),
-        num_all=Counter(item.split for item in items if item.split is not None),
-        num_groups=_count_groups(items),
-        unusable=_read_unusable(folder),
-        epochs=epochs,
-        best_epoch=_best_epoch(checkpoint),
-        split=split,
-        evaluation=evaluation,
-        frames=_shown_frames(terminal, checkpoint.config, evaluation),
-        environment=_read_environment(folder),
-        trained=_date_of(folder / METRICS_FILE) or _date_of(model_file),
-        evaluated=_date_of(_evaluation_file(model_file, split)),
-        unfinished=_unfinished(checkpoint.config, epochs, folder),
-    )
+    with terminal.counting("frames", past="read frames of") as show:
+        page = gather_report(model_file, checkpoint, items, split, evaluation, show)
     write(render_report(page))
-    terminal.say(f"wrote {out or folder / REPORT_FILE}: open it in a browser")
-    return 1 if evaluation["num_failed"] else 0
+    terminal.say(f"wrote {out or splits.parent / REPORT_FILE}: open it in a browser")
+    raise typer.Exit(1 if evaluation["num_failed"] else 0)
 
 
 def _page_to_write(
-    run: Path, out: Path | None, overwrite: bool, inputs: Sequence[Path]
+    run: Path, out: Path | None, inputs: Sequence[Path], overwrite: bool
 ) -> Callable[[str], None]:
     """Return what writes the page, after a look at what is in its place.
 
@@ -114,129 +87,3 @@ def _page_to_write(
         run, "report", (REPORT_FILE,), option="report", inputs=inputs, overwrite=overwrite, is_shared=True
     )
     return lambda text: folder.write_text(REPORT_FILE, text)
-
-
-def _read_evaluation(model_file: Path, split: str) -> dict[str, Any] | None:
-    """Return what `vidcli eval` left of this split, unless it is of other data or an older model."""
-    path = _evaluation_file(model_file, split)
-    if path is None:
-        return None
-    try:
-        if path.stat().st_mtime < model_file.stat().st_mtime:
-            return None
-        told = json.loads(read_regular(path, _MAX_JSON_BYTES))
-    except (OSError, ValueError, RecursionError):
-        return None
-    is_whole = isinstance(told, dict) and (
-        {"split", "data", "worst", "risk_coverage", "verdict"} <= told.keys()
-        or {"split", "data", "worst", "mean_average_precision", "verdict"} <= told.keys()
-    )
-    return told if is_whole and told["data"] is None and told["split"] == split else None
-
-
-def _evaluation_file(model_file: Path, split: str) -> Path | None:
-    folder = evaluation_folder(model_file, split)
-    return None if folder is None else folder / "eval.json"
-
-
-def _date_of(path: Path | None) -> str | None:
-    """Return when a file was last written, in UTC: the same wherever the page is made."""
-    try:
-        seconds = path.stat().st_mtime if path is not None else None
-    except OSError:
-        return None
-    return None if seconds is None else f"{datetime.fromtimestamp(seconds, timezone.utc):%Y-%m-%d %H:%M} UTC"
-
-
-def _unfinished(config: Config, epochs: Sequence[Mapping[str, Any]], run: Path) -> str | None:
-    """Return how far a run came that is not finished; None of a finished run."""
-    num_epochs = epochs_of_unfinished(run, config.train, epochs)
-    if num_epochs is None:
-        return None
-    return (
-        f"{num_epochs} of {config.train.epochs} epochs are done, and the run did not come to its end: all "
-        f"scores here are of a model in the making. Go on with: vidcli train --resume {shlex.quote(str(run))}"
-    )
-
-
-def _settings(config: Config) -> list[tuple[str, str, bool]]:
-    defaults = config_to_dict(Config())
-    return [
-        (f"{section}.{name}", _to_text(value), value != defaults[section][name])
-        for section, values in config_to_dict(config).items()
-        for name, value in values.items()
-    ]
-
-
-def _to_text(value: object) -> str:
-    return str(value).lower() if isinstance(value, bool) or value is None else str(value)
-
-
-def _count_videos(checkpoint: Checkpoint, items: list[VideoItem]) -> dict[str, dict[str, int]]:
-    multi_label = checkpoint.config.data.multi_label
-    counts = Counter((name, item.split) for item in items for name in labels_of(item.label, multi_label))
-    return {name: {split: counts[(name, split)] for split in SPLITS} for name in checkpoint.class_names}
-
-
-def _count_groups(items: list[VideoItem]) -> dict[str, int]:
-    groups = {(item.group, item.split) for item in items if item.group is not None}
-    return dict(Counter(split for _, split in groups if split is not None))
-
-
-def _read_unusable(folder: Path) -> list[tuple[str, str]]:
-    path = folder / UNUSABLE_FILE
-    if not path.is_file():
-        return []
-    rows = read_sheet(path, ("video", "error")).rows
-    try:
-        return [(unescape_cell(row["video"]), unescape_cell(row["error"])) for _, row in rows]
-    except KeyError as error:
-        raise CheckpointError(f"{path}: has no column {error}; expected videos and errors") from error
-
-
-def _read_environment(folder: Path) -> dict[str, str]:
-    path = folder / ENVIRONMENT_FILE
-    if not path.is_file():
-        return {}
-    try:
-        told = parse_json(read_regular(path, _MAX_JSON_BYTES).decode("utf-8"))
-        return {str(name): str(value) for name, value in told.items()}
-    except (OSError, ValueError, AttributeError) as error:
-        raise CheckpointError(f"{path}: cannot be read as JSON ({error})") from error
-
-
-def _best_epoch(checkpoint: Checkpoint) -> int | None:
-    epoch = checkpoint.metrics.get("epoch")
-    scores = (checkpoint.metrics.get("val_top1"), checkpoint.metrics.get("val_map"))
-    return None if scores == (None, None) or epoch is None else int(epoch)
-
-
-def _shown_frames(
-    terminal: Terminal, config: Config, evaluation: Mapping[str, Any]
-) -> dict[tuple[str, float], list[npt.NDArray[np.uint8]]]:
-    """Decode the videos that are named once more: frames of the first view, spread over the clip."""
-    rows = {
-        (row["video"], row["start_seconds"]): VideoItem(
-            Path(row["video"]), row["label"], None, None, row["start_seconds"], row["end_seconds"]
-        )
-        for row in [*evaluation.get("worst", ()), *evaluation.get("most_confused", ())]
-    }
-    source, sampler = FrameSource(config), build_sampler(config.clip)
-    length = config.clip.length
-    chosen = np.unique(np.linspace(0, length - 1, min(length, _NUM_FRAMES)).round().astype(int))
-
-    def load(item: VideoItem) -> list[npt.NDArray[np.uint8]]:
-        try:
-            frames = source.frames(item, sampler)
-        except VideoError:
-            return []  # gone since it was evaluated
-        return [frames[index] for index in chosen]
-
-    workers = num_workers(config.data.workers)
-    shown = {}
-    with terminal.counting("frames", len(rows), past="read frames of") as show:
-        loaded = map_ahead(load, rows.values(), workers, ahead=2 * workers)
-        for key, frames in zip(rows, loaded, strict=True):
-            shown[key] = frames
-            show(len(shown), len(rows))
-    return shown

@@ -1,43 +1,78 @@
-"""What `vidcli predict --timeline` does."""
+"""`vidcli timeline`: what a video shows when."""
 
 from __future__ import annotations
 
-import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
+from enum import Enum
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
-from vidcli.artifacts.run_folder import SPLITS_FILE
-from vidcli.commands.annotation import annotate_with_timeline
-from vidcli.console import Terminal
-from vidcli.console.text import format_about
-from vidcli.console.timeline_writers import TimelineWriter, open_writer
-from vidcli.data.items import VideoItem
-from vidcli.data.manifest import load_items
-from vidcli.data.splits import of_split
-from vidcli.errors import ConfigError, StreamError, VidcliError, VideoError
-from vidcli.fonts import picture_names
-from vidcli.predict import Predictor
-from vidcli.predict.segments import FORMAT_OF_SUFFIX, SUBTITLES, Segment, Timeline
-from vidcli.predict.timeline import MAX_WINDOWS, TimelineWork, WindowPlan, choose_plan, plan_windows
-from vidcli.runtime.outputs import OutputFile
+import typer
+
+from vidcli.commands.app import USE, app, examples, open_terminal
+from vidcli.commands.options import (
+    AnnotateOption,
+    DeviceOption,
+    FromListOption,
+    ModelOption,
+    OverwriteOption,
+    ThresholdOption,
+    VideoOptions,
+    VideosArgument,
+    WindowOption,
+)
+from vidcli.errors import ConfigError, StreamError, VideoError
 from vidcli.runtime.signals import undivided
-from vidcli.video import probe
 
-_NUM_PROBED = 20
+if TYPE_CHECKING:
+    from vidcli.commands.videos import Job
+    from vidcli.console import Terminal
+    from vidcli.console.timeline_writers import TimelineWriter
+    from vidcli.data.items import VideoItem
+    from vidcli.predict import Predictor
+    from vidcli.predict.segments import Segment, Timeline
+    from vidcli.predict.timeline import TimelineWork, WindowPlan
+
 _PACE_SECONDS = 2.0
-"""What it takes to know how fast a video goes."""
+"""How long it takes to know how fast the work goes."""
 _WORTH_SECONDS = 5.0
-"""What is left to wait that is worth a line."""
+"""How much waiting must be left for a line on it to be worth printing."""
+
+
+class TimelineFormat(str, Enum):
+    """How segments are written."""
+
+    table = "table"
+    json = "json"
+    csv = "csv"
+    srt = "srt"
+    vtt = "vtt"
+
+
+FormatOption = Annotated[
+    TimelineFormat | None,
+    typer.Option("--format", help="How to write; without it, by the name of --output, else a table."),
+]
+OutputOption = Annotated[Path | None, typer.Option(help="File to write instead of stdout.")]
+StepOption = Annotated[
+    float | None,
+    typer.Option(min=0.001, help="Seconds from window to window; without it, a quarter of one."),
+]
+MinSecondsOption = Annotated[
+    float | None, typer.Option(min=0, help="Seconds of the shortest segment; without it, those of a window.")
+]
+PictureOption = Annotated[Path | None, typer.Option(metavar="PNG", help="Draw the timeline into this file.")]
 
 
 @dataclass(frozen=True)
 class TimelineOptions:
-    """What the command line of `vidcli predict --timeline` says.
+    """What the command line of `vidcli timeline` says.
 
     Attributes:
+        shared: the options that `predict` has, too: videos, model, outputs.
         window_seconds: time of a window; None takes that of the clips the model was trained on.
         step_seconds: from one window to the next; None is a quarter of a window. Where both are None, a
             long video has fewer and longer windows; see `choose_plan`.
@@ -45,67 +80,86 @@ class TimelineOptions:
         picture: PNG to draw.
     """
 
+    shared: VideoOptions
     window_seconds: float | None
     step_seconds: float | None
     min_seconds: float | None
     picture: Path | None
 
 
-@dataclass(frozen=True)
-class Outputs:
-    """The files that `vidcli predict` was asked to write, checked; None for those it was not.
+@app.command(
+    rich_help_panel=USE,
+    epilog=examples(
+        "vidcli timeline day.mp4",
+        "vidcli timeline day.mp4 --window 2 --output day.srt",
+        "vidcli timeline day.mp4 --picture day.png",
+    ),
+)
+def timeline(
+    ctx: typer.Context,
+    videos: VideosArgument = None,
+    from_list: FromListOption = None,
+    model: ModelOption = None,
+    window: WindowOption = None,
+    step: StepOption = None,
+    min_seconds: MinSecondsOption = None,
+    threshold: ThresholdOption = None,
+    form: FormatOption = None,
+    output: OutputOption = None,
+    picture: PictureOption = None,
+    annotate: AnnotateOption = None,
+    overwrite: OverwriteOption = False,
+    device: DeviceOption = "auto",
+) -> None:
+    """Tell what each video shows when: segments from its start to its end."""
+    if Path("-") in (videos or []):
+        raise typer.BadParameter("-: a piped video is `vidcli live -`, piped names are --from-list -")
+    if not videos and from_list is None:
+        raise typer.BadParameter("name videos, folders or manifests, or give --from-list FILE")
+    shared = VideoOptions(
+        videos=videos or [],
+        from_list=from_list,
+        model=model,
+        threshold=threshold,
+        form=form.value if form else None,
+        output=output,
+        shard=None,
+        device=device,
+        annotate=annotate,
+        overwrite=overwrite,
+    )
+    options = TimelineOptions(shared, window, step, min_seconds, picture)
+    raise typer.Exit(run_timeline(open_terminal(ctx), options))
 
-    Attributes:
-        results: what else goes to standard output.
-        annotated: the video with labels and bars drawn in.
-        picture: a timeline, drawn.
-    """
 
-    results: OutputFile | None
-    annotated: OutputFile | None
-    picture: OutputFile | None
+def run_timeline(terminal: Terminal, options: TimelineOptions) -> int:
+    """Tell what each video shows when; return the exit code: 1 if a video failed."""
+    from vidcli.commands.videos import clip_seconds_of, open_job
+    from vidcli.console.timeline_writers import open_timeline_writer
+    from vidcli.predict.segments import SUBTITLES
+    from vidcli.predict.timeline import TimelineWork
 
-
-def choose_form(form: str | None, output: Path | None) -> str:
-    """Return what is written: as asked, else by the name of the file, else a table.
-
-    Raises:
-        ConfigError: there is no such form of a timeline.
-    """
-    form = form or (FORMAT_OF_SUFFIX.get(output.suffix.lower(), "table") if output else "table")
-    if form == "parquet":
-        raise ConfigError("--format parquet: --timeline writes table, json, csv, srt or vtt")
-    return form
-
-
-def predict_timelines(
-    terminal: Terminal,
-    predictor: Predictor,
-    model_file: Path,
-    items: Sequence[VideoItem],
-    form: str,
-    outputs: Outputs,
-    options: TimelineOptions,
-) -> int:
-    """Run `vidcli predict --timeline`; return the exit code: 1 if a video failed."""
-    if len(items) > 1 and (form in SUBTITLES or outputs.picture is not None):
+    form = _choose_form(options.shared)
+    job = open_job(terminal, options.shared, picture=options.picture)
+    predictor = job.predictor
+    if len(job.items) > 1 and (form in SUBTITLES or job.picture is not None):
         what = f"--format {form}" if form in SUBTITLES else "--picture"
-        raise ConfigError(f"{what}: holds one video, but {len(items)} were named; name one at a time")
-    window = options.window_seconds or window_of(predictor, model_file)
+        raise ConfigError(f"{what}: holds one video, but {len(job.items)} were named; name one at a time")
+    window = options.window_seconds or clip_seconds_of(predictor, job.model_file)
     num_failed, said = 0, ""
-    with open_writer(terminal, form, outputs.results, predictor.class_names) as writer:
-        for item in items:
+    with open_timeline_writer(terminal, form, job.results, predictor.class_names) as writer:
+        for item in job.items:
             writer.begin(str(item.path))
             try:
                 if item.start_seconds or item.end_seconds is not None:
-                    raise VideoError(item.path, "is asked about as a span; --timeline reads whole videos")
+                    raise VideoError(item.path, "is asked about as a span; a timeline is of a whole video")
                 plan, sentence = _plan(predictor, item, window, options)
                 if sentence != said:
                     terminal.say(sentence)
                     said = sentence
                 min_seconds = plan.window_seconds if options.min_seconds is None else options.min_seconds
                 work = TimelineWork(predictor, item.path, plan, min_seconds)
-                _tell_video(terminal, predictor, item, outputs, work, writer)
+                _segment_video(job, item, work, writer)
             except VideoError as error:
                 num_failed += 1
                 writer.write_failure(error.reason)
@@ -113,10 +167,28 @@ def predict_timelines(
     return 1 if num_failed else 0
 
 
+def _choose_form(shared: VideoOptions) -> str:
+    """Return how segments are written: as --format says, else by the name of the file, else as a table.
+
+    Raises:
+        ConfigError: Parquet, which holds no timelines.
+    """
+    from vidcli.predict.segments import FORMAT_OF_SUFFIX
+
+    by_name = FORMAT_OF_SUFFIX.get(shared.output.suffix.lower(), "table") if shared.output else "table"
+    form = shared.form or by_name
+    if form == "parquet":
+        raise ConfigError("--format parquet: `vidcli timeline` writes table, json, csv, srt or vtt")
+    return form
+
+
 def _plan(
     predictor: Predictor, item: VideoItem, window: float, options: TimelineOptions
 ) -> tuple[WindowPlan, str]:
     """Return the windows of a video, and a sentence on them and why it is these."""
+    from vidcli.predict.timeline import MAX_WINDOWS, choose_plan, plan_windows
+    from vidcli.video import probe
+
     once = "each frame computed once" if predictor.frame_network else "each window computed whole"
     usual = plan_windows(predictor.config.clip.length, window, options.step_seconds)
     plan, why = usual, ""
@@ -133,54 +205,50 @@ def _plan(
     return plan, f"windows of {plan.window_seconds:.3g} s, one every {plan.cell_seconds:.3g} s; {once}{why}"
 
 
-def _tell_video(
-    terminal: Terminal,
-    predictor: Predictor,
-    item: VideoItem,
-    outputs: Outputs,
-    work: TimelineWork,
-    writer: TimelineWriter,
-) -> None:
-    """Tell what one video shows, as it is found; where a signal ends the work, what was found until then.
+def _segment_video(job: Job, item: VideoItem, work: TimelineWork, writer: TimelineWriter) -> None:
+    """Find the segments of one video and write each as soon as it is found.
+
+    Where a signal ends the work, the segments that were found until then are written.
 
     Raises:
         VideoError: the video cannot be decoded to its end.
         StreamError: nobody reads standard output; other outputs are written all the same.
     """
-    has_files = outputs.picture is not None or outputs.annotated is not None
-    teller = _Teller(terminal, writer, has_files)
+    terminal = job.terminal
+    has_files = job.picture is not None or job.annotated is not None
+    printer = _SegmentPrinter(terminal, writer, has_files)
     try:
         with terminal.counting("seconds", hide=writer.tears_bars, past="looked at", noun="second") as show:
 
             def progress(done: float, total: float) -> None:
-                teller.take_pace(done, total)
+                printer.note_progress(done, total)
                 show(round(done), round(total))
 
-            work.run(teller.tell, progress)
-            timeline = teller.end(work)
+            work.run(printer.add, progress)
+            timeline = printer.end(work)
     except VideoError:
-        teller.tell_held()
+        printer.flush()
         raise
     except KeyboardInterrupt:
-        timeline = teller.end(work)
+        timeline = printer.end(work)
         if timeline.covered_seconds is not None:
             covered, duration = timeline.covered_seconds, timeline.duration_seconds
             left_out = "; --picture and --annotate were not written" if has_files else ""
             terminal.warn(
-                f"{item.path}: interrupted; what is told is of its first {covered:.1f} s"
+                f"{item.path}: interrupted; the segments cover its first {covered:.1f} s"
                 f"{f' of {duration:.1f} s' if duration > covered else ''}{left_out}"
             )
         raise
-    _write_files(terminal, predictor, item, outputs, timeline)
-    if teller.lost is not None:
-        raise teller.lost
+    _write_files(job, timeline)
+    if printer.lost is not None:
+        raise printer.lost
 
 
-class _Teller:
-    """Tell the segments of a video as they come, and once how long the whole of it takes.
+class _SegmentPrinter:
+    """Write the segments of a video as they are found, and say once how long the whole video takes.
 
     Attributes:
-        lost: why nobody reads the segments any more, where there is other work to do.
+        lost: the error of a reader of the segments that left, while files are still to be written.
     """
 
     def __init__(self, terminal: Terminal, writer: TimelineWriter, has_files: bool) -> None:
@@ -188,20 +256,27 @@ class _Teller:
         self.lost: StreamError | BrokenPipeError | None = None
         self._has_pace = False
         self._first: tuple[float, float] | None = None  # the time, and the seconds done
-        self._held: list[Segment] = []  # a line on the pace would tear a table that has begun
+        self._waiting: list[Segment] = []  # a line on the pace would tear a table that has begun
 
-    def tell(self, segment: Segment) -> None:
-        """Tell a segment, at once or when the pace is known."""
-        self._held.append(segment)
+    def add(self, segment: Segment) -> None:
+        """Write a segment, at once or as soon as the pace is known."""
+        self._waiting.append(segment)
         if self._has_pace or not self._writer.is_torn_by_lines:
-            self.tell_held()
+            self.flush()
 
-    def take_pace(self, done: float, total: float) -> None:
-        """Take how many seconds are done, of all; of what takes a short time nothing is told."""
+    def note_progress(self, done: float, total: float) -> None:
+        """Learn the pace, and say how long the whole video takes if that is long.
+
+        Args:
+            done: seconds of the video that were looked at.
+            total: seconds of the video.
+        """
+        from vidcli.console.text import format_about
+
         if self._has_pace:
             return
         now = time.monotonic()
-        if self._first is None:  # how long that took tells little: much is done only once
+        if self._first is None:  # the first step says little: much of its work is done only once
             self._first = now, done
         started, first_done = self._first
         if now - started < _PACE_SECONDS or done <= first_done:
@@ -211,21 +286,21 @@ class _Teller:
         if whole * (total - done) / total > _WORTH_SECONDS:
             self._terminal.say(f"about {format_about(whole)} for {total:.0f} s of video")
         with undivided():
-            self.tell_held()
+            self.flush()
 
     def end(self, work: TimelineWork) -> Timeline:
-        """Tell what is left of the work that was done; return all of it."""
+        """Write the segments that are left, and return the whole timeline."""
         with undivided():
             self._has_pace = True
-            timeline = work.finish(self.tell)
-            self.tell_held()
+            timeline = work.finish(self.add)
+            self.flush()
             self._try(lambda: self._writer.end(timeline))
         return timeline
 
-    def tell_held(self) -> None:
-        """Tell the segments that waited for the pace."""
-        while self._held:
-            segment = self._held.pop(0)
+    def flush(self) -> None:
+        """Write the segments that waited for the pace."""
+        while self._waiting:
+            segment = self._waiting.pop(0)
             self._try(lambda segment=segment: self._writer.write(segment))  # type: ignore[misc]
 
     def _try(self, write: Callable[[], None]) -> None:
@@ -239,45 +314,14 @@ class _Teller:
             self.lost = error
 
 
-def _write_files(
-    terminal: Terminal, predictor: Predictor, item: VideoItem, outputs: Outputs, timeline: Timeline
-) -> None:
-    """Draw a timeline, and into its video, as far as that was asked for."""
-    if outputs.picture is not None:
+def _write_files(job: Job, timeline: Timeline) -> None:
+    """Write the picture of a timeline and the annotated video, where these were asked for."""
+    if job.picture is not None:
         from vidcli import report  # brings matplotlib
+        from vidcli.fonts import picture_names
 
-        outputs.picture.write(partial(report.draw_timeline, timeline))
-        terminal.say(f"wrote {outputs.picture.path}")
+        job.picture.write(partial(report.draw_timeline, timeline))
+        job.terminal.say(f"wrote {job.picture.path}")
         if (note := picture_names(timeline.class_names).note) is not None:
-            terminal.warn(note)
-    if outputs.annotated is not None:
-        annotate_with_timeline(terminal, predictor, item, outputs.annotated, timeline)
-
-
-def window_of(predictor: Predictor, model_file: Path) -> float:
-    """Return how many seconds the clips span that the model knows.
-
-    Raises:
-        ConfigError: nothing tells.
-    """
-    clip = predictor.config.clip
-    if clip.sampling == "dense":
-        return clip.length * clip.stride_seconds
-    splits = model_file.parent / SPLITS_FILE
-    lengths = []
-    try:
-        items = of_split(load_items(splits, missing_ok=True), "train") if splits.is_file() else []
-    except VidcliError:
-        items = []
-    for item in items[:: max(1, len(items) // _NUM_PROBED)]:
-        try:
-            end = probe(item.path).duration_seconds if item.end_seconds is None else item.end_seconds
-        except VideoError:
-            continue  # gone since; others tell as much
-        lengths.append(end - item.start_seconds)
-    if not lengths:
-        raise ConfigError(
-            "this model samples whole videos, and those it was trained on are not here to tell how long they "
-            "were; give that as --window SECONDS"
-        )
-    return statistics.median(lengths)
+            job.terminal.warn(note)
+    job.annotate_with_timeline(timeline)

@@ -188,7 +188,7 @@ def _cells(prediction: Prediction, top_k: int, widths: Mapping[str, int]) -> lis
 
 
 @contextmanager
-def open_writer(
+def open_prediction_writer(
     terminal: Terminal,
     form: str,
     top_k: int,

@@ -191,7 +191,7 @@ _WRITERS: Mapping[str, type[TimelineWriter]] = {
 
 
 @contextmanager
-def open_writer(
+def open_timeline_writer(
     terminal: Terminal, form: str, output: OutputFile | None, class_names: Sequence[str]
 ) -> Iterator[TimelineWriter]:
     """Open a writer of timelines to a file or to stdout.

@@ -13,7 +13,7 @@ from vidcli.console.tables import number_table
 from vidcli.console.terminal import ProgressView, Terminal
 from vidcli.console.text import count_noun, format_bytes, format_seconds, plain, plain_lines
 from vidcli.data.items import SPLITS
-from vidcli.demo import DemoResult
+from vidcli.predict import Prediction
 from vidcli.train import (
     CheckProgress,
     CompareProgress,
@@ -234,19 +234,27 @@ def _with_interval(accuracy: float, interval: tuple[float, float]) -> str:
     return f"{accuracy:.3f}  {interval[0]:.2f}–{interval[1]:.2f}"
 
 
-def print_demo_end(terminal: Terminal, result: DemoResult) -> None:
-    """Show some predictions, the score without the order of frames, and the commands to type next."""
+def print_demo_end(
+    terminal: Terminal, run: Path, examples: Sequence[Prediction], top1: float, shuffled_top1: float
+) -> None:
+    """Show predictions of the demo, what time was worth, and how to do the same on one's own folder.
+
+    Args:
+        terminal: to print on.
+        run: directory of the trained model.
+        examples: an answer to one test video of each class.
+        top1: share of the test videos that were answered right, 0 to 1.
+        shuffled_top1: the same with the frames of each video in random order.
+    """
     out = terminal.out
-    out.print(predictions_table(result.examples, 2, out.width))
+    out.print(predictions_table(examples, 2, out.width))
     out.print(
-        f"the same videos with their frames shuffled: top-1 {result.shuffled_scores.top1:.3f} "
-        f"(in order: {result.scores.top1:.3f})",
+        f"the same videos with their frames shuffled: top-1 {shuffled_top1:.3f} (in order: {top1:.3f})",
         soft_wrap=True,
     )
-    example = result.examples[0].video
     commands = [
-        f"vidcli eval --model {result.run}",
-        f"vidcli predict {example} --model {result.run}",
+        f"vidcli eval --model {run}",
+        f"vidcli predict {examples[0].video} --model {run}",
         "",
         "vidcli train FOLDER          # FOLDER/CLASS/video.mp4, one folder a class",
         "vidcli eval                  # the newest run, on its own test videos",

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from vidcli.data.caches import cache_folder
 from vidcli.synthetic import GENERATOR_VERSION, MotionVideoOptions, write_motion_videos
 
 
 @dataclass(frozen=True)
 class MotionDataOptions:
-    """How many motion videos of each class, from which seed, and how they look."""
+    """Numbers of motion videos, their seed and their appearance.
+
+    Attributes:
+        num_train_per_class: number of training videos of each class.
+        num_val_per_class: number of validation videos of each class.
+        num_test_per_class: number of test videos of each class.
+        seed: seed of all videos.
+        video: size, length and appearance.
+    """
 
     num_train_per_class: int = 240
     num_val_per_class: int = 10
@@ -26,12 +34,12 @@ def make_motion_data(
     options: MotionDataOptions | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Path:
-    """Return a folder of motion videos, written first where it is not there yet.
+    """Return a folder of motion videos; the videos are written if they are not there yet.
 
     Args:
-        folder: where; None keeps them in the cache folder under a name of their settings.
-        options: how many and which.
-        progress: called with the number of videos done and of all.
+        folder: folder for the videos; None is a folder in the cache whose name tells the options.
+        options: numbers and appearance of the videos; None takes the defaults.
+        progress: called with the number of videos that are done and the number of all videos.
 
     Raises:
         DataError: the folder holds other things or cannot be written.
@@ -50,15 +58,8 @@ def make_motion_data(
     return folder
 
 
-def cache_folder() -> Path:
-    """Return vidcli's folder for what can be made again: VIDCLI_CACHE, or the system's usual one."""
-    if given := os.environ.get("VIDCLI_CACHE"):
-        return Path(given)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vidcli"
-
-
 def _name(options: MotionDataOptions) -> str:
-    """Return a folder name that differs where the videos would."""
+    """Return a folder name that tells all options."""
     video = options.video
     counts = "-".join(
         str(n) for n in (options.num_train_per_class, options.num_val_per_class, options.num_test_per_class)

@@ -1,30 +1,47 @@
-"""Decode before training: what cannot be used is found, named and left out while it is cheap."""
+"""The check before training: every video is decoded once, and what cannot be used is named and left out.
+
+The check also chooses where frames are kept between epochs (in memory, on disk or nowhere), and fills that
+place on the way.
+"""
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
-from vidcli.config import Config
-from vidcli.data.choice import choose_source
-from vidcli.data.frames import FrameSource
+from vidcli.config import Config, DataConfig
+from vidcli.data.frames import DiskCache, FrameSource, MemoryCache, decoding_settings
 from vidcli.data.items import VideoItem
-from vidcli.data.loader import map_ahead, num_workers
-from vidcli.errors import DataError, VideoError
+from vidcli.data.store import Store
+from vidcli.errors import ConfigError, DataError, VideoError
+from vidcli.runtime.memory import free_memory
+from vidcli.runtime.threads import map_ahead, num_workers
 from vidcli.sampling import Seconds
 from vidcli.sheets import csv_text, shown_cell
+from vidcli.video import probe
 
+MEMORY_SHARE = 0.5
+"""Share of the free memory that may be filled: the rest is for the model and for other programs."""
+
+_GIB = 2**30
+# Left free on the disk: a disk that is full to the last byte breaks more than a cache.
+_DISK_RESERVE = _GIB
 _NUM_NAMED = 20
 
 
 @dataclass(frozen=True)
 class CheckedVideos:
-    """The usable items, the errors of the others, and where frames come from from now on.
+    """The outcome of a check.
 
     Attributes:
-        notices: what was decided about keeping frames, and what went wrong with it.
+        usable: videos that can be decoded.
+        failures: one error for each of the other videos.
+        source: source of frames for the rest of the run.
+        notices: sentences on where frames are kept, and on what went wrong there.
     """
 
     usable: list[VideoItem]
@@ -40,7 +57,7 @@ def check_videos(
     share: Callable[[Sequence[VideoItem]], Sequence[VideoItem]] = list,
     merge: Callable[[list[VideoError | None]], list[VideoError | None]] = list,
 ) -> CheckedVideos:
-    """Decode every video to its end once, filling the cache where the settings allow one.
+    """Decode every video to its end once, which also fills the cache if there is one.
 
     A video whose frames are on disk since an earlier run is not decoded again.
 
@@ -48,8 +65,8 @@ def check_videos(
         items: videos of the train and val splits.
         config: clip and data settings.
         progress: called with the number of videos done and of all.
-        share: takes this process's part of the videos, where several check them together.
-        merge: brings back the outcomes of all of them, in the order of `items`.
+        share: returns this process's part of the videos, where several processes check them together.
+        merge: returns the outcomes of all processes, in the order of `items`.
 
     Raises:
         DataError: more than `data.max_unusable` of the videos cannot be decoded; names them.
@@ -78,17 +95,108 @@ def check_videos(
     outcomes = merge(outcomes)
     usable = [item for item, error in zip(items, outcomes, strict=True) if error is None]
     failures = [error for error in outcomes if error is not None]
-    if len(failures) > config.data.max_unusable * len(items):
-        named = "\n".join(str(error) for error in failures[:_NUM_NAMED])
+    refuse_unusable(failures, len(items), config.data)
+    return CheckedVideos(usable, failures, source, notices + source.take_notices())
+
+
+def refuse_unusable(failures: Sequence[VideoError], num_videos: int, data: DataConfig) -> None:
+    """Raise an error that names the videos that cannot be decoded, if they are too many.
+
+    Args:
+        failures: one error a video that cannot be decoded.
+        num_videos: number of all videos.
+        data: settings of the run, among them the share that may be unusable.
+
+    Raises:
+        DataError: more than `data.max_unusable` of the videos cannot be decoded.
+    """
+    if len(failures) > data.max_unusable * num_videos:
+        named = "\n".join(str(failure) for failure in failures[:_NUM_NAMED])
         more = f"\n… and {len(failures) - _NUM_NAMED} more" if len(failures) > _NUM_NAMED else ""
         raise DataError(
-            f"{len(failures)} of {len(items)} videos cannot be used, more than data.max_unusable="
-            f"{config.data.max_unusable:g} allows:\n{named}{more}"
+            f"{len(failures)} of {num_videos} videos cannot be used, more than data.max_unusable="
+            f"{data.max_unusable:g} allows:\n{named}{more}"
         )
-    return CheckedVideos(usable, failures, source, notices + source.take_notices())
 
 
 def failures_csv(failures: Sequence[VideoError]) -> str:
     """Return the videos that were left out, and why, as CSV."""
     rows = ((shown_cell(failure.path), shown_cell(failure.reason)) for failure in failures)
     return csv_text([("video", "error"), *rows])
+
+
+def choose_source(items: Sequence[VideoItem], config: Config, workers: int) -> tuple[FrameSource, list[str]]:
+    """Return the source of frames that fits the videos and the machine, and sentences on the choice.
+
+    `data.cache=auto` chooses the disk if the frames of all videos are there already, else memory if they
+    fit half of the free memory, else the disk if they fit there, else no cache.
+
+    Args:
+        items: videos of the train and val splits.
+        config: clip and data settings.
+        workers: number of threads that measure the videos.
+
+    Raises:
+        ConfigError: `data.cache` is `memory` or `disk` and the frames do not fit `data.cache_gib`.
+    """
+    wanted = config.data.cache
+    if config.data.decode == "keyframes":
+        # Keyframes are decoded so fast that keeping all frames would cost more than it saves.
+        unused = [f"data.cache={wanted} has no effect with data.decode=keyframes"]
+        return FrameSource(config), unused if wanted in ("memory", "disk") else []
+    if wanted == "off":
+        return FrameSource(config), []
+    store = Store("frames", decoding_settings(config), config.data.cache_gib * _GIB)
+    stored, missing = _measure(items, config, None if wanted == "memory" else store, workers)
+    needed = stored + missing
+    if needed > config.data.cache_gib * _GIB:
+        text = f"the frames take {_gib(needed)}, more than data.cache_gib={config.data.cache_gib:g}"
+        if wanted != "auto":
+            raise ConfigError(f"data.cache={wanted}: {text}; raise it, or set data.cache=auto")
+        return FrameSource(config), [f"frames are decoded anew in every epoch: {text}"]
+    is_all_stored = stored > 0 and not missing
+    fits_memory = needed <= MEMORY_SHARE * free_memory()
+    if wanted == "memory" or (wanted == "auto" and fits_memory and not is_all_stored):
+        return FrameSource(config, MemoryCache()), [f"frames are kept in memory: {_gib(needed)}"]
+    return _on_disk(config, store, stored, missing)
+
+
+def _on_disk(config: Config, store: Store, stored: int, missing: int) -> tuple[FrameSource, list[str]]:
+    obstacle = store.prepare()
+    if obstacle is None and missing + _DISK_RESERVE > (free := _free_disk(store.root)):
+        obstacle = f"{store.root}: {_gib(free)} of disk are free, {_gib(missing)} more are needed"
+    if obstacle is not None and missing:
+        text = f"frames are decoded anew in every epoch: they cannot be kept on disk ({obstacle})"
+        return FrameSource(config), [f"{text}; VIDCLI_CACHE names another folder"]
+    there = f", {_gib(stored) if missing else 'all'} of it from earlier runs" if stored else ""
+    told = f"frames are kept in {store.root}: {_gib(stored + missing)}{there}"
+    return FrameSource(config, DiskCache(store)), [told]
+
+
+def _measure(
+    items: Sequence[VideoItem], config: Config, store: Store | None, workers: int
+) -> tuple[int, int]:
+    """Return the bytes of all frames: of those on disk already, and an estimate for the others."""
+    source = FrameSource(config)
+
+    def measure(item: VideoItem) -> tuple[int, int]:
+        size = store.size_of(item) if store is not None else None
+        if size is not None:
+            return size, 0
+        try:
+            return 0, source.estimate_bytes(item, probe(item.path))
+        except VideoError:
+            return 0, 0  # named when it is decoded
+
+    sizes = list(map_ahead(measure, items, workers, ahead=4 * workers))
+    return sum(size[0] for size in sizes), sum(size[1] for size in sizes)
+
+
+def _free_disk(folder: Path) -> int:
+    while not folder.exists():
+        folder = folder.parent
+    return shutil.disk_usage(folder).free
+
+
+def _gib(size: int) -> str:
+    return f"{size / _GIB:.2g} GiB" if size < 10 * _GIB else f"{size / _GIB:.0f} GiB"

@@ -1,7 +1,7 @@
-"""Labelled videos to clips: sample, decode (or take from memory), transform.
+"""Clips of labelled videos: sampled, decoded or taken from a cache, and transformed.
 
-Every random draw of training comes from (seed, epoch, index), so that a clip is the same whatever
-the number of workers, the order of loading, or the epoch a run was resumed in.
+Every random number of a clip comes from (seed, epoch, index), so that a clip does not depend on the
+number of workers, the order of loading, or the epoch in which a run was resumed.
 """
 
 from __future__ import annotations
@@ -23,9 +23,12 @@ from vidcli.video import Frames
 
 @dataclass(frozen=True)
 class LabelledClip:
-    """A clip, float32 (T, C, H, W), the index of its video, and its label.
+    """A clip with its label.
 
-    The label is a number, or of a multi-label data set float32 (K,), 1 for every class there.
+    Attributes:
+        clip_TCHW: clip, float32 (T, C, H, W).
+        label: number of the class; in a multi-label data set float32 (K,), 1 for each class that is there.
+        index: index of the video in its data set.
     """
 
     clip_TCHW: Tensor
@@ -34,10 +37,10 @@ class LabelledClip:
 
 
 class ClipDataset:
-    """Training clips: one random view of each video an epoch.
+    """Training clips: one random view of each video per epoch.
 
     Attributes:
-        items: the videos.
+        items: videos.
         flip: whether clips may be mirrored.
         clip_shape: (T, H, W, C) of every clip.
     """
@@ -50,14 +53,14 @@ class ClipDataset:
         flip: bool,
         source: FrameSource | None = None,
     ) -> None:
-        """Keep what is needed to load a clip.
+        """Prepare to load clips.
 
         Args:
-            items: the training videos.
-            class_names: position is label.
+            items: training videos.
+            class_names: class names; the label of a class is its position.
             config: clip, augment and seed settings.
             flip: whether clips may be mirrored.
-            source: where frames come from; None decodes as the settings say.
+            source: source of frames; None decodes the videos as the settings say.
         """
         self.items = list(items)
         self._label_of = {name: label for label, name in enumerate(class_names)}
@@ -75,7 +78,7 @@ class ClipDataset:
         return self._label_of[self.items[index].label]
 
     def targets(self, index: int) -> Tensor:
-        """Return float32 (K,) of video `index`, which may have several classes: 1 for each of them."""
+        """Return float32 (K,) with 1 for each class of video `index`, which may have several."""
         target_K = torch.zeros(len(self._label_of))
         for name in labels_of(self.items[index].label, multi_label=True):
             target_K[self._label_of[name]] = 1
@@ -85,9 +88,9 @@ class ClipDataset:
         """Return a clip of video `index` in `epoch`.
 
         Args:
-            index: position among `items`.
-            epoch: counted from 0.
-            repeat: how often the video was drawn before in this epoch; each time gives another clip.
+            index: index of the video in `items`.
+            epoch: number of the epoch, from 0.
+            repeat: number of times that the video was drawn before in this epoch, each with another clip.
 
         Raises:
             VideoError: the video cannot be decoded.
@@ -98,11 +101,11 @@ class ClipDataset:
         return LabelledClip(self._transform(frames_THWC, rng), self.target(index), index)
 
     def target(self, index: int) -> int | Tensor:
-        """Return what is learnt of video `index`: its label, or of a multi-label data set its classes."""
+        """Return the target of video `index`: its label, or its `targets` in a multi-label data set."""
         return self.targets(index) if self._multi_label else self.label(index)
 
     def take_notices(self) -> list[str]:
-        """Return what the frame cache has to tell since this was last asked."""
+        """Return the notices of the frame cache since this was last called."""
         return self._source.take_notices()
 
     def _frames(self, item: VideoItem, rng: np.random.Generator) -> Frames:

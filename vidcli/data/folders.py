@@ -1,8 +1,8 @@
-"""Video files in folders, and what lies among them that is none of the user's data.
+"""Video files in folders, without the files of operating systems and of vidcli itself.
 
-Operating systems and network drives leave folders and files of their own, and so does this tool: run
-directories, evaluations, explanations, exports. Their pictures and videos are nobody's data. Hidden
-names (a dot first) never count.
+Operating systems and network drives leave folders and files among the user's videos. vidcli writes run
+directories, evaluations, explanations and exports, which may hold videos too. None of these are data.
+Hidden files and folders, whose names start with a dot, never count.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ _OWN_FILES = (
 
 @dataclass(frozen=True)
 class FolderContents:
-    """What lies below a folder.
+    """The videos below a folder, and what was passed over there.
 
     Attributes:
-        videos: video files, by suffix, in path order.
-        of_system: files and folders that an operating system or a drive left there.
-        of_vidcli: folders that this tool wrote.
-        unreadable: folders that could not be looked into.
+        videos: files with the suffix of a video, in path order.
+        of_system: files and folders that an operating system or a network drive left there.
+        of_vidcli: folders that vidcli wrote.
+        unreadable: folders that could not be read.
     """
 
     videos: list[Path] = field(default_factory=list)
@@ -54,7 +54,7 @@ class FolderContents:
     unreadable: list[Path] = field(default_factory=list)
 
     def notes(self) -> list[str]:
-        """Return a sentence on each kind of thing that is passed over."""
+        """Return one sentence for each kind of thing that was passed over."""
         kinds = (
             (self.of_system, "files and folders of operating systems and drives are passed over"),
             (self.of_vidcli, "folders that vidcli wrote are passed over"),
@@ -63,14 +63,14 @@ class FolderContents:
 
 
 def look_through(folder: Path, goes_on: bool = False) -> FolderContents:
-    """Find the videos below a folder, and what is passed over there; the folder itself always counts.
+    """Find the videos below a folder, and what is passed over there.
 
     Args:
-        folder: where to look.
-        goes_on: note folders that cannot be read among what is found.
+        folder: top folder; its own name and files do not lead to it being passed over.
+        goes_on: list folders that cannot be read in the result instead of raising an error.
 
     Raises:
-        OSError: a folder cannot be read; not where `goes_on` is set.
+        OSError: a folder cannot be read and `goes_on` is False.
     """
     found = FolderContents()
 
@@ -96,7 +96,7 @@ def look_through(folder: Path, goes_on: bool = False) -> FolderContents:
 
 
 def list_videos(folder: Path) -> list[Path]:
-    """Return the video files below a folder, by suffix, in path order; see `look_through`.
+    """Return the files with the suffix of a video below a folder, in path order; see `look_through`.
 
     Raises:
         OSError: a folder cannot be read.
@@ -105,7 +105,7 @@ def list_videos(folder: Path) -> list[Path]:
 
 
 def subfolders(folder: Path) -> Iterator[Path]:
-    """Yield the folders directly inside of one that may hold data, by name; see `look_through`."""
+    """Yield the folders directly inside of a folder that may hold data, sorted by name."""
     for path in sorted(folder.iterdir()):
         is_strange = _is_hidden(path.name) or is_of_system(path.name)
         if not is_strange and path.is_dir() and not is_of_vidcli(path):
@@ -113,7 +113,7 @@ def subfolders(folder: Path) -> Iterator[Path]:
 
 
 def is_of_vidcli(folder: Path) -> bool:
-    """Tell whether a folder was written by this tool, by the files in it.
+    """Tell from the names of its files whether a folder was written by vidcli.
 
     Raises:
         OSError: it cannot be read.
@@ -122,12 +122,12 @@ def is_of_vidcli(folder: Path) -> bool:
 
 
 def is_of_system(name: str) -> bool:
-    """Tell whether operating systems or drives leave folders of this name."""
+    """Tell whether operating systems or network drives make folders of this name."""
     return name.casefold() in _SYSTEM_FOLDERS or name.casefold().startswith(".trash-")
 
 
 def find_others(folder: Path, used: Collection[Path]) -> Sequence[Path]:
-    """Return the files of a folder that are none of those used, hidden and system ones left out."""
+    """Return the unused files of a folder, without hidden files and those of operating systems."""
     return [
         path
         for path in sorted(folder.iterdir())
@@ -147,6 +147,6 @@ def _is_file_of_system(name: str) -> bool:
 
 
 def _is_of_vidcli(names: Sequence[str]) -> bool:
-    """Tell whether a folder with files of these names was written by this tool."""
+    """Tell whether a folder with files of these names was written by vidcli."""
     there = set(names)
     return any(own <= there for own in _OWN_FILES) or any(_OWN_RECORD.fullmatch(name) for name in names)

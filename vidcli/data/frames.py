@@ -1,10 +1,23 @@
-"""Frames of videos at the model's size: decoded as the settings say, or from where they are kept."""
+"""Frames of videos at the model's size: decoded as the settings say, or kept since they were decoded.
+
+A frame cache keeps all frames of a video with their timestamps. Any sampler can then take frames at any
+moments, and a clip is bit for bit the one that the file gives. To keep fewer frames would save space for
+long videos only. Those do not fit the cache, and a few frames are then decoded from the file each time.
+"""
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable
+from typing import Literal, Protocol, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
 from vidcli.config import Config, DataConfig
-from vidcli.data.cache import FrameCache
 from vidcli.data.items import VideoItem
+from vidcli.data.store import Store, StoredArrays
+from vidcli.sampling import Seconds, shown_frames
 from vidcli.transforms import ClipTransform
 from vidcli.video import (
     CONVERSION,
@@ -17,24 +30,114 @@ from vidcli.video import (
     library_versions,
 )
 
+Decode: TypeAlias = Callable[[], DecodedFrames]
+
 _ASSUMED_FPS = 30.0
 
 
 def decode_limits(data: DataConfig) -> DecodeLimits:
-    """Return what one file may cost."""
+    """Return the limits of what decoding one file may cost."""
     return DecodeLimits(pixels=data.max_pixels, frames=data.max_frames or None, seconds=data.max_seconds)
 
 
+class FrameCache(Protocol):
+    """Where the frames of a video are kept once they were decoded.
+
+    Attributes:
+        kind: value of `data.cache` that stands for this cache.
+    """
+
+    kind: Literal["memory", "disk"]
+
+    def frames(self, item: VideoItem, plan: Plan, decode: Decode) -> Frames:
+        """Return the frames that are shown at the moments of a plan.
+
+        Args:
+            item: video, or span of one.
+            plan: returns moments in seconds for a duration in seconds.
+            decode: decodes all frames of the video.
+
+        Returns:
+            Frames, uint8 (N, H, W, 3).
+        """
+
+    def take_notices(self) -> list[str]:
+        """Return what the user should know since this was last called."""
+
+
+class MemoryCache:
+    """Frames held in memory for as long as the run lasts."""
+
+    kind: Literal["memory", "disk"] = "memory"
+
+    def __init__(self) -> None:
+        self._kept: dict[VideoItem, DecodedFrames] = {}
+        self._lock = threading.Lock()
+
+    def frames(self, item: VideoItem, plan: Plan, decode: Decode) -> Frames:
+        """Return the frames that are shown at the moments of a plan; see `FrameCache`."""
+        with self._lock:
+            decoded = self._kept.get(item)
+        if decoded is None:
+            decoded = decode()
+            with self._lock:
+                self._kept[item] = decoded
+        return decoded.frames[_indices_shown(decoded.pts_seconds, decoded.duration_seconds, plan)]
+
+    def take_notices(self) -> list[str]:
+        """Return an empty list: nothing can go wrong in memory."""
+        return []
+
+
+class DiskCache:
+    """Frames in a store that several runs and processes share."""
+
+    kind: Literal["memory", "disk"] = "disk"
+
+    def __init__(self, store: Store) -> None:
+        """Keep frames in a store.
+
+        Args:
+            store: store of frames for the decoding settings of the run.
+        """
+        self.store = store
+
+    def frames(self, item: VideoItem, plan: Plan, decode: Decode) -> Frames:
+        """Return the frames that are shown at the moments of a plan; see `FrameCache`."""
+        plan = _asked_once(plan)
+
+        def take(stored: StoredArrays) -> Frames:
+            (pts_seconds,) = stored.take("pts_seconds")
+            duration_seconds = float(stored.take("duration_seconds")[0])
+            return stored.take("frames", _indices_shown(pts_seconds, duration_seconds, plan))
+
+        kept = self.store.read(item, take)
+        if kept is not None:
+            return kept
+        decoded = decode()
+        arrays = {
+            "pts_seconds": decoded.pts_seconds[None],  # a single row, with a single checksum
+            "duration_seconds": np.array([decoded.duration_seconds]),
+            "frames": decoded.frames,
+        }
+        self.store.write(item, arrays)
+        return decoded.frames[_indices_shown(decoded.pts_seconds, decoded.duration_seconds, plan)]
+
+    def take_notices(self) -> list[str]:
+        """Return what the user should know since this was last called."""
+        return self.store.take_notices()
+
+
 class FrameSource:
-    """The one way from a labelled video to frames, for training, eval and predict alike."""
+    """Source of the frames of labelled videos, the same for training, eval and predict."""
 
     def __init__(self, config: Config, cache: FrameCache | None = None) -> None:
-        """Follow the settings of `clip` and `data`.
+        """Prepare to decode as the settings of `clip` and `data` say.
 
         Args:
             config: size of the frames, decoding mode and limits.
-            cache: keeps all frames of every video that was asked for; None decodes each time what
-                is asked for.
+            cache: cache that keeps all frames of every video it is asked for; None decodes only the
+                frames wanted, each time.
         """
         self.cache = cache
         self._size = ClipTransform(config.clip).decode_size
@@ -53,11 +156,11 @@ class FrameSource:
         return self.cache.frames(item, plan, lambda: self._decode(item, None))
 
     def take_notices(self) -> list[str]:
-        """Return what the cache has to tell since this was last asked."""
+        """Return the notices of the cache since this was last called."""
         return self.cache.take_notices() if self.cache is not None else []
 
     def estimate_bytes(self, item: VideoItem, info: VideoInfo) -> int:
-        """Return the bytes that all frames of a video would take."""
+        """Return an estimate of the bytes that all frames of a video take."""
         end = info.duration_seconds if item.end_seconds is None else item.end_seconds
         seconds = max(0.0, min(end, info.duration_seconds) - item.start_seconds)
         height, width = self._size(*info.upright_size)
@@ -76,17 +179,35 @@ class FrameSource:
         )
 
 
-# How clips are drawn from the frames and what becomes of them; all else of `clip` may change them.
+# Settings of `clip` that act on decoded frames; all others may change the frames.
 _WITHOUT_EFFECT = {"length", "sampling", "stride_seconds", "views", "crops", "mean", "std"}
 
 
 def decoding_settings(config: Config) -> list[object]:
-    """Return, as JSON values, all that decoded frames depend on beside the file and its span.
+    """Return everything that decoded frames depend on besides the file and its span, as JSON values.
 
-    The limits are among them: a video that a run refuses must not come from another's cache. So
-    are the libraries, which may round differently from version to version.
+    This includes the limits, so that a video which a run refuses does not come from the cache of another
+    run, and the versions of the libraries, which may round differently.
     """
     clip, data = config.clip.model_dump(mode="json", exclude=_WITHOUT_EFFECT), config.data
     versions = sorted(library_versions().items())
     made = [data.decode, data.hwaccel, CONVERSION]
     return [sorted(clip.items()), *made, data.max_pixels, data.max_frames, versions]
+
+
+def _indices_shown(pts_seconds: Seconds, duration_seconds: float, plan: Plan) -> npt.NDArray[np.int64]:
+    """Return the indices of the frames that are shown at the moments of a plan."""
+    wanted = np.minimum(np.ravel(plan(duration_seconds)), duration_seconds)
+    return shown_frames(pts_seconds, wanted)
+
+
+def _asked_once(plan: Plan) -> Plan:
+    """Return a plan that repeats its first answer: asked again, a random plan would give other moments."""
+    answers: list[Seconds] = []
+
+    def repeat(duration_seconds: float) -> Seconds:
+        if not answers:
+            answers.append(plan(duration_seconds))
+        return answers[0]
+
+    return repeat

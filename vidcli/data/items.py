@@ -1,4 +1,4 @@
-"""A labelled video, and what every reader of data sets shares: splits, class names, long lists."""
+"""A labelled video, and what all readers of data sets share: split names, class names, lists in messages."""
 
 from __future__ import annotations
 
@@ -26,12 +26,14 @@ class VideoItem:
     """One labelled video, or a span of one.
 
     Attributes:
-        label: class name, in composed Unicode form (NFC) however it was given; of a multi-label data
-            set several, with `|` between them.
-        split: train, val or test; None until it is assigned.
-        group: videos of one group (a recording, a person) never part between splits; in NFC too.
-        start_seconds, end_seconds: the span that is used; None is the end of the video.
-        digest: of the file's content, noted when a run began; see `data.moved`.
+        path: video file.
+        label: class name, in composed Unicode form (NFC) however it was given. In a multi-label data
+            set: several class names with `|` between them.
+        split: train, val or test; None until a split is assigned.
+        group: name of a recording, a person or the like, in NFC; all videos of a group are in one split.
+        start_seconds: start of the span that is used, in seconds from the start of the video.
+        end_seconds: end of that span; None is the end of the video.
+        digest: digest of the file's content when a run began; see `data.relocation`.
     """
 
     path: Path
@@ -52,7 +54,12 @@ LABEL_SEPARATOR = "|"
 
 
 def labels_of(label: str, multi_label: bool) -> tuple[str, ...]:
-    """Return the class names in a label, each once: one, or what `|` parts; `|` alone means none."""
+    """Return the class names in a label, each once.
+
+    Args:
+        label: one class name; in a multi-label data set several with `|` between them, or `|` for none.
+        multi_label: whether the data set is a multi-label one.
+    """
     if not multi_label:
         return (label,)
     names = (name.strip() for name in label.split(LABEL_SEPARATOR))
@@ -65,17 +72,17 @@ def class_names_of(items: Iterable[VideoItem], multi_label: bool = False) -> lis
 
 
 def tell_alike_classes(items: Iterable[VideoItem], multi_label: bool = False) -> list[str]:
-    """Return a sentence on each set of classes whose names a reader may take for one another."""
+    """Return one sentence for each set of classes whose names a reader may confuse."""
     return tell_alike(Counter(name for item in items for name in labels_of(item.label, multi_label)))
 
 
 def name_few(paths: Sequence[object]) -> str:
-    """Return the first three, for a sentence that counts them all."""
+    """Return the first three paths as text, for a sentence that says how many there are."""
     named = ", ".join(visible(str(path)) for path in paths[:3])
     return f"{named}, …" if len(paths) > 3 else named
 
 
 def name_some(faults: Sequence[str]) -> str:
-    """Return the first ten, a line each, and how many more there are."""
+    """Return the first ten faults, one a line, and the number of those left out."""
     more = f"\n… and {len(faults) - _NUM_NAMED} more" if len(faults) > _NUM_NAMED else ""
     return "\n".join(map(visible, faults[:_NUM_NAMED])) + more

@@ -1,15 +1,11 @@
-"""Batches, loaded ahead by threads.
+"""Batches of clips, loaded by threads before they are needed.
 
-PyAV and torch release the interpreter lock while they decode and scale, so threads do the work of
-processes here without copies, pickling or a fork beside torch. Each loads several clips of a batch, one
-after the other, into their places in its memory, which a GPU can fetch by itself where there is one:
-whoever trains only takes what is ready, and is woken once a batch, not once a clip.
+Each thread loads several clips of a batch one after the other and writes them into the memory of the
+batch, which a GPU can copy by itself. The training loop waits once a batch, not once a clip.
 """
 
 from __future__ import annotations
 
-import os
-import sys
 import threading
 import time
 from collections import Counter, deque
@@ -17,7 +13,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import islice, pairwise
-from typing import TypeAlias, TypeVar
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -25,29 +21,23 @@ from torch import Tensor
 
 from vidcli.data.dataset import ClipDataset, LabelledClip
 from vidcli.errors import VideoError
-from vidcli.runtime.launcher import num_local_processes
-
-Input = TypeVar("Input")
-Output = TypeVar("Output")
+from vidcli.runtime.threads import compute_alone
 
 Draw: TypeAlias = tuple[int, int, int]
-"""Of a clip: the epoch, the index of its video, and how often that was drawn before in the epoch."""
-
-_NICENESS = 10
-"""How much lower the priority of a thread is that gives way: it gets a tenth of what others get."""
-
-_setting_threads = threading.Lock()
+"""The epoch of a clip, the index of its video, and how often the video was drawn before in the epoch."""
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Clips float32 (B, T, C, H, W), labels, video indices, and what failed to decode.
-
-    Labels are int64 (B,), or of a multi-label data set float32 (B, K).
+    """Clips of a batch with their labels, and the videos that could not be decoded.
 
     Attributes:
-        notices: what the frame cache had to tell meanwhile.
-        seconds_waited: how long the batch was waited for.
+        clips_BTCHW: clips, float32 (B, T, C, H, W).
+        labels_B: labels, int64 (B,); in a multi-label data set float32 (B, K).
+        indices: index of each clip's video.
+        failures: errors of the videos that were left out.
+        notices: notices of the frame cache since the batch before.
+        seconds_waited: time that the training loop waited for the batch, in seconds.
     """
 
     clips_BTCHW: Tensor
@@ -58,67 +48,14 @@ class Batch:
     seconds_waited: float = 0.0
 
 
-def num_workers(configured: int) -> int:
-    """Return the number of decoding threads: as configured, or one a core.
-
-    Processes that torchrun started on one machine share its cores.
-    """
-    if configured:
-        return configured
-    # The affinity mask knows of job schedulers' limits; macOS and Windows have none.
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, cores // num_local_processes())
-
-
-def map_ahead(
-    function: Callable[[Input], Output],
-    inputs: Iterable[Input],
-    workers: int,
-    ahead: int,
-    gives_way: bool = False,
-) -> Generator[Output, None, None]:
-    """Yield `function(input)` in order, computing up to `ahead` results before they are asked for.
-
-    An error of `function` is raised where its result would have come. Leaving the iterator early
-    drops the work that has not begun. With `gives_way` a model on the same cores comes first.
-    """
-    executor = ThreadPoolExecutor(workers, "vidcli-load", compute_alone, (gives_way,))
-    pending: deque[Future[Output]] = deque()
-    try:
-        for value in inputs:
-            pending.append(executor.submit(function, value))
-            if len(pending) > ahead:
-                yield pending.popleft().result()
-        while pending:
-            yield pending.popleft().result()
-    finally:
-        executor.shutdown(wait=True, cancel_futures=True)
-
-
-def compute_alone(gives_way: bool = False) -> None:
-    """Have torch compute without helpers in the thread that calls this, and in no other.
-
-    Loading works on many clips at once. Were each of its threads to call for a helper a core, they would
-    wait for one another, and hold up those of the model.
+def epoch_order(num_videos: int, seed: int, epoch: int) -> list[int]:
+    """Return the order of the videos in an epoch: a random permutation.
 
     Args:
-        gives_way: the model computes on the same cores, and comes first: each of its threads waits for the
-            slowest of them, while what is loaded is not needed yet. (On Linux, where threads have a priority
-            of their own.)
+        num_videos: number of videos.
+        seed: seed of the run.
+        epoch: number of the epoch, from 0.
     """
-    if gives_way and sys.platform == "linux":
-        thread = threading.get_native_id()
-        os.setpriority(os.PRIO_PROCESS, thread, os.getpriority(os.PRIO_PROCESS, thread) + _NICENESS)
-    with _setting_threads:
-        usual = torch.get_num_threads()  # asked for first: a thread that never was begins anew later
-        torch.set_num_threads(1)
-        # That is also what threads to come would begin with.
-        with ThreadPoolExecutor(1) as other:
-            other.submit(torch.set_num_threads, usual).result()
-
-
-def epoch_order(num_videos: int, seed: int, epoch: int) -> list[int]:
-    """Return the order of the videos in an epoch: a permutation drawn from (seed, epoch)."""
     order: list[int] = np.random.default_rng([seed, epoch, num_videos]).permutation(num_videos).tolist()
     return order
 
@@ -126,17 +63,17 @@ def epoch_order(num_videos: int, seed: int, epoch: int) -> list[int]:
 def balanced_order(labels: Sequence[int], seed: int, epoch: int) -> list[int]:
     """Return an order of as many draws as there are videos, every class equally often.
 
-    Videos of large classes are left out in turns from epoch to epoch, those of small ones come
-    again, all of a class equally often give or take one.
+    Of a large class, each epoch takes other videos. Of a small class, all videos are drawn equally often,
+    give or take one.
 
     Args:
-        labels: of every video.
+        labels: label of each video.
         seed: seed of the run.
-        epoch: counted from 0.
+        epoch: number of the epoch, from 0.
     """
     rng = np.random.default_rng([seed, epoch, len(labels)])
     members = [np.flatnonzero(np.equal(labels, label)) for label in np.unique(labels)]
-    # What does not divide goes to classes drawn anew each epoch.
+    # The remainder goes to classes that are drawn anew each epoch.
     quotas = np.full(len(members), len(labels) // len(members))
     quotas[rng.permutation(len(members))[: len(labels) % len(members)]] += 1
     drawn: list[int] = []
@@ -150,14 +87,14 @@ def balanced_order(labels: Sequence[int], seed: int, epoch: int) -> list[int]:
 def batch_ends(num_clips: int, batch_size: int, fewest: int = 1) -> list[int]:
     """Return where each batch of an epoch ends.
 
-        7 clips in batches of 3             3  6  7    the last may be smaller
-        of 2 clips or more                  3  5  7    the one before gives it what it lacks
-        5 clips in batches of 2, or more    2  5       or takes it in, where it has nothing to give
+        7 clips in batches of 3                3  6  7    the last batch may be smaller
+        7 clips in batches of 3, 2 at least    3  5  7    the batch before gives it the clip that it lacks
+        5 clips in batches of 2, 2 at least    2  5       the batch before takes it in
 
     Args:
-        num_clips: drawn in the epoch.
-        batch_size: clips a batch.
-        fewest: clips of the smallest batch that may be, if there are as many.
+        num_clips: number of clips in the epoch.
+        batch_size: number of clips in a batch.
+        fewest: number of clips in the smallest batch that is allowed, if there are that many.
     """
     ends = [*range(batch_size, num_clips, batch_size), num_clips] if num_clips else []
     if len(ends) > 1 and (missing := fewest - (ends[-1] - ends[-2])) > 0:
@@ -180,42 +117,78 @@ def iter_batches(
     num_ranks: int = 1,
     fewest: int = 1,
 ) -> Generator[Batch, None, None]:
-    """Yield the batches of epochs, one after the other, from number `first` of the first on.
+    """Yield the batches of epochs one after the other.
 
-    The last one of an epoch may be smaller. While it is in use, those of the next are loaded. A video
-    that cannot be decoded is left out of its batch and named there; a batch of which nothing is left
-    is still yielded, empty. A video that is drawn again in the epoch gives another clip each time.
+    The last batch of an epoch may be smaller. While it is in use, batches of the next epoch are loaded.
+    A video that cannot be decoded is left out of its batch and named there. A batch of which nothing is
+    left is still yielded, empty. A video that is drawn again in the epoch gives another clip each time.
 
     Args:
-        dataset: the videos.
-        orders: of each epoch its number, from 0, on which random draws depend, and the indices of
-            its videos; asked for when the epoch's first batch is loaded.
-        batch_size: clips a batch.
-        workers: threads that load clips.
+        dataset: videos.
+        orders: number of each epoch, from 0, on which random draws depend, and the indices of its
+            videos; read when the first batch of the epoch is loaded.
+        batch_size: number of clips in a batch of all processes together.
+        workers: number of threads that load clips.
         first: number of the first batch to yield, in the first epoch.
-        pin_memory: put clips into page-locked memory, for copies to a GPU beside its work.
-        gives_way: a model on the same cores comes first.
-        rank: of this process, where several train together.
-        num_ranks: how many do; each gets its part of every batch, of `num_ranks` clips one.
-        fewest: clips of the smallest batch of all processes; see `batch_ends`.
+        pin_memory: put clips into page-locked memory, which a GPU can copy while it computes.
+        gives_way: run the threads at a lower priority, because a model computes on the same cores.
+        rank: number of this process among those that train together.
+        num_ranks: number of these processes; each loads every `num_ranks`-th clip of a batch.
+        fewest: number of clips in the smallest batch of all processes; see `batch_ends`.
     """
+    parts = iter_draws(orders, batch_size, first, rank, num_ranks, fewest)
+    # Beside the batch that is asked for: two, and enough for each thread to have a clip.
+    num_ahead = max(2, -(-workers * num_ranks // batch_size))
+    filling: deque[_Filling] = deque()
+    num_pieces = workers
+    filler = _Filler(dataset, workers, pin_memory, gives_way)
+    try:
+        while True:
+            missing = num_ahead + 1 - len(filling)
+            filling.extend(filler.begin(part, num_pieces) for part in islice(parts, missing))
+            if not filling:
+                return
+            # All threads work on the batch that is needed first. While batches lie ready, one thread is
+            # enough, and two would only take the interpreter lock from each other and from training.
+            is_ready = filling[0].is_ready
+            num_pieces = max(1, num_pieces // 2) if is_ready else min(workers, 2 * num_pieces)
+            asked = time.monotonic()
+            batch = filling.popleft().finish(dataset.take_notices)
+            yield replace(batch, seconds_waited=time.monotonic() - asked)
+    finally:
+        filler.stop()
 
-    is_left = threading.Event()
 
-    def begin(part: list[Draw]) -> _Filling:
-        clips_BTHWC = torch.empty((len(part), *dataset.clip_shape), pin_memory=pin_memory)
-        pieces = np.array_split(np.arange(len(part)), max(1, min(num_pieces, len(part))))
-        futures = [executor.submit(fill, part, piece.tolist(), clips_BTHWC) for piece in pieces]
+class _Filler:
+    """Threads that load clips into the memory of their batches."""
+
+    def __init__(self, dataset: ClipDataset, workers: int, pin_memory: bool, gives_way: bool) -> None:
+        self._dataset, self._pin_memory = dataset, pin_memory
+        self._executor = ThreadPoolExecutor(workers, "vidcli-load", compute_alone, (gives_way,))
+        self._is_left = threading.Event()
+
+    def begin(self, draws: list[Draw], num_pieces: int) -> _Filling:
+        """Start loading a batch, divided into pieces that one thread each loads."""
+        clips_BTHWC = torch.empty((len(draws), *self._dataset.clip_shape), pin_memory=self._pin_memory)
+        pieces = np.array_split(np.arange(len(draws)), max(1, min(num_pieces, len(draws))))
+        futures = [self._executor.submit(self._fill, draws, piece.tolist(), clips_BTHWC) for piece in pieces]
         return _Filling(clips_BTHWC, futures)
 
-    def fill(part: list[Draw], places: list[int], clips_BTHWC: Tensor) -> list[LabelledClip | VideoError]:
+    def stop(self) -> None:
+        """Wait for the clips at hand and drop all others."""
+        self._is_left.set()
+        self._executor.shutdown(wait=True, cancel_futures=True)
+
+    def _fill(
+        self, draws: list[Draw], places: list[int], clips_BTHWC: Tensor
+    ) -> list[LabelledClip | VideoError]:
         loaded: list[LabelledClip | VideoError] = []
         for place in places:
-            if is_left.is_set():
+            if self._is_left.is_set():
                 break
-            epoch, index, repeat = part[place]
+            epoch, index, repeat = draws[place]
             try:
-                clip = dataset.load(index, epoch, repeat)
+                clip = self._dataset.load(index, epoch, repeat)
             except VideoError as error:
                 loaded.append(error)
                 continue
@@ -223,36 +196,14 @@ def iter_batches(
             loaded.append(replace(clip, clip_TCHW=clips_BTHWC[place].permute(0, 3, 1, 2)))
         return loaded
 
-    executor = ThreadPoolExecutor(workers, "vidcli-load", compute_alone, (gives_way,))
-    parts = iter_draws(orders, batch_size, first, rank, num_ranks, fewest)
-    # Beside the batch that is asked for: two, and a clip for every thread.
-    ahead = max(2, -(-workers * num_ranks // batch_size))
-    filling: deque[_Filling] = deque()
-    num_pieces = workers
-    try:
-        while True:
-            filling.extend(map(begin, islice(parts, ahead + 1 - len(filling))))
-            if not filling:
-                return
-            # All threads work on the batch that is needed first. Where batches lie ready one thread is
-            # enough, and two would only take the interpreter lock from each other, and from who trains.
-            is_ready = filling[0].is_ready
-            num_pieces = max(1, num_pieces // 2) if is_ready else min(workers, 2 * num_pieces)
-            asked = time.monotonic()
-            batch = filling.popleft().finish(dataset.take_notices)
-            yield replace(batch, seconds_waited=time.monotonic() - asked)
-    finally:
-        is_left.set()
-        executor.shutdown(wait=True, cancel_futures=True)
-
 
 @dataclass(frozen=True)
 class _Filling:
     """A batch whose clips are being loaded.
 
     Attributes:
-        clips_BTHWC: where they go.
-        pieces: what becomes of each, clips in their order.
+        clips_BTHWC: memory of the clips.
+        pieces: results of the pieces, each with its clips in order.
     """
 
     clips_BTHWC: Tensor
@@ -260,11 +211,11 @@ class _Filling:
 
     @property
     def is_ready(self) -> bool:
-        """Whether nothing is left to be waited for."""
+        """Whether all clips are loaded."""
         return all(piece.done() for piece in self.pieces)
 
     def finish(self, take_notices: Callable[[], list[str]]) -> Batch:
-        """Wait for all clips and return the batch, without what failed."""
+        """Wait for all clips and return the batch without the videos that failed."""
         results = [result for piece in self.pieces for result in piece.result()]
         places = [place for place, result in enumerate(results) if isinstance(result, LabelledClip)]
         clips = [result for result in results if isinstance(result, LabelledClip)]
@@ -286,7 +237,16 @@ def iter_draws(
     num_ranks: int = 1,
     fewest: int = 1,
 ) -> Iterator[list[Draw]]:
-    """Yield which clips make each batch, or this process's part of it; see `iter_batches`."""
+    """Yield the draws of each batch, or of this process's part of it.
+
+    Args:
+        orders: as in `iter_batches`.
+        batch_size: as in `iter_batches`.
+        first: as in `iter_batches`.
+        rank: as in `iter_batches`.
+        num_ranks: as in `iter_batches`.
+        fewest: as in `iter_batches`.
+    """
     for epoch, order in orders:
         draws = [(epoch, *draw) for draw in _number_repeats(order)]
         ends = batch_ends(len(draws), batch_size, fewest)
@@ -296,7 +256,7 @@ def iter_draws(
 
 
 def _number_repeats(order: Sequence[int]) -> list[tuple[int, int]]:
-    """Return each draw with the number of times the same video was drawn before."""
+    """Return each index with the number of times that it occurred before."""
     counts: Counter[int] = Counter()
     draws = []
     for index in order:

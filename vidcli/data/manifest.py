@@ -1,66 +1,60 @@
-"""Which videos there are, and what they show: folders and tables to a list of `VideoItem`.
+"""The videos of a data set with their labels.
 
-Layouts that are read:
+A data set is read from
 
-    DATA/CLASS/*.mp4                     one folder a class; splits are made
-    DATA/{train,val,test}/CLASS/*.mp4    one folder a split, then a class
-    DATA.csv, DATA.tsv                   path, label [, split, group, start, end]
-    DATA/ with lists of its own          UCF101, HMDB51, Kinetics, Something-Something: `layouts`
+    DATA/                  folders of class folders (`class_folders`)
+    DATA/                  the published lists of a known data set (`layouts`)
+    DATA.csv, DATA.tsv     a manifest with the columns path, label and optionally split, group, start, end
 
-Class names are strings everywhere; their order is alphabetical.
+Paths in a manifest are relative to its folder. A path is first tried as it is written, then without blanks
+around it, with `/` for a backslash, and in the other Unicode form of its accents.
 """
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import os
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from vidcli.config import DataConfig
+from vidcli.data.class_folders import read_class_folders
 from vidcli.data.folders import find_others, list_videos, look_through, subfolders
-from vidcli.data.guesses import doubt_classes
 from vidcli.data.items import (
+    LABEL_SEPARATOR,
     SPLIT_ALIASES,
     SPLITS,
     VideoItem,
-    class_names_of,
     name_few,
     name_some,
     tell_alike_classes,
 )
 from vidcli.data.layouts import UNUSED_FOLD, is_kinetics_list, read_kinetics_list, read_published
-from vidcli.data.rows import manifest_text, read_manifest
-from vidcli.errors import DataError
-from vidcli.names import is_text, likeness, normal_name, visible
+from vidcli.errors import DataError, did_you_mean
+from vidcli.names import is_placeholder, is_text, likeness, visible
 from vidcli.runtime.files import require_regular
+from vidcli.sheets import Sheet, csv_text, name_columns, read_sheet, unescape_cell
 from vidcli.video import VIDEO_SUFFIXES
 
-__all__ = [
-    "SPLITS",
-    "DataListing",
-    "VideoItem",
-    "class_names_of",
-    "fingerprint",
-    "list_videos",
-    "load_items",
-    "manifest_text",
-    "read_data",
-]
-
-
+COLUMNS = ("path", "label", "split", "group", "start", "end", "digest")
+_NUM_NAMED = 10
+_MAX_LABEL = 1000
 _LONGEST_PATH = 400
 
 
 @dataclass(frozen=True)
 class DataListing:
-    """The videos of a data set, and what a reader should know of it.
+    """The videos of a data set, and notes for the user.
 
     Attributes:
-        notes: a sentence on each kind of thing that was passed over, guessed or odd.
-        of_names: those of them that tell of class names which a reader may take for one another.
+        items: videos.
+        notes: one sentence for each kind of thing that was passed over, guessed or odd.
+        of_names: those of the notes that are about class names which a reader may confuse.
     """
 
     items: list[VideoItem]
@@ -71,7 +65,13 @@ class DataListing:
 def load_items(
     data: str | os.PathLike[str], missing_ok: bool = False, settings: DataConfig | None = None
 ) -> list[VideoItem]:
-    """Return the videos of a data set; see `read_data`."""
+    """Return the videos of a data set; arguments and errors are those of `read_data`.
+
+    Args:
+        data: as in `read_data`.
+        missing_ok: as in `read_data`.
+        settings: as in `read_data`.
+    """
     return read_data(data, missing_ok, settings).items
 
 
@@ -81,12 +81,13 @@ def read_data(
     """Read a data folder, a manifest, or a data set in its published form.
 
     Args:
-        data: a folder of class folders, a table, or a folder with published lists.
-        missing_ok: keep rows whose file is gone, to be counted as failures later.
-        settings: which fold of a published set, and how many of its videos may be missing.
+        data: a folder of class folders, a manifest, or a folder with published lists.
+        missing_ok: keep videos whose file is missing, which count as failures later.
+        settings: settings that say, among others, which fold of a published data set is read and which
+            share of its videos may be missing; None takes the defaults.
 
     Raises:
-        DataError: nothing there, no videos, unknown columns, missing files: with all of them named.
+        DataError: `data` does not exist or holds no video, or columns or files are missing; names all.
     """
     path = Path(data)
     settings = settings or DataConfig()
@@ -111,7 +112,7 @@ def _read(path: Path, missing_ok: bool, settings: DataConfig) -> DataListing:
         published = read_published(path, settings.fold, settings.max_unusable, missing_ok)
         if published is not None:
             return DataListing(*published)
-        items, notes, of_names = _read_folder(path, settings.folders)
+        items, notes, of_names = read_class_folders(path, settings.folders)
         notes += _find_unused(path, items)
     elif not os.path.isfile(path):
         if os.path.exists(path):
@@ -130,9 +131,10 @@ def _read(path: Path, missing_ok: bool, settings: DataConfig) -> DataListing:
 
 
 def _find_unused(folder: Path, items: Iterable[VideoItem]) -> list[str]:
-    """Return a sentence on each kind of thing in a folder of class folders that was passed over.
+    """Return one sentence for each kind of thing in a folder of class folders that was passed over.
 
-    Videos outside of class folders, other files inside of them, and class folders without a video.
+    These are videos outside of class folders, other files inside of class folders, and class folders
+    without a video.
     """
     used = {item.path for item in items}
     class_folders = {path.parent for path in used}
@@ -155,7 +157,7 @@ def _find_unused(folder: Path, items: Iterable[VideoItem]) -> list[str]:
 
 
 def fingerprint(items: Iterable[VideoItem]) -> str:
-    """Return a digest of what was learnt from: labels, splits, spans and file sizes, but no paths."""
+    """Return a digest of labels, splits, spans and file sizes, which does not depend on paths."""
     rows = sorted(
         f"{item.label}\t{item.split}\t{item.start_seconds}\t{item.end_seconds}\t"
         f"{item.path.stat().st_size if item.path.exists() else 'missing'}"
@@ -164,101 +166,169 @@ def fingerprint(items: Iterable[VideoItem]) -> str:
     return hashlib.sha256("\n".join(rows).encode()).hexdigest()[:16]
 
 
-def _read_folder(folder: Path, layout: str) -> tuple[list[VideoItem], list[str], list[str]]:
-    """Return the videos of a folder, what is odd in how it is laid out, and in how classes are named."""
-    inside = {path.name: path for path in subfolders(folder)}
-    split_of = {name: SPLIT_ALIASES.get(name.lower(), name.lower()) for name in inside}
-    spelled: dict[str, Counter[str]] = defaultdict(Counter)
-    notes: list[str] = []
-    empty = _empty_beside_splits(inside, split_of)
-    among_splits = {name: split for name, split in split_of.items() if name not in empty}
-    # Folders of classes inside: a class may be called "test", but then others stand beside it.
-    nested = {split for name, split in among_splits.items() if any(subfolders(inside[name]))}
-    if "train" in nested or (nested & set(SPLITS) and set(among_splits.values()) <= set(SPLITS)):
-        _check_split_folders(folder, among_splits)
-        items = [
-            item
-            for name, split in among_splits.items()
-            for item in _read_classes(inside[name], split, layout, spelled)
-        ]
-        roots = [inside[name] for name in among_splits]
-        if empty:
-            notes.append(f"{len(empty)} folders beside the splits hold no videos: {name_few(empty)}")
-    else:
-        items = list(_read_classes(folder, None, layout, spelled))
-        roots = [folder]
-    if items:
-        if layout == "class":
-            called = {name for names in spelled.values() for name in names}
-            folders = [path for root in roots for path in subfolders(root) if path.name in called]
-            doubt = doubt_classes(list({path.name: path for path in folders}.values()))
-            notes += [doubt] if doubt else []
-        return items, notes, _tell_joined(spelled)
-    tables = sorted(path for path in folder.iterdir() if path.suffix.lower() in (".csv", ".tsv"))
-    if tables:
-        hint = f"; give the manifest itself: {tables[0]}"
-    elif list_videos(folder):
-        hint = "; put the videos into one folder a class, or write a manifest (path,label)"
-    else:
-        hint = ""
-    raise DataError(f"{folder}: no videos in class folders ({folder.name}/CLASS/video.mp4){hint}")
+def manifest_text(items: Sequence[VideoItem]) -> str:
+    """Return items as a CSV manifest with absolute paths, which `read_manifest` reads back."""
+
+    def row(item: VideoItem) -> tuple[str, ...]:
+        end = "" if item.end_seconds is None else repr(item.end_seconds)
+        start = repr(item.start_seconds) if item.start_seconds else ""
+        label, group = (f"'{name}" if _needs_mark(name) else name for name in (item.label, item.group or ""))
+        known = str(item.path.absolute()), label, item.split or "", group, start, end
+        return (*known, item.digest or "") if with_digest else known
+
+    with_digest = any(item.digest is not None for item in items)
+    return csv_text([COLUMNS if with_digest else COLUMNS[:-1], *map(row, items)])
 
 
-def _check_split_folders(folder: Path, split_of: Mapping[str, str]) -> None:
-    strangers = sorted(name for name, split in split_of.items() if split not in SPLITS)
-    if strangers:
-        raise DataError(
-            f"{folder}: {', '.join(strangers)} beside train; expected only train, val and test there"
-        )
-    for split in SPLITS:
-        names = sorted(name for name in split_of if split_of[name] == split)
-        if len(names) > 1:
-            raise DataError(f"{folder}: {' and '.join(names)} both mean {split}; join them into one folder")
-
-
-def _empty_beside_splits(inside: Mapping[str, Path], split_of: Mapping[str, str]) -> list[str]:
-    """Return the names of folders without videos that stand beside folders named like splits."""
-    if not set(split_of.values()) & set(SPLITS):
-        return []
-    return [name for name, split in split_of.items() if split not in SPLITS and not list_videos(inside[name])]
-
-
-def _read_classes(
-    folder: Path, split: str | None, layout: str, spelled: dict[str, Counter[str]]
-) -> Iterator[VideoItem]:
-    """Yield the videos in class folders, and count in `spelled` how the folders of each class are called."""
-    for name, group, videos in _class_folders(folder, layout):
-        label = normal_name(name.strip())
-        if videos and not likeness(label):
-            raise DataError(f"{folder}: the class folder {name!a} has no name but blanks; rename it")
-        for path in videos:
-            spelled[label][name] += 1
-            yield VideoItem(path, label, split, group)
-
-
-def _class_folders(folder: Path, layout: str) -> Iterator[tuple[str, str | None, list[Path]]]:
-    """Yield the name of each class, the group in which its videos lie, and the videos.
+def read_manifest(path: Path, missing_ok: bool) -> tuple[list[VideoItem], list[str]]:
+    """Read a manifest; return its videos, and one sentence for each kind of thing that is passed over.
 
     Args:
-        folder: of one split.
-        layout: as `data.folders` says.
+        path: CSV or TSV file.
+        missing_ok: keep rows whose video is missing.
+
+    Raises:
+        DataError: rows or columns are wrong or missing; names all of them.
     """
-    for outer in subfolders(folder):
-        if layout == "class":
-            yield outer.name, None, list_videos(outer)
-            continue
-        for inner in subfolders(outer):
-            name, group = (inner.name, outer.name) if layout == "group/class" else (outer.name, inner.name)
-            yield name, group, list_videos(inner)
-        if layout == "class/group":  # what lies in no group
-            yield outer.name, None, [path for path in list_videos(outer) if path.parent == outer]
+    sheet = read_sheet(path, COLUMNS)
+    notes = [*sheet.notes, *_check_columns(path, sheet.columns)]
+    is_of_run = path.name == "splits.csv" and (path.parent / "config.yaml").is_file()
+    items: list[VideoItem] = []
+    faults: list[str] = []
+    for line, row in sheet.rows:
+        try:
+            items.append(_read_row(row, path.parent, sheet, is_of_run))
+        except ValueError as error:
+            faults.append(f"line {line}: {error}")
+    faults += ([] if missing_ok else _missing_files(items)) + _repeated_rows(items)
+    with_split = sum(item.split is not None for item in items)
+    if 0 < with_split < len(items):
+        faults.append(f"{len(items) - with_split} rows have no split although {with_split} have one")
+    if faults:
+        raise DataError(f"{path}: " + name_some(faults))
+    if not items:
+        raise DataError(f"{path}: holds no rows under its header")
+    return items, notes
 
 
-def _tell_joined(spelled: Mapping[str, Counter[str]]) -> list[str]:
-    """Return a sentence on each class whose folders are spelled in more than one way."""
-    return [
-        f"folders of the class {visible(label)!r} differ in blanks or Unicode form, and are one class: "
-        + ", ".join(f"{name!a} ({count} videos)" for name, count in sorted(names.items()))
-        for label, names in spelled.items()
-        if len(names) > 1
+def _check_columns(path: Path, columns: Sequence[str]) -> list[str]:
+    """Return a sentence that names the columns that are ignored.
+
+    Raises:
+        DataError: the column path or label is missing, or a known column is there twice.
+    """
+    unknown = [name for name in columns if name not in COLUMNS]
+    absent = [name for name in COLUMNS if name not in columns]
+    hints = {name: did_you_mean(name, absent) for name in unknown[:_NUM_NAMED] if name}
+    faults = [f"no column {name!r}." for name in ("path", "label") if name not in columns]
+    faults += [
+        f"column {name!r} twice." for name, count in Counter(columns).items() if count > 1 and name in COLUMNS
     ]
+    if faults:
+        told = [f"unknown column {visible(name)!r}.{hint}" for name, hint in hints.items()]
+        more = [f"{len(unknown) - len(hints)} more unknown columns."] if len(unknown) > len(hints) else []
+        raise DataError(
+            f"{path}: {' '.join([*told, *more, *faults])} Expected path, label and optionally split, group, "
+            "start, end"
+        )
+    if not unknown:
+        return []
+    near = {name: difflib.get_close_matches(name, absent, n=1, cutoff=0.7) for name in hints}
+    hinted = "".join(f" Did you mean {found[0]!r} by {name!r}?" for name, found in near.items() if found)
+    count = "1 column is" if len(unknown) == 1 else f"{len(unknown)} columns are"
+    return [f"{path.name}: {count} not known and ignored: {name_columns(unknown, _NUM_NAMED)}.{hinted}"]
+
+
+def _read_row(row: Mapping[str | None, str], folder: Path, sheet: Sheet, is_of_run: bool) -> VideoItem:
+    if None in row:
+        raise ValueError("more fields than columns; quote fields that hold the delimiter")
+    values = {str(key): value.strip() for key, value in row.items()}
+    if not values.get("path"):
+        raise ValueError("no path")
+    label = _read_label(values.get("label", ""), is_of_run)
+    split = values.get("split", "").lower() or None
+    split = SPLIT_ALIASES.get(split, split) if split else None
+    if split is not None and split not in SPLITS:
+        raise ValueError(f"split {split!r}; expected train, val or test")
+    # Where commas do not separate cells, a number may be written with a decimal comma.
+    has_decimal_commas = sheet.delimiter != ","
+    start = _seconds(values, "start", has_decimal_commas) or 0.0
+    end = _seconds(values, "end", has_decimal_commas)
+    if end is not None and end <= start:
+        raise ValueError(f"end {end:g} is not after start {start:g}")
+    group = values.get("group", "")
+    if is_placeholder(group) and not is_of_run:
+        raise ValueError(f"group {group!r} is what programs write where there is none; leave it empty")
+    file, digest = _find_file(folder, row["path"]), values.get("digest") or None
+    return VideoItem(file, label, split, _name_in(group) or None, start, end, digest)
+
+
+def _read_label(cell: str, is_of_run: bool) -> str:
+    """Return the label in a cell.
+
+    Raises:
+        ValueError: the cell is empty, holds what programs write for a missing value, or is too long.
+    """
+    if not likeness(cell):
+        raise ValueError(f"no label; write {LABEL_SEPARATOR} for a video that has none of several classes")
+    if len(cell) > _MAX_LABEL:
+        raise ValueError(f"a label of {len(cell)} characters; expected the name of a class")
+    if not is_of_run and not cell.startswith("'") and _needs_mark(cell):
+        raise ValueError(
+            f"label {cell!r} is what programs write where there is none; give the row a label or remove it, "
+            f"or write '{cell} with the apostrophe if the class is called so"
+        )
+    return _name_in(cell)
+
+
+def _name_in(cell: str) -> str:
+    """Return a name without the apostrophe that marks it as a name."""
+    return cell[1:] if cell.startswith("'") and _needs_mark(cell[1:]) else unescape_cell(cell)
+
+
+def _needs_mark(name: str) -> bool:
+    """Tell whether a class or group, apostrophes aside, is called what programs write for a missing value."""
+    return any(map(is_placeholder, name.lstrip("'").split(LABEL_SEPARATOR)))
+
+
+def _find_file(folder: Path, cell: str) -> Path:
+    """Return the file that a cell names; if it is not there as written, the first spelling that is there."""
+    bare = cell.strip()
+    written = [cell, unescape_cell(cell), bare, unescape_cell(bare)]
+    if os.sep == "/":
+        written += [name.replace("\\", "/") for name in (unescape_cell(bare),) if "\\" in name]
+    if not bare.isascii():
+        written += [unicodedata.normalize(form, name) for form in ("NFC", "NFD") for name in written]
+    candidates = [folder / name for name in dict.fromkeys(written)]
+    usual = folder / unescape_cell(bare)
+    if len(candidates) == 1:
+        return usual
+    return next((path for path in candidates if os.path.lexists(path)), usual)
+
+
+def _seconds(values: Mapping[str, str], name: str, has_decimal_commas: bool) -> float | None:
+    text = values.get(name, "")
+    if not text:
+        return None
+    if has_decimal_commas and re.fullmatch(r"\d*,\d+", text):
+        text = text.replace(",", ".")
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds < float("inf"):
+        raise ValueError(f"{name} {text!r}; expected seconds, 0 or more")
+    return seconds
+
+
+def _missing_files(items: Sequence[VideoItem]) -> list[str]:
+    return [
+        f"{item.path}: {'is no regular file' if os.path.exists(item.path) else 'no such file'}"
+        for item in items
+        if not os.path.isfile(item.path)
+    ]
+
+
+def _repeated_rows(items: Sequence[VideoItem]) -> list[str]:
+    counts = Counter((item.path, item.start_seconds, item.end_seconds) for item in items)
+    return [f"{key[0]}: listed {count} times" for key, count in counts.items() if count > 1]

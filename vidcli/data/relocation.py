@@ -1,4 +1,4 @@
-"""Where the videos of a run are now: told apart by their content, and found again after they moved."""
+"""The present paths of a run's videos, which are recognised by their content after they were moved."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from vidcli.data.items import VideoItem
-from vidcli.data.manifest import load_items
-from vidcli.data.rows import manifest_text
+from vidcli.data.manifest import load_items, manifest_text
 from vidcli.errors import DataError, WriteError
 from vidcli.runtime.files import write_text
 
@@ -20,7 +19,7 @@ _NUM_TRIED = 50
 
 
 def digest_content(path: Path) -> str | None:
-    """Return a digest of a file's size, beginning and end, which tells videos apart; None if it is gone.
+    """Return a digest of a file's size, beginning and end; None if the file cannot be read.
 
     Returns:
         16 hexadecimal digits of SHA-256 over the size and the first and last 64 KiB.
@@ -43,11 +42,11 @@ def with_digests(items: Iterable[VideoItem]) -> list[VideoItem]:
 
 
 def load_run_items(splits: Path, data_root: Path | None = None) -> list[VideoItem]:
-    """Return the videos of a run; those that are gone are among them.
+    """Return the videos of a run, including videos that are missing now.
 
     Args:
         splits: `splits.csv` of the run.
-        data_root: where its data is now; the new places are noted in `splits`, if it can be written.
+        data_root: folder that holds the data now; the new paths are written into `splits` if possible.
 
     Raises:
         DataError: not one of the videos is below `data_root`, or other videos have their names there.
@@ -56,7 +55,7 @@ def load_run_items(splits: Path, data_root: Path | None = None) -> list[VideoIte
     if data_root is None:
         return items
     moved = relocate(items, data_root)
-    with suppress(WriteError):  # a run that can only be read is told again next time
+    with suppress(WriteError):  # a run that can only be read needs --data-root again next time
         write_text(splits, manifest_text(moved))
     return moved
 
@@ -64,8 +63,11 @@ def load_run_items(splits: Path, data_root: Path | None = None) -> list[VideoIte
 def relocate(items: Sequence[VideoItem], root: Path) -> list[VideoItem]:
     """Return the items with the paths that they have below another folder.
 
-    All of them keep their places relative to each other: `root` stands for the folder that holds all of
-    them, or for one above it.
+    The videos lie in the same places relative to each other as before.
+
+    Args:
+        items: videos with their former paths.
+        root: new place of the folder that holds all of them, or of a folder above it.
 
     Raises:
         DataError: not one is there, or one is another video than it was.
@@ -77,7 +79,7 @@ def relocate(items: Sequence[VideoItem], root: Path) -> list[VideoItem]:
     def num_found(start: int) -> int:
         return sum(Path(root, *path.parts[start:]).is_file() for path in tried)
 
-    # Of several places that fit as well, the one that keeps most of the old path.
+    # If several places fit equally well, take the one that keeps the longest part of the old path.
     start = max(range(1, depth + 1), key=num_found)
     moved = [
         replace(item, path=Path(root, *path.parts[start:])) for item, path in zip(items, paths, strict=True)
@@ -102,10 +104,14 @@ def relocate(items: Sequence[VideoItem], root: Path) -> list[VideoItem]:
 
 
 def find_learnt(items: Iterable[VideoItem], learnt: Iterable[VideoItem]) -> list[VideoItem]:
-    """Return the items that are among those a model learnt from, wherever they lie now.
+    """Return the items that a model was trained on, wherever their files lie now.
 
-    Files are the same if their paths, their contents or, where no content was noted, the names of the
-    file and its folder are.
+    Two files count as the same if their paths or contents are equal. If no digest of the content is
+    known, the names of the file and its folder are compared instead.
+
+    Args:
+        items: videos to look for.
+        learnt: videos that the model was trained on.
     """
     learnt = list(learnt)
     paths = {item.path.resolve() for item in learnt}

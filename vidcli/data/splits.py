@@ -15,11 +15,15 @@ from vidcli.errors import DataError
 
 
 def assign_splits(items: Sequence[VideoItem], config: DataConfig) -> list[VideoItem]:
-    """Return the items, in their order, each with a split.
+    """Return the items in their order, each with a split.
 
-    Without splits, test is drawn from all videos and then val from the rest, so that recipes which hold
-    out other shares for validation are tested on the same videos. With a train but no val split, val is
-    drawn from train. Given splits are never changed otherwise.
+    If no item has a split, test is drawn from all videos and then val from the rest, so that recipes
+    with other shares for validation are tested on the same videos. If there is a train but no val split,
+    val is drawn from train. Given splits are not changed in any other case.
+
+    Args:
+        items: videos, of which either all or none have a split.
+        config: shares of the splits and the seed.
 
     Raises:
         DataError: nothing is left to train on, a group spans given splits, or a class of val or
@@ -62,7 +66,7 @@ def _draw_test_then_val(items: Sequence[VideoItem], config: DataConfig) -> list[
 
 
 def _units_of(items: Sequence[VideoItem]) -> list[list[int]]:
-    """Return the positions of the items of each group, or file without one, whatever order they come in."""
+    """Return the positions of the items of each group or ungrouped file, sorted by its name."""
     units: dict[tuple[str, str], list[int]] = defaultdict(list)
     for index, item in enumerate(items):
         units[("group", item.group) if item.group is not None else ("video", str(item.path))].append(index)
@@ -70,13 +74,18 @@ def _units_of(items: Sequence[VideoItem]) -> list[list[int]]:
 
 
 def assign_folds(items: Sequence[VideoItem], num_folds: int, seed: int) -> list[int]:
-    """Return for each item the fold that holds it out, 0 to `num_folds` - 1; groups are kept whole.
+    """Return for each item the number of the fold that holds it out, from 0; groups are kept whole.
 
-    Where there are fewer separate groups or videos than folds, or they do not spread over all of
-    them, there are fewer folds.
+    There are fewer folds than asked for if there are fewer separate groups or videos, or if these
+    do not spread over all folds.
+
+    Args:
+        items: videos.
+        num_folds: number of folds.
+        seed: seed of the random assignment.
 
     Raises:
-        DataError: there are fewer than two.
+        DataError: all videos are of one group, so that there cannot be two folds.
     """
     num_units = len({("group", item.group) if item.group else ("video", item.path) for item in items})
     if num_units < 2:
@@ -100,13 +109,13 @@ def of_split(items: Sequence[VideoItem], split: str) -> list[VideoItem]:
 def _draw(
     items: Sequence[VideoItem], fractions: Mapping[str, float], seed: int, multi_label: bool = False
 ) -> list[VideoItem]:
-    """Give each unit (a group, or a video without one) to the split that then fits its share best.
+    """Assign each unit (a group, or a video without a group) to the split that then fits its share best.
 
-    Largest units first, as in greedy bin packing: a big recording that comes late would overshoot
-    any split. Misfit is the squared distance from each split's target count, class by class,
-    relative to the class's size, so that rare classes count as much as common ones. The last unit
-    of a class that train still lacks goes to train, whatever the shares. Spans of one file are one
-    unit: they share scene and camera as much as any group.
+    The largest units are assigned first, as in greedy bin packing, because a large recording that comes
+    late would exceed the share of any split. The misfit is the squared distance from each split's target
+    count, class by class, relative to the size of the class, so that rare classes count as much as
+    common ones. The last unit of a class that train still lacks goes to train, whatever the shares.
+    Spans of one file are one unit, because they share scene and camera.
     """
     unit_list = _units_of(items)
     if fractions and len(unit_list) < len(fractions) + 1:
@@ -114,7 +123,7 @@ def _draw(
             f"{len(unit_list)} separate videos or groups are too few for train, {' and '.join(fractions)}. "
             "Give splits in the manifest, or set data.val_fraction or data.test_fraction to 0"
         )
-    # A video without any class is one of a kind of its own here.
+    # Videos without any class count as a class of their own here.
     names_of = [labels_of(item.label, multi_label) or ("",) for item in items]
     labels = sorted({name for names in names_of for name in names})
     column = {label: k for k, label in enumerate(labels)}
@@ -123,7 +132,7 @@ def _draw(
         found = [column[name] for index in indices for name in names_of[index]]
         return np.bincount(found, minlength=len(labels))
 
-    # Roughly by size: with the exact order, groups that all differ in size would know one split only.
+    # Only roughly by size: in the exact order, groups of different sizes would allow one assignment only.
     weight_U = np.random.default_rng(seed).uniform(0.5, 1.5, len(unit_list))
     order = sorted(range(len(unit_list)), key=lambda unit: -len(unit_list[unit]) * weight_U[unit])
 

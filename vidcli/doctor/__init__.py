@@ -18,12 +18,12 @@ from pathlib import Path
 
 from vidcli.config import Config
 from vidcli.data.items import VideoItem
-from vidcli.data.loader import map_ahead, num_workers
 from vidcli.data.manifest import read_data
 from vidcli.doctor.duplicate_rules import find_copies
 from vidcli.doctor.file_report import FileReport, SpanReport, digest_pictures, inspect_file
 from vidcli.doctor.findings import Finding, Inspected, Pair, Severity, find_problems, keep_usable
 from vidcli.doctor.summary import Spread, Summary, summarize
+from vidcli.runtime.threads import map_ahead, num_workers
 from vidcli.transforms import build_sampler
 
 

@@ -10,11 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 from vidcli.data.items import LABEL_SEPARATOR, VideoItem, labels_of
-from vidcli.data.loader import map_ahead
 from vidcli.errors import VideoError
 from vidcli.evaluate.multilabel import probabilities_of_truth
 from vidcli.evaluate.scores import bootstrap_interval, mean_log_loss
 from vidcli.predict import Prediction
+from vidcli.runtime.threads import map_ahead
 from vidcli.sheets import csv_text, shown_cell
 from vidcli.video import VideoInfo, probe
 

@@ -36,7 +36,7 @@ _MAX_LIST_BYTES, _MAX_LIST_PATHS = 256 * 2**20, 2_000_000
 _HEAD_BYTES = 2**16
 _RESULTS_HEADERS = (
     b"video,rank,label,probability,",  # predict
-    b"video,start,end,label,confidence,",  # predict --timeline
+    b"video,start,end,label,confidence,",  # timeline
     b"video,start,end,label,predicted,",  # eval
     b"video,error",  # what training left out
 )

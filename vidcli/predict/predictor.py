@@ -29,12 +29,12 @@ from vidcli.artifacts.run_folder import find_model
 from vidcli.config import Config, change_clip
 from vidcli.data.frames import FrameSource
 from vidcli.data.items import VideoItem
-from vidcli.data.loader import map_ahead, num_workers
 from vidcli.errors import ConfigError, VideoError
 from vidcli.models import VideoClassifier
 from vidcli.models.calibration import UNCALIBRATED, Calibration
 from vidcli.predict.inputs import explain_failure
 from vidcli.predict.prediction import Prediction
+from vidcli.runtime.threads import map_ahead, num_workers
 from vidcli.sampling import shuffled_order
 from vidcli.transforms import ClipTransform, build_sampler
 

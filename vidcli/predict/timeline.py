@@ -32,8 +32,8 @@ from vidcli.models import VideoClassifier
 from vidcli.predict.merging import stream_segments
 from vidcli.predict.predictor import Predictor
 from vidcli.predict.segments import Segment, Timeline
-from vidcli.runtime.ahead import run_ahead
 from vidcli.runtime.signals import undivided
+from vidcli.runtime.threads import run_ahead
 from vidcli.video import VideoInfo, stream_frames
 
 MAX_WINDOWS = 600

@@ -20,7 +20,8 @@ from typing import IO
 
 from vidcli.errors import WriteError
 
-_TEMPORARY = re.compile(r"\.vidcli-[0-9a-f]{16}\.tmp(\.\w+)?")
+TEMPORARY_NAME = r"\.vidcli-[0-9a-f]{16}\.tmp(\.\w+)?"
+"""Pattern of the names of files that are being written."""
 
 
 @contextmanager
@@ -47,13 +48,17 @@ def temporary_file(folder: Path, suffix: str = "") -> Iterator[Path]:
             path.unlink(missing_ok=True)
 
 
-def write_whole(path: Path, write: Callable[[Path], object], replace: bool = True) -> None:
+def write_whole(
+    path: Path, write: Callable[[Path], object], replace: bool = True, flush: bool = True
+) -> None:
     """Let `write` fill a temporary file beside `path`, flush it to the disk and rename it.
 
     Args:
         path: the file; its folder must exist.
         write: given the temporary file's path, whose suffix is that of `path`.
         replace: put it in place of what is there; otherwise a file that is there is an error.
+        flush: wait until the disk has the content, so that a power failure leaves no part of it; not
+            needed for a file whose damage is noticed when it is read.
 
     Raises:
         WriteError: the folder cannot be written, the disk is full, or a file is there that must not be
@@ -62,8 +67,9 @@ def write_whole(path: Path, write: Callable[[Path], object], replace: bool = Tru
     try:
         with temporary_file(path.parent, path.suffix) as temporary:
             write(temporary)
-            with open(temporary, "rb+") as file:
-                os.fsync(file.fileno())
+            if flush:
+                with open(temporary, "rb+") as file:
+                    os.fsync(file.fileno())
             if replace:
                 os.replace(temporary, path)
             else:
@@ -93,7 +99,7 @@ def rename_new(temporary: Path, path: Path) -> None:
 
 def is_leftover(path: Path) -> bool:
     """Tell whether a file is what a killed process left of one that it was writing."""
-    return _TEMPORARY.fullmatch(path.name) is not None
+    return re.fullmatch(TEMPORARY_NAME, path.name) is not None
 
 
 def remove_leftovers(folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""Memory that is freed stays with the process: what the next step or video needs is there at once.
+"""Memory: how much is free, and keeping freed memory in the process for the next step or video.
 
 The C library gives large blocks back to the system as soon as they are freed, and the next one of that
 size comes in pages that the system clears first, one fault each; on virtual machines, whose host may take
@@ -15,9 +15,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from vidcli.runtime.launcher import num_local_processes
+
 # Parameters of mallopt(3) in glibc's malloc.h.
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8
 
+_ASSUMED_FREE_BYTES = 4 << 30
 _LARGEST_BLOCK = 1 << 30
 _LARGEST_TRIM = (1 << 31) - 1
 # What glibc itself ends at once a program has freed large blocks: its limit, and twice that.
@@ -57,6 +60,46 @@ def usual_memory() -> Iterator[None]:
         yield
     finally:
         keep_freed_memory()
+
+
+def free_memory() -> int:
+    """Return the bytes of memory that this process can expect to get.
+
+    This is an equal share for each process that torchrun started on the machine. Half of the memory
+    counts as free where the system does not tell, and 4 GiB where it does not even tell its size.
+    """
+    if not hasattr(os, "sysconf"):  # Windows
+        free = _ASSUMED_FREE_BYTES
+    else:
+        free = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+    meminfo = Path("/proc/meminfo")
+    if meminfo.exists():  # Linux also counts memory as available that it can free at once
+        fields = dict(line.split(":", 1) for line in meminfo.read_text(encoding="utf-8").splitlines())
+        free = int(fields["MemAvailable"].split()[0]) * 1024
+    free = min([free, *_container_memory()])
+    return free // num_local_processes()
+
+
+def _container_memory() -> Iterator[int]:
+    """Yield the bytes below the memory limit of the container that this process runs in, if any."""
+    root = Path("/sys/fs/cgroup")
+    for limit, used, dropped in (
+        (root / "memory.max", root / "memory.current", "inactive_file"),
+        (root / "memory/memory.limit_in_bytes", root / "memory/memory.usage_in_bytes", "total_inactive_file"),
+    ):
+        try:
+            statistics = dict(
+                line.split()
+                for line in (used.parent / "memory.stat").read_text(encoding="utf-8").splitlines()
+            )
+            left = (
+                int(limit.read_text(encoding="utf-8"))
+                - int(used.read_text(encoding="utf-8"))
+                + int(statistics[dropped])
+            )
+        except (OSError, ValueError, KeyError):
+            continue  # no container, or one without a limit
+        yield max(0, left)
 
 
 def _tell(glibc: ctypes.CDLL, parameters: Mapping[int, int]) -> bool:

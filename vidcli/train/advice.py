@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 from vidcli.config import Config, DataConfig
 from vidcli.data.frames import FrameSource
-from vidcli.data.loader import num_workers
 from vidcli.models import VideoModel, unused_settings
+from vidcli.runtime.threads import num_workers
 from vidcli.train.batchnorm import has_batchnorm
 from vidcli.train.freezing import Freezing, is_frozen
 from vidcli.train.frozen import obstacle_to_features

@@ -28,14 +28,13 @@ from vidcli.artifacts.claim import RunClaim
 from vidcli.artifacts.model_file import Checkpoint, save_checkpoint
 from vidcli.artifacts.run_folder import CONFIG_FILE, MODEL_FILE, SPLITS_FILE
 from vidcli.config import Config, ModelConfig, config_to_yaml
-from vidcli.data.features import FrozenBackbone
 from vidcli.data.items import VideoItem, class_names_of
-from vidcli.data.manifest import fingerprint, read_data
+from vidcli.data.manifest import fingerprint, manifest_text, read_data
 from vidcli.data.relocation import with_digests
-from vidcli.data.rows import manifest_text
 from vidcli.data.splits import assign_folds, assign_splits, of_split
 from vidcli.errors import ConfigError, DataError
 from vidcli.evaluate import bootstrap_over_groups
+from vidcli.features.frozen_backbone import FrozenBackbone
 from vidcli.models import (
     VideoClassifier,
     build_model,

@@ -14,10 +14,11 @@ from vidcli.config import Config
 from vidcli.data.dataset import ClipDataset
 from vidcli.data.frames import FrameSource
 from vidcli.data.items import labels_of
-from vidcli.data.loader import Batch, balanced_order, batch_ends, epoch_order, iter_batches, num_workers
+from vidcli.data.loader import Batch, balanced_order, batch_ends, epoch_order, iter_batches
 from vidcli.errors import DataError, TrainError, VideoError
 from vidcli.models import VideoModel
 from vidcli.runtime.processes import ALONE, Group
+from vidcli.runtime.threads import num_workers
 from vidcli.train.advice import Pace, waiting_notice
 from vidcli.train.batch_parts import BatchParts
 from vidcli.train.events import Event, Notice, StepDone

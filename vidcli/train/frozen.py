@@ -21,23 +21,26 @@ Shape suffixes: N videos, C clips a video, V views, B batch. The features of a c
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import closing
+from functools import partial
 from typing import TypeAlias
 
 import torch
 from torch import Tensor
 
 from vidcli.config import Config
-from vidcli.data.choice import MEMORY_SHARE, free_memory
+from vidcli.data.check import MEMORY_SHARE
 from vidcli.data.dataset import ClipDataset
-from vidcli.data.feature_files import FeatureFiles, digest_of_weights
 from vidcli.data.frames import decoding_settings
 from vidcli.data.items import VideoItem
-from vidcli.data.loader import Batch, Draw, iter_draws, map_ahead, num_workers
+from vidcli.data.loader import Batch, Draw, iter_draws
+from vidcli.data.store import Store
 from vidcli.errors import ConfigError, VideoError
+from vidcli.features.computed_once import FeatureJob, FeatureResult, compute_once, digest_of_weights
 from vidcli.models import VideoModel
 from vidcli.predict import Predictor
+from vidcli.runtime.memory import free_memory
 from vidcli.runtime.processes import Group
+from vidcli.runtime.threads import num_workers
 from vidcli.train.freezing import is_frozen
 from vidcli.train.optimizer import reduced_precision
 
@@ -114,31 +117,31 @@ class FrozenFeatures:
         """
         self._model.eval()
         self._make_room()
-        files = _files_of(self._config, self._model, self._device)
+        store = _store_of(self._config, self._model, self._device)
         num_bytes = self._train.nbytes + self._val.nbytes
-        where = f"in memory and in {files.folder}" if files is not None else "in memory"
+        where = f"in memory and in {store.folder}" if store is not None else "in memory"
         tell(
             f"the backbone stays frozen: features of {self.num_clips} clips a video are computed once, and "
             f"epochs take turns with the clips (train.frozen_clips); kept {where}: {num_bytes / _GIB:.2g} GiB"
         )
         jobs = list(self._jobs())
-        if files is not None and self._group.size > 1:
+        if store is not None and self._group.size > 1:
             own = jobs[self._group.local_rank :: self._group.local_size]
-            for done, _ in enumerate(self._features_of(own, files), start=1):
+            for done, _ in enumerate(self._results_of(own, store), start=1):
                 progress(done, len(own))
             self._group.gather(None)
-        for done, ((_, row, clips), found) in enumerate(
-            zip(jobs, self._features_of(jobs, files), strict=True), start=1
+        for done, ((_, row, clips), result) in enumerate(
+            zip(jobs, self._results_of(jobs, store), strict=True), start=1
         ):
-            if isinstance(found, VideoError):
-                self._failures[bool(clips), row] = found
+            if isinstance(result.features, VideoError):
+                self._failures[bool(clips), row] = result.features
             elif clips:
-                self._train[row, clips.start : clips.stop] = found
+                self._train[row, clips.start : clips.stop] = result.features
             else:
-                self._val[row] = found
+                self._val[row] = result.features
             progress(done, len(jobs))
-        if files is not None:
-            files.prune(self._config.data.cache_gib * _GIB)
+        if store is not None:
+            store.prune()
 
     def batches(
         self,
@@ -195,33 +198,25 @@ class FrozenFeatures:
         for row, item in enumerate(self._val_items):
             yield item, row, range(0)
 
-    def _features_of(
-        self, jobs: Sequence[_Job], files: FeatureFiles | None
-    ) -> Generator[Tensor | VideoError, None, None]:
+    def _results_of(self, jobs: Sequence[_Job], store: Store | None) -> Generator[FeatureResult, None, None]:
         """Yield the features of each job: from disk, or else computed and written to disk."""
+        feature_jobs = [
+            FeatureJob(
+                job[0],
+                self._draws_of(job),
+                partial(self._load, job),
+                self._encode_clips if job[2] else self._encode,
+            )
+            for job in jobs
+        ]
+        return compute_once(feature_jobs, store, num_workers(self._config.data.workers))
 
-        def load(job: _Job) -> tuple[bool, Tensor | VideoError]:
-            item, row, clips = job
-            shape = (len(clips), *self._train.shape[2:]) if clips else self._val.shape[1:]
-            if files is not None and (kept := files.read(item, self._draws_of(job), shape)) is not None:
-                return True, torch.from_numpy(kept)
-            try:
-                if not clips:
-                    return False, self._predictor.views.load(item)
-                return False, torch.stack([self._dataset.load(row, clip).clip_TCHW for clip in clips])
-            except VideoError as error:
-                return True, error
-
-        workers = num_workers(self._config.data.workers)
-        with closing(map_ahead(load, jobs, workers, ahead=2 * workers)) as loaded:
-            for job, (is_done, found) in zip(jobs, loaded, strict=True):
-                if is_done or isinstance(found, VideoError):
-                    yield found
-                    continue
-                features = self._encode_clips(found) if job[2] else self._encode(found)
-                if files is not None:
-                    files.write(job[0], self._draws_of(job), features.numpy())
-                yield features
+    def _load(self, job: _Job) -> Tensor:
+        """Return the clips or the views (B, T, C, H, W) of a job."""
+        item, row, clips = job
+        if not clips:
+            return self._predictor.views.load(item)
+        return torch.stack([self._dataset.load(row, clip).clip_TCHW for clip in clips])
 
     @torch.inference_mode()
     def _encode(self, clips_BTCHW: Tensor) -> Tensor:
@@ -248,7 +243,7 @@ class FrozenFeatures:
         self._val = torch.empty(len(self._val_items), num_views, *of_clip.shape)
 
     def _draws_of(self, job: _Job) -> list[object]:
-        """Return all that features depend on except the video and the settings of `_files_of`."""
+        """Return all that features depend on except the video and the settings of `_store_of`."""
         _, row, clips = job
         if not clips:
             return ["views"]
@@ -257,12 +252,13 @@ class FrozenFeatures:
         return ["clips", *drawn_from, sorted(changes.items())]
 
 
-def _files_of(config: Config, model: VideoModel, device: torch.device) -> FeatureFiles | None:
-    """Return the files that keep features between runs; None where they stay in memory."""
+def _store_of(config: Config, model: VideoModel, device: torch.device) -> Store | None:
+    """Return the store that keeps features between runs; None where they stay in memory."""
     if config.data.cache == "memory":
         return None
     settings = config.model
-    return FeatureFiles(
+    return Store(
+        "features",
         [
             digest_of_weights(model.backbone),
             [settings.backbone, settings.shift, settings.frame_differences, settings.grid],
@@ -270,7 +266,8 @@ def _files_of(config: Config, model: VideoModel, device: torch.device) -> Featur
             decoding_settings(config),
             # These may round differently.
             [str(device.type), config.train.precision, torch.__version__, torch.get_num_threads()],
-        ]
+        ],
+        config.data.cache_gib * _GIB,
     )
 
 

@@ -17,10 +17,10 @@ import torch
 from torch import Tensor
 
 from vidcli.config import Config
-from vidcli.data.features import VideoFeatures
 from vidcli.data.items import class_names_of
 from vidcli.errors import TrainError
 from vidcli.evaluate import bootstrap_interval
+from vidcli.features.frozen_backbone import VideoFeatures
 from vidcli.models import FeatureClassifier, head_names, heads_that_see_order
 from vidcli.train.update import BatchTooLarge, Updater
 

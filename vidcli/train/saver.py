@@ -27,8 +27,8 @@ from vidcli.artifacts.run_folder import (
 )
 from vidcli.config import Config, config_to_yaml
 from vidcli.data.items import VideoItem
+from vidcli.data.manifest import manifest_text
 from vidcli.data.relocation import with_digests
-from vidcli.data.rows import manifest_text
 from vidcli.errors import CheckpointError, PeerError, WriteError
 from vidcli.models.calibration import Calibration
 from vidcli.runtime.files import write_text

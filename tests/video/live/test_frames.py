@@ -228,7 +228,7 @@ def test_a_camera_that_is_not_there(name, message):
 
 
 def test_a_file_is_no_camera(write_video, tmp_path):
-    with pytest.raises(VideoError, match=r"is no camera; a video file needs no --camera"):
+    with pytest.raises(VideoError, match=r"is no camera; for a video file use `vidcli predict`"):
         read(str(write_video(tmp_path / "v.mp4")))
 
 

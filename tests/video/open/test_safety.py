@@ -328,7 +328,7 @@ def test_the_rest_goes_on_and_the_process_ends(video: Video, tmp_path: Path) -> 
     script = (
         "import ctypes, sys, av, vidcli.video.open.budget\n"
         "from pathlib import Path\n"
-        "from vidcli.data.loader import map_ahead\n"
+        "from vidcli.runtime.threads import map_ahead\n"
         "from vidcli.errors import VideoError\n"
         "from vidcli.video import DecodeLimits, probe\n"
         "vidcli.video.open.budget._GRACE_SECONDS, opened = 0.1, av.open\n"

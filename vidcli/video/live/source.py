@@ -86,11 +86,11 @@ class PipeReader:
         try:
             self._file = sys.stdin.fileno()
         except (AttributeError, OSError, ValueError) as error:
-            raise ConfigError("--camera -: standard input is closed; pipe a video into it") from error
+            raise ConfigError("CAMERA -: standard input is closed; pipe a video into it") from error
         if os.isatty(self._file):
             raise ConfigError(
-                "--camera -: standard input is a terminal; pipe a video into it, such as "
-                "`ffmpeg ... -f mpegts - | vidcli predict --camera -`"
+                "CAMERA -: standard input is a terminal; pipe a video into it, such as "
+                "`ffmpeg ... -f mpegts - | vidcli live -`"
             )
         self.num_bytes = 0
         self.has_waited = False
@@ -197,7 +197,7 @@ def _check_device(name: str) -> str:
         found = f"there are {', '.join(there)}" if there else "this machine shows no camera (/dev/video*)"
         raise VideoError(path, f"no such camera; {found}") from error
     if not stat.S_ISCHR(mode):
-        raise VideoError(path, "is no camera; a video file needs no --camera")
+        raise VideoError(path, "is no camera; for a video file use `vidcli predict`")
     return str(path)
 
 

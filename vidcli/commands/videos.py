@@ -1,0 +1,178 @@
+"""What `predict`, `timeline` and `live` share: the videos named, the model, and the files to write."""
+
+from __future__ import annotations
+
+import os
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from vidcli.artifacts.run_folder import SPLITS_FILE, describe_unfinished, files_of_model, find_model
+from vidcli.commands.options import VideoOptions
+from vidcli.console import Terminal
+from vidcli.data.frames import decode_limits
+from vidcli.data.items import VideoItem
+from vidcli.data.manifest import load_items
+from vidcli.data.splits import of_split
+from vidcli.errors import ConfigError, OutputError, VidcliError, VideoError
+from vidcli.predict import Predictor
+from vidcli.predict.annotate import Annotator
+from vidcli.predict.inputs import STDIN, collect_items, parse_shard, read_list, shard_of_launcher
+from vidcli.predict.segments import Timeline
+from vidcli.runtime.devices import choose_device
+from vidcli.runtime.files import is_stream
+from vidcli.runtime.outputs import OutputFile
+from vidcli.video import probe, rewrite_video
+
+_NUM_PROBED = 20
+
+
+@dataclass(frozen=True)
+class Job:
+    """The model, the videos and the files to write, all checked; None for a file that nobody asked for.
+
+    Attributes:
+        results: the answers; None is standard output.
+        annotated: the video with labels and bars drawn in.
+        picture: the timeline, drawn.
+    """
+
+    terminal: Terminal
+    predictor: Predictor
+    model_file: Path
+    items: Sequence[VideoItem]
+    results: OutputFile | None
+    annotated: OutputFile | None
+    picture: OutputFile | None
+
+    def annotate_with_prediction(self) -> None:
+        """Write the one video with what the model says of the whole of it, if that was asked for.
+
+        Raises:
+            VideoError: it cannot be decoded, or the new one not be written.
+        """
+        if self.annotated is None:
+            return
+        predictor, item = self.predictor, self.items[0]
+        prediction = predictor.predict(item)
+        if prediction.probabilities is None:
+            raise VideoError(item.path, prediction.error or "")
+        held = None if prediction.thresholds is None else [prediction.labels]
+        probabilities_1K = prediction.probabilities[None]
+        annotator = Annotator(predictor.class_names, probabilities_1K, float("inf"), held)
+        self._annotate(self.annotated, annotator)
+
+    def annotate_with_timeline(self, timeline: Timeline) -> None:
+        """Write the one video with what the model says of each moment of it, if that was asked for."""
+        if self.annotated is not None:
+            self._annotate(self.annotated, Annotator.of_timeline(timeline))
+
+    def _annotate(self, target: OutputFile, annotator: Annotator) -> None:
+        if annotator.names.note is not None:
+            self.terminal.warn(annotator.names.note)
+        video, limits = self.items[0].path, decode_limits(self.predictor.config.data)
+        target.write(lambda path: rewrite_video(video, path, annotator.draw, limits))
+        self.terminal.say(f"wrote {target.path}")
+
+
+def open_job(
+    terminal: Terminal, options: VideoOptions, is_continued: bool = False, picture: Path | None = None
+) -> Job:
+    """Find the videos, check the files to write, and load the model.
+
+    Args:
+        terminal: to print on.
+        options: of the command line.
+        is_continued: answers that the output file holds already are kept.
+        picture: file for a drawn timeline.
+
+    Raises:
+        VidcliError: one of them cannot be used; nothing has been computed yet.
+    """
+    listed = [] if options.from_list is None else read_list(options.from_list)
+    items, output = _share(terminal, options, collect_items([*options.videos, *listed], terminal.warn))
+    if options.annotate is not None:
+        _check_annotation(options.annotate, items)
+    device = choose_device(options.device)
+    model_file = find_model(options.model)
+    inputs = [*files_of_model(model_file), *options.videos, *(item.path for item in items)]
+    if options.from_list is not None and options.from_list != STDIN:
+        inputs.append(Path(options.from_list))
+    places = [path for path in (output, options.annotate, picture) if path is not None]
+    places = [Path(os.path.realpath(path)) for path in places if not is_stream(path)]
+    if len(set(places)) < len(places):
+        raise OutputError(f"{places[0]}: is named as the place of two outputs; give each its own")
+
+    def check(option: str, path: Path | None, is_continued: bool = False) -> OutputFile | None:
+        return None if path is None else OutputFile(option, path, inputs, options.overwrite, is_continued)
+
+    results = check("--output", output, is_continued and not options.overwrite)
+    annotated, drawn = check("--annotate", options.annotate), check("--picture", picture)
+    predictor = Predictor.load(model_file, device)
+    predictor.abstain_below(options.threshold)
+    terminal.detail(f"model: {model_file}")
+    if (unfinished := describe_unfinished(model_file, predictor.config)) is not None:
+        terminal.warn(unfinished)
+    return Job(terminal, predictor, model_file, items, results, annotated, drawn)
+
+
+def _share(
+    terminal: Terminal, options: VideoOptions, items: list[VideoItem]
+) -> tuple[Sequence[VideoItem], Path | None]:
+    """Return this process's part of the items, and the file for its results."""
+    launched = shard_of_launcher(os.environ)
+    shard = parse_shard(options.shard) if options.shard is not None else launched
+    if shard is None:
+        return items, options.output
+    part, output = shard.take(items), options.output
+    if options.shard is None and output is not None:
+        output = shard.name_file(output)  # processes of one launch share one command line
+    place = f" to {output}" if output else ""
+    terminal.say(f"part {shard.number} of {shard.count}: {len(part)} of {len(items)} videos{place}")
+    return part, output
+
+
+def _check_annotation(target: Path, items: Sequence[VideoItem]) -> None:
+    """Refuse what cannot be annotated, before anything is computed.
+
+    Raises:
+        ConfigError: not one whole video was named.
+    """
+    if len(items) != 1:
+        raise ConfigError(f"--annotate {target}: draws into one video, but {len(items)} were named")
+    if items[0].start_seconds or items[0].end_seconds is not None:
+        raise ConfigError(f"--annotate {target}: draws into a whole video, but a span of one was named")
+
+
+def clip_seconds_of(predictor: Predictor, model_file: Path) -> float:
+    """Return how many seconds the clips span that a model was trained on.
+
+    Args:
+        predictor: the model.
+        model_file: as `find_model` returns it; the videos of its run tell, where its sampling does not.
+
+    Raises:
+        ConfigError: nothing tells.
+    """
+    clip = predictor.config.clip
+    if clip.sampling == "dense":
+        return clip.length * clip.stride_seconds
+    splits = model_file.parent / SPLITS_FILE
+    lengths = []
+    try:
+        items = of_split(load_items(splits, missing_ok=True), "train") if splits.is_file() else []
+    except VidcliError:
+        items = []
+    for item in items[:: max(1, len(items) // _NUM_PROBED)]:
+        try:
+            end = probe(item.path).duration_seconds if item.end_seconds is None else item.end_seconds
+        except VideoError:
+            continue  # gone since; others tell as much
+        lengths.append(end - item.start_seconds)
+    if not lengths:
+        raise ConfigError(
+            "this model samples whole videos, and those it was trained on are not here to tell how long they "
+            "were; give that as --window SECONDS"
+        )
+    return statistics.median(lengths)

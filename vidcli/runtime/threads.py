@@ -1,0 +1,165 @@
+"""Work in threads: a function over many inputs in order, and an iterable that is advanced ahead of its use.
+
+PyAV, NumPy and torch release the interpreter lock while they work, so that threads decode and scale on
+several cores without the copies and the start-up time of processes.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable, Generator, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+import torch
+
+from vidcli.runtime.launcher import num_local_processes
+
+Input = TypeVar("Input")
+Output = TypeVar("Output")
+Value = TypeVar("Value")
+
+_NICENESS = 10
+"""How much lower the priority of a thread is that gives way: it gets a tenth of the time of others."""
+
+_POLL_SECONDS = 0.1
+_LEAVE_SECONDS = 10.0
+
+_setting_threads = threading.Lock()
+
+
+def num_workers(configured: int) -> int:
+    """Return the number of threads that load videos.
+
+    Args:
+        configured: number that the settings ask for; 0 means one a core, of which the processes that
+            torchrun started on one machine have an equal share each.
+    """
+    if configured:
+        return configured
+    # The affinity mask knows of job schedulers' limits; macOS and Windows have none.
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, cores // num_local_processes())
+
+
+def map_ahead(
+    function: Callable[[Input], Output],
+    inputs: Iterable[Input],
+    workers: int,
+    ahead: int,
+    gives_way: bool = False,
+) -> Generator[Output, None, None]:
+    """Yield `function(input)` in order, computing up to `ahead` results before they are asked for.
+
+    An error of `function` is raised where its result would have come. Leaving the iterator early
+    drops the work that has not begun.
+
+    Args:
+        function: called in threads, with one input each time.
+        inputs: read only as far as results are computed.
+        workers: number of threads.
+        ahead: number of results that may be waiting or in work.
+        gives_way: run the threads at a lower priority, because a model computes on the same cores.
+    """
+    executor = ThreadPoolExecutor(workers, "vidcli-load", compute_alone, (gives_way,))
+    pending: deque[Future[Output]] = deque()
+    try:
+        for value in inputs:
+            pending.append(executor.submit(function, value))
+            if len(pending) > ahead:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
+    finally:
+        executor.shutdown(wait=True, cancel_futures=True)
+
+
+def compute_alone(gives_way: bool = False) -> None:
+    """Let torch use one core for operations of the calling thread, and as many as before for other threads.
+
+    Many threads load clips at once. If each of them used all cores for every operation, they would wait
+    for one another, and delay the threads of the model.
+
+    Args:
+        gives_way: also lower the priority of the thread. The threads of a model wait for the slowest of
+            them, while clips that are being loaded are not needed yet. This has an effect on Linux only,
+            where each thread has a priority of its own.
+    """
+    if gives_way and sys.platform == "linux":
+        thread = threading.get_native_id()
+        os.setpriority(os.PRIO_PROCESS, thread, os.getpriority(os.PRIO_PROCESS, thread) + _NICENESS)
+    with _setting_threads:
+        # Read first: in a thread that never asked for the number, a later change would be lost.
+        usual = torch.get_num_threads()
+        torch.set_num_threads(1)
+        # The line above also set the number for threads that start later; another thread resets that.
+        with ThreadPoolExecutor(1) as other:
+            other.submit(torch.set_num_threads, usual).result()
+
+
+def run_ahead(
+    values: Iterable[Value], depth: int, patience_seconds: float | None = None
+) -> Generator[Value, None, None]:
+    """Yield the values of an iterable that a thread advances, at most `depth` of them waiting.
+
+    An error of the iterable is raised where its value would have come. Leaving the generator early stops
+    the thread before the next value and waits up to 10 seconds for it to end.
+
+    Args:
+        values: iterable that the thread advances.
+        depth: number of values that may wait to be taken.
+        patience_seconds: longest time to wait for a value, in seconds; None means no bound.
+
+    Raises:
+        TimeoutError: no value came in time; the thread is left running.
+    """
+    waiting: queue.Queue[tuple[str, object]] = queue.Queue(depth)
+    is_left = threading.Event()
+
+    def put(kind: str, value: object) -> bool:
+        while not is_left.is_set():
+            try:
+                waiting.put((kind, value), timeout=_POLL_SECONDS)
+            except queue.Full:
+                continue
+            return True
+        return False
+
+    def serve() -> None:
+        iterator = iter(values)
+        try:
+            for value in iterator:
+                if not put("value", value):
+                    break
+            else:
+                put("end", None)
+        except BaseException as error:  # raised again where it is waited for
+            put("error", error)
+        finally:
+            if isinstance(iterator, Generator):
+                iterator.close()
+
+    thread = threading.Thread(target=serve, name="vidcli-ahead", daemon=True)
+    thread.start()
+    leave_seconds = _LEAVE_SECONDS
+    timeout = None if patience_seconds is None else min(patience_seconds, threading.TIMEOUT_MAX)
+    try:
+        while True:
+            try:
+                kind, value = waiting.get(timeout=timeout)
+            except queue.Empty:
+                leave_seconds = 0.0
+                raise TimeoutError from None
+            if kind == "end":
+                return
+            if kind == "error":
+                assert isinstance(value, BaseException)
+                raise value
+            yield value  # type: ignore[misc]
+    finally:
+        is_left.set()
+        thread.join(leave_seconds)
