@@ -11,7 +11,7 @@ Shape suffixes: B clips, T frames, C channels, H W pixels, K classes. Features h
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, Generic
@@ -19,11 +19,11 @@ from typing import Any, Generic
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
 
 from vidcli.config import Config
 from vidcli.errors import TrainError
+from vidcli.runtime.compat import compiler_error_type, copy_tensors, is_batchnorm
 from vidcli.runtime.processes import ALONE, Group
 from vidcli.train.freezing import Freezing
 from vidcli.train.loss import ClipLoss, MultiLabelLoss, count_correct
@@ -150,7 +150,7 @@ class Updater(Generic[Model]):
         """
         self._optimizer.set_rate(position)
         share = share or Share(len(labels_B), min(self._settings.accumulate, len(labels_B)))
-        _copy_all(self.model.buffers(), self._statistics)
+        copy_tensors(self._statistics, self.model.buffers())
         result: StepResult | None = None
         try:
             # Clips are mixed before the batch is cut, so that the parts have the clips of the whole.
@@ -163,7 +163,7 @@ class Updater(Generic[Model]):
                 raise
         if result is None:  # after the handler, because its error keeps the memory in use
             self._optimizer.zero_grad()
-            _copy_all(self._statistics, self.model.buffers())
+            copy_tensors(self.model.buffers(), self._statistics)
             if self._device.type == "cuda":
                 torch.cuda.empty_cache()
             raise BatchTooLarge
@@ -181,7 +181,7 @@ class Updater(Generic[Model]):
             clips_BTCHW: normalised clips, or their features; on any device.
             labels_B: their labels, as for an update.
         """
-        norms = [part for part in self.model.modules() if isinstance(part, _BatchNorm) and part.training]
+        norms = [part for part in self.model.modules() if is_batchnorm(part) and part.training]
         for norm in norms:
             norm.eval()
         try:
@@ -272,12 +272,6 @@ def _build_loss(
     return ClipLoss(settings.label_smoothing, counts, device)
 
 
-def _copy_all(sources: Iterable[Tensor], targets: Iterable[Tensor]) -> None:
-    """Overwrite each target by its source; all at once, which is ten times as fast for small tensors."""
-    if targets := list(targets):
-        torch._foreach_copy_(targets, list(sources))
-
-
 def _is_out_of_memory(error: RuntimeError) -> bool:
     """Tell whether torch ran out of memory; only on CUDA does it raise a class of its own for that."""
     text = str(error)
@@ -294,14 +288,13 @@ def _compiled(model: nn.Module) -> Callable[[Tensor], Tensor]:
     The function raises a TrainError where there is no compiler, or the model cannot be compiled.
     """
     # This import takes half a second, so only runs that compile wait for it.
-    from torch._dynamo.exc import TorchDynamoException
-
+    compiler_error = compiler_error_type()
     run: Callable[[Tensor], Tensor] = torch.compile(model)
 
     def forward(clips_BTCHW: Tensor) -> Tensor:
         try:
             return run(clips_BTCHW)
-        except TorchDynamoException as error:
+        except compiler_error as error:
             reason = str(error).strip().splitlines()[0]
             raise TrainError(
                 f"train.compile=on: the model cannot be compiled here ({reason}). Install a C++ compiler, "
