@@ -17,9 +17,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from vidcli.arrays import Float32
+from vidcli.arrays import Float32, Frames
 from vidcli.synthetic.drawing import Sprite, draw_colour, draw_noise, draw_sprite, paste
-from vidcli.video import Frames, encode_video
+from vidcli.video import encode_video
 
 CLASSES = (
     *("left", "right", "up", "down", "approach", "recede", "clockwise", "counter-clockwise"),

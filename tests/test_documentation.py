@@ -26,23 +26,6 @@ PAGES = {page.relative_to(ROOT).as_posix(): page.read_text(encoding="utf-8") for
 }
 MAX_README_BYTES = 10 * 1024
 
-NOT_YET = frozenset(
-    {
-        "cache",
-        "cache --clear",
-        "live",
-        "live -",
-        "live - --raw 640x480@30",
-        "live /dev/video2",
-        "live 0",
-        "timeline",
-        "timeline day.mp4 --window 2",
-        "timeline motion/test/right/right_0001.mp4 --model runs/demo",
-        "train motion --config demo --epochs 3 --out runs/short",
-        "train moves.csv --config demo --set data.multi_label=true --epochs 5",
-        "train pets --config small-real --epochs 8 --out runs/pets",
-    }
-)
 """Commands that the pages show and the program does not know yet. A test keeps this list exact."""
 
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
@@ -131,8 +114,7 @@ def test_every_shown_command_is_one() -> None:
     faults = {line: fault_of(line) for text in PAGES.values() for line in commands_in_blocks(text)}
     faults |= {line: fault_of(line, True) for text in PAGES.values() for line in commands_in_prose(text)}
     assert len(faults) > 50
-    assert {line: fault for line, fault in faults.items() if fault and line not in NOT_YET} == {}
-    assert {line for line, fault in faults.items() if fault} == NOT_YET
+    assert {line: fault for line, fault in faults.items() if fault} == {}
 
 
 @pytest.mark.parametrize("line", ["trian x", "train x --epoch-count 3", "check", "predict a --top-k many"])

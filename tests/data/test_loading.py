@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 
+from vidcli.arrays import Frames
 from vidcli.config import Config
 from vidcli.data.builtin import MotionDataOptions, make_motion_data
 from vidcli.data.check import check_videos
@@ -24,7 +25,7 @@ from vidcli.data.manifest import load_items
 from vidcli.data.splits import of_split
 from vidcli.errors import ConfigError, DataError, VideoError
 from vidcli.synthetic import MotionVideoOptions
-from vidcli.video import Frames, probe
+from vidcli.video import probe
 
 Configure = Callable[..., Config]
 WriteVideo = Callable[..., Path]

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from vidcli.arrays import Frames
 from vidcli.config import Config
 from vidcli.data import check, frames, store
 from vidcli.data.check import check_videos
@@ -24,7 +25,7 @@ from vidcli.data.store import Store, StoredArrays
 from vidcli.errors import ConfigError
 from vidcli.sampling import Seconds
 from vidcli.transforms import ClipTransform
-from vidcli.video import DecodedFrames, Frames
+from vidcli.video import DecodedFrames
 
 Configure = Callable[..., Config]
 WriteVideo = Callable[..., Path]

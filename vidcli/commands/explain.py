@@ -18,9 +18,9 @@ from vidcli.errors import OutputError
 from vidcli.runtime.outputs import OutputFolder
 
 if TYPE_CHECKING:
+    from vidcli.arrays import Frames
     from vidcli.artifacts.model_file import Checkpoint
     from vidcli.explain import Explanation
-    from vidcli.video import Frames
 
 _OVERLAY_FPS = 4.0
 _FILES = ("sheet.png", "overlay.mp4", "explanation.json")

@@ -165,7 +165,7 @@ def run_predict(terminal: Terminal, options: PredictOptions) -> int:
     """Predict, print or write the answers, and return the exit code: 1 if a video failed."""
     from vidcli.commands.videos import open_job
     from vidcli.console.text import count_noun
-    from vidcli.predict.advice import watch_for_export
+    from vidcli.predict.export_advice import watch_for_export
     from vidcli.predict.saved_frames import FrameSaver
 
     form = _choose_form(options.shared)

@@ -13,12 +13,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vidcli.arrays import Frames
 from vidcli.config import Config
 from vidcli.data.frames import FrameSource
 from vidcli.data.items import VideoItem, labels_of
 from vidcli.sampling import Seconds
 from vidcli.transforms import ClipTransform, build_sampler
-from vidcli.video import Frames
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from typing import Literal, Protocol, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from vidcli.arrays import Frames
 from vidcli.config import Config, DataConfig
 from vidcli.data.items import VideoItem
 from vidcli.data.store import Store, StoredArrays
@@ -23,7 +24,6 @@ from vidcli.video import (
     CONVERSION,
     DecodedFrames,
     DecodeLimits,
-    Frames,
     Plan,
     VideoInfo,
     decode_frames,

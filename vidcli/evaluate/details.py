@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 
+from vidcli.arrays import Bool
 from vidcli.data.items import LABEL_SEPARATOR, VideoItem, labels_of
 from vidcli.errors import VideoError
 from vidcli.evaluate.multilabel import probabilities_of_truth
@@ -18,7 +18,6 @@ from vidcli.runtime.threads import map_ahead
 from vidcli.sheets import csv_text, shown_cell
 from vidcli.video import VideoInfo, probe
 
-_Flags: TypeAlias = npt.NDArray[np.bool_]
 _Row = TypeVar("_Row", "Example", "SetExample")
 
 NUM_EXAMPLES = 20
@@ -300,7 +299,7 @@ def _duration_name(bucket: int) -> str:
 
 
 def _slices(
-    correct_N: _Flags, failed_N: _Flags, keys: Sequence[Any], name: Callable[[Any], str]
+    correct_N: Bool, failed_N: Bool, keys: Sequence[Any], name: Callable[[Any], str]
 ) -> tuple[Slice, ...]:
     """Score the videos of each key, in the order of the keys; videos without a key come last."""
     slices = []

@@ -13,17 +13,14 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from vidcli.arrays import Bool, Float64
 from vidcli.data.items import VideoItem, labels_of
 from vidcli.evaluate.comparison import find_baseline, is_better, judge
 from vidcli.evaluate.reliability import CalibrationScores, measure_set_calibration
 from vidcli.evaluate.scores import bootstrap_interval, mean_log_loss, precision_recall_f1
 from vidcli.models.calibration import Calibration
 from vidcli.predict import Prediction
-
-Floats = npt.NDArray[np.float64]
-Flags = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -98,7 +95,7 @@ class MultiLabelEvaluation:
 
 
 def evaluate_multi_label(
-    predictions: Sequence[Prediction], targets_NK: Flags, calibration: Calibration
+    predictions: Sequence[Prediction], targets_NK: Bool, calibration: Calibration
 ) -> MultiLabelEvaluation:
     """Score predictions against the classes that each video has.
 
@@ -150,7 +147,7 @@ def evaluate_multi_label(
     )
 
 
-def targets_of(items: Sequence[VideoItem], class_names: Sequence[str]) -> Flags:
+def targets_of(items: Sequence[VideoItem], class_names: Sequence[str]) -> Bool:
     """Return which classes each video has, (N, K).
 
     Args:
@@ -164,7 +161,7 @@ def targets_of(items: Sequence[VideoItem], class_names: Sequence[str]) -> Flags:
     return targets_NK
 
 
-def probabilities_of_truth(probabilities_NK: Floats, targets_NK: Flags) -> Floats:
+def probabilities_of_truth(probabilities_NK: Float64, targets_NK: Bool) -> Float64:
     """Return the probability that a model gives to what is true: that a class is there, or that it is not.
 
     Args:
@@ -174,7 +171,7 @@ def probabilities_of_truth(probabilities_NK: Floats, targets_NK: Flags) -> Float
     return np.where(targets_NK, probabilities_NK, 1 - probabilities_NK)
 
 
-def average_precision(scores_N: Floats, there_N: Flags) -> float | None:
+def average_precision(scores_N: Float64, there_N: Bool) -> float | None:
     """Return the average precision of a ranking; None where no video has the class.
 
     Args:
@@ -190,9 +187,7 @@ def average_precision(scores_N: Floats, there_N: Flags) -> float | None:
     return float((precision_M * found_M).sum() / there_N.sum())
 
 
-def _score_class(
-    name: str, threshold: float, scores_N: Floats, chosen_N: Flags, there_N: Flags
-) -> LabelScore:
+def _score_class(name: str, threshold: float, scores_N: Float64, chosen_N: Bool, there_N: Bool) -> LabelScore:
     support = int(there_N.sum())
     values = precision_recall_f1(int((chosen_N & there_N).sum()), int(chosen_N.sum()), support)
     return LabelScore(name, average_precision(scores_N, there_N), threshold, *values, support)

@@ -13,14 +13,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from vidcli.arrays import Bool, Float64
 from vidcli.models.calibration import UNCALIBRATED, Calibration, uncalibrated
 from vidcli.predict import Prediction
 
 NUM_BINS = 15
 THRESHOLDS = (0.0, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
-
-Floats = npt.NDArray[np.float64]
-Outcomes = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -107,7 +105,7 @@ def measure_calibration(
         calibration: of the model.
     """
 
-    def outcomes(told: Sequence[tuple[Floats, Any]]) -> tuple[Floats, Outcomes]:
+    def outcomes(told: Sequence[tuple[Float64, Any]]) -> tuple[Float64, Bool]:
         confidence_N = np.array([probabilities_K.max() for probabilities_K, _ in told])
         correct_N = np.array([int(probabilities_K.argmax()) == label for probabilities_K, label in told])
         return confidence_N, correct_N
@@ -116,7 +114,7 @@ def measure_calibration(
 
 
 def measure_set_calibration(
-    predictions: Sequence[Prediction], targets_NK: Outcomes, calibration: Calibration
+    predictions: Sequence[Prediction], targets_NK: Bool, calibration: Calibration
 ) -> CalibrationScores | None:
     """Compare the probability of each class with how often it is there; None if all videos failed.
 
@@ -128,7 +126,7 @@ def measure_set_calibration(
         calibration: of the model.
     """
 
-    def outcomes(told: Sequence[tuple[Floats, Any]]) -> tuple[Floats, Outcomes]:
+    def outcomes(told: Sequence[tuple[Float64, Any]]) -> tuple[Float64, Bool]:
         return np.concatenate([pair[0] for pair in told]), np.concatenate([pair[1] for pair in told])
 
     plain = uncalibrated(targets_NK.shape[1], multi_label=True)
@@ -140,7 +138,7 @@ def _measure(
     targets: npt.NDArray[Any],
     calibration: Calibration,
     plain: Calibration,
-    outcomes: Callable[[Sequence[tuple[Floats, Any]]], tuple[Floats, Outcomes]],
+    outcomes: Callable[[Sequence[tuple[Float64, Any]]], tuple[Float64, Bool]],
 ) -> CalibrationScores | None:
     """Score the probabilities of the videos that did not fail, with and without calibration."""
     known = [pair for pair in zip(predictions, targets, strict=True) if pair[0].probabilities is not None]
@@ -158,7 +156,7 @@ def _measure(
     )
 
 
-def reliability_bins(confidence_N: Floats, correct_N: Outcomes) -> tuple[ReliabilityBin, ...]:
+def reliability_bins(confidence_N: Float64, correct_N: Bool) -> tuple[ReliabilityBin, ...]:
     """Sort outcomes into 15 bins of equal width.
 
     Args:
@@ -193,7 +191,7 @@ def expected_calibration_error(bins: Sequence[ReliabilityBin]) -> float:
     return float(sum(gaps) / sum(row.num_videos for row in bins))
 
 
-def measure_risk_coverage(predictions: Sequence[Prediction], correct_N: Outcomes) -> RiskCoverage:
+def measure_risk_coverage(predictions: Sequence[Prediction], correct_N: Bool) -> RiskCoverage:
     """Return how accurate a model is where it answers only above a threshold.
 
     Args:
@@ -209,7 +207,7 @@ def measure_risk_coverage(predictions: Sequence[Prediction], correct_N: Outcomes
     return RiskCoverage(area_under_risk_coverage(confidence_N, correct_N), tuple(rows))
 
 
-def area_under_risk_coverage(confidence_N: Floats, correct_N: Outcomes) -> float:
+def area_under_risk_coverage(confidence_N: Float64, correct_N: Bool) -> float:
     """Return the mean, over n = 1..N, of the expected share of errors among the n surest answers.
 
     Args:

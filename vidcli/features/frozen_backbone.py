@@ -11,13 +11,13 @@ from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from vidcli.arrays import Float32
 from vidcli.config import Config
 from vidcli.data.check import refuse_unusable
 from vidcli.data.frames import FrameSource, decoding_settings
@@ -29,8 +29,6 @@ from vidcli.models import VideoClassifier
 from vidcli.runtime.threads import num_workers
 from vidcli.sampling import shuffled_order
 from vidcli.transforms import ClipTransform, build_sampler
-
-Features: TypeAlias = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -44,8 +42,8 @@ class VideoFeatures:
     """
 
     item: VideoItem
-    ordered_VTF: Features
-    shuffled_VTF: Features
+    ordered_VTF: Float32
+    shuffled_VTF: Float32
 
 
 @dataclass(frozen=True)
@@ -113,7 +111,7 @@ class FrozenBackbone:
                     failures.append(result.features)
                 else:
                     num_stored += result.was_stored
-                    features_OVTF: Features = result.features.numpy()
+                    features_OVTF: Float32 = result.features.numpy()
                     self._refuse_too_many(features_OVTF.nbytes * len(items))
                     videos.append(self._in_both_orders(item, features_OVTF))
                 if progress is not None:
@@ -134,7 +132,7 @@ class FrozenBackbone:
         orders = [views_VTCHW, views_VTCHW[:, self._order_of(item)]][: self._num_orders]
         return torch.stack([self._model.encode(views.to(self._device)).float().cpu() for views in orders])
 
-    def _in_both_orders(self, item: VideoItem, features_OVTF: Features) -> VideoFeatures:
+    def _in_both_orders(self, item: VideoItem, features_OVTF: Float32) -> VideoFeatures:
         ordered_VTF = features_OVTF[0]
         if self._num_orders == 2:
             return VideoFeatures(item, ordered_VTF, features_OVTF[1])

@@ -17,12 +17,12 @@ from matplotlib.colors import ListedColormap, Normalize
 from matplotlib.figure import Figure
 from PIL import Image, ImageDraw, ImageFont
 
+from vidcli.arrays import Frames
 from vidcli.explain import Explanation
 from vidcli.fonts import choose_font, picture_names, short_names
 from vidcli.palette import GREY, Colour, class_colours
 from vidcli.predict.annotate import Layout
 from vidcli.report.figures import new_figure, save_png, written_text
-from vidcli.video import Frames
 
 # The colour map lacks its darkest third, which could not be seen on a dark video.
 _HEAT = ListedColormap(matplotlib.colormaps["inferno"](np.linspace(0.35, 1, 256)))

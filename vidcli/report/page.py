@@ -19,6 +19,7 @@ import numpy as np
 from markupsafe import Markup
 from PIL import Image
 
+from vidcli.arrays import Frames
 from vidcli.data.items import LABEL_SEPARATOR, SPLITS
 from vidcli.evaluate import CalibrationScores, Slice, merge_small
 from vidcli.evaluate.comparison import is_better
@@ -29,7 +30,6 @@ from vidcli.palette import Colour, Stripes, class_colours
 from vidcli.report.curves import curve_charts
 from vidcli.report.reliability_plot import build_reliability
 from vidcli.report.svg import CHART_INCHES, Chart, page_chart
-from vidcli.video import Frames
 
 _NUM_CONFUSIONS = 30
 _THUMBNAIL_HEIGHT = 112

@@ -13,12 +13,12 @@ import numpy as np
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from vidcli.arrays import Frames
 from vidcli.config import ClipConfig
 from vidcli.fonts import num_columns, short_names
 from vidcli.names import visible
 from vidcli.report.figures import new_figure, save_png, written_text
 from vidcli.transforms import to_pixels
-from vidcli.video import Frames
 
 _MAX_CLIPS = 8
 _MAX_CLIP_FRAMES = 8

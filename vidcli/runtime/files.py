@@ -159,8 +159,13 @@ def read_regular(path: str | os.PathLike[str], max_bytes: int) -> bytes:
 def read_at_most(file: IO[bytes], max_bytes: int, name: str | os.PathLike[str]) -> bytes:
     """Return all that is left in an open file or pipe.
 
+    Args:
+        file: the open file.
+        max_bytes: the most that is read.
+        name: of the file, for the message.
+
     Raises:
-        OSError: it is more than `max_bytes`; names the file as `name`.
+        OSError: it holds more than `max_bytes`.
     """
     content = file.read(max_bytes + 1)
     if len(content) > max_bytes:

@@ -10,11 +10,11 @@ only those above it; `live` and `write` do not import each other.
     write    encode frames to a file; rewrite a video with changed pictures and its own sound
 """
 
-from vidcli.video.exact.convert import CONVERSION, Frames, SizeRule
+from vidcli.video.exact.convert import CONVERSION, SizeRule
 from vidcli.video.exact.decode import DecodedFrames, decode_frames
 from vidcli.video.exact.request import DecodeMode, Plan
 from vidcli.video.exact.sequential import stream_frames
-from vidcli.video.live.frames import LiveFrames
+from vidcli.video.live.live_decoder import LiveFrames
 from vidcli.video.live.mailbox import LiveFrame
 from vidcli.video.live.source import RawFormat, parse_raw
 from vidcli.video.open.budget import MAX_PIXELS, DecodeLimits
@@ -31,7 +31,6 @@ __all__ = [
     "DecodeLimits",
     "DecodeMode",
     "DecodedFrames",
-    "Frames",
     "HardwareName",
     "LiveFrame",
     "LiveFrames",

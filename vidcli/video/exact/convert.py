@@ -13,16 +13,15 @@ from typing import Any, TypeAlias
 
 import av
 import numpy as np
-import numpy.typing as npt
 from av.video.format import VideoFormat
 from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
 
+from vidcli.arrays import Frames
 from vidcli.errors import VideoError
 from vidcli.video.open.container import FOREIGN_ERRORS, reason
 from vidcli.video.open.orientation import UPRIGHT, Orientation, make_upright
 from vidcli.video.open.probe import VideoInfo
 
-Frames: TypeAlias = npt.NDArray[np.uint8]
 SizeRule: TypeAlias = Callable[[int, int], tuple[int, int]]
 """Given the upright height and width with square pixels, the height and width to decode to."""
 

@@ -11,11 +11,12 @@ from typing import get_args
 import av
 import av.container
 
+from vidcli.arrays import Frames
 from vidcli.errors import VideoError
 from vidcli.sampling import Seconds
 from vidcli.video.codecs.packet_inspector import inspector_for
 from vidcli.video.exact.avi import AviPlanner, can_derive_times
-from vidcli.video.exact.convert import Converter, Frames, SizeRule
+from vidcli.video.exact.convert import Converter, SizeRule
 from vidcli.video.exact.long_file import LongFilePlanner
 from vidcli.video.exact.planner import IndexUnreliable, LastFrame, NotPlannable, Planner
 from vidcli.video.exact.request import DecodeMode, FrameCollector, Plan, Request

@@ -13,9 +13,10 @@ import av.container
 import numpy as np
 from av.codec.hwaccel import HWAccel
 
+from vidcli.arrays import Frames
 from vidcli.errors import VideoError
 from vidcli.sampling import Seconds
-from vidcli.video.exact.convert import Converter, Frames, SizeRule
+from vidcli.video.exact.convert import Converter, SizeRule
 from vidcli.video.exact.lowres import reduce_resolution, reduced_size
 from vidcli.video.exact.planner import Clock, Deliver, IndexUnreliable, NotPlannable
 from vidcli.video.open.budget import Budget, PlanFailed

@@ -16,8 +16,9 @@ import av
 import av.container
 import numpy as np
 
+from vidcli.arrays import Frames
 from vidcli.sampling import Seconds
-from vidcli.video.exact.convert import Converter, Frames, SizeRule
+from vidcli.video.exact.convert import Converter, SizeRule
 from vidcli.video.open.budget import Budget, DecodeLimits, faults_of
 from vidcli.video.open.container import decode_stream, open_video, seconds_of
 from vidcli.video.open.duration import next_start

@@ -13,7 +13,7 @@ import time
 from collections import deque
 from typing import NamedTuple
 
-from vidcli.video.exact.convert import Frames
+from vidcli.arrays import Frames
 
 PATIENCE_SECONDS = 0.5
 """How late the pictures of a pipe may be before some are dropped."""

@@ -10,8 +10,8 @@ from pathlib import Path
 import av
 import av.error
 
+from vidcli.arrays import Frames
 from vidcli.errors import VideoError
-from vidcli.video.exact.convert import Frames
 from vidcli.video.open.container import reason
 
 

@@ -14,8 +14,9 @@ import av.container
 import av.error
 import numpy as np
 
+from vidcli.arrays import Frames
 from vidcli.errors import VideoError
-from vidcli.video.exact.convert import Converter, Frames
+from vidcli.video.exact.convert import Converter
 from vidcli.video.open.budget import Budget, DecodeLimits, faults_of
 from vidcli.video.open.container import FOREIGN_ERRORS, decode_packets, open_video, packets_of, reason
 from vidcli.video.open.duration import find_rate, next_start, period_of

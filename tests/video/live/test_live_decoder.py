@@ -14,7 +14,7 @@ import pytest
 
 from vidcli.errors import ConfigError, VideoError
 from vidcli.video import LiveFrame, LiveFrames, RawFormat, decode_frames, encode_video, parse_raw
-from vidcli.video.live import frames as frames_module
+from vidcli.video.live import live_decoder
 from vidcli.video.live import source as source_module
 from vidcli.video.live.mailbox import Mailbox, StreamClock
 
@@ -278,7 +278,7 @@ class Device:
 
 
 def film(monkeypatch, path, faults, capacity=100):
-    monkeypatch.setattr(frames_module, "open_camera", lambda name, budget: Device(path, faults))
+    monkeypatch.setattr(live_decoder, "open_camera", lambda name, budget: Device(path, faults))
     frames = LiveFrames("0", SPACING, same_size, capacity)
     taken = []
     with frames:

@@ -14,7 +14,7 @@ import torch
 from typer.testing import CliRunner
 
 from vidcli.commands.app import app
-from vidcli.predict import advice
+from vidcli.predict import export_advice as advice
 from vidcli.train import start_run
 
 
