@@ -93,12 +93,7 @@ class Updater(Generic[Model]):
         self.freezing = Freezing(getattr(model, "backbone", nn.Module()), settings)
         self._settings, self._device, self._group = settings, device, group
         self._optimizer = ScaledOptimizer(model, settings, steps_per_epoch, device)
-        self._loss: ClipLoss | MultiLabelLoss
-        if config.data.multi_label:
-            self._loss = MultiLabelLoss(settings.label_smoothing)
-        else:
-            counts = class_counts if settings.class_balance == "loss" else None
-            self._loss = ClipLoss(settings.label_smoothing, counts, device)
+        self._loss = _build_loss(config, class_counts, device)
         self._mix = ClipMixer(config.augment, len(class_counts), settings.seed, group)
         self._average = WeightAverage(model, settings.ema) if settings.ema else None
         self._statistics = [torch.empty_like(buffer) for buffer in model.buffers()]
@@ -128,6 +123,10 @@ class Updater(Generic[Model]):
         if self._average is not None:
             self._group.copy_buffers(self._average.model)
 
+    def seed_draws(self, position: int) -> None:
+        """Seed what a step draws itself, such as dropout, by its number alone; see `__call__`."""
+        _seed_draws(self._settings.seed, position, self._group.rank, self._device)
+
     def __call__(
         self, clips_BTCHW: Tensor, labels_B: Tensor, position: int, share: Share | None = None
     ) -> StepResult:
@@ -150,7 +149,6 @@ class Updater(Generic[Model]):
             BatchTooLarge: a part does not fit in memory; nothing has changed.
         """
         self._optimizer.set_rate(position)
-        _seed_draws(self._settings.seed, position, self._group.rank, self._device)
         share = share or Share(len(labels_B), min(self._settings.accumulate, len(labels_B)))
         copy_tensors(self._statistics, self.model.buffers())
         result: StepResult | None = None
@@ -262,6 +260,16 @@ class Updater(Generic[Model]):
         self.model.load_state_dict(state["model"])
         if self._average is not None:
             self._average.model.load_state_dict(state["average"])
+
+
+def _build_loss(
+    config: Config, class_counts: Sequence[int], device: torch.device
+) -> ClipLoss | MultiLabelLoss:
+    settings = config.train
+    if config.data.multi_label:
+        return MultiLabelLoss(settings.label_smoothing)
+    counts = class_counts if settings.class_balance == "loss" else None
+    return ClipLoss(settings.label_smoothing, counts, device)
 
 
 def _is_out_of_memory(error: RuntimeError) -> bool:
