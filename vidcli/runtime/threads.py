@@ -117,13 +117,18 @@ def run_ahead(
     Raises:
         TimeoutError: no value came in time; the thread is left running.
     """
-    advancing = _Advancing(values, depth)
+    waiting: queue.Queue[tuple[str, object]] = queue.Queue(depth)
+    is_left = threading.Event()
+    thread = threading.Thread(
+        target=_advance, args=(values, waiting, is_left), name="vidcli-ahead", daemon=True
+    )
+    thread.start()
     leave_seconds = _LEAVE_SECONDS
     timeout = None if patience_seconds is None else min(patience_seconds, threading.TIMEOUT_MAX)
     try:
         while True:
             try:
-                kind, value = advancing.waiting.get(timeout=timeout)
+                kind, value = waiting.get(timeout=timeout)
             except queue.Empty:
                 leave_seconds = 0.0
                 raise TimeoutError from None
@@ -134,49 +139,33 @@ def run_ahead(
                 raise value
             yield value  # type: ignore[misc]
     finally:
-        advancing.leave(leave_seconds)
+        is_left.set()
+        thread.join(leave_seconds)
 
 
-class _Advancing:
-    """A thread that advances an iterable and puts what comes of it into a queue.
+def _advance(
+    values: Iterable[object], waiting: queue.Queue[tuple[str, object]], is_left: threading.Event
+) -> None:
+    """Put the values of an iterable into a queue, and then its end or its error, until nobody wants them."""
 
-    Attributes:
-        waiting: pairs of a kind and a value: "value" with a value of the iterable, "error" with what it
-            raised, or "end" with None.
-    """
-
-    def __init__(self, values: Iterable[object], depth: int) -> None:
-        self.waiting: queue.Queue[tuple[str, object]] = queue.Queue(depth)
-        self._values = values
-        self._is_left = threading.Event()
-        self._thread = threading.Thread(target=self._serve, name="vidcli-ahead", daemon=True)
-        self._thread.start()
-
-    def leave(self, seconds: float) -> None:
-        """Stop before the next value, and wait so long for the thread to end."""
-        self._is_left.set()
-        self._thread.join(seconds)
-
-    def _serve(self) -> None:
-        iterator = iter(self._values)
-        try:
-            for value in iterator:
-                if not self._put("value", value):
-                    break
-            else:
-                self._put("end", None)
-        except BaseException as error:  # raised again where it is waited for
-            self._put("error", error)
-        finally:
-            if isinstance(iterator, Generator):
-                iterator.close()
-
-    def _put(self, kind: str, value: object) -> bool:
-        """Return whether somebody still waits for values."""
-        while not self._is_left.is_set():
+    def put(kind: str, value: object) -> bool:
+        while not is_left.is_set():
             try:
-                self.waiting.put((kind, value), timeout=_POLL_SECONDS)
+                waiting.put((kind, value), timeout=_POLL_SECONDS)
             except queue.Full:
                 continue
             return True
         return False
+
+    iterator = iter(values)
+    try:
+        for value in iterator:
+            if not put("value", value):
+                break
+        else:
+            put("end", None)
+    except BaseException as error:  # raised again by the thread that waits for the value
+        put("error", error)
+    finally:
+        if isinstance(iterator, Generator):
+            iterator.close()
