@@ -192,7 +192,7 @@ def test_a_run_whose_process_died_is_free(tmp_path: Path) -> None:
 def test_without_locks_runs_go_on_and_a_folder_that_may_be_in_use_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(locks, "_lock_now", lambda file: None)
+    monkeypatch.setattr(locks, "lock_open_file", lambda file: None)
     with RunClaim() as first, RunClaim() as second:
         first.begin(tmp_path / "run", "name")
         with pytest.raises(CheckpointError, match="is being written by process"):

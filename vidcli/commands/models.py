@@ -48,7 +48,7 @@ def list_models(terminal: Terminal) -> None:
 
     print_rows(
         terminal,
-        "frame backbones (model.backbone), cost of one 224x224 frame",
+        "frame backbones (model.backbone), cost of one 224x224 frame; timm:NAME takes one of timm's as well",
         ("name", "parameters", "GMACs", "what it is"),
         [
             (row.name, f"{row.parameters:,}", f"{row.gmacs_per_frame:.3f}", row.description)
