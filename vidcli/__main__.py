@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import atexit
 import os
 import sys
 
 from vidcli.commands import run
+from vidcli.runtime.compat import run_exit_functions
 from vidcli.runtime.launcher import num_processes
 from vidcli.runtime.memory import keep_freed_memory
 
@@ -27,7 +27,7 @@ def _leave(code: int) -> None:
     What torch.distributed leaves running may be in C++ code when the interpreter ends, which then aborts
     ("terminate called without an active exception") a process whose work is done and saved.
     """
-    atexit._run_exitfuncs()
+    run_exit_functions()
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)

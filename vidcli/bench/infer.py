@@ -8,7 +8,6 @@ Shape suffixes: V views, T frames, C channels, H W pixels.
 
 from __future__ import annotations
 
-import resource
 import statistics
 import subprocess
 import sys
@@ -30,6 +29,7 @@ from vidcli.data.manifest import load_items
 from vidcli.errors import VidcliError
 from vidcli.export import ExportOptions, export_model
 from vidcli.models import build_model
+from vidcli.runtime.memory import resident_bytes
 from vidcli.synthetic import MOTION_CLASSES, MotionVideoOptions
 
 Row: TypeAlias = dict[str, Any]
@@ -39,13 +39,14 @@ _EAGER = "torch eager"
 _MEMORY_SCRIPT = """
 import sys
 from pathlib import Path
-from vidcli.bench.infer import build_contender, resident_mib
+from vidcli.bench.infer import build_contender
+from vidcli.runtime.memory import resident_bytes
 import torch
 torch.set_num_threads(int(sys.argv[3]))
-before = resident_mib()
+before = resident_bytes()
 contender = build_contender(Path(sys.argv[1]), sys.argv[2])
 contender.run(); contender.run()
-print(resident_mib() - before)
+print(resident_bytes() - before)
 """
 
 
@@ -210,19 +211,12 @@ def _size(config: Config) -> str:
     return f"{config.clip.length}x{config.clip.size[0]}x{config.clip.size[1]}"
 
 
-def resident_mib() -> float:
-    """Return the memory of this process in MiB: what it holds now, or where unknown, has ever held."""
-    status = Path("/proc/self/statm")
-    if status.exists():
-        return int(status.read_text(encoding="utf-8").split()[1]) * resource.getpagesize() / 2**20
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (2**20 if sys.platform == "darwin" else 2**10)
-
-
 def _measure_memory(path: Path, runtime: str) -> float | None:
-    """Return the MiB that a process of its own takes to load a model and answer twice."""
+    """Return the MiB that a model takes when a new process loads it and computes twice; None if unknown."""
+    if resident_bytes() is None:
+        return None
     command = [sys.executable, "-c", _MEMORY_SCRIPT, str(path), runtime, str(torch.get_num_threads())]
     done = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", check=False)
     if done.returncode:
         raise VidcliError(f"{path}: its memory cannot be measured ({done.stderr.strip().splitlines()[-1]})")
-    return round(float(done.stdout.split()[-1]), 1)
+    return round(int(done.stdout.split()[-1]) / 2**20, 1)

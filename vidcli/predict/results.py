@@ -17,7 +17,6 @@ import json
 import os
 import re
 import stat
-import sys
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -31,10 +30,8 @@ from vidcli.errors import OutputError, VidcliError
 from vidcli.names import visible, visible_json
 from vidcli.predict.predictor import Prediction
 from vidcli.runtime.files import is_stream
+from vidcli.runtime.locks import lock_open_file
 from vidcli.sheets import csv_line, shown_cell, unescape_cell
-
-if sys.platform != "win32":
-    import fcntl
 
 ResultKey: TypeAlias = tuple[str, float, float | None]
 """Video, start and end in seconds: what a row is about."""
@@ -206,16 +203,10 @@ class _LinesFile(ResultsFile):
             raise _unwritable(self.path, error) from error
 
     def _lock(self) -> None:
-        if sys.platform == "win32":
-            return  # there two runs at one file are not told apart
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
+        if lock_open_file(self._file) is False:  # None: a file system without locks
             raise VidcliError(
-                f"--output {self.path}: another run is writing it; give each its own file, or wait"
-            ) from error
-        except OSError:
-            pass  # a file system without locks
+                f"--output {self.path}: another run is writing it; give each run its own file, or wait"
+            )
 
     @abstractmethod
     def _header(self) -> bytes: ...

@@ -6,6 +6,7 @@ import errno
 import functools
 import os
 import stat
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import IO
@@ -47,7 +48,7 @@ class FileLock:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 file.close()
                 raise OSError(errno.EINVAL, "is no regular file", str(self.path))
-            outcome = _lock_now(file)
+            outcome = lock_open_file(file)
             if outcome is False:
                 file.close()
                 return False
@@ -84,24 +85,46 @@ class FileLock:
             self.release()
 
 
-def _lock_now(file: IO[bytes]) -> bool | None:
-    """Lock an open file at once; False where another process has it, None where there are no locks."""
+def lock_open_file(file: IO[bytes]) -> bool | None:
+    """Lock an open file at once.
+
+    Where there are no locks, because the file system or Python lacks them, nothing keeps two processes
+    from writing the same file. Callers that must know this ask for `FileLock.is_certain`.
+
+    Args:
+        file: file open for writing; the lock is released when it is closed.
+
+    Returns:
+        True if the lock is held, False if another process holds it, None if there are no locks.
+    """
+    try:
+        lock = _locking_of(file)
+    except ImportError:
+        return None
+    try:
+        lock()
+    except (BlockingIOError, PermissionError):  # raised by flock and on Windows if the lock is taken
+        return False
+    except OSError:
+        return None  # a file system without locks
+    return True
+
+
+def _locking_of(file: IO[bytes]) -> Callable[[], None]:
+    """Return a function that locks the file.
+
+    Raises:
+        ImportError: Python has no locks on this system.
+    """
     try:
         import fcntl
     except ImportError:
         import msvcrt
 
-        file.seek(_FAR_BYTE)  # a locked byte can be neither read nor written there, so none that is used
-        lock = functools.partial(msvcrt.locking, file.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
-    else:
-        lock = functools.partial(fcntl.flock, file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    try:
-        lock()
-    except (BlockingIOError, PermissionError):  # flock's word for taken, and Windows'
-        return False
-    except OSError:
-        return None  # a file system without locks
-    return True
+        # A locked byte can be neither read nor written on Windows, so one that is not used is locked.
+        file.seek(_FAR_BYTE)
+        return functools.partial(msvcrt.locking, file.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
+    return functools.partial(fcntl.flock, file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def _is_at(file: IO[bytes], path: Path) -> bool:

@@ -62,6 +62,19 @@ def usual_memory() -> Iterator[None]:
         keep_freed_memory()
 
 
+def resident_bytes() -> int | None:
+    """Return the memory that this process holds now, or the most that it ever held; None if unknown."""
+    status = Path("/proc/self/statm")
+    if status.exists():
+        return int(status.read_text(encoding="utf-8").split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
 def free_memory() -> int:
     """Return the bytes of memory that this process can expect to get.
 

@@ -149,16 +149,7 @@ class OutputFolder:
         self._earlier = {name for name in self._digests if self._is_as_recorded(name)}
         inputs = list(inputs)
         if not self._is_new and not overwrite and not is_shared:
-            if known is not None and known[0] != subject:
-                raise OutputError(
-                    f"{place}: holds what `vidcli {command}` wrote about {known[0]}; choose another folder, "
-                    "or replace it with --overwrite"
-                )
-            if known is None and any(not is_leftover(path) for path in folder.iterdir()):
-                raise OutputError(
-                    f"{place}: holds other files than those of `vidcli {command}`; choose another folder, or "
-                    "write beside them with --overwrite"
-                )
+            self._refuse_contents(place, known[0] if known is not None else None)
         for name in names:
             path = folder / name
             _refuse(f"{place}: {name}", path, inputs, overwrite, is_ours=name in self._earlier)
@@ -167,6 +158,19 @@ class OutputFolder:
         self._replaces = {name for name in names if overwrite} | self._earlier
         self._written: set[str] = set()
         _make_folder(place, folder)
+
+    def _refuse_contents(self, place: str, recorded_subject: str | None) -> None:
+        """Refuse a folder whose files are about something else, or are not the command's."""
+        if recorded_subject not in (None, self._subject):
+            raise OutputError(
+                f"{place}: holds what `vidcli {self._command}` wrote about {recorded_subject}; "
+                "choose another folder, or replace it with --overwrite"
+            )
+        if recorded_subject is None and any(not is_leftover(path) for path in self.folder.iterdir()):
+            raise OutputError(
+                f"{place}: holds other files than those of `vidcli {self._command}`; "
+                "choose another folder, or write beside them with --overwrite"
+            )
 
     def write(self, name: str, write: Callable[[Path], object]) -> None:
         """Let `write` fill the file `name`, and record it before it is in its place.

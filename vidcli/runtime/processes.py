@@ -11,7 +11,6 @@ Values go over gloo on the CPU, gradients on a GPU over NCCL.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
 
 from vidcli.errors import ConfigError, PeerError, VidcliError
+from vidcli.runtime.compat import ignore_stride_warning
 from vidcli.runtime.launcher import all_ranks, num_processes, num_restarts
 
 Value = TypeVar("Value")
@@ -194,8 +194,7 @@ def join_group(device: torch.device) -> Generator[Group, None, None]:
         # torchrun may keep its store when it starts processes again, with the addresses of the old ones.
         store = PrefixStore(f"vidcli/{group.size}/{num_restarts()}", store)
         distributed.init_process_group(backend, store=store, rank=group.rank, world_size=group.size)
-    # torch warns so of 1x1 convolutions in channels_last, whose strides are equal in any order.
-    warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
+    ignore_stride_warning()
     yield group
     # After an error the group is not destroyed: that would wait for processes that may be gone.
     distributed.destroy_process_group()

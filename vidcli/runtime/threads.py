@@ -119,31 +119,9 @@ def run_ahead(
     """
     waiting: queue.Queue[tuple[str, object]] = queue.Queue(depth)
     is_left = threading.Event()
-
-    def put(kind: str, value: object) -> bool:
-        while not is_left.is_set():
-            try:
-                waiting.put((kind, value), timeout=_POLL_SECONDS)
-            except queue.Full:
-                continue
-            return True
-        return False
-
-    def serve() -> None:
-        iterator = iter(values)
-        try:
-            for value in iterator:
-                if not put("value", value):
-                    break
-            else:
-                put("end", None)
-        except BaseException as error:  # raised again where it is waited for
-            put("error", error)
-        finally:
-            if isinstance(iterator, Generator):
-                iterator.close()
-
-    thread = threading.Thread(target=serve, name="vidcli-ahead", daemon=True)
+    thread = threading.Thread(
+        target=_advance, args=(values, waiting, is_left), name="vidcli-ahead", daemon=True
+    )
     thread.start()
     leave_seconds = _LEAVE_SECONDS
     timeout = None if patience_seconds is None else min(patience_seconds, threading.TIMEOUT_MAX)
@@ -163,3 +141,31 @@ def run_ahead(
     finally:
         is_left.set()
         thread.join(leave_seconds)
+
+
+def _advance(
+    values: Iterable[object], waiting: queue.Queue[tuple[str, object]], is_left: threading.Event
+) -> None:
+    """Put the values of an iterable into a queue, and then its end or its error, until nobody wants them."""
+
+    def put(kind: str, value: object) -> bool:
+        while not is_left.is_set():
+            try:
+                waiting.put((kind, value), timeout=_POLL_SECONDS)
+            except queue.Full:
+                continue
+            return True
+        return False
+
+    iterator = iter(values)
+    try:
+        for value in iterator:
+            if not put("value", value):
+                break
+        else:
+            put("end", None)
+    except BaseException as error:  # raised again by the thread that waits for the value
+        put("error", error)
+    finally:
+        if isinstance(iterator, Generator):
+            iterator.close()

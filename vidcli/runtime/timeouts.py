@@ -100,4 +100,5 @@ class _Thread(threading.Thread):
 _idle: list[_Thread] = []
 
 # A forked child inherits the list, but not the threads.
-os.register_at_fork(after_in_child=_idle.clear)
+if hasattr(os, "register_at_fork"):  # not on Windows, which has no fork
+    os.register_at_fork(after_in_child=_idle.clear)

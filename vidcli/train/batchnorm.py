@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from vidcli.config import Config
 from vidcli.errors import ConfigError
 from vidcli.models import VideoClassifier, VideoModel
+from vidcli.runtime.compat import is_batchnorm
 from vidcli.runtime.processes import Group
 from vidcli.train.freezing import is_frozen
 
@@ -36,7 +36,7 @@ def fewest_clips(model: VideoModel, config: Config) -> int:
         module
         for module in model.modules()
         # Synchronised ones count the clips of all processes.
-        if isinstance(module, _BatchNorm) and not isinstance(module, nn.SyncBatchNorm) and module not in fixed
+        if is_batchnorm(module) and not isinstance(module, nn.SyncBatchNorm) and module not in fixed
     ]
     if not norms:
         return 1
@@ -91,4 +91,4 @@ def synchronise_norms(model: nn.Module, group: Group, device: torch.device) -> s
 
 def has_batchnorm(module: nn.Module) -> bool:
     """Tell whether a module holds BatchNorm, which keeps running statistics."""
-    return any(isinstance(part, _BatchNorm) for part in module.modules())
+    return any(is_batchnorm(part) for part in module.modules())

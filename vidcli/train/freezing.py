@@ -15,9 +15,9 @@ So the backbone can be frozen at first, and its stages then start to learn one b
 from __future__ import annotations
 
 from torch import nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from vidcli.config import Config, TrainConfig
+from vidcli.runtime.compat import is_batchnorm
 
 _MIN_STAGES = 3
 
@@ -33,7 +33,7 @@ class Freezing:
             settings: which epochs each stage learns in.
         """
         self._stages, self._settings = backbone_stages(backbone), settings
-        self._norms = [module for module in backbone.modules() if isinstance(module, _BatchNorm)]
+        self._norms = [module for module in backbone.modules() if is_batchnorm(module)]
 
     @property
     def num_stages(self) -> int:
@@ -89,7 +89,7 @@ def backbone_stages(backbone: nn.Module) -> list[list[nn.Module]]:
         children[largest : largest + 1] = parts
     stages: list[list[nn.Module]] = []
     for child in children:
-        if stages and isinstance(child, _BatchNorm):
+        if stages and is_batchnorm(child):
             stages[-1].append(child)
         else:
             stages.append([child])

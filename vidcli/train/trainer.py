@@ -4,10 +4,9 @@ All that a run draws at random comes from its seed and its position (epoch, step
 matters is in its resume file. On a CPU, a run that was stopped and resumed therefore ends with the same
 weights, bit for bit, as one that was not stopped.
 
-    batches      the clips of each step             validation   scores after each epoch
-    update       a batch changes the weights        saver        files to go on from, interruptions
-    batch_parts  a batch that does not fit          record       files for people to look at
-    epoch        the steps of one epoch
+    epoch        batches, and the steps of an epoch     validation   scores after each epoch
+    update       a batch changes the weights            saver        files to go on from, interruptions
+    batch_parts  a batch that does not fit in memory    record       files for people to look at
     state        where the run is
 """
 
@@ -35,9 +34,8 @@ from vidcli.runtime.files import remove_leftovers
 from vidcli.runtime.plain import one_line
 from vidcli.runtime.processes import ALONE, Group
 from vidcli.train.advice import iter_advice
-from vidcli.train.batches import RunBatches
 from vidcli.train.batchnorm import fewest_clips, single_clips, synchronise_norms
-from vidcli.train.epoch import EpochLoop
+from vidcli.train.epoch import EpochLoop, RunBatches
 from vidcli.train.events import EpochDone, EpochRow, Event, FeatureProgress, Notice
 from vidcli.train.frozen import FrozenFeatures, uses_features
 from vidcli.train.optimizer import learning_rate

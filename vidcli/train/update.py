@@ -11,7 +11,7 @@ Shape suffixes: B clips, T frames, C channels, H W pixels, K classes. Features h
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, Generic
@@ -19,11 +19,11 @@ from typing import Any, Generic
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
 
 from vidcli.config import Config
 from vidcli.errors import TrainError
+from vidcli.runtime.compat import compiler_error_type, copy_tensors, is_batchnorm
 from vidcli.runtime.processes import ALONE, Group
 from vidcli.train.freezing import Freezing
 from vidcli.train.loss import ClipLoss, MultiLabelLoss, count_correct
@@ -93,12 +93,7 @@ class Updater(Generic[Model]):
         self.freezing = Freezing(getattr(model, "backbone", nn.Module()), settings)
         self._settings, self._device, self._group = settings, device, group
         self._optimizer = ScaledOptimizer(model, settings, steps_per_epoch, device)
-        self._loss: ClipLoss | MultiLabelLoss
-        if config.data.multi_label:
-            self._loss = MultiLabelLoss(settings.label_smoothing)
-        else:
-            counts = class_counts if settings.class_balance == "loss" else None
-            self._loss = ClipLoss(settings.label_smoothing, counts, device)
+        self._loss = _build_loss(config, class_counts, device)
         self._mix = ClipMixer(config.augment, len(class_counts), settings.seed, group)
         self._average = WeightAverage(model, settings.ema) if settings.ema else None
         self._statistics = [torch.empty_like(buffer) for buffer in model.buffers()]
@@ -128,6 +123,10 @@ class Updater(Generic[Model]):
         if self._average is not None:
             self._group.copy_buffers(self._average.model)
 
+    def seed_draws(self, position: int) -> None:
+        """Seed what a step draws itself, such as dropout, by its number alone; see `__call__`."""
+        _seed_draws(self._settings.seed, position, self._group.rank, self._device)
+
     def __call__(
         self, clips_BTCHW: Tensor, labels_B: Tensor, position: int, share: Share | None = None
     ) -> StepResult:
@@ -150,9 +149,8 @@ class Updater(Generic[Model]):
             BatchTooLarge: a part does not fit in memory; nothing has changed.
         """
         self._optimizer.set_rate(position)
-        _seed_draws(self._settings.seed, position, self._group.rank, self._device)
         share = share or Share(len(labels_B), min(self._settings.accumulate, len(labels_B)))
-        _copy_all(self.model.buffers(), self._statistics)
+        copy_tensors(self._statistics, self.model.buffers())
         result: StepResult | None = None
         try:
             # Clips are mixed before the batch is cut, so that the parts have the clips of the whole.
@@ -165,7 +163,7 @@ class Updater(Generic[Model]):
                 raise
         if result is None:  # after the handler, because its error keeps the memory in use
             self._optimizer.zero_grad()
-            _copy_all(self._statistics, self.model.buffers())
+            copy_tensors(self.model.buffers(), self._statistics)
             if self._device.type == "cuda":
                 torch.cuda.empty_cache()
             raise BatchTooLarge
@@ -183,7 +181,7 @@ class Updater(Generic[Model]):
             clips_BTCHW: normalised clips, or their features; on any device.
             labels_B: their labels, as for an update.
         """
-        norms = [part for part in self.model.modules() if isinstance(part, _BatchNorm) and part.training]
+        norms = [part for part in self.model.modules() if is_batchnorm(part) and part.training]
         for norm in norms:
             norm.eval()
         try:
@@ -264,10 +262,14 @@ class Updater(Generic[Model]):
             self._average.model.load_state_dict(state["average"])
 
 
-def _copy_all(sources: Iterable[Tensor], targets: Iterable[Tensor]) -> None:
-    """Overwrite each target by its source; all at once, which is ten times as fast for small tensors."""
-    if targets := list(targets):
-        torch._foreach_copy_(targets, list(sources))
+def _build_loss(
+    config: Config, class_counts: Sequence[int], device: torch.device
+) -> ClipLoss | MultiLabelLoss:
+    settings = config.train
+    if config.data.multi_label:
+        return MultiLabelLoss(settings.label_smoothing)
+    counts = class_counts if settings.class_balance == "loss" else None
+    return ClipLoss(settings.label_smoothing, counts, device)
 
 
 def _is_out_of_memory(error: RuntimeError) -> bool:
@@ -286,14 +288,13 @@ def _compiled(model: nn.Module) -> Callable[[Tensor], Tensor]:
     The function raises a TrainError where there is no compiler, or the model cannot be compiled.
     """
     # This import takes half a second, so only runs that compile wait for it.
-    from torch._dynamo.exc import TorchDynamoException
-
+    compiler_error = compiler_error_type()
     run: Callable[[Tensor], Tensor] = torch.compile(model)
 
     def forward(clips_BTCHW: Tensor) -> Tensor:
         try:
             return run(clips_BTCHW)
-        except TorchDynamoException as error:
+        except compiler_error as error:
             reason = str(error).strip().splitlines()[0]
             raise TrainError(
                 f"train.compile=on: the model cannot be compiled here ({reason}). Install a C++ compiler, "

@@ -1,0 +1,76 @@
+"""Private interfaces of other libraries are still there and still do what is asked of them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import warnings
+
+import torch
+from torch import nn
+
+from vidcli.runtime import compat
+
+
+def run(script: str) -> str:
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    return done.stdout
+
+
+def test_importing_it_is_light() -> None:
+    script = "import sys; import vidcli.runtime.compat; print({'torch', 'av', 'rich'} & sys.modules.keys())"
+    assert run(script) == "set()\n"
+
+
+def test_exit_functions_run_last_registered_first_and_once() -> None:
+    script = (
+        "import atexit; from vidcli.runtime.compat import run_exit_functions; "
+        "[atexit.register(print, name) for name in 'ab']; run_exit_functions(); print('end')"
+    )
+    assert run(script).split() == ["b", "a", "end"]
+
+
+def test_every_batchnorm_is_known_and_no_other_norm() -> None:
+    norms = [nn.BatchNorm1d(2), nn.BatchNorm2d(2), nn.BatchNorm3d(2), nn.SyncBatchNorm(2)]
+    assert all(map(compat.is_batchnorm, norms))
+    others = [
+        nn.LayerNorm(2),
+        nn.GroupNorm(1, 2),
+        nn.InstanceNorm2d(2, affine=True).weight,
+        nn.Conv2d(2, 2, 1),
+    ]
+    assert not any(map(compat.is_batchnorm, others))
+
+
+def test_tensors_are_copied_in_place() -> None:
+    targets = [torch.zeros(3), torch.zeros(2, 2, dtype=torch.int64)]
+    places = [target.data_ptr() for target in targets]
+    compat.copy_tensors(iter(targets), iter([torch.arange(3.0), torch.ones(2, 2, dtype=torch.int64)]))
+    assert [target.tolist() for target in targets] == [[0, 1, 2], [[1, 1], [1, 1]]]
+    assert [target.data_ptr() for target in targets] == places
+    compat.copy_tensors([], [])
+
+
+def test_what_cannot_be_compiled_raises_the_known_error() -> None:
+    script = """
+import torch
+from vidcli.runtime.compat import compiler_error_type
+
+def broken(module, inputs):
+    raise RuntimeError("no compiler here")
+
+try:
+    torch.compile(lambda x: x + 1, backend=broken)(torch.ones(1))
+except compiler_error_type():
+    print("known")
+"""
+    assert run(script) == "known\n"
+
+
+def test_the_warning_of_strides_is_silent() -> None:
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        compat.ignore_stride_warning()
+        warnings.warn("Grad strides do not match bucket view strides. This may", stacklevel=1)
+        warnings.warn("something else", stacklevel=1)
+    assert [str(warning.message) for warning in told] == ["something else"]
