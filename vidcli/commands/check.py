@@ -19,11 +19,11 @@ from vidcli.commands.options import (
     SetOption,
 )
 from vidcli.errors import DataError
-from vidcli.runtime.outputs import OutputFile, OutputFolder
 
 if TYPE_CHECKING:
     from vidcli.console import Terminal
     from vidcli.doctor import DataReport
+    from vidcli.runtime.outputs import OutputFile, OutputFolder
 
 
 @app.command(
@@ -57,6 +57,7 @@ def check(
     from vidcli.console.check_tables import finding_to_dict, print_findings
     from vidcli.doctor import check_data
     from vidcli.doctor.pictures import draw_pairs
+    from vidcli.runtime.outputs import OutputFile
 
     terminal = open_terminal(ctx)
     settings = load_config(config, assignments or [])
@@ -84,6 +85,7 @@ def check(
 def _open_folder(pictures: Path, data: Path, inputs: list[Path], overwrite: bool) -> OutputFolder:
     """Return the folder for pictures of copies, after a look at what is in it."""
     from vidcli.doctor.pictures import PICTURE_NAMES
+    from vidcli.runtime.outputs import OutputFolder
 
     return OutputFolder(
         pictures,

@@ -15,7 +15,6 @@ from vidcli.commands.app import LOOK_INSIDE, app, examples, open_terminal
 from vidcli.commands.completion import complete_model, complete_split
 from vidcli.commands.options import DataRootOption, DeviceOption, ModelOption, OverwriteOption
 from vidcli.errors import ConfigError, DataError
-from vidcli.runtime.outputs import OutputFolder
 
 if TYPE_CHECKING:
     import torch
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     from vidcli.evaluate.measurement import LabelledVideos, Measurement
     from vidcli.evaluate.views import ViewsRow
     from vidcli.predict import Prediction, Predictor
+    from vidcli.runtime.outputs import OutputFolder
     from vidcli.runtime.processes import Group
 
 _USUAL_SPLIT = "test"
@@ -264,6 +264,7 @@ def _open_folder(
         WriteError: it cannot be written.
     """
     from vidcli.artifacts.run_folder import files_of_model
+    from vidcli.runtime.outputs import OutputFolder
 
     folder = out or videos.folder
     if folder is None:

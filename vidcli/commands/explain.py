@@ -15,12 +15,12 @@ import typer
 from vidcli.commands.app import LOOK_INSIDE, app, examples, open_terminal
 from vidcli.commands.options import DeviceOption, ModelOption, ReportFormat, ReportFormatOption
 from vidcli.errors import OutputError
-from vidcli.runtime.outputs import OutputFolder
 
 if TYPE_CHECKING:
     from vidcli.arrays import Frames
     from vidcli.artifacts.model_file import Checkpoint
     from vidcli.explain import Explanation
+    from vidcli.runtime.outputs import OutputFolder
 
 _OVERLAY_FPS = 4.0
 _FILES = ("sheet.png", "overlay.mp4", "explanation.json")
@@ -94,6 +94,8 @@ def _open_folder(video: Path, out: Path | None, overwrite: bool, inputs: Sequenc
         OutputError: the folder holds something else.
         WriteError: it cannot be made.
     """
+
+    from vidcli.runtime.outputs import OutputFolder
 
     def open_one(folder: Path) -> OutputFolder:
         return OutputFolder(

@@ -12,7 +12,6 @@ from vidcli.commands.app import LOOK_INSIDE, app, examples, open_terminal
 from vidcli.commands.completion import complete_model
 from vidcli.commands.options import DataRootOption, DeviceOption, OverwriteOption, SplitOption
 from vidcli.errors import CheckpointError, ConfigError
-from vidcli.runtime.outputs import OutputFile, OutputFolder
 
 REPORT_FILE = "report.html"
 
@@ -81,6 +80,8 @@ def _page_to_write(
         OutputError: something that must not be replaced.
         WriteError: it cannot be written.
     """
+    from vidcli.runtime.outputs import OutputFile, OutputFolder
+
     if out is not None:
         return OutputFile("--out", out, inputs, overwrite).write_text
     folder = OutputFolder(
