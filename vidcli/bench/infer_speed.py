@@ -37,7 +37,6 @@ _MEMORY_SCRIPT = """
 import sys
 from pathlib import Path
 from vidcli.bench.infer_speed import build_contender
-from vidcli.bench.infer import build_contender
 from vidcli.runtime.memory import resident_bytes
 import torch
 torch.set_num_threads(int(sys.argv[3]))
