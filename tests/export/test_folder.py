@@ -230,10 +230,8 @@ def test_a_failed_export_leaves_the_earlier_one(
 
 _KILLED = """
 import os, signal, sys
-from vidcli.cli import app
+from vidcli.commands import app
 from vidcli.export import ExportReport, exporter
-from vidcli.commands.app import app
-from vidcli.export import ExportReport, run
 from vidcli.runtime import files
 def make(checkpoint, items, folder, options, on_step):
     return ExportReport(folder, options.form, "float32", 1, 0.0, 1.0, 9), {"model.pt2": b"first"}

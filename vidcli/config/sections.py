@@ -253,15 +253,13 @@ class ModelConfig(Section):
     """Backbone, head and what is between."""
 
     backbone: str = Field(
-        "compact_cnn",
-        max_length=200,
-        description="Frame network; `vidcli models` lists them, and timm:NAME takes one of timm's.",
+        "compact_cnn", description="Frame network; `vidcli models` lists them; timm:NAME takes one of timm's."
     )
     head: str = Field("gru", description="Sequence network; `vidcli models` lists them.")
     pretrained: Annotated[bool | Literal["motion"], BeforeValidator(_parse_pretrained)] = Field(
         False,
-        description="true starts a network of torchvision or timm from published weights (ImageNet; of whole "
-        "clips Kinetics-400), motion compact_cnn from what generated videos taught it.",
+        description="true starts a published network from its weights (ImageNet; of whole clips Kinetics-400), "
+        "motion compact_cnn from what generated videos taught it.",
     )
     weights: str | None = Field(
         None,
