@@ -22,7 +22,7 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="the table below
 # Runs commands in forks of one process, which has imported what they need: a table of them takes seconds.
 DRIVER = """
 import json, os, sys
-import vidcli.doctor.pictures, vidcli.evaluate.measurement, vidcli.explain, vidcli.console.evaluation
+import vidcli.doctor.pictures, vidcli.evaluate.measurement, vidcli.explain, vidcli.console.evaluation_tables
 import vidcli.commands.videos, vidcli.commands.outcome, vidcli.commands.peers
 import vidcli.report.gather, vidcli.export
 from vidcli.__main__ import main
