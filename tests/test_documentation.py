@@ -106,6 +106,14 @@ def test_hidden_commands_are_not_in_the_reference() -> None:
     assert [name for name, _ in reference.iter_commands(typer.main.get_command(app))] == ["vidcli shown"]
 
 
+@pytest.mark.parametrize("page", [page.relative_to(ROOT).as_posix() for page in WRITTEN])
+def test_files_that_a_page_names_are_there(page: str) -> None:
+    if page == "CHANGELOG.md":  # it also names what is gone
+        return
+    named = re.findall(r"`((?:vidcli|tests|scripts|configs|docs)/[\w./-]+)`", PAGES[page])
+    assert [name for name in named if not (ROOT / name).exists()] == []
+
+
 def test_the_readme_is_short() -> None:
     assert len((ROOT / "README.md").read_bytes()) <= MAX_README_BYTES
 
