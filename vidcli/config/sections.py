@@ -258,8 +258,8 @@ class ModelConfig(Section):
     head: str = Field("gru", description="Sequence network; `vidcli models` lists them.")
     pretrained: Annotated[bool | Literal["motion"], BeforeValidator(_parse_pretrained)] = Field(
         False,
-        description="true starts a published network from its weights (ImageNet; of whole clips Kinetics-400), "
-        "motion compact_cnn from what generated videos taught it.",
+        description="true starts a published network from its weights (ImageNet; of whole clips "
+        "Kinetics-400), motion compact_cnn from what generated videos taught it.",
     )
     weights: str | None = Field(
         None,
