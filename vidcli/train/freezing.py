@@ -17,6 +17,7 @@ from __future__ import annotations
 from torch import nn
 
 from vidcli.config import Config, TrainConfig
+from vidcli.models.timm_networks import TimmBackbone
 from vidcli.runtime.compat import is_batchnorm
 
 _MIN_STAGES = 3
@@ -77,14 +78,17 @@ def backbone_stages(backbone: nn.Module) -> list[list[nn.Module]]:
     """Return the layers of a backbone in stages, first to last, which together hold all its parameters.
 
     A stage is a top-level child and the BatchNorm after it. Where there are fewer than three children, the
-    largest is taken apart: torchvision keeps a whole MobileNet or ConvNeXt in one child.
+    largest is taken apart: torchvision keeps a whole MobileNet or ConvNeXt in one child, and a network of
+    timm stands whole behind one name. One with parameters of its own, as a transformer's positions, stays
+    whole.
     """
     children = _with_parameters(backbone)
     while 0 < len(children) < _MIN_STAGES:
         sizes = [sum(parameter.numel() for parameter in child.parameters()) for child in children]
         largest = sizes.index(max(sizes))
         parts = _with_parameters(children[largest])
-        if not parts or not isinstance(children[largest], nn.Sequential):
+        is_whole = any(True for _ in children[largest].parameters(recurse=False))
+        if not parts or is_whole or not _is_in_order(children[largest], backbone):
             break
         children[largest : largest + 1] = parts
     stages: list[list[nn.Module]] = []
@@ -94,6 +98,12 @@ def backbone_stages(backbone: nn.Module) -> list[list[nn.Module]]:
         else:
             stages.append([child])
     return stages
+
+
+def _is_in_order(module: nn.Module, backbone: nn.Module) -> bool:
+    """Tell whether the children of a module follow each other: a sequence, or a whole network of timm."""
+    is_network = isinstance(backbone, TimmBackbone) and module is backbone.network
+    return is_network or isinstance(module, nn.Sequential)
 
 
 def _with_parameters(module: nn.Module) -> list[nn.Module]:
