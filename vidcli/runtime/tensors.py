@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import os
 import zipfile
-from typing import Any
+from typing import IO, Any
 
 import torch
 
@@ -19,14 +20,23 @@ def load_plain_tensors(path: str | os.PathLike[str]) -> Any:
         Exception: it is missing, damaged or holds objects; torch raises what its readers raise.
     """
     with open_regular(path) as file:
-        if zipfile.is_zipfile(file):
-            file.seek(0)
-            with zipfile.ZipFile(file) as archive:
-                entries = archive.infolist()
-            if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
-                raise ValueError("holds compressed parts, which torch does not write")
-            num_bytes = os.fstat(file.fileno()).st_size
-            if sum(entry.file_size for entry in entries) > num_bytes:
-                raise ValueError("holds parts larger than itself")
+        return read_plain_tensors(file)
+
+
+def read_plain_tensors(file: IO[bytes]) -> Any:
+    """Return what torch saved in an open file, or in bytes that were read already; see `load_plain_tensors`.
+
+    Raises:
+        ValueError: it holds more than it says, as only a file made to fill the memory does.
+        Exception: it is damaged or holds objects; torch raises what its readers raise.
+    """
+    if zipfile.is_zipfile(file):
         file.seek(0)
-        return torch.load(file, map_location="cpu", weights_only=True)
+        with zipfile.ZipFile(file) as archive:
+            entries = archive.infolist()
+        if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
+            raise ValueError("holds compressed parts, which torch does not write")
+        if sum(entry.file_size for entry in entries) > file.seek(0, io.SEEK_END):
+            raise ValueError("holds parts larger than itself")
+    file.seek(0)
+    return torch.load(file, map_location="cpu", weights_only=True)
