@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
@@ -57,8 +57,7 @@ OutFolderOption = Annotated[
 ]
 
 
-@dataclass(frozen=True)
-class EvalOptions:
+class EvalOptions(NamedTuple):
     """What the command line of `vidcli eval` says.
 
     Attributes:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
@@ -57,8 +56,7 @@ FormatOption = Annotated[
 ]
 
 
-@dataclass(frozen=True)
-class LiveOptions:
+class LiveOptions(NamedTuple):
     """What the command line of `vidcli live` says.
 
     Attributes:

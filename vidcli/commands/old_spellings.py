@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
+
+from vidcli.commands.options import refuse_pipe, require_videos
 
 if TYPE_CHECKING:
     from vidcli.commands.predict import PredictOptions
@@ -20,8 +21,7 @@ HiddenText = Annotated[str | None, typer.Option(hidden=True)]
 HiddenPath = Annotated[Path | None, typer.Option(hidden=True)]
 
 
-@dataclass(frozen=True)
-class OldSpelling:
+class OldSpelling(NamedTuple):
     """The options of `predict` that belong to a timeline or a camera; see `timeline` and `live`."""
 
     timeline: bool
@@ -41,15 +41,13 @@ def run_old_spelling(terminal: Terminal, options: PredictOptions, old: OldSpelli
         typer.BadParameter: options do not go together, or no video is named.
     """
     shared = options.shared
-    if Path("-") in shared.videos:
-        raise typer.BadParameter("-: a piped video is `vidcli live -`, piped names are --from-list -")
+    refuse_pipe(shared.videos)
     of_timeline = (old.step, old.min_seconds, old.picture)
     if old.camera is not None:
         return _run_live(terminal, options, old)
     if old.raw is not None or old.keep_state:
         raise typer.BadParameter("--raw and --keep-state belong to `vidcli live`")
-    if not shared.videos and shared.from_list is None:
-        raise typer.BadParameter("name videos, folders or manifests, or give --from-list FILE")
+    require_videos(shared)
     if not old.timeline:
         if (old.window, *of_timeline) != (None,) * 4:
             raise typer.BadParameter(

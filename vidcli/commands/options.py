@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, NamedTuple
 
 import typer
 from typer.core import TyperCommand
@@ -105,8 +104,7 @@ WindowOption = Annotated[
 ]
 
 
-@dataclass(frozen=True)
-class VideoOptions:
+class VideoOptions(NamedTuple):
     """What the command lines of `vidcli predict` and `vidcli timeline` both say.
 
     Attributes:
@@ -132,6 +130,26 @@ class VideoOptions:
     device: str
     annotate: Path | None
     overwrite: bool
+
+
+def refuse_pipe(videos: Sequence[Path]) -> None:
+    """Refuse `-` among the videos, which could mean two things.
+
+    Raises:
+        typer.BadParameter: says how to give a piped video, and piped names.
+    """
+    if Path("-") in videos:
+        raise typer.BadParameter("-: a piped video is `vidcli live -`, piped names are --from-list -")
+
+
+def require_videos(options: VideoOptions) -> None:
+    """Refuse a command line that names no video.
+
+    Raises:
+        typer.BadParameter: says how to name some.
+    """
+    if not options.videos and options.from_list is None:
+        raise typer.BadParameter("name videos, folders or manifests, or give --from-list FILE")
 
 
 _OTHER_NAMES = {

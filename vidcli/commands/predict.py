@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeAlias
+from typing import TYPE_CHECKING, Annotated, NamedTuple, TypeAlias
 
 import typer
 
@@ -87,8 +87,7 @@ SaveFramesOption = Annotated[
 ]
 
 
-@dataclass(frozen=True)
-class PredictOptions:
+class PredictOptions(NamedTuple):
     """What the command line of `vidcli predict` says.
 
     Attributes:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import Enum
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
@@ -23,6 +22,8 @@ from vidcli.commands.options import (
     VideoOptions,
     VideosArgument,
     WindowOption,
+    refuse_pipe,
+    require_videos,
 )
 from vidcli.errors import ConfigError, StreamError, VideoError
 from vidcli.runtime.signals import undivided
@@ -67,8 +68,7 @@ MinSecondsOption = Annotated[
 PictureOption = Annotated[Path | None, typer.Option(metavar="PNG", help="Draw the timeline into this file.")]
 
 
-@dataclass(frozen=True)
-class TimelineOptions:
+class TimelineOptions(NamedTuple):
     """What the command line of `vidcli timeline` says.
 
     Attributes:
@@ -112,10 +112,6 @@ def timeline(
     device: DeviceOption = "auto",
 ) -> None:
     """Tell what each video shows when: segments from its start to its end."""
-    if Path("-") in (videos or []):
-        raise typer.BadParameter("-: a piped video is `vidcli live -`, piped names are --from-list -")
-    if not videos and from_list is None:
-        raise typer.BadParameter("name videos, folders or manifests, or give --from-list FILE")
     shared = VideoOptions(
         videos=videos or [],
         from_list=from_list,
@@ -128,6 +124,8 @@ def timeline(
         annotate=annotate,
         overwrite=overwrite,
     )
+    refuse_pipe(shared.videos)
+    require_videos(shared)
     options = TimelineOptions(shared, window, step, min_seconds, picture)
     raise typer.Exit(run_timeline(open_terminal(ctx), options))
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar, NamedTuple
 
 import typer
 
@@ -95,8 +94,7 @@ ScoreSplitOption = Annotated[
 ComparisonJsonOption = Annotated[bool, typer.Option("--json", help="With --compare, print one JSON object.")]
 
 
-@dataclass(frozen=True)
-class TrainOptions:
+class TrainOptions(NamedTuple):
     """What the command line of `vidcli train` says.
 
     Attributes:
