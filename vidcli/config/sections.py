@@ -97,6 +97,11 @@ class ClipConfig(Section):
         description="Smallest share of the frame's sides that a window around what moves may shrink to; "
         "1 keeps the frame.",
     )
+    whole_frame: bool = Field(
+        False,
+        description="Show the whole frame too, above the window around what moves; each takes half of "
+        "clip.size's height.",
+    )
     sampling: SamplingMode = Field(
         "segments", description="segments covers the whole video; dense takes neighbouring frames."
     )
@@ -116,6 +121,15 @@ class ClipConfig(Section):
     def num_video_bytes(self) -> int:
         """What all clips of one video take in memory."""
         return self.num_bytes * self.views * self.crops
+
+    @model_validator(mode="after")
+    def _has_two_panels(self) -> ClipConfig:
+        if self.whole_frame and (self.focus == 1 or self.size[0] % 2 or self.crops > 1):
+            raise ValueError(
+                "whole_frame goes with focus below 1, an even height of size and crops=1, not with "
+                f"focus={self.focus:g}, size={self.size[0]}x{self.size[1]} and crops={self.crops}"
+            )
+        return self
 
     @model_validator(mode="after")
     def _fits_in_memory(self) -> ClipConfig:
@@ -266,6 +280,14 @@ class ModelConfig(Section):
         max_length=4096,
         description="Local file of backbone weights (.safetensors or .pth) to start from.",
     )
+    streams: Annotated[Literal["off", "appearance", "motion", "both"], BeforeValidator(_parse_word)] = Field(
+        "off",
+        description="What a clip shows, what moves in it, or both, as descriptors of a backbone of timm, in "
+        "place of a head.",
+    )
+    panels: int = Field(
+        1, ge=1, le=2, description="Panels of a picture that streams describe: 2 with clip.whole_frame."
+    )
     shift: Annotated[Literal["auto", "on", "off"], BeforeValidator(_parse_word)] = Field(
         "auto",
         description="Temporal shift: every residual block sees a part of its neighbour frames; auto does "
@@ -309,7 +331,12 @@ class TrainConfig(Section):
         description="Where a batch does not fit in memory, pass it in parts that do, with the same result; "
         "otherwise the run stops and names the size that fits.",
     )
-    optimizer: Literal["adamw", "sgd"] = Field("adamw", description="Update rule.")
+    optimizer: Literal["adamw", "sgd", "ridge"] = Field(
+        "adamw",
+        description="Update rule; ridge solves the layer after model.streams in closed form, chosen by "
+        "cross-validation.",
+    )
+    minutes: float = Field(0.0, ge=0, le=1e6, description="Minutes that ridge should take; 0 sets no limit.")
     lr: float = Field(1e-3, gt=0, le=10, description="Highest learning rate, reached after the warm-up.")
     weight_decay: float = Field(0.05, ge=0, le=1, description="Decay of weights (not of biases and norms).")
     momentum: float = Field(0.9, ge=0, lt=1, description="Momentum of sgd.")

@@ -16,6 +16,7 @@ from vidcli.data.items import SPLITS
 from vidcli.predict import Prediction
 from vidcli.train import (
     CheckProgress,
+    ChoiceMade,
     CompareProgress,
     Comparison,
     EpochDone,
@@ -59,6 +60,10 @@ class TrainingView(ProgressView):
         """Show one event."""
         if isinstance(event, Notice):
             self._terminal.warn(event.text)
+        elif isinstance(event, ChoiceMade):
+            self._begin("chose")
+            for line in choice_lines(event):
+                self._terminal.say(line)
         elif isinstance(event, EpochDone):
             self._num_epochs += 1
             self._begin(f"trained {count_noun(self._num_epochs, 'epoch')}")
@@ -103,6 +108,28 @@ class TrainingView(ProgressView):
         if row.val_map is not None and row.val_loss is not None:
             line += f"  val loss {row.val_loss:.3f}  val mAP {row.val_map:.3f}"
         return line + ("  best" if event.best and row.val_score is not None else "")
+
+
+def choice_lines(choice: ChoiceMade) -> list[str]:
+    """Return what was tried by cross-validation and what was chosen, a line each."""
+    lines = [f"cross-validation, {choice.num_folds} folds of the training videos, groups kept whole:"]
+    for place, trial in enumerate(choice.trials):
+        if trial["map"] is None:
+            scores = f"top-1 {trial['top1']:.3f}, balanced {trial['balanced_accuracy']:.3f}"
+        else:
+            scores = f"mAP {trial['map']:.3f}"
+        lines.append(f"  {scores}  {_describe_trial(trial)}{'  (chosen)' if not place else ''}")
+    if choice.top1_interval is not None:
+        low, high = choice.top1_interval
+        lines.append(f"  95% interval of the chosen one over groups: {low:.3f} to {high:.3f}")
+    return lines
+
+
+def _describe_trial(trial: Mapping[str, object]) -> str:
+    streams = {"both": "appearance and motion"}.get(str(trial["streams"]), str(trial["streams"]))
+    where = "whole frame and window" if trial["panels"] == 2 else "one picture"
+    mirrored = ", mirrored too" if trial["mirrored"] else ""
+    return f"{streams}, {where}{mirrored}, regularisation {trial['strength']:g}"
 
 
 def print_best(terminal: Terminal, rows: Sequence[EpochRow], verdict: str | None) -> None:

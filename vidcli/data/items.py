@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from vidcli.errors import DataError
 from vidcli.names import normal_name, tell_alike, visible
 
 SPLITS = ("train", "val", "test")
@@ -69,6 +70,20 @@ def labels_of(label: str, multi_label: bool) -> tuple[str, ...]:
 def class_names_of(items: Iterable[VideoItem], multi_label: bool = False) -> list[str]:
     """Return the class names that occur, in alphabetical order."""
     return sorted({name for item in items for name in labels_of(item.label, multi_label)})
+
+
+def require_two_classes(items: Iterable[VideoItem], multi_label: bool) -> None:
+    """Refuse to train on videos of fewer than two classes.
+
+    Raises:
+        DataError: there is one class.
+    """
+    labels = class_names_of(items, multi_label)
+    if len(labels) < 2:
+        raise DataError(
+            f"one class ({', '.join(labels)}); a classifier needs two or more, each in a folder of its own "
+            "or named in the manifest's label column"
+        )
 
 
 def tell_alike_classes(items: Iterable[VideoItem], multi_label: bool = False) -> list[str]:

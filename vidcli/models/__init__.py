@@ -32,6 +32,7 @@ from vidcli.models.registry import (
     network_names,
     unused_settings,
 )
+from vidcli.models.two_streams import TwoStreamClassifier, descriptor_sizes
 
 __all__ = [
     "BackboneCost",
@@ -39,6 +40,7 @@ __all__ = [
     "HeadCost",
     "NetworkCost",
     "PublishedModel",
+    "TwoStreamClassifier",
     "VideoClassifier",
     "VideoModel",
     "VideoNetwork",
@@ -47,6 +49,7 @@ __all__ = [
     "describe_backbones",
     "describe_heads",
     "describe_networks",
+    "descriptor_sizes",
     "head_names",
     "heads_that_see_order",
     "is_published",

@@ -36,6 +36,7 @@ from vidcli.models.shift import (
     shifted_convolutions,
 )
 from vidcli.models.timm_networks import TimmBackbone
+from vidcli.models.two_streams import TwoStreamClassifier, build_two_streams
 from vidcli.models.weights import load_backbone_weights
 
 RGB_CHANNELS = 3
@@ -162,8 +163,8 @@ def _build_projection(num_cells: int, config: ModelConfig) -> nn.Sequential:
     return nn.Sequential(linear, nn.LayerNorm(config.width), nn.GELU(), nn.Dropout(config.dropout))
 
 
-VideoModel: TypeAlias = VideoClassifier | VideoNetwork
-"""Either maps clip_BTCHW to logits_BK and has a `backbone` and a `head`."""
+VideoModel: TypeAlias = VideoClassifier | VideoNetwork | TwoStreamClassifier
+"""Each maps clip_BTCHW to logits_BK and has a `backbone` and a `head`."""
 
 
 def build_model(config: ModelConfig, num_classes: int, load_weights: bool = True) -> VideoModel:
@@ -189,6 +190,11 @@ def build_model(config: ModelConfig, num_classes: int, load_weights: bool = True
         if load_weights:
             load_backbone_weights(network, config)
         return VideoNetwork(network, num_features, num_classes, config)
+    if config.streams != "off":
+        streams = build_two_streams(backbone_spec.build(RGB_CHANNELS), num_classes, config)
+        if load_weights:
+            load_backbone_weights(streams.backbone, config)
+        return streams
     head = head_spec.build(config, num_classes)
     backbone = backbone_spec.build(RGB_CHANNELS * (2 if config.frame_differences else 1))
     if load_weights:

@@ -35,6 +35,7 @@ _HALF: Statistics = (0.5, 0.5, 0.5)
 _HUB_FILE = "model.safetensors"
 _OWN = "network."
 _LONGEST_NAME = 100
+_NUM_STAGES = 3
 _MAX_PACKAGED_BYTES = 2**28
 
 
@@ -83,6 +84,7 @@ class TimmBackbone(nn.Module):
     Attributes:
         num_features: D.
         classifier_names: of the layers, now gone, that are in files of the whole network.
+        stage_channels: of the maps of the last three stages; none where the network does not give them.
     """
 
     def __init__(self, network: nn.Module) -> None:
@@ -91,6 +93,9 @@ class TimmBackbone(nn.Module):
         self.num_features = int(network.num_features)  # type: ignore[arg-type]
         classifier = record_of(network).get("classifier") or ()
         self.classifier_names: list[str] = [classifier] if isinstance(classifier, str) else [*classifier]
+        stages = getattr(network, "feature_info", None) or ()
+        has_maps = hasattr(network, "forward_intermediates")
+        self.stage_channels: list[int] = [s["num_chs"] for s in stages][-_NUM_STAGES:] if has_maps else []
 
     def forward(self, frames_NCHW: Tensor) -> Tensor:
         """Return map_NDhw; tokens of a transformer go back to where their patches are."""
@@ -101,6 +106,13 @@ class TimmBackbone(nn.Module):
             features = features.permute(0, 3, 1, 2)
         map_NDhw: Tensor = features
         return map_NDhw
+
+    def stages(self, frames_NCHW: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Return map_NDhw as `forward` does, and the maps (N, F, h, w) of the last three stages."""
+        last, maps = self.network.forward_intermediates(frames_NCHW, indices=_NUM_STAGES)  # type: ignore[operator]
+        if last.dim() == 3:
+            return self._map_of_tokens(last, frames_NCHW), maps
+        return last, maps
 
     def _map_of_tokens(self, tokens_NLD: Tensor, frames_NCHW: Tensor) -> Tensor:
         tokens_NLD = tokens_NLD[:, int(getattr(self.network, "num_prefix_tokens", 0)) :]

@@ -4,6 +4,7 @@ from vidcli.artifacts.claim import refuse_taken
 from vidcli.train.compare import CompareProgress, Comparison, compare_heads
 from vidcli.train.events import (
     CheckProgress,
+    ChoiceMade,
     EpochDone,
     EpochRow,
     Event,
@@ -17,6 +18,7 @@ from vidcli.train.trainer import Trainer
 
 __all__ = [
     "CheckProgress",
+    "ChoiceMade",
     "CompareProgress",
     "Comparison",
     "EpochDone",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 
 @dataclass(frozen=True)
@@ -97,4 +97,19 @@ class FeatureProgress:
     total: int
 
 
-Event: TypeAlias = CheckProgress | FeatureProgress | StepDone | EpochDone | Notice
+@dataclass(frozen=True)
+class ChoiceMade:
+    """What was tried by cross-validation, and what was chosen.
+
+    Attributes:
+        trials: plain values of each candidate, the chosen one first; see `choice.Trial.to_dict`.
+        num_folds: folds of the cross-validation.
+        top1_interval: 95% interval of the chosen one's accuracy over groups; None for a multi-label model.
+    """
+
+    trials: tuple[dict[str, Any], ...]
+    num_folds: int
+    top1_interval: tuple[float, float] | None
+
+
+Event: TypeAlias = ChoiceMade | CheckProgress | FeatureProgress | StepDone | EpochDone | Notice

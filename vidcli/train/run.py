@@ -14,17 +14,25 @@ from vidcli.artifacts.resume_file import load_resume
 from vidcli.artifacts.run_folder import CONFIG_FILE, RESUME_FILE, SPLITS_FILE, UNUSABLE_FILE, is_over
 from vidcli.config import Config, load_config
 from vidcli.data.check import check_videos, failures_csv
-from vidcli.data.items import LABEL_SEPARATOR, SPLITS, VideoItem, class_names_of, labels_of
+from vidcli.data.items import (
+    LABEL_SEPARATOR,
+    SPLITS,
+    VideoItem,
+    class_names_of,
+    labels_of,
+    require_two_classes,
+)
 from vidcli.data.loader import batch_ends
 from vidcli.data.manifest import read_data
 from vidcli.data.relocation import load_run_items
 from vidcli.data.splits import assign_splits, of_split
-from vidcli.errors import CheckpointError, ConfigError, DataError, VideoError
+from vidcli.errors import CheckpointError, ConfigError, VideoError
 from vidcli.models import build_model, network_names, settle_clip
 from vidcli.runtime.files import write_text
 from vidcli.runtime.launcher import may_restart, num_restarts
 from vidcli.runtime.processes import ALONE, Group
 from vidcli.train.batchnorm import fewest_clips, single_clips
+from vidcli.train.closed_form import ClosedFormRun, refuse_other_settings
 from vidcli.train.events import CheckProgress, EpochRow, Event, Notice
 from vidcli.train.trainer import Trainer
 
@@ -91,6 +99,9 @@ def start_run(
         )
         # Building the model before all videos are read, which may take long, refuses a wrong one early. On
         # each machine one process downloads the weights, and the others find them.
+        if config.train.optimizer == "ridge":
+            refuse_other_settings(config, group)
+            return run, ClosedFormRun(config, items, run, device, on_event).train()
         num_classes = len(class_names_of(items, config.data.multi_label))
         group.first_on_each_machine(lambda: build_model(config.model, num_classes))
         kept, failures, trainer = _build_trainer(config, items, run, device, on_event, group)
@@ -125,6 +136,11 @@ def resume_run(
     """
     with RunClaim() as claim:
         config, items = group.from_main(lambda: _open_run(run, claim, data_root))
+        if config.train.optimizer == "ridge":
+            refuse_other_settings(config, group)
+            closed_form = ClosedFormRun(config, items, run, device, on_event)
+            closed_form.restore()
+            return run, closed_form.train()
         _, _, trainer = _build_trainer(config, items, run, device, on_event, group)
         trainer.restore()
         return run, trainer.train()
@@ -155,7 +171,7 @@ def plan_items(config: Config, data: Path, on_event: Callable[[Event], None]) ->
         DataError: there are no videos, fewer than two classes, or splits that do not work out.
     """
     listing = read_data(data, settings=config.data)
-    _require_two_classes(listing.items, config.data.multi_label)
+    require_two_classes(listing.items, config.data.multi_label)
     if config.data.multi_label and config.train.class_balance != "off":
         raise ConfigError(
             f"train.class_balance={config.train.class_balance}: balances classes of one a video, and "
@@ -268,18 +284,9 @@ def _build_trainer(
         on_event(Notice(f"{len(checked.failures)} of {len(seen)} videos cannot be used"))
     usable = set(checked.usable)
     kept = [item for item in items if item.split == "test" or item in usable]
-    _require_two_classes(of_split(kept, "train"), config.data.multi_label)
+    require_two_classes(of_split(kept, "train"), config.data.multi_label)
     trainer = Trainer(config, kept, checked.source, run, device, on_event, group)
     return kept, checked.failures, trainer
-
-
-def _require_two_classes(items: Sequence[VideoItem], multi_label: bool) -> None:
-    labels = class_names_of(items, multi_label)
-    if len(labels) < 2:
-        raise DataError(
-            f"one class ({', '.join(labels)}); a classifier needs two or more, each in a folder of its own "
-            "or named in the manifest's label column"
-        )
 
 
 def run_name(config: Config) -> str:
@@ -287,6 +294,8 @@ def run_name(config: Config) -> str:
     has none of ours.
     """
     network = config.model.backbone
+    if config.model.streams != "off":
+        return f"{time.strftime('%Y-%m-%d_%H-%M-%S')}_{network.replace(':', '_')}_streams"
     if network not in network_names():
         network += f"_{config.model.head}"
     return f"{time.strftime('%Y-%m-%d_%H-%M-%S')}_{network}"

@@ -52,7 +52,7 @@ class Validation:
         }
 
 
-def _score(
+def score(
     predictions: Sequence[Prediction],
     items: Sequence[VideoItem],
     class_names: Sequence[str],
@@ -131,7 +131,7 @@ class Validator:
         if not self.items:
             return None
         predictions = self._predict(after_each)
-        found = _score(predictions, self.items, self._class_names, self._multi_label)
+        found = score(predictions, self.items, self._class_names, self._multi_label)
         if found.loss is None or not math.isfinite(found.loss):
             reason = next((p.error for p in predictions if p.error is not None), f"loss {found.loss}")
             unscored = TrainError(

@@ -8,6 +8,15 @@ randaugment  one of them
 
 from __future__ import annotations
 
-from vidcli.transforms.clip import MEAN, STD, ClipTransform, build_sampler, sided_class_names, to_pixels
+from vidcli.transforms.clip import MEAN, STD, ClipTransform, build_sampler, to_pixels
+from vidcli.transforms.sides import mirrored_classes, sided_class_names
 
-__all__ = ["MEAN", "STD", "ClipTransform", "build_sampler", "sided_class_names", "to_pixels"]
+__all__ = [
+    "MEAN",
+    "STD",
+    "ClipTransform",
+    "build_sampler",
+    "mirrored_classes",
+    "sided_class_names",
+    "to_pixels",
+]

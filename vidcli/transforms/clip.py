@@ -3,15 +3,13 @@
 The decoder scales frames to `decode_size`; this module crops, changes and normalises them. Random changes are
 drawn once for a clip, so that they never look like motion.
 
-    always      the window around motion, if `clip.focus` asks for it
+    always      the window around motion, if `clip.focus` asks for it; below the whole frame, if
+                `clip.whole_frame` does
     training    a random window, then the changes of `augment`
     otherwise   the centre window
 """
 
 from __future__ import annotations
-
-import re
-from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -28,12 +26,6 @@ MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
 """Channel statistics of ImageNet, used if the settings name none."""
 
-_CAMEL_CASE = re.compile(r"([a-z])([A-Z])")
-_SIDED_WORD = re.compile(
-    r"(?<![a-z])(left|right|(north|south)?(east|west)|(counter|anti)?clockwise)(ward)?s?(?![a-z])",
-    re.IGNORECASE,
-)
-
 
 def build_sampler(clip: ClipConfig, augment: AugmentConfig | None = None) -> ClipSampler:
     """Return the sampler that the settings describe.
@@ -44,11 +36,6 @@ def build_sampler(clip: ClipConfig, augment: AugmentConfig | None = None) -> Cli
     """
     speed, jitter = (augment.speed, augment.jitter) if augment is not None else (0.0, 0.0)
     return ClipSampler(clip.length, clip.sampling, clip.stride_seconds, clip.views, speed, jitter)
-
-
-def sided_class_names(class_names: Sequence[str]) -> list[str]:
-    """Return the class names that name a side, such as `turn left`, and so forbid mirrored clips."""
-    return [name for name in class_names if _SIDED_WORD.search(_CAMEL_CASE.sub(r"\1 \2", name))]
 
 
 def to_pixels(clip_TCHW: Tensor, clip: ClipConfig) -> Frames:
@@ -73,6 +60,9 @@ class ClipTransform:
             flip: whether half of the training clips are mirrored.
         """
         self._height, self._width = clip.size
+        self._whole_frame = clip.whole_frame
+        if clip.whole_frame:
+            self._height //= 2  # of each panel
         self._fit, self._crop_ratio, self._focus = clip.fit, clip.crop_ratio, clip.focus
         # A change fills empty places with the mean colour, which becomes zero.
         self._augmentation = Augmentation(augment, flip, clip.mean or MEAN) if augment is not None else None
@@ -87,7 +77,7 @@ class ClipTransform:
         """
         if self._resize is not None:
             return max(self._height, self._resize[0]), max(self._width, self._resize[1])
-        if self._fit == "stretch":
+        if self._fit == "stretch" and not self._whole_frame:
             scale_y, scale_x = self._height / height, self._width / width
         else:
             scale_y = scale_x = max(self._height / height, self._width / width)
@@ -109,26 +99,37 @@ class ClipTransform:
             place: the place of the fixed window, 0 to 1, along the side with more room; along the other
                 side it is centred.
         """
-        if self._focus < 1:
-            top, left, height, width = self._motion_window(frames_THWC)
-            frames_THWC = frames_THWC[:, top : top + height, left : left + width]
+        panels = [self._panel(region_THWC, rng, place) for region_THWC in self._regions(frames_THWC)]
+        pixels_TCHW = torch.cat(panels, dim=2) if len(panels) > 1 else panels[0]
+        clip_TCHW = pixels_TCHW.contiguous(memory_format=torch.channels_last).float().div_(255)
+        if rng is not None and self._augmentation is not None:
+            clip_TCHW = self._augmentation.change(clip_TCHW, rng)
+        return self._normalise(clip_TCHW)
+
+    def _regions(self, frames_THWC: Frames) -> list[Frames]:
+        """Return the parts of the frames that are shown, one above the other."""
+        if self._focus == 1:
+            return [frames_THWC]
+        top, left, height, width = self._motion_window(frames_THWC)
+        window_THWC = frames_THWC[:, top : top + height, left : left + width]
+        return [frames_THWC, window_THWC] if self._whole_frame else [window_THWC]
+
+    def _panel(self, region_THWC: Frames, rng: np.random.Generator | None, place: float) -> Tensor:
+        """Return a part of the frames at the size of a panel, uint8 (T, C, H, W)."""
         if rng is not None and self._augmentation is not None:
             top, left, height, width = self._augmentation.draw_window(
-                frames_THWC.shape[1:3], (self._height, self._width), rng
+                region_THWC.shape[1:3], (self._height, self._width), rng
             )
         else:
-            top, left, height, width = self._fixed_window(frames_THWC.shape[1], frames_THWC.shape[2], place)
-        window_THWC = np.ascontiguousarray(frames_THWC[:, top : top + height, left : left + width])
+            top, left, height, width = self._fixed_window(region_THWC.shape[1], region_THWC.shape[2], place)
+        window_THWC = np.ascontiguousarray(region_THWC[:, top : top + height, left : left + width])
         pixels_TCHW = torch.from_numpy(window_THWC).permute(0, 3, 1, 2)
         if (height, width) != (self._height, self._width):
             # Torch scales bytes several times faster than floats.
             pixels_TCHW = functional.interpolate(
                 pixels_TCHW, (self._height, self._width), mode="bilinear", antialias=True
             )
-        clip_TCHW = pixels_TCHW.contiguous(memory_format=torch.channels_last).float().div_(255)
-        if rng is not None and self._augmentation is not None:
-            clip_TCHW = self._augmentation.change(clip_TCHW, rng)
-        return self._normalise(clip_TCHW)
+        return pixels_TCHW
 
     def seen_window(self, frames_THWC: Frames, place: float = 0.5) -> Window:
         """Return the part of frames that the clip shows if there are no random changes.
@@ -158,10 +159,12 @@ class ClipTransform:
         """
         rows = clip_TCHW.permute(0, 2, 3, 1).contiguous().flatten(0, 1).flatten(1)
         rows.sub_(self._mean_row).div_(self._std_row)
-        return rows.view(-1, self._height, self._width, 3).permute(0, 3, 1, 2)
+        return rows.view(*clip_TCHW.shape[::2], self._width, 3).permute(0, 3, 1, 2)
 
     def _fixed_window(self, frame_height: int, frame_width: int, place: float) -> Window:
         """Return top, left, height and width of the window of evaluation."""
+        if self._whole_frame and self._fit == "stretch":
+            return 0, 0, frame_height, frame_width
         if self._focus == 1:  # the frame was decoded so that a pixel of it is one of the clip
             height, width = min(self._height, frame_height), min(self._width, frame_width)
         else:

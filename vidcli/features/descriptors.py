@@ -1,0 +1,118 @@
+"""What a frozen network says of whole videos: one row of descriptors each, computed once and kept on disk.
+
+On a CPU every video is decoded and described by one thread, so that all cores work on different videos. On a
+GPU threads decode ahead, and the GPU describes one video after the other.
+
+Shape suffixes: N videos, V views, T frames, C channels, H W pixels, D descriptors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from vidcli.config import Config
+from vidcli.data.frames import decoding_settings
+from vidcli.data.items import VideoItem
+from vidcli.data.store import Store
+from vidcli.errors import ConfigError, VideoError
+from vidcli.features.computed_once import FeatureJob, compute_once, digest_of_weights
+from vidcli.models import VideoModel
+from vidcli.runtime.memory import free_memory
+from vidcli.runtime.threads import num_workers
+
+_GIB = 2**30
+_MEMORY_SHARE = 0.5
+
+
+class Descriptors:
+    """Describes videos by a network that does not change."""
+
+    def __init__(
+        self, model: VideoModel, config: Config, load: Callable[[VideoItem], Tensor], device: torch.device
+    ) -> None:
+        """Keep what describes.
+
+        Args:
+            model: on `device`, in evaluation mode.
+            config: all settings.
+            load: returns the views (V, T, C, H, W) of a video; called in threads.
+            device: where to compute.
+        """
+        self._model, self._config, self._load, self._device = model, config, load, device
+        self._store = None if config.data.cache in ("memory", "off") else self._open_store()
+
+    def of(
+        self, items: Sequence[VideoItem], mirrored: bool, progress: Callable[[int, int], None]
+    ) -> list[Tensor | VideoError]:
+        """Return the descriptors (1, D) of each video, float16, averaged over its views, or its error.
+
+        Args:
+            items: the videos.
+            mirrored: describe each video as a mirror shows it.
+            progress: called with the number of videos done and of all.
+
+        Raises:
+            ConfigError: the descriptors do not fit in memory.
+        """
+        jobs = [
+            FeatureJob(item, [mirrored], partial(self._begin, mirrored, item), self._end) for item in items
+        ]
+        described: list[Tensor | VideoError] = []
+        workers = num_workers(self._config.data.workers)
+        with closing(compute_once(jobs, self._store, workers)) as results:
+            for done, result in enumerate(results, start=1):
+                described.append(result.features)
+                if done == 1 and isinstance(result.features, Tensor):
+                    _require_room(result.features.nbytes * len(items))
+                progress(done, len(items))
+        if self._store is not None:
+            self._store.prune()
+        return described
+
+    def _begin(self, mirrored: bool, item: VideoItem) -> Tensor:
+        views_VTCHW = self._load(item)
+        if mirrored:
+            views_VTCHW = views_VTCHW.flip(4)
+        return views_VTCHW if self._device.type != "cpu" else self._describe(views_VTCHW)
+
+    def _end(self, begun: Tensor) -> Tensor:
+        return begun if self._device.type == "cpu" else self._describe(begun)
+
+    @torch.inference_mode()
+    def _describe(self, views_VTCHW: Tensor) -> Tensor:
+        descriptors_VD = self._model.encode(views_VTCHW.to(self._device))
+        return descriptors_VD.float().mean(dim=0, keepdim=True).half().cpu()
+
+    def _open_store(self) -> Store:
+        settings = self._config.model
+        return Store(
+            "features",
+            [
+                digest_of_weights(self._model.backbone),
+                ["descriptors", settings.backbone, settings.streams, settings.panels],
+                self._config.clip.model_dump(mode="json"),
+                decoding_settings(self._config),
+                [str(self._device.type), torch.__version__],
+            ],
+            self._config.data.cache_gib * _GIB,
+        )
+
+
+def _require_room(num_bytes: int) -> None:
+    """Refuse descriptors that take more memory than is free.
+
+    Raises:
+        ConfigError: they do.
+    """
+    free = free_memory()
+    if num_bytes > _MEMORY_SHARE * free:
+        raise ConfigError(
+            f"the descriptors of all videos take {num_bytes / _GIB:.2g} GiB, more than half of the "
+            f"{free / _GIB:.2g} GiB of memory that is free; train on fewer videos, or train a head with "
+            "train.optimizer=adamw and model.streams=off"
+        )

@@ -1,0 +1,188 @@
+"""Two streams from one backbone, joined late: what a clip shows, and what moves in it.
+
+    clip_BTCHW
+      │ panels above each other (`clip.whole_frame`) are taken apart
+    frames_NCHW
+      │ backbone: maps of its last three stages, and the map that it ends with
+      ├─ appearance   mean and spread of that map over time, and the mean of the last stage in cells
+      └─ motion       cells of each stage minus their mean over time, averaged over parts of the clip
+    descriptors_BD
+      │ linear
+    logits_BK
+
+What a clip shows (a place, a person, the light) is the same in all of its frames. Without its mean over time
+only what changes is left, so that the motion stream cannot learn people or places by heart. Motion of a small
+thing gives small changes: signed square roots at unit length keep it from drowning in that of large ones
+(Perronnin et al. 2010). Two streams joined late are those of Simonyan and Zisserman 2014 (arXiv:1406.2199),
+who computed optical flow for the second.
+
+Shape suffixes: B batch, P panels, T frames, N = B * P * T, C channels, H W pixels, F channels of a map, h w
+map, g cells a side, S parts of the clip, D descriptors, K classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from vidcli.config import ModelConfig
+from vidcli.errors import ConfigError
+from vidcli.models.timm_networks import TimmBackbone
+
+_CELLS = (6, 6, 3)
+"""Cells a side of the maps of the last three stages, the finest first."""
+_NUM_PARTS = 8
+"""Parts of a clip whose changes are kept apart."""
+_SOFT = 1e-4
+"""Added under square roots, so that they have a slope at zero."""
+_RGB_CHANNELS = 3
+
+
+class TwoStreamClassifier(nn.Module):
+    """Classify clips by what they show and by what moves in them.
+
+    Use `build_two_streams`.
+
+    Args:
+        backbone: of timm, with maps of several stages.
+        num_classes: K.
+        config: streams and panels.
+    """
+
+    sees_neighbours = False
+    looks_aside = True
+
+    def __init__(self, backbone: TimmBackbone, num_classes: int, config: ModelConfig) -> None:
+        super().__init__()
+        self.config, self.backbone = config, backbone
+        self.head = nn.Linear(sum(descriptor_sizes(backbone, config).values()), num_classes)
+        nn.init.zeros_(self.head.weight)
+        nn.init.zeros_(self.head.bias)
+
+    @property
+    def after_backbone(self) -> nn.Sequential:
+        """What makes logits_BK of what `encode` returns: its layers are the model's own."""
+        return nn.Sequential(self.head)
+
+    def forward(self, clip_BTCHW: Tensor) -> Tensor:
+        """Return logits_BK.
+
+        Raises:
+            ValueError: not a float tensor (B, T, 3, H, W) with at least one frame.
+        """
+        logits_BK: Tensor = self.head(self.encode(clip_BTCHW))
+        return logits_BK
+
+    def encode(self, clip_BTCHW: Tensor) -> Tensor:
+        """Return descriptors_BD, those of each panel and stream in the order of `descriptor_sizes`.
+
+        Raises:
+            ValueError: not a float tensor (B, T, 3, H, W) with at least one frame.
+        """
+        if clip_BTCHW.dim() != 5 or clip_BTCHW.shape[2] != _RGB_CHANNELS or clip_BTCHW.shape[1] < 1:
+            raise ValueError(
+                f"expected a clip (B, T, {_RGB_CHANNELS}, H, W) with T >= 1, got {tuple(clip_BTCHW.shape)}"
+            )
+        if not clip_BTCHW.is_floating_point():
+            raise ValueError(f"expected a normalised float clip, got {clip_BTCHW.dtype}")
+        parts: list[Tensor] = []
+        for panel_BTCHW in clip_BTCHW.chunk(self.config.panels, dim=3):
+            parts += self._describe(panel_BTCHW)
+        return torch.cat(parts, dim=1)
+
+    def _describe(self, panel_BTCHW: Tensor) -> Iterator[Tensor]:
+        """Yield the descriptors of each stream of one panel."""
+        length = panel_BTCHW.shape[1]
+        frames_NCHW = panel_BTCHW.flatten(0, 1).contiguous(memory_format=torch.channels_last)
+        last_NFhw, stages = self.backbone.stages(frames_NCHW)
+        cells = [
+            _by_clip(F.adaptive_avg_pool2d(map_NFhw, side).flatten(1), length)
+            for map_NFhw, side in zip(stages, _CELLS, strict=True)
+        ]
+        if self.config.streams != "motion":
+            last_BTF = _by_clip(last_NFhw.mean(dim=(2, 3)), length)
+            mean_BF = last_BTF.mean(dim=1)
+            spread_BF = ((last_BTF - mean_BF[:, None]).square().mean(dim=1) + _SOFT**2).sqrt()
+            yield torch.cat([mean_BF, spread_BF, cells[-1].mean(dim=1)], dim=1)
+        if self.config.streams != "appearance":
+            yield torch.cat([describe_motion(cells_BTF) for cells_BTF in cells], dim=1)
+
+
+def describe_motion(cells_BTF: Tensor) -> Tensor:
+    """Return what changes in the cells of a clip, (B, (S + 1) * F): in each part of it, and how much in all.
+
+    Changes add up to zero over time in every cell. A still clip gives zeros.
+    """
+    change_BTF = cells_BTF - cells_BTF.mean(dim=1, keepdim=True)
+    weights_ST = part_weights(change_BTF.shape[1]).to(change_BTF)
+    in_parts_BX = (weights_ST @ change_BTF).flatten(1)
+    amount_BF = change_BTF.abs().mean(dim=1)
+    return torch.cat([_at_unit_length(in_parts_BX), _at_unit_length(amount_BF)], dim=1)
+
+
+def part_weights(length: int) -> Tensor:
+    """Return the weights (S, T) that average the frames of each part of a clip.
+
+    Parts differ by one frame where they cannot be equal. A clip of fewer frames than parts repeats frames, so
+    that its descriptors are as many.
+
+    Args:
+        length: frames of the clip, T.
+    """
+    bounds = torch.arange(_NUM_PARTS + 1) * length / _NUM_PARTS
+    starts = bounds[:-1].floor().long()
+    ends = torch.maximum(bounds[1:].floor().long(), starts + 1)
+    weights_ST = torch.zeros(_NUM_PARTS, length)
+    for part, (start, end) in enumerate(zip(starts.tolist(), ends.tolist(), strict=True)):
+        weights_ST[part, start:end] = 1 / (end - start)
+    return weights_ST
+
+
+def _by_clip(rows_NF: Tensor, length: int) -> Tensor:
+    """Return rows of frames as rows of clips, (B, T, F)."""
+    return rows_NF.view(-1, length, rows_NF.shape[1])
+
+
+def _at_unit_length(values_BX: Tensor) -> Tensor:
+    """Return signed square roots, scaled to length one; zeros stay zeros."""
+    roots_BX = values_BX / (values_BX.abs() + _SOFT).sqrt()
+    return roots_BX / (roots_BX.square().sum(dim=1, keepdim=True) + _SOFT).sqrt()
+
+
+def descriptor_sizes(backbone: TimmBackbone, config: ModelConfig) -> dict[tuple[int, str], int]:
+    """Return how many descriptors each stream of each panel has, by panel and stream, in order.
+
+    Args:
+        backbone: of timm, with maps of several stages.
+        config: streams and panels.
+    """
+    in_cells = [channels * side**2 for channels, side in zip(backbone.stage_channels, _CELLS, strict=True)]
+    sizes = {
+        "appearance": 2 * backbone.num_features + in_cells[-1],
+        "motion": (_NUM_PARTS + 1) * sum(in_cells),
+    }
+    streams = ["appearance", "motion"] if config.streams == "both" else [config.streams]
+    return {(panel, stream): sizes[stream] for panel in range(config.panels) for stream in streams}
+
+
+def build_two_streams(backbone: nn.Module, num_classes: int, config: ModelConfig) -> TwoStreamClassifier:
+    """Build the classifier on a backbone.
+
+    Args:
+        backbone: the one that `config.backbone` names.
+        num_classes: K.
+        config: the `model` section of the settings.
+
+    Raises:
+        ConfigError: the backbone has no maps of several stages.
+    """
+    if not isinstance(backbone, TimmBackbone) or len(backbone.stage_channels) < len(_CELLS):
+        raise ConfigError(
+            f"model.streams={config.streams}: needs maps of three stages, which model.backbone="
+            f"{config.backbone} does not give. Set model.backbone=timm:NAME, such as "
+            "timm:tf_efficientnet_lite0, or model.streams=off"
+        )
+    return TwoStreamClassifier(backbone, num_classes, config)

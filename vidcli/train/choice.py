@@ -1,0 +1,166 @@
+"""Choose by cross-validation which descriptors a classifier reads, and how strongly it is regularised.
+
+Every candidate learns from the same folds, of which groups are kept whole, and answers the videos that it has
+not learnt from. The answers of all folds are scored together. Test videos take no part.
+
+Shape suffixes: N rows (videos, then perhaps the same mirrored), M videos, K classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import product
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from vidcli.arrays import Float64, Int64
+from vidcli.evaluate.multilabel import average_precision
+from vidcli.train.ridge import Block, answer, solve
+
+STRENGTHS = (0.3, 1.0, 3.0, 10.0)
+"""Regularisation that is tried; see `ridge.solve`."""
+
+Part: TypeAlias = tuple[int, str]
+"""A panel and a stream."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """What a classifier reads.
+
+    Attributes:
+        streams: `appearance`, `motion` or `both`.
+        panels: whether it sees only the last panel, 1, or all, 2.
+        mirrored: whether it also learns from mirrored videos.
+        strength: of the regularisation.
+    """
+
+    streams: str
+    panels: int
+    mirrored: bool
+    strength: float
+
+    def parts(self, known: Sequence[Part]) -> list[Part]:
+        """Return which panels and streams it reads, of those that there are."""
+        first = max(panel for panel, _ in known) + 1 - self.panels
+        return [
+            (panel, stream) for panel, stream in known if panel >= first and self.streams in ("both", stream)
+        ]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A candidate, and how well it answers videos that it has not learnt from.
+
+    Attributes:
+        candidate: with the strength that does best.
+        top1: share of right answers; of a multi-label model None.
+        balanced_accuracy: mean recall of the classes; of a multi-label model None.
+        mean_average_precision: of a multi-label model; None for others.
+        logits_MK: scores of all videos, by the classifier that has not learnt from them.
+    """
+
+    candidate: Candidate
+    top1: float | None
+    balanced_accuracy: float | None
+    mean_average_precision: float | None
+    logits_MK: Float64
+
+    @property
+    def score(self) -> float:
+        """What candidates are compared by."""
+        if self.top1 is None or self.balanced_accuracy is None:
+            return self.mean_average_precision or 0.0
+        return (self.top1 + self.balanced_accuracy) / 2
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values."""
+        return {
+            **asdict(self.candidate),
+            "top1": self.top1,
+            "balanced_accuracy": self.balanced_accuracy,
+            "map": self.mean_average_precision,
+        }
+
+
+@dataclass(frozen=True)
+class Examples:
+    """What there is to learn from.
+
+    Attributes:
+        targets_NK: 1 for a class that a row has, less for others.
+        weights_N: how much each row counts.
+        folds_M: number of the fold of each video.
+        is_multi_label: whether a video has any number of classes.
+    """
+
+    targets_NK: Float64
+    weights_N: Float64
+    folds_M: Int64
+    is_multi_label: bool
+
+    def rows_of(self, videos_M: Int64, mirrored: bool) -> Int64:
+        """Return the rows of videos, and those of the same videos mirrored."""
+        return np.concatenate([videos_M, videos_M + len(self.folds_M)]) if mirrored else videos_M
+
+
+def try_all(blocks: Mapping[Part, Block], examples: Examples) -> list[Trial]:
+    """Return a trial of each combination of streams and panels, with its best strength; the best first.
+
+    Args:
+        blocks: the descriptors of each panel and stream, in order.
+        examples: what there is to learn from.
+    """
+    panels = sorted({panel for panel, _ in blocks})
+    streams = [*dict.fromkeys(stream for _, stream in blocks)]
+    named = [*streams, "both"] if len(streams) > 1 else streams
+    has_mirrored = len(examples.targets_NK) > len(examples.folds_M)
+    kinds = [*product(named, range(1, len(panels) + 1), [False, True] if has_mirrored else [False])]
+    trials: list[Trial] = []
+    for stream, num_panels, mirrored in kinds:
+        of_strengths = _try_strengths(Candidate(stream, num_panels, mirrored, 1.0), blocks, examples)
+        trials.append(max(of_strengths, key=lambda trial: trial.score))
+    return sorted(trials, key=lambda trial: -trial.score)
+
+
+def mean_kernel(blocks: Mapping[Part, Block], candidate: Candidate) -> Float64:
+    """Return the kernel (N, N) of what a candidate reads."""
+    kernels = [blocks[part].kernel_NN for part in candidate.parts(list(blocks))]
+    return np.asarray(sum(kernels) / len(kernels))
+
+
+def _try_strengths(kind: Candidate, blocks: Mapping[Part, Block], examples: Examples) -> list[Trial]:
+    kernel_NN = mean_kernel(blocks, kind)
+    num_videos, num_classes = len(examples.folds_M), examples.targets_NK.shape[1]
+    logits = {strength: np.zeros((num_videos, num_classes)) for strength in STRENGTHS}
+    for fold in np.unique(examples.folds_M):
+        held_out = np.flatnonzero(examples.folds_M == fold)
+        rows = examples.rows_of(np.flatnonzero(examples.folds_M != fold), kind.mirrored)
+        own_NN, cross_MN = kernel_NN[np.ix_(rows, rows)], kernel_NN[np.ix_(held_out, rows)]
+        weights_N, targets_NK = examples.weights_N[rows], examples.targets_NK[rows]
+        for strength in STRENGTHS:
+            solution = solve(own_NN, targets_NK, weights_N, strength)
+            logits[strength][held_out] = answer(cross_MN, own_NN, weights_N, solution)
+    targets_MK = examples.targets_NK[:num_videos] == 1
+    return [
+        _score(
+            Candidate(kind.streams, kind.panels, kind.mirrored, strength),
+            logits[strength],
+            targets_MK,
+            examples.is_multi_label,
+        )
+        for strength in STRENGTHS
+    ]
+
+
+def _score(candidate: Candidate, logits_MK: Float64, targets_MK: Any, is_multi_label: bool) -> Trial:
+    if is_multi_label:
+        found = [average_precision(logits_MK[:, k], targets_MK[:, k]) for k in range(targets_MK.shape[1])]
+        precisions = [precision for precision in found if precision is not None]
+        return Trial(candidate, None, None, float(np.mean(precisions)), logits_MK)
+    labels_M = targets_MK.argmax(axis=1)
+    right_M = logits_MK.argmax(axis=1) == labels_M
+    recalls = [right_M[labels_M == label].mean() for label in np.unique(labels_M)]
+    return Trial(candidate, float(right_M.mean()), float(np.mean(recalls)), None, logits_MK)

@@ -1,0 +1,130 @@
+"""Kernel ridge regression: the best linear answer to frozen features, in closed form.
+
+    kernel_NN = mean over blocks of (x - mean) / spread . (x' - mean) / spread, each with a mean diagonal of 1
+    coefficients_NK = (centred kernel + strength / weights)^-1 (targets - mean target)
+
+With many more features than videos, the kernel of the videos is smaller than the covariance of the features,
+and every fold of a cross-validation and every combination of blocks is a part of it: trying another costs
+milliseconds. The solution is turned into the weights of a linear layer (Saunders et al. 1998).
+
+Shape suffixes: N rows (videos, and mirrored ones), M rows to answer, D features of a block, K classes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vidcli.arrays import Float64
+
+_LEAST_SPREAD = 1e-3
+"""The least spread of a feature, as a share of the mean spread of its block: others hardly ever change."""
+_COLUMNS_AT_ONCE = 8192
+
+
+@dataclass(frozen=True)
+class Block:
+    """Features that are standardised together, such as those of one stream.
+
+    Attributes:
+        values_ND: features; float16 is enough.
+        mean_D: mean of each feature.
+        scale_D: what its difference from the mean is multiplied by.
+        kernel_NN: products of all pairs of rows, with a mean diagonal of 1.
+    """
+
+    values_ND: Tensor
+    mean_D: Tensor
+    scale_D: Tensor
+    kernel_NN: Float64
+
+
+def standardise(values_ND: Tensor) -> Block:
+    """Return a block of features with its kernel.
+
+    Args:
+        values_ND: features, of any floating type.
+    """
+    columns = torch.split(values_ND, _COLUMNS_AT_ONCE, dim=1)
+    mean_D = torch.cat([part.float().mean(dim=0) for part in columns])
+    spread_D = torch.cat([part.float().std(dim=0, correction=0) for part in columns])
+    floor = _LEAST_SPREAD * float(spread_D.square().mean().sqrt())
+    scale_D = 1 / (spread_D + max(floor, torch.finfo(torch.float32).tiny ** 0.5))
+    kernel_NN = torch.zeros(len(values_ND), len(values_ND), dtype=torch.float64)
+    for part, mean, scale in zip(
+        columns, torch.split(mean_D, _COLUMNS_AT_ONCE), torch.split(scale_D, _COLUMNS_AT_ONCE), strict=True
+    ):
+        standard = (part.float() - mean) * scale
+        kernel_NN += standard @ standard.T
+    size = float(kernel_NN.diagonal().mean()) or 1.0
+    return Block(values_ND, mean_D, scale_D / size**0.5, (kernel_NN / size).numpy())
+
+
+def solve(
+    kernel_NN: Float64, targets_NK: Float64, weights_N: Float64, strength: float
+) -> tuple[Float64, Float64]:
+    """Return the coefficients (N, K) of the rows, which are centred, and the weighted mean target (K,).
+
+    Args:
+        kernel_NN: of the rows to learn from.
+        targets_NK: their targets.
+        weights_N: how much each row counts.
+        strength: of the regularisation: 1 takes as much noise for granted as there is signal.
+    """
+    shares_N = weights_N / weights_N.sum()
+    mean_N = shares_N @ kernel_NN
+    centred_NN = kernel_NN - mean_N[None] - mean_N[:, None] + mean_N @ shares_N
+    mean_K = shares_N @ targets_NK
+    noise_NN = np.diag(strength * weights_N.mean() / weights_N)
+    return np.linalg.solve(centred_NN + noise_NN, targets_NK - mean_K), mean_K
+
+
+def answer(
+    cross_MN: Float64, kernel_NN: Float64, weights_N: Float64, solution: tuple[Float64, Float64]
+) -> Float64:
+    """Return the scores (M, K) of rows that were not learnt from.
+
+    Args:
+        cross_MN: products of these rows with those learnt from.
+        kernel_NN: of the rows learnt from.
+        weights_N: as in `solve`.
+        solution: what `solve` returned.
+    """
+    shares_N = weights_N / weights_N.sum()
+    mean_N = shares_N @ kernel_NN
+    centred_MN = cross_MN - (cross_MN @ shares_N)[:, None] - mean_N[None] + mean_N @ shares_N
+    coefficients_NK, mean_K = solution
+    return np.asarray(centred_MN @ coefficients_NK + mean_K)
+
+
+def linear_layer(
+    blocks: list[Block], weights_N: Float64, solution: tuple[Float64, Float64]
+) -> tuple[Tensor, Tensor]:
+    """Return weight (K, D) and bias (K,) of the linear layer that answers as a solution does.
+
+    Args:
+        blocks: whose mean kernel was solved; D counts the features of all of them.
+        weights_N: as in `solve`.
+        solution: what `solve` returned.
+    """
+    coefficients_NK, mean_K = solution
+    shares_N = torch.from_numpy(weights_N / weights_N.sum())
+    coefficients = torch.from_numpy(coefficients_NK)
+    weight_parts: list[Tensor] = []
+    bias_K = torch.from_numpy(mean_K).clone()
+    for block in blocks:
+        for values, mean, scale in zip(
+            torch.split(block.values_ND, _COLUMNS_AT_ONCE, dim=1),
+            torch.split(block.mean_D.double(), _COLUMNS_AT_ONCE),
+            torch.split(block.scale_D.double(), _COLUMNS_AT_ONCE),
+            strict=True,
+        ):
+            standard = (values.double() - mean) * scale
+            centre = shares_N @ standard
+            weight_KD = coefficients.T @ (standard - centre) / len(blocks) * scale
+            bias_K -= weight_KD @ (mean + centre / scale)
+            weight_parts.append(weight_KD)
+    return torch.cat(weight_parts, dim=1).float(), bias_K.float()
