@@ -21,7 +21,7 @@ from vidcli.data.items import VideoItem
 from vidcli.data.store import Store
 from vidcli.errors import ConfigError, VideoError
 from vidcli.features.computed_once import FeatureJob, compute_once, digest_of_weights
-from vidcli.models import VideoModel
+from vidcli.models import TwoStreamClassifier
 from vidcli.runtime.memory import free_memory
 from vidcli.runtime.threads import num_workers
 
@@ -33,7 +33,11 @@ class Descriptors:
     """Describes videos by a network that does not change."""
 
     def __init__(
-        self, model: VideoModel, config: Config, load: Callable[[VideoItem], Tensor], device: torch.device
+        self,
+        model: TwoStreamClassifier,
+        config: Config,
+        load: Callable[[VideoItem], Tensor],
+        device: torch.device,
     ) -> None:
         """Keep what describes.
 
@@ -47,20 +51,27 @@ class Descriptors:
         self._store = None if config.data.cache in ("memory", "off") else self._open_store()
 
     def of(
-        self, items: Sequence[VideoItem], mirrored: bool, progress: Callable[[int, int], None]
+        self, items: Sequence[VideoItem], mirrored: bool, paces: int, progress: Callable[[int, int], None]
     ) -> list[Tensor | VideoError]:
-        """Return the descriptors (1, D) of each video, float16, averaged over its views, or its error.
+        """Return the descriptors (R, D) of each video, float16, averaged over its views, or its error.
 
         Args:
             items: the videos.
             mirrored: describe each video as a mirror shows it.
+            paces: rows a video, R: the whole video, then without its beginning or its end.
             progress: called with the number of videos done and of all.
 
         Raises:
             ConfigError: the descriptors do not fit in memory.
         """
         jobs = [
-            FeatureJob(item, [mirrored], partial(self._begin, mirrored, item), self._end) for item in items
+            FeatureJob(
+                item,
+                [mirrored, paces],
+                partial(self._begin, mirrored, paces, item),
+                partial(self._end, paces),
+            )
+            for item in items
         ]
         described: list[Tensor | VideoError] = []
         workers = num_workers(self._config.data.workers)
@@ -74,19 +85,19 @@ class Descriptors:
             self._store.prune()
         return described
 
-    def _begin(self, mirrored: bool, item: VideoItem) -> Tensor:
+    def _begin(self, mirrored: bool, paces: int, item: VideoItem) -> Tensor:
         views_VTCHW = self._load(item)
         if mirrored:
             views_VTCHW = views_VTCHW.flip(4)
-        return views_VTCHW if self._device.type != "cpu" else self._describe(views_VTCHW)
+        return views_VTCHW if self._device.type != "cpu" else self._describe(paces, views_VTCHW)
 
-    def _end(self, begun: Tensor) -> Tensor:
-        return begun if self._device.type == "cpu" else self._describe(begun)
+    def _end(self, paces: int, begun: Tensor) -> Tensor:
+        return begun if self._device.type == "cpu" else self._describe(paces, begun)
 
     @torch.inference_mode()
-    def _describe(self, views_VTCHW: Tensor) -> Tensor:
-        descriptors_VD = self._model.encode(views_VTCHW.to(self._device))
-        return descriptors_VD.float().mean(dim=0, keepdim=True).half().cpu()
+    def _describe(self, paces: int, views_VTCHW: Tensor) -> Tensor:
+        described = self._model.encode_paces(views_VTCHW.to(self._device), paces)
+        return torch.stack([views_VD.float().mean(dim=0) for views_VD in described]).half().cpu()
 
     def _open_store(self) -> Store:
         settings = self._config.model

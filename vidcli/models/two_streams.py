@@ -34,10 +34,12 @@ from vidcli.models.timm_networks import TimmBackbone
 
 _CELLS = (6, 6, 3)
 """Cells a side of the maps of the last three stages, the finest first."""
-_NUM_PARTS = 8
+_NUM_PARTS = 4
 """Parts of a clip whose changes are kept apart."""
 _SOFT = 1e-4
 """Added under square roots, so that they have a slope at zero."""
+_PACES = ((0.0, 1.0), (0.0, 0.85), (0.15, 1.0))
+"""Spans that a clip is described as: the whole, and the same action cut short, which teaches other paces."""
 _RGB_CHANNELS = 3
 
 
@@ -82,28 +84,58 @@ class TwoStreamClassifier(nn.Module):
         Raises:
             ValueError: not a float tensor (B, T, 3, H, W) with at least one frame.
         """
+        (descriptors_BD,) = self.encode_paces(clip_BTCHW, 1)
+        return descriptors_BD
+
+    def encode_paces(self, clip_BTCHW: Tensor, count: int) -> list[Tensor]:
+        """Return descriptors_BD of clips, and of the same clips without their beginning or their end.
+
+        The backbone sees each frame once.
+
+        Args:
+            clip_BTCHW: float clips.
+            count: 1 for whole clips alone, up to 3.
+
+        Raises:
+            ValueError: not a float tensor (B, T, 3, H, W) with at least one frame.
+        """
         if clip_BTCHW.dim() != 5 or clip_BTCHW.shape[2] != _RGB_CHANNELS or clip_BTCHW.shape[1] < 1:
             raise ValueError(
                 f"expected a clip (B, T, {_RGB_CHANNELS}, H, W) with T >= 1, got {tuple(clip_BTCHW.shape)}"
             )
         if not clip_BTCHW.is_floating_point():
             raise ValueError(f"expected a normalised float clip, got {clip_BTCHW.dtype}")
-        parts: list[Tensor] = []
-        for panel_BTCHW in clip_BTCHW.chunk(self.config.panels, dim=3):
-            parts += self._describe(panel_BTCHW)
-        return torch.cat(parts, dim=1)
+        panels = [self._see(panel) for panel in clip_BTCHW.chunk(self.config.panels, dim=3)]
+        described: list[Tensor] = []
+        for start, end in _PACES[:count]:
+            shown_T = None if count == 1 else _frames_shown(clip_BTCHW.shape[1], start, end)
+            parts = [part for seen in panels for part in self._describe(seen, shown_T)]
+            described.append(torch.cat(parts, dim=1))
+        return described
 
-    def _describe(self, panel_BTCHW: Tensor) -> Iterator[Tensor]:
-        """Yield the descriptors of each stream of one panel."""
+    def _see(self, panel_BTCHW: Tensor) -> list[Tensor]:
+        """Return what the backbone says of each frame of a panel: cells_BTF of stages, last_BTF."""
         length = panel_BTCHW.shape[1]
         frames_NCHW = panel_BTCHW.flatten(0, 1).contiguous(memory_format=torch.channels_last)
         last_NFhw, stages = self.backbone.stages(frames_NCHW)
-        cells = [
-            _by_clip(F.adaptive_avg_pool2d(map_NFhw, side).flatten(1), length)
+        rows = [
+            F.adaptive_avg_pool2d(map_NFhw, side).flatten(1)
             for map_NFhw, side in zip(stages, _CELLS, strict=True)
         ]
+        rows.append(last_NFhw.mean(dim=(2, 3)))
+        return [rows_NF.view(-1, length, rows_NF.shape[1]) for rows_NF in rows]
+
+    def _describe(self, seen: list[Tensor], shown_T: Tensor | None) -> Iterator[Tensor]:
+        """Yield the descriptors of each stream of one panel.
+
+        Args:
+            seen: what `_see` returned.
+            shown_T: indices of the frames of the clip; None takes all in order.
+        """
+        if shown_T is not None:
+            seen = [values_BTF[:, shown_T] for values_BTF in seen]
+        *cells, last_BTF = seen
         if self.config.streams != "motion":
-            last_BTF = _by_clip(last_NFhw.mean(dim=(2, 3)), length)
             mean_BF = last_BTF.mean(dim=1)
             spread_BF = ((last_BTF - mean_BF[:, None]).square().mean(dim=1) + _SOFT**2).sqrt()
             yield torch.cat([mean_BF, spread_BF, cells[-1].mean(dim=1)], dim=1)
@@ -141,9 +173,10 @@ def part_weights(length: int) -> Tensor:
     return weights_ST
 
 
-def _by_clip(rows_NF: Tensor, length: int) -> Tensor:
-    """Return rows of frames as rows of clips, (B, T, F)."""
-    return rows_NF.view(-1, length, rows_NF.shape[1])
+def _frames_shown(length: int, start: float, end: float) -> Tensor:
+    """Return the indices (T,) of the frames that show a span of the clip, given in shares of it."""
+    moments_T = start + (torch.arange(length) + 0.5) / length * (end - start)
+    return (moments_T * length - 0.5).round().long().clamp(0, length - 1)
 
 
 def _at_unit_length(values_BX: Tensor) -> Tensor:

@@ -3,7 +3,10 @@
 Every candidate learns from the same folds, of which groups are kept whole, and answers the videos that it has
 not learnt from. The answers of all folds are scored together. Test videos take no part.
 
-Shape suffixes: N rows (videos, then perhaps the same mirrored), M videos, K classes.
+A video may have several rows to learn from: as it is, cut short, and all of these mirrored. Answers are given
+for the first row of each, the video as it is.
+
+Shape suffixes: N rows, M videos, K classes.
 """
 
 from __future__ import annotations
@@ -15,9 +18,9 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from vidcli.arrays import Float64, Int64
+from vidcli.arrays import Bool, Float64, Int64
 from vidcli.evaluate.multilabel import average_precision
-from vidcli.train.ridge import Block, answer, solve
+from vidcli.train.ridge import answer, solve
 
 STRENGTHS = (0.3, 1.0, 3.0, 10.0)
 """Regularisation that is tried; see `ridge.solve`."""
@@ -92,52 +95,80 @@ class Examples:
     Attributes:
         targets_NK: 1 for a class that a row has, less for others.
         weights_N: how much each row counts.
+        video_N: the video that each row is of; the first rows are the videos in order.
+        is_mirrored_N: whether a row is of a mirrored video.
         folds_M: number of the fold of each video.
         is_multi_label: whether a video has any number of classes.
     """
 
     targets_NK: Float64
     weights_N: Float64
+    video_N: Int64
+    is_mirrored_N: Bool
     folds_M: Int64
     is_multi_label: bool
 
-    def rows_of(self, videos_M: Int64, mirrored: bool) -> Int64:
-        """Return the rows of videos, and those of the same videos mirrored."""
-        return np.concatenate([videos_M, videos_M + len(self.folds_M)]) if mirrored else videos_M
+    def restricted(self, chosen_M: Bool) -> tuple[Examples, Int64]:
+        """Return the examples of some videos alone, and the rows that these have here.
+
+        Args:
+            chosen_M: which videos.
+        """
+        rows = np.flatnonzero(chosen_M[self.video_N])
+        number_M = np.cumsum(chosen_M) - 1
+        examples = Examples(
+            self.targets_NK[rows],
+            self.weights_N[rows],
+            number_M[self.video_N[rows]],
+            self.is_mirrored_N[rows],
+            self.folds_M[chosen_M],
+            self.is_multi_label,
+        )
+        return examples, rows
+
+    def rows_of(self, chosen_M: Bool, mirrored: bool) -> Int64:
+        """Return the rows of some videos to learn from.
+
+        Args:
+            chosen_M: which videos.
+            mirrored: with the rows of these videos mirrored.
+        """
+        kept_N = chosen_M[self.video_N] & (mirrored | ~self.is_mirrored_N)
+        return np.flatnonzero(kept_N)
 
 
-def try_all(blocks: Mapping[Part, Block], examples: Examples) -> list[Trial]:
+def try_all(kernels: Mapping[Part, Float64], examples: Examples) -> list[Trial]:
     """Return a trial of each combination of streams and panels, with its best strength; the best first.
 
     Args:
-        blocks: the descriptors of each panel and stream, in order.
+        kernels: of the rows, by each panel and stream, in order.
         examples: what there is to learn from.
     """
-    panels = sorted({panel for panel, _ in blocks})
-    streams = [*dict.fromkeys(stream for _, stream in blocks)]
+    panels = sorted({panel for panel, _ in kernels})
+    streams = [*dict.fromkeys(stream for _, stream in kernels)]
     named = [*streams, "both"] if len(streams) > 1 else streams
-    has_mirrored = len(examples.targets_NK) > len(examples.folds_M)
+    has_mirrored = bool(examples.is_mirrored_N.any())
     kinds = [*product(named, range(1, len(panels) + 1), [False, True] if has_mirrored else [False])]
     trials: list[Trial] = []
     for stream, num_panels, mirrored in kinds:
-        of_strengths = _try_strengths(Candidate(stream, num_panels, mirrored, 1.0), blocks, examples)
+        of_strengths = _try_strengths(Candidate(stream, num_panels, mirrored, 1.0), kernels, examples)
         trials.append(max(of_strengths, key=lambda trial: trial.score))
     return sorted(trials, key=lambda trial: -trial.score)
 
 
-def mean_kernel(blocks: Mapping[Part, Block], candidate: Candidate) -> Float64:
+def mean_kernel(kernels: Mapping[Part, Float64], candidate: Candidate) -> Float64:
     """Return the kernel (N, N) of what a candidate reads."""
-    kernels = [blocks[part].kernel_NN for part in candidate.parts(list(blocks))]
-    return np.asarray(sum(kernels) / len(kernels))
+    read = [kernels[part] for part in candidate.parts(list(kernels))]
+    return np.asarray(sum(read) / len(read))
 
 
-def _try_strengths(kind: Candidate, blocks: Mapping[Part, Block], examples: Examples) -> list[Trial]:
-    kernel_NN = mean_kernel(blocks, kind)
+def _try_strengths(kind: Candidate, kernels: Mapping[Part, Float64], examples: Examples) -> list[Trial]:
+    kernel_NN = mean_kernel(kernels, kind)
     num_videos, num_classes = len(examples.folds_M), examples.targets_NK.shape[1]
     logits = {strength: np.zeros((num_videos, num_classes)) for strength in STRENGTHS}
     for fold in np.unique(examples.folds_M):
         held_out = np.flatnonzero(examples.folds_M == fold)
-        rows = examples.rows_of(np.flatnonzero(examples.folds_M != fold), kind.mirrored)
+        rows = examples.rows_of(examples.folds_M != fold, kind.mirrored)
         own_NN, cross_MN = kernel_NN[np.ix_(rows, rows)], kernel_NN[np.ix_(held_out, rows)]
         weights_N, targets_NK = examples.weights_N[rows], examples.targets_NK[rows]
         for strength in STRENGTHS:
@@ -155,7 +186,7 @@ def _try_strengths(kind: Candidate, blocks: Mapping[Part, Block], examples: Exam
     ]
 
 
-def _score(candidate: Candidate, logits_MK: Float64, targets_MK: Any, is_multi_label: bool) -> Trial:
+def _score(candidate: Candidate, logits_MK: Float64, targets_MK: Bool, is_multi_label: bool) -> Trial:
     if is_multi_label:
         found = [average_precision(logits_MK[:, k], targets_MK[:, k]) for k in range(targets_MK.shape[1])]
         precisions = [precision for precision in found if precision is not None]

@@ -9,7 +9,8 @@ kept on disk, so that a run which was stopped goes on where it was.
 
 Nothing is drawn at random but the folds of the cross-validation. All else follows from the videos.
 
-Shape suffixes: M videos, N rows (videos, then perhaps the same mirrored), D descriptors, K classes.
+Shape suffixes: M videos, R rows a video, N rows of all (the videos as they are, then others of the same
+videos), D descriptors, K classes.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import compress
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +27,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vidcli.arrays import Float64
+from vidcli.arrays import Bool, Float64
 from vidcli.artifacts.run_folder import CHOICE_FILE, CONFIG_FILE, UNUSABLE_FILE
 from vidcli.config import Config, change_clip, config_to_yaml
 from vidcli.data.check import failures_csv, refuse_unusable
@@ -53,7 +55,11 @@ from vidcli.train.state import TrainState
 from vidcli.train.validation import score
 from vidcli.transforms import mirrored_classes
 
-_MOST_FOLDS = 10
+_MOST_FOLDS, _MOST_FOLDS_OF_MANY, _MANY_VIDEOS = 10, 5, 400
+_MOST_SCORED = 600
+"""Videos that the cross-validation looks at."""
+_MOST_PACES, _MOST_ROWS = 3, 3000
+"""Rows a video, and of all: the kernel of many rows takes long to solve, and many videos need no copies."""
 
 
 def refuse_other_settings(config: Config, group: Group) -> None:
@@ -164,17 +170,17 @@ class ClosedFormRun:
             return state.rows
         with self._guard.explained_errors(), self._guard.before_epochs():
             described = self._describe(of_split(self._items, "train"), mirrored=False)
-            items, rows_MD = self._usable(described)
+            items, plain_MRD = self._usable(described)
             if not state.rows:
                 self._saver(self._config).describe(self._items, self._device)
             goes_on = True
             if state.epoch == 0:
-                learnt = self._learn(items, rows_MD)
+                learnt = self._learn(items, [plain_MRD])
                 goes_on = self._has_time_for_mirrored()
                 self._finish(learnt, is_last=not goes_on)
             if goes_on:
-                mirrored_MD = _all_of(self._describe(items, mirrored=True))
-                self._finish(self._learn(items, torch.cat([rows_MD, mirrored_MD])), is_last=True)
+                mirrored_MRD = _all_of(self._describe(items, mirrored=True))
+                self._finish(self._learn(items, [plain_MRD, mirrored_MRD]), is_last=True)
         return state.rows
 
     def _has_time_for_mirrored(self) -> bool:
@@ -193,8 +199,10 @@ class ClosedFormRun:
         return True
 
     def _describe(self, items: Sequence[VideoItem], mirrored: bool) -> list[Tensor | VideoError]:
+        num_orientations = 1 if self._mirrored is None else 2
+        paces = _MOST_PACES if _MOST_PACES * num_orientations * len(items) <= _MOST_ROWS else 1
         return self._describer.of(
-            items, mirrored, lambda done, total: self._on_event(FeatureProgress(done, total))
+            items, mirrored, paces, lambda done, total: self._on_event(FeatureProgress(done, total))
         )
 
     def _usable(self, described: Sequence[Tensor | VideoError]) -> tuple[list[VideoItem], Tensor]:
@@ -215,31 +223,34 @@ class ClosedFormRun:
         self._items = [item for item in self._items if item not in gone]
         self._names = class_names_of(kept, self._config.data.multi_label)
         require_two_classes(kept, self._config.data.multi_label)
-        return kept, torch.cat([found for found in described if isinstance(found, Tensor)])
+        return kept, torch.stack([found for found in described if isinstance(found, Tensor)])
 
-    def _learn(self, items: list[VideoItem], rows_ND: Tensor) -> _Round:
+    def _learn(self, items: list[VideoItem], described: list[Tensor]) -> _Round:
         """Choose what to read by cross-validation, and solve for all training videos.
 
         Args:
             items: the training videos.
-            rows_ND: their descriptors, then perhaps those of the same videos mirrored.
+            described: their descriptors (M, R, D), then perhaps those of the same videos mirrored.
         """
-        examples = self._examples(items, has_mirrored=len(rows_ND) > len(items))
+        examples = self._examples(items, described[0].shape[1], len(described))
+        rows_ND = torch.cat([of_all.transpose(0, 1).flatten(0, 1) for of_all in described])
         sizes = descriptor_sizes(self._network.backbone, self._config.model)
         columns = torch.split(rows_ND, list(sizes.values()), dim=1)
         blocks = {part: standardise(values) for part, values in zip(sizes, columns, strict=True)}
-        trials = try_all(blocks, examples)
+        scored_M = self._scored_videos(len(items))
+        some, rows = examples.restricted(scored_M)
+        trials = try_all({part: block.kernel_NN[np.ix_(rows, rows)] for part, block in blocks.items()}, some)
         best = trials[0]
         network, config, scores_NK = self._solve(best.candidate, blocks, examples)
         num_videos = len(items)
         targets_MK = examples.targets_NK[:num_videos]
         logits = [row[None] for row in best.logits_MK]
         calibration = (
-            fit_multi_label(logits, targets_MK == 1)
+            fit_multi_label(logits, targets_MK[scored_M] == 1)
             if examples.is_multi_label
-            else fit_temperature(logits, targets_MK.argmax(axis=1).tolist())
+            else fit_temperature(logits, targets_MK[scored_M].argmax(axis=1).tolist())
         )
-        self._show_choice(items, trials, calibration)
+        self._show_choice(list(compress(items, scored_M)), trials, calibration)
         right_M = (
             ((scores_NK[:num_videos] > 0) == (targets_MK == 1)).all(axis=1)
             if examples.is_multi_label
@@ -248,28 +259,45 @@ class ClosedFormRun:
         error = float(np.square(scores_NK[:num_videos] - targets_MK).mean())
         return _Round(config, network, calibration, trials, error, float(right_M.mean()))
 
-    def _examples(self, items: list[VideoItem], has_mirrored: bool) -> Examples:
-        is_multi_label = self._config.data.multi_label
+    def _scored_videos(self, num_videos: int) -> Bool:
+        """Return which videos take part in the cross-validation: all, unless they are many."""
+        scored_M = np.full(num_videos, num_videos <= _MOST_SCORED)
+        rng = np.random.default_rng(self._config.train.seed)
+        scored_M[rng.permutation(num_videos)[:_MOST_SCORED]] = True
+        return scored_M
+
+    def _examples(self, items: list[VideoItem], num_paces: int, num_orientations: int) -> Examples:
+        is_multi_label, num_videos = self._config.data.multi_label, len(items)
         there_MK = targets_of(items, self._names)
-        if has_mirrored:
+        there_NK = np.tile(there_MK, (num_paces, 1))
+        if num_orientations > 1:
             assert self._mirrored is not None
-            there_MK = np.concatenate([there_MK, there_MK[:, self._mirrored]])
-        weights_N = np.ones(len(there_MK))
+            there_NK = np.concatenate([there_NK, there_NK[:, self._mirrored]])
+        weights_N = np.ones(len(there_NK))
         if self._config.train.class_balance == "loss":
-            weights_N = (1 / there_MK.sum(axis=0))[there_MK.argmax(axis=1)]
+            weights_N = (1 / there_MK.sum(axis=0))[there_NK.argmax(axis=1)]
             weights_N /= weights_N.mean()
         rest = -1.0 if is_multi_label else -1 / (len(self._names) - 1)
         if not self._folds:
-            self._folds = assign_folds(items, _MOST_FOLDS, self._config.train.seed)
-        return Examples(np.where(there_MK, 1.0, rest), weights_N, np.array(self._folds), is_multi_label)
+            most = _MOST_FOLDS if num_videos < _MANY_VIDEOS else _MOST_FOLDS_OF_MANY
+            self._folds = assign_folds(items, most, self._config.train.seed)
+        return Examples(
+            np.where(there_NK, 1.0, rest),
+            weights_N,
+            np.tile(np.arange(num_videos), num_paces * num_orientations),
+            np.arange(len(there_NK)) >= num_paces * num_videos,
+            np.array(self._folds),
+            is_multi_label,
+        )
 
     def _solve(
         self, candidate: Candidate, blocks: Mapping[Part, Block], examples: Examples
     ) -> tuple[TwoStreamClassifier, Config, Float64]:
         """Return the network of a candidate, its settings, and its scores of the rows that it learnt from."""
-        rows_N = examples.rows_of(np.arange(len(examples.folds_M)), candidate.mirrored)
+        rows_N = examples.rows_of(np.full(len(examples.folds_M), True), candidate.mirrored)
         weights_N = examples.weights_N[rows_N]
-        kernel_NN = mean_kernel(blocks, candidate)[np.ix_(rows_N, rows_N)]
+        kernels = {part: block.kernel_NN for part, block in blocks.items()}
+        kernel_NN = mean_kernel(kernels, candidate)[np.ix_(rows_N, rows_N)]
         solution = solve(kernel_NN, examples.targets_NK[rows_N], weights_N, candidate.strength)
         parts = [blocks[part] for part in candidate.parts(list(blocks))]
         read = [Block(b.values_ND[rows_N], b.mean_D, b.scale_D, b.kernel_NN) for b in parts]
@@ -349,7 +377,7 @@ def _all_of(described: Sequence[Tensor | VideoError]) -> Tensor:
     for found in described:
         if isinstance(found, VideoError):
             raise DataError(f"a video could be decoded and no longer can: {found}")
-    return torch.cat([found for found in described if isinstance(found, Tensor)])
+    return torch.stack([found for found in described if isinstance(found, Tensor)])
 
 
 def narrowed(config: Config, candidate: Candidate) -> Config:
