@@ -27,6 +27,12 @@ if TYPE_CHECKING:
     from vidcli.train import EpochRow
 
 SPLITS_TO_SCORE = ("auto", "test")
+AUTO_RECIPE = "auto"
+_KEPT_BY_AUTO = {
+    *("train.seed", "train.minutes", "train.plots", "train.class_balance"),
+    *("clip.length", "clip.size", "clip.focus", "augment.flip"),
+}
+"""Settings that the recipe `auto` follows; all others are of training by steps."""
 
 _FREQUENT = "Frequent settings, each the same as its --set"
 
@@ -70,6 +76,14 @@ HeadOption = Annotated[
         autocompletion=complete_head,
     ),
 ]
+MinutesOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="N",
+        help="train.minutes: what the recipe auto may take, about; 0 for no limit.",
+        rich_help_panel=_FREQUENT,
+    ),
+]
 SeedOption = Annotated[
     str | None,
     typer.Option(metavar="N", help="train.seed: seed of all that is random.", rich_help_panel=_FREQUENT),
@@ -99,7 +113,7 @@ class TrainOptions(NamedTuple):
 
     Attributes:
         data: folder or manifest; None is the built-in motion videos, or with --resume the newest run.
-        recipe: name or file of a recipe; None is the defaults, or the demo's recipe without data.
+        recipe: name or file of a recipe; None is what `usual_recipe` says, or the demo's without data.
         assignments: settings as `KEY=VALUE`.
         out: run directory to make; None is one under `runs/`.
         device: as --device says.
@@ -128,6 +142,7 @@ class TrainCommand(CommandWithSettings):
         "train.batch_size": "--batch-size",
         "train.lr": "--lr",
         "train.seed": "--seed",
+        "train.minutes": "--minutes",
         "model.backbone": "--backbone",
         "model.head": "--head",
     }
@@ -153,6 +168,7 @@ def train(
     backbone: BackboneOption = None,
     head: HeadOption = None,
     seed: SeedOption = None,
+    minutes: MinutesOption = None,
     out: OutOption = None,
     device: DeviceOption = "auto",
     resume: ResumeOption = False,
@@ -163,7 +179,8 @@ def train(
     as_json: ComparisonJsonOption = False,
 ) -> None:
     """Train a classifier on a folder or manifest of videos."""
-    flags = dict(zip(TrainCommand.flags, (epochs, batch_size, lr, seed, backbone, head), strict=True))
+    given = (epochs, batch_size, lr, seed, minutes, backbone, head)
+    flags = dict(zip(TrainCommand.flags, given, strict=True))
     if (split is not None or as_json) and not compare:
         raise typer.BadParameter("--split and --json go with --compare")
     if data_root is not None and not resume:
@@ -212,6 +229,17 @@ def _is_same(value: str, other: str) -> bool:
         return value.strip() == other.strip()
 
 
+def usual_recipe(assignments: Sequence[str]) -> str | None:
+    """Return the recipe that is taken where none is named.
+
+    Args:
+        assignments: settings as `KEY=VALUE`. One of a network or of its training by steps means the defaults,
+            None, in place of the recipe that chooses for itself.
+    """
+    keys = [text.partition("=")[0].strip() for text in assignments]
+    return AUTO_RECIPE if all(key.startswith("data.") or key in _KEPT_BY_AUTO for key in keys) else None
+
+
 def train_model(terminal: Terminal, options: TrainOptions) -> None:
     """Train a model on the data that the options name, or show what would be done."""
     from vidcli import config as settings
@@ -224,8 +252,7 @@ def train_model(terminal: Terminal, options: TrainOptions) -> None:
 
     data, recipe, out = options.data, options.recipe, options.out
     with join_peers(options.device, terminal, "train") as (group, chosen, terminal):
-        if data is None:
-            recipe = recipe or DEMO_RECIPE
+        recipe = recipe or (DEMO_RECIPE if data is None else usual_recipe(options.assignments))
         config = group.from_main(lambda: settings.load_config(recipe, options.assignments))
         if data is None:
             if out is not None and not options.dry_run and not num_restarts():

@@ -127,6 +127,7 @@ class ClosedFormRun:
         self._config, self._items, self._run, self._device = config, list(items), run, device
         self._on_event = on_event
         self._names = class_names_of(of_split(items, "train"), config.data.multi_label)
+        torch.manual_seed(config.train.seed)  # of a network without pretrained weights
         network = build_model(config.model, len(self._names)).to(device).eval()
         assert isinstance(network, TwoStreamClassifier)
         self._network = network

@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+
+from vidcli.config import ModelConfig
+from vidcli.errors import ConfigError
+from vidcli.models import TwoStreamClassifier, build_model, descriptor_sizes
+from vidcli.models.two_streams import describe_motion, part_weights
+
+SMALL = "timm:test_resnet"
+
+
+def build(streams: str, panels: int = 1) -> TwoStreamClassifier:
+    torch.manual_seed(0)
+    model = build_model(ModelConfig(backbone=SMALL, streams=streams, panels=panels), 3).eval()
+    assert isinstance(model, TwoStreamClassifier)
+    return model
+
+
+def plain_motion(cells_TF: npt.NDArray[np.float64], parts: int) -> npt.NDArray[np.float64]:
+    """Return the motion descriptors of one clip, a part and a feature at a time, in float64."""
+    length = len(cells_TF)
+    change = cells_TF - cells_TF.mean(axis=0)
+    bounds = [part * length // parts for part in range(parts + 1)]
+    in_parts = [change[a : max(b, a + 1)].mean(axis=0) for a, b in itertools.pairwise(bounds)]
+
+    def scaled(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        roots = np.sign(values) * np.abs(values) / np.sqrt(np.abs(values) + 1e-4)
+        return np.asarray(roots / np.sqrt((roots**2).sum() + 1e-4))
+
+    return np.concatenate([scaled(np.concatenate(in_parts)), scaled(np.abs(change).mean(axis=0))])
+
+
+@pytest.mark.parametrize("length", [4, 5, 8, 11, 16])
+def test_motion_equals_the_plain_equations(length: int) -> None:
+    cells_TF = np.random.default_rng(length).normal(size=(length, 7))
+    found = describe_motion(torch.from_numpy(cells_TF)[None].float())[0].numpy()
+    np.testing.assert_allclose(found, plain_motion(cells_TF, 4), atol=1e-5)
+
+
+@pytest.mark.parametrize("length", [1, 2, 3, 4, 7, 16])
+def test_parts_average_frames(length: int) -> None:
+    weights_ST = part_weights(length)
+    np.testing.assert_allclose(weights_ST.sum(dim=1), 1, atol=1e-6)
+    if length >= len(weights_ST):
+        assert ((weights_ST > 0).sum(dim=0) == 1).all()  # every frame is in one part
+
+
+def test_a_still_clip_has_no_motion() -> None:
+    still = torch.rand(1, 1, 3, 64, 64).expand(1, 8, 3, 64, 64)
+    assert build("motion").encode(still).abs().max() < 1e-2
+    assert build("appearance").encode(still).abs().max() > 1e-2
+
+
+def test_motion_does_not_see_what_stays_the_same() -> None:
+    cells_BTF = torch.rand(1, 8, 5)
+    torch.testing.assert_close(describe_motion(cells_BTF + 7), describe_motion(cells_BTF), atol=1e-3, rtol=0)
+
+
+def test_panels_are_described_one_by_one() -> None:
+    upper, lower = torch.rand(2, 1, 4, 3, 64, 64)
+    model, single = build("both", panels=2), build("both")
+    together = model.encode(torch.cat([upper, lower], dim=3))
+    apart = torch.cat([single.encode(upper), single.encode(lower)], dim=1)
+    torch.testing.assert_close(together, apart)
+    assert together.shape[1] == sum(descriptor_sizes(model.backbone, model.config).values())
+
+
+def test_descriptors_stand_in_the_order_of_their_sizes() -> None:
+    clip = torch.rand(1, 4, 3, 64, 64)
+    both = build("both")
+    sizes = descriptor_sizes(both.backbone, both.config)
+    parts = torch.split(both.encode(clip), list(sizes.values()), dim=1)
+    for (_, stream), part in zip(sizes, parts, strict=True):
+        torch.testing.assert_close(part, build(stream).encode(clip))
+
+
+def test_the_whole_clip_is_the_first_pace() -> None:
+    clip = torch.rand(2, 8, 3, 64, 64)
+    model = build("both")
+    whole, early, late = model.encode_paces(clip, 3)
+    torch.testing.assert_close(whole, model.encode(clip))
+    assert not torch.equal(early, late)
+
+
+def test_gradients_are_finite_where_nothing_moves() -> None:
+    model = build("both")
+    torch.nn.init.ones_(model.head.weight)
+    still = torch.rand(1, 1, 3, 64, 64).repeat(1, 4, 1, 1, 1).requires_grad_()
+    model(still).sum().backward()
+    assert still.grad is not None
+    assert torch.isfinite(still.grad).all()
+
+
+@pytest.mark.parametrize("backbone", ["compact_cnn", "resnet18"])
+def test_a_backbone_without_stages_is_refused(backbone: str) -> None:
+    with pytest.raises(ConfigError, match=r"model\.streams=both: needs maps of three stages"):
+        build_model(ModelConfig(backbone=backbone, streams="both"), 3)
+
+
+@pytest.mark.parametrize("shape", [(4, 3, 64, 64), (1, 4, 1, 64, 64), (1, 0, 3, 64, 64)])
+def test_other_shapes_are_refused(shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match="expected a clip"):
+        build("both").encode(torch.zeros(shape))

@@ -1,0 +1,148 @@
+"""Runs in closed form: their files, what they choose, how they stop and go on."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from vidcli.artifacts.model_file import load_checkpoint
+from vidcli.artifacts.run_folder import CHOICE_FILE, CONFIG_FILE, METRICS_FILE, MODEL_FILE, RUN_FILES
+from vidcli.config import Config, load_config
+from vidcli.data.manifest import load_items
+from vidcli.data.splits import of_split
+from vidcli.errors import ConfigError, DataError
+from vidcli.predict import Predictor
+from vidcli.runtime.processes import Group
+from vidcli.train import ChoiceMade, Event, FeatureProgress, Notice, resume_run, start_run
+from vidcli.train.closed_form import refuse_other_settings
+
+CPU = torch.device("cpu")
+LITE0 = "timm:tf_efficientnet_lite0"
+
+
+def settings(*changes: str) -> Config:
+    """Return the recipe `auto` for small frames of few moments, with a small random network."""
+    network = ["model.backbone=timm:test_resnet", "model.pretrained=false"]
+    small = ["clip.size=64x32", "clip.length=6", "train.plots=false", "data.workers=2"]
+    return load_config("auto", [*network, *small, *changes])
+
+
+def train(data: Path, out: Path, *changes: str) -> tuple[Path, list[Event]]:
+    events: list[Event] = []
+    run, _ = start_run(settings(*changes), data, out, CPU, events.append)
+    return run, events
+
+
+def test_a_run_learns_motion_and_leaves_the_usual_files(motion_data: Path, tmp_path: Path) -> None:
+    run, events = train(motion_data, tmp_path / "run", f"model.backbone={LITE0}", "model.pretrained=true")
+    assert {path.name for path in run.iterdir()} <= {*RUN_FILES}
+    rows = [json.loads(line) for line in (run / METRICS_FILE).read_text().splitlines()]
+    assert [row["epoch"] for row in rows] == [1, 2]
+    assert rows[-1]["val_top1"] > 0.3  # 8 classes
+
+    choice = json.loads((run / CHOICE_FILE).read_text())
+    best = choice["trials"][0]
+    # Classes of the built-in videos differ in motion alone.
+    assert best["streams"] in ("motion", "both")
+    assert [trial["top1"] + trial["balanced_accuracy"] for trial in choice["trials"]] == sorted(
+        (trial["top1"] + trial["balanced_accuracy"] for trial in choice["trials"]), reverse=True
+    )
+    told = [event for event in events if isinstance(event, ChoiceMade)]
+    assert len(told) == 2
+    assert len(told[0].trials) == 6
+    assert len(told[1].trials) == 12
+    assert load_config(str(run / CONFIG_FILE)).model.streams == best["streams"]
+
+
+def test_the_model_file_predicts_what_was_validated(motion_data: Path, tmp_path: Path) -> None:
+    run, _ = train(motion_data, tmp_path / "run", "augment.flip=off")
+    items = of_split(load_items(motion_data), "val")
+    answers = list(Predictor.load(run, CPU).predict_many(items))
+    right = [answer.labels[0] == item.label for answer, item in zip(answers, items, strict=True)]
+    assert np.mean(right) == pytest.approx(load_checkpoint(run / MODEL_FILE).metrics["val_top1"])
+
+
+def test_the_same_seed_gives_the_same_model(motion_data: Path, tmp_path: Path) -> None:
+    first, _ = train(motion_data, tmp_path / "a", "data.cache=off", "augment.flip=off")
+    second, _ = train(motion_data, tmp_path / "b", "data.cache=off", "augment.flip=off")
+    for name, value in load_checkpoint(first / MODEL_FILE).weights.items():
+        assert torch.equal(load_checkpoint(second / MODEL_FILE).weights[name], value), name
+
+
+def test_the_resolved_recipe_repeats_the_run(motion_data: Path, tmp_path: Path) -> None:
+    run, _ = train(motion_data, tmp_path / "run")
+    again, _ = start_run(
+        load_config(str(run / CONFIG_FILE)), motion_data, tmp_path / "again", CPU, lambda event: None
+    )
+    items = of_split(load_items(motion_data), "test")
+    before, after = (
+        [answer.probabilities for answer in Predictor.load(model, CPU).predict_many(items)]
+        for model in (run, again)
+    )
+    np.testing.assert_allclose(after, before, atol=0.02)
+
+
+def test_a_run_stopped_after_its_first_round_goes_on(motion_data: Path, tmp_path: Path) -> None:
+    whole, _ = train(motion_data, tmp_path / "whole")
+    num_rounds = 0
+
+    def stop_in_second_round(event: Event) -> None:
+        nonlocal num_rounds
+        num_rounds += isinstance(event, ChoiceMade)
+        if num_rounds and isinstance(event, FeatureProgress) and event.done > 2:
+            raise KeyboardInterrupt
+
+    out = tmp_path / "stopped"
+    with pytest.raises(KeyboardInterrupt):
+        start_run(settings(), motion_data, out, CPU, stop_in_second_round)
+    assert Predictor.load(out, CPU).class_names  # a model stands already
+    resume_run(out, CPU, lambda event: None)
+    for name, value in load_checkpoint(whole / MODEL_FILE).weights.items():
+        assert torch.equal(load_checkpoint(out / MODEL_FILE).weights[name], value), name
+    assert (out / CONFIG_FILE).read_bytes() == (whole / CONFIG_FILE).read_bytes()
+
+
+def test_no_time_for_mirrored_videos_is_told(motion_data: Path, tmp_path: Path) -> None:
+    run, events = train(motion_data, tmp_path / "run", "train.minutes=1e-9")
+    assert any(isinstance(event, Notice) and "mirrored videos are left out" in event.text for event in events)
+    assert load_config(str(run / CONFIG_FILE)).train.epochs == 1
+    resume_run(run, CPU, lambda event: pytest.fail(f"a finished run goes on: {event}"))
+
+
+def test_unreadable_videos_are_left_out_or_too_many(motion_data: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(motion_data, data)
+    broken = sorted((data / "train").rglob("*.mp4"))
+    broken[0].write_bytes(b"no video")
+    run, events = train(data, tmp_path / "run", "augment.flip=off")
+    assert any(isinstance(event, Notice) and broken[0].name in event.text for event in events)
+    assert broken[0].name in (run / "unusable.csv").read_text()
+    for path in broken[:8]:
+        path.write_bytes(b"no video")
+    with pytest.raises(DataError, match=r"8 of 32 videos cannot be used"):
+        train(data, tmp_path / "other", "augment.flip=off")
+
+
+def test_a_multi_label_set(motion_data: Path, tmp_path: Path) -> None:
+    items = load_items(motion_data)
+    lines = ["path,label,split"]
+    lines += [f"{item.path},{item.label}|any,{item.split}" for item in items]
+    manifest = tmp_path / "data.csv"
+    manifest.write_text("\n".join(lines) + "\n")
+    run, _ = train(manifest, tmp_path / "run", "data.multi_label=true", "train.class_balance=off")
+    answers = list(Predictor.load(run, CPU).predict_many(of_split(items, "test")))
+    assert np.mean(["any" in answer.labels for answer in answers]) == 1
+    assert (
+        np.mean([item.label in a.labels for item, a in zip(of_split(items, "test"), answers, strict=True)])
+        > 0.2
+    )
+
+
+def test_settings_that_closed_form_cannot_follow() -> None:
+    with pytest.raises(ConfigError, match=r"model\.streams, which is off"):
+        refuse_other_settings(load_config(None, ["train.optimizer=ridge"]), Group())
