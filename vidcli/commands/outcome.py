@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vidcli.artifacts.run_folder import MODEL_FILE, RESUME_FILE, SPLITS_FILE
+from vidcli.artifacts.run_folder import CHOICE_FILE, MODEL_FILE, RESUME_FILE, SPLITS_FILE
 from vidcli.commands.eval import evaluate_own_split
 from vidcli.console import Terminal
 from vidcli.console.training_view import print_best, print_kept, print_run_end
@@ -31,7 +31,7 @@ def say_outcome(terminal: Terminal, run: Path, rows: Sequence[EpochRow], device:
         is_alone: no other process takes part, so that the test videos can be looked at here.
     """
     items = load_items(run / SPLITS_FILE, missing_ok=True)
-    print_best(terminal, rows, _judge_validation(rows, of_split(items, "val")))
+    print_best(terminal, rows, _judge_validation(rows, of_split(items, "val")), (run / CHOICE_FILE).is_file())
     if all(row.val_score is None for row in rows):
         _measure_held_out(terminal, run, of_split(items, "test"), device, is_alone)
     say_kept(terminal, run)
@@ -66,6 +66,6 @@ def _measure_held_out(
             f"and says nothing of new ones; {way_on} does"
         )
         return
-    terminal.say(f"no video was held out to validate on: measuring on the {len(tested)} test videos")
+    terminal.say(f"measuring on the {len(tested)} test videos")
     numbers = evaluate_own_split(terminal, run / MODEL_FILE, "test", device)
     terminal.say(f"test videos, from which it did not learn: {numbers['verdict']}")

@@ -112,7 +112,12 @@ class TrainingView(ProgressView):
 
 def choice_lines(choice: ChoiceMade) -> list[str]:
     """Return what was tried by cross-validation and what was chosen, a line each."""
-    lines = [f"cross-validation, {choice.num_folds} folds of the training videos, groups kept whole:"]
+    kept = (
+        "videos that look alike kept together, since no groups are named"
+        if choice.by_look
+        else "groups kept whole"
+    )
+    lines = [f"cross-validation, {choice.num_folds} folds of the training videos, {kept}:"]
     for place, trial in enumerate(choice.trials):
         if trial["map"] is None:
             scores = f"top-1 {trial['top1']:.3f}, balanced {trial['balanced_accuracy']:.3f}"
@@ -132,15 +137,21 @@ def _describe_trial(trial: Mapping[str, object]) -> str:
     return f"{streams}, {where}{mirrored}, regularisation {trial['strength']:g}"
 
 
-def print_best(terminal: Terminal, rows: Sequence[EpochRow], verdict: str | None) -> None:
+def print_best(
+    terminal: Terminal, rows: Sequence[EpochRow], verdict: str | None, cross_validated: bool
+) -> None:
     """Say how good the best epoch is on validation videos, and whether that is more than guessing.
 
     Args:
         terminal: to print on.
         rows: all epochs of the run.
         verdict: the sentence that compares it with guessing; None where there is none.
+        cross_validated: whether the model was chosen and calibrated by cross-validation.
     """
     validated = [row for row in rows if row.val_score is not None and row.val_loss is not None]
+    if not validated and cross_validated:
+        terminal.say("chosen and calibrated by cross-validation, then trained on all training videos")
+        return
     if not validated:
         terminal.say("no validation split: the last epoch is the model, its probabilities are not calibrated")
         return

@@ -17,9 +17,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import compress
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,37 +25,30 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vidcli.arrays import Bool, Float64
 from vidcli.artifacts.run_folder import CHOICE_FILE, CONFIG_FILE, UNUSABLE_FILE
-from vidcli.config import Config, change_clip, config_to_yaml
+from vidcli.config import Config, config_to_yaml
 from vidcli.data.check import failures_csv, refuse_unusable
 from vidcli.data.items import VideoItem, class_names_of, require_two_classes
 from vidcli.data.manifest import fingerprint
-from vidcli.data.splits import assign_folds, of_split
+from vidcli.data.splits import of_split
 from vidcli.errors import CheckpointError, ConfigError, DataError, VideoError
 from vidcli.evaluate import evaluate
-from vidcli.evaluate.multilabel import targets_of
 from vidcli.evaluate.scores import bootstrap_over_groups
 from vidcli.features.descriptors import Descriptors
-from vidcli.models import TwoStreamClassifier, build_model, descriptor_sizes
-from vidcli.models.calibration import Calibration, fit_multi_label, fit_temperature
+from vidcli.models import TwoStreamClassifier, build_model
 from vidcli.predict import Prediction, Predictor
 from vidcli.predict.predictor import ViewLoader
 from vidcli.runtime.files import write_text
 from vidcli.runtime.plain import one_line
 from vidcli.runtime.processes import ALONE, Group
-from vidcli.train.choice import Candidate, Examples, Part, Trial, mean_kernel, try_all
 from vidcli.train.events import ChoiceMade, EpochDone, EpochRow, Event, FeatureProgress, Notice
 from vidcli.train.record import RunRecord
-from vidcli.train.ridge import Block, linear_layer, solve, standardise
 from vidcli.train.saver import InterruptGuard, Saver
 from vidcli.train.state import TrainState
+from vidcli.train.stream_solver import Learnt, StreamSolver
 from vidcli.train.validation import score
 from vidcli.transforms import mirrored_classes
 
-_MOST_FOLDS, _MOST_FOLDS_OF_MANY, _MANY_VIDEOS = 10, 5, 400
-_MOST_SCORED = 600
-"""Videos that the cross-validation looks at."""
 _MOST_PACES, _MOST_ROWS = 3, 3000
 """Rows a video, and of all: the kernel of many rows takes long to solve, and many videos need no copies."""
 
@@ -81,27 +72,6 @@ def refuse_other_settings(config: Config, group: Group) -> None:
         raise ConfigError(
             "train.optimizer=ridge trains in one process: leave torchrun out, or set train.optimizer=adamw"
         )
-
-
-@dataclass(frozen=True)
-class _Round:
-    """What one round learnt.
-
-    Attributes:
-        config: all settings of its model, which reads no more than it needs.
-        network: the model, in evaluation mode.
-        calibration: fitted to answers for videos that the answering classifier had not learnt from.
-        trials: all candidates, the chosen one first.
-        train_loss: mean squared error of a row.
-        train_accuracy: share of videos that the model knows by now.
-    """
-
-    config: Config
-    network: TwoStreamClassifier
-    calibration: Calibration
-    trials: list[Trial]
-    train_loss: float
-    train_accuracy: float
 
 
 class ClosedFormRun:
@@ -135,7 +105,6 @@ class ClosedFormRun:
         self._guard = InterruptGuard(run, ALONE, on_event)
         self._state = TrainState()
         self._started = time.monotonic()
-        self._folds: list[int] = []
         self._best_config = config
 
     @property
@@ -174,14 +143,16 @@ class ClosedFormRun:
             items, plain_MRD = self._usable(described)
             if not state.rows:
                 self._saver(self._config).describe(self._items, self._device)
+            solver = StreamSolver(self._config, self._names, self._mirrored, self._network.backbone)
             goes_on = True
             if state.epoch == 0:
-                learnt = self._learn(items, [plain_MRD])
+                learnt = solver.learn(items, [plain_MRD])
                 goes_on = self._has_time_for_mirrored()
-                self._finish(learnt, is_last=not goes_on)
+                self._finish(learnt, solver.num_folds, is_last=not goes_on)
             if goes_on:
                 mirrored_MRD = _all_of(self._describe(items, mirrored=True))
-                self._finish(self._learn(items, [plain_MRD, mirrored_MRD]), is_last=True)
+                learnt = solver.learn(items, [plain_MRD, mirrored_MRD])
+                self._finish(learnt, solver.num_folds, is_last=True)
         return state.rows
 
     def _has_time_for_mirrored(self) -> bool:
@@ -226,113 +197,29 @@ class ClosedFormRun:
         require_two_classes(kept, self._config.data.multi_label)
         return kept, torch.stack([found for found in described if isinstance(found, Tensor)])
 
-    def _learn(self, items: list[VideoItem], described: list[Tensor]) -> _Round:
-        """Choose what to read by cross-validation, and solve for all training videos.
-
-        Args:
-            items: the training videos.
-            described: their descriptors (M, R, D), then perhaps those of the same videos mirrored.
-        """
-        examples = self._examples(items, described[0].shape[1], len(described))
-        rows_ND = torch.cat([of_all.transpose(0, 1).flatten(0, 1) for of_all in described])
-        sizes = descriptor_sizes(self._network.backbone, self._config.model)
-        columns = torch.split(rows_ND, list(sizes.values()), dim=1)
-        blocks = {part: standardise(values) for part, values in zip(sizes, columns, strict=True)}
-        scored_M = self._scored_videos(len(items))
-        some, rows = examples.restricted(scored_M)
-        trials = try_all({part: block.kernel_NN[np.ix_(rows, rows)] for part, block in blocks.items()}, some)
-        best = trials[0]
-        network, config, scores_NK = self._solve(best.candidate, blocks, examples)
-        num_videos = len(items)
-        targets_MK = examples.targets_NK[:num_videos]
-        logits = [row[None] for row in best.logits_MK]
-        calibration = (
-            fit_multi_label(logits, targets_MK[scored_M] == 1)
-            if examples.is_multi_label
-            else fit_temperature(logits, targets_MK[scored_M].argmax(axis=1).tolist())
-        )
-        self._show_choice(list(compress(items, scored_M)), trials, calibration)
-        right_M = (
-            ((scores_NK[:num_videos] > 0) == (targets_MK == 1)).all(axis=1)
-            if examples.is_multi_label
-            else scores_NK[:num_videos].argmax(axis=1) == targets_MK.argmax(axis=1)
-        )
-        error = float(np.square(scores_NK[:num_videos] - targets_MK).mean())
-        return _Round(config, network, calibration, trials, error, float(right_M.mean()))
-
-    def _scored_videos(self, num_videos: int) -> Bool:
-        """Return which videos take part in the cross-validation: all, unless they are many."""
-        scored_M = np.full(num_videos, num_videos <= _MOST_SCORED)
-        rng = np.random.default_rng(self._config.train.seed)
-        scored_M[rng.permutation(num_videos)[:_MOST_SCORED]] = True
-        return scored_M
-
-    def _examples(self, items: list[VideoItem], num_paces: int, num_orientations: int) -> Examples:
-        is_multi_label, num_videos = self._config.data.multi_label, len(items)
-        there_MK = targets_of(items, self._names)
-        there_NK = np.tile(there_MK, (num_paces, 1))
-        if num_orientations > 1:
-            assert self._mirrored is not None
-            there_NK = np.concatenate([there_NK, there_NK[:, self._mirrored]])
-        weights_N = np.ones(len(there_NK))
-        if self._config.train.class_balance == "loss":
-            weights_N = (1 / there_MK.sum(axis=0))[there_NK.argmax(axis=1)]
-            weights_N /= weights_N.mean()
-        rest = -1.0 if is_multi_label else -1 / (len(self._names) - 1)
-        if not self._folds:
-            most = _MOST_FOLDS if num_videos < _MANY_VIDEOS else _MOST_FOLDS_OF_MANY
-            self._folds = assign_folds(items, most, self._config.train.seed)
-        return Examples(
-            np.where(there_NK, 1.0, rest),
-            weights_N,
-            np.tile(np.arange(num_videos), num_paces * num_orientations),
-            np.arange(len(there_NK)) >= num_paces * num_videos,
-            np.array(self._folds),
-            is_multi_label,
-        )
-
-    def _solve(
-        self, candidate: Candidate, blocks: Mapping[Part, Block], examples: Examples
-    ) -> tuple[TwoStreamClassifier, Config, Float64]:
-        """Return the network of a candidate, its settings, and its scores of the rows that it learnt from."""
-        rows_N = examples.rows_of(np.full(len(examples.folds_M), True), candidate.mirrored)
-        weights_N = examples.weights_N[rows_N]
-        kernels = {part: block.kernel_NN for part, block in blocks.items()}
-        kernel_NN = mean_kernel(kernels, candidate)[np.ix_(rows_N, rows_N)]
-        solution = solve(kernel_NN, examples.targets_NK[rows_N], weights_N, candidate.strength)
-        parts = [blocks[part] for part in candidate.parts(list(blocks))]
-        read = [Block(b.values_ND[rows_N], b.mean_D, b.scale_D, b.kernel_NN) for b in parts]
-        weight_KD, bias_K = linear_layer(read, weights_N, solution)
-        config = narrowed(self._config, candidate)
-        network = build_model(config.model, len(self._names), load_weights=False)
-        assert isinstance(network, TwoStreamClassifier)
-        network.backbone.load_state_dict(self._network.backbone.state_dict())
-        network.head.load_state_dict({"weight": weight_KD, "bias": bias_K})
-        values_ND = torch.cat([block.values_ND for block in read], dim=1)
-        scores_NK = (values_ND.float() @ weight_KD.T + bias_K).double().numpy()
-        return network.to(self._device).eval(), config, scores_NK
-
-    def _show_choice(self, items: list[VideoItem], trials: list[Trial], calibration: Calibration) -> None:
+    def _show_choice(self, learnt: Learnt, num_folds: int) -> None:
         """Write and tell what was tried, and draw the confusion of videos not learnt from."""
-        best = trials[0]
+        scored, best = learnt.scored, learnt.trials[0]
         interval: tuple[float, float] | None = None
         if not self._config.data.multi_label:
             predictions = [
-                Prediction(str(item.path), self._names, calibration.probabilities(logits_K[None]))
-                for item, logits_K in zip(items, best.logits_MK, strict=True)
+                Prediction(str(item.path), self._names, learnt.calibration.probabilities(logits_K[None]))
+                for item, logits_K in zip(scored, best.logits_MK, strict=True)
             ]
-            right = [p.labels[0] == item.label for item, p in zip(items, predictions, strict=True)]
-            interval = bootstrap_over_groups(np.array(right, dtype=np.float64), items, 0)
+            right = [p.labels[0] == item.label for item, p in zip(scored, predictions, strict=True)]
+            interval = bootstrap_over_groups(np.array(right, dtype=np.float64), scored, 0)
             record = RunRecord(self._run, self._config.train.plots, self._on_event)
-            record.draw_confusion(evaluate(predictions, [item.label for item in items], self._names))
-        rows = [trial.to_dict() for trial in trials]
-        folds = len(set(self._folds))
-        told = {"folds": folds, "top1_interval": interval, "trials": rows}
+            record.draw_confusion(evaluate(predictions, [item.label for item in scored], self._names))
+        rows = [trial.to_dict() for trial in learnt.trials]
+        told = {"folds": num_folds, "top1_interval": interval, "trials": rows}
         write_text(self._run / CHOICE_FILE, json.dumps(told, indent=1) + "\n")
-        self._on_event(ChoiceMade(tuple(rows), folds, interval))
+        named = any(item.group is not None for item in of_split(self._items, "train"))
+        by_look = not named and any(item.group is not None for item in scored)
+        self._on_event(ChoiceMade(tuple(rows), num_folds, interval, by_look))
 
-    def _finish(self, learnt: _Round, is_last: bool) -> None:
-        """Validate and save the model of a round."""
+    def _finish(self, learnt: Learnt, num_folds: int, is_last: bool) -> None:
+        """Tell what a round chose, then validate and save its model."""
+        self._show_choice(learnt, num_folds)
         state = self._state
         config = learnt.config
         if is_last:
@@ -341,7 +228,11 @@ class ClosedFormRun:
         validation = None
         if val_items := of_split(self._items, "val"):
             predictor = Predictor(
-                learnt.network, config, self._names, self._device, calibration=learnt.calibration
+                learnt.network.to(self._device),
+                config,
+                self._names,
+                self._device,
+                calibration=learnt.calibration,
             )
             predictions = list(predictor.predict_many(val_items))
             validation = score(predictions, val_items, self._names, config.data.multi_label)
@@ -379,19 +270,3 @@ def _all_of(described: Sequence[Tensor | VideoError]) -> Tensor:
         if isinstance(found, VideoError):
             raise DataError(f"a video could be decoded and no longer can: {found}")
     return torch.stack([found for found in described if isinstance(found, Tensor)])
-
-
-def narrowed(config: Config, candidate: Candidate) -> Config:
-    """Return the settings of a model that reads no more than a candidate needs.
-
-    Args:
-        config: all settings of the run.
-        candidate: that was chosen.
-    """
-    clip, model, augment = config.clip, config.model, config.augment
-    if candidate.panels < model.panels:
-        height, width = clip.size
-        clip = change_clip(clip, whole_frame=False, size=(height // 2, width))
-    model = model.model_copy(update={"streams": candidate.streams, "panels": candidate.panels})
-    augment = augment.model_copy(update={"flip": "on" if candidate.mirrored else "off"})
-    return config.model_copy(update={"clip": clip, "model": model, "augment": augment})

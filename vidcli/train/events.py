@@ -105,11 +105,13 @@ class ChoiceMade:
         trials: plain values of each candidate, the chosen one first; see `choice.Trial.to_dict`.
         num_folds: folds of the cross-validation.
         top1_interval: 95% interval of the chosen one's accuracy over groups; None for a multi-label model.
+        by_look: whether folds keep videos together that look alike, since the data name no groups.
     """
 
     trials: tuple[dict[str, Any], ...]
     num_folds: int
     top1_interval: tuple[float, float] | None
+    by_look: bool
 
 
 Event: TypeAlias = ChoiceMade | CheckProgress | FeatureProgress | StepDone | EpochDone | Notice

@@ -1,0 +1,205 @@
+"""Solve for the linear layer of a two-stream classifier: choose what it reads, and how strongly to hold back.
+
+Shape suffixes: M videos, R rows a video (as it is, then cut short), N rows of all, D descriptors, K classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import compress
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vidcli.arrays import Bool, Float64
+from vidcli.config import Config, change_clip
+from vidcli.data.items import VideoItem
+from vidcli.data.splits import assign_folds
+from vidcli.evaluate.multilabel import targets_of
+from vidcli.models import TwoStreamClassifier, build_model, descriptor_sizes
+from vidcli.models.calibration import Calibration, fit_multi_label, fit_temperature
+from vidcli.models.timm_networks import TimmBackbone
+from vidcli.train.choice import Candidate, Examples, Part, Trial, mean_kernel, try_all
+from vidcli.train.look_groups import group_by_look
+from vidcli.train.ridge import Block, linear_layer, solve, standardise
+
+_MOST_FOLDS, _MOST_FOLDS_OF_MANY, _MANY_VIDEOS = 10, 5, 400
+_MOST_SCORED = 600
+"""Videos that the cross-validation looks at."""
+
+
+@dataclass(frozen=True)
+class Learnt:
+    """What was learnt from the descriptors of all training videos.
+
+    Attributes:
+        config: all settings of the model, which reads no more than it needs.
+        network: the model, in evaluation mode.
+        calibration: fitted to answers for videos that the answering classifier had not learnt from.
+        trials: all candidates, the chosen one first.
+        scored: the videos that these were scored on, with the groups that were kept whole.
+        train_loss: mean squared error of a video.
+        train_accuracy: share of the videos that the model knows by now.
+    """
+
+    config: Config
+    network: TwoStreamClassifier
+    calibration: Calibration
+    trials: list[Trial]
+    scored: list[VideoItem]
+    train_loss: float
+    train_accuracy: float
+
+
+class StreamSolver:
+    """Learns from the descriptors of the training videos of one run."""
+
+    def __init__(
+        self,
+        config: Config,
+        class_names: Sequence[str],
+        mirrored: Sequence[int] | None,
+        backbone: TimmBackbone,
+    ) -> None:
+        """Keep what a model is made of.
+
+        Args:
+            config: all settings.
+            class_names: the name of each class, at the position of its label.
+            mirrored: the class that a mirror makes of each class; None where videos are not mirrored.
+            backbone: that described the videos.
+        """
+        self._config, self._names, self._mirrored = config, list(class_names), mirrored
+        self._backbone = backbone
+        self._folds: list[int] = []
+        self._grouped: list[VideoItem] = []
+
+    @property
+    def num_folds(self) -> int:
+        """Folds of the cross-validation."""
+        return len(set(self._folds))
+
+    def learn(self, items: list[VideoItem], described: list[Tensor]) -> Learnt:
+        """Choose what to read by cross-validation, and solve for all training videos.
+
+        Args:
+            items: the training videos.
+            described: their descriptors (M, R, D), then perhaps those of the same videos mirrored.
+        """
+        if not self._folds:
+            self._choose_folds(items, described[0][:, 0])
+        examples = self._examples(items, described[0].shape[1], len(described))
+        rows_ND = torch.cat([of_all.transpose(0, 1).flatten(0, 1) for of_all in described])
+        sizes = descriptor_sizes(self._backbone, self._config.model)
+        columns = torch.split(rows_ND, list(sizes.values()), dim=1)
+        blocks = {part: standardise(values) for part, values in zip(sizes, columns, strict=True)}
+        scored_M = self._scored_videos(len(items))
+        some, rows = examples.restricted(scored_M)
+        trials = try_all({part: block.kernel_NN[np.ix_(rows, rows)] for part, block in blocks.items()}, some)
+        best = trials[0]
+        network, config, scores_NK = self._solve(best.candidate, blocks, examples)
+        num_videos = len(items)
+        targets_MK = examples.targets_NK[:num_videos]
+        logits = [row[None] for row in best.logits_MK]
+        calibration = (
+            fit_multi_label(logits, targets_MK[scored_M] == 1)
+            if examples.is_multi_label
+            else fit_temperature(logits, targets_MK[scored_M].argmax(axis=1).tolist())
+        )
+        right_M = (
+            ((scores_NK[:num_videos] > 0) == (targets_MK == 1)).all(axis=1)
+            if examples.is_multi_label
+            else scores_NK[:num_videos].argmax(axis=1) == targets_MK.argmax(axis=1)
+        )
+        error = float(np.square(scores_NK[:num_videos] - targets_MK).mean())
+        return Learnt(
+            config,
+            network,
+            calibration,
+            trials,
+            list(compress(self._grouped, scored_M)),
+            error,
+            float(right_M.mean()),
+        )
+
+    def _choose_folds(self, items: list[VideoItem], plain_MD: Tensor) -> None:
+        """Draw the folds of the cross-validation, with groups kept whole; without groups, by look."""
+        seed = self._config.train.seed
+        self._grouped = items
+        shows_look = self._config.model.streams != "motion" and not self._config.data.multi_label
+        if shows_look and all(item.group is None for item in items):
+            labels_M = np.array([self._names.index(item.label) for item in items])
+            features_MD = plain_MD[:, : self._backbone.num_features].double().numpy()
+            groups_M = group_by_look(features_MD, labels_M, seed)
+            self._grouped = [
+                replace(item, group=f"look {group}") for item, group in zip(items, groups_M, strict=True)
+            ]
+        most = _MOST_FOLDS if len(items) < _MANY_VIDEOS else _MOST_FOLDS_OF_MANY
+        self._folds = assign_folds(self._grouped, most, seed)
+
+    def _scored_videos(self, num_videos: int) -> Bool:
+        """Return which videos take part in the cross-validation: all, unless they are many."""
+        scored_M = np.full(num_videos, num_videos <= _MOST_SCORED)
+        rng = np.random.default_rng(self._config.train.seed)
+        scored_M[rng.permutation(num_videos)[:_MOST_SCORED]] = True
+        return scored_M
+
+    def _examples(self, items: list[VideoItem], num_paces: int, num_orientations: int) -> Examples:
+        is_multi_label, num_videos = self._config.data.multi_label, len(items)
+        there_MK = targets_of(items, self._names)
+        there_NK = np.tile(there_MK, (num_paces, 1))
+        if num_orientations > 1:
+            assert self._mirrored is not None
+            there_NK = np.concatenate([there_NK, there_NK[:, self._mirrored]])
+        weights_N = np.ones(len(there_NK))
+        if self._config.train.class_balance == "loss":
+            weights_N = (1 / there_MK.sum(axis=0))[there_NK.argmax(axis=1)]
+            weights_N /= weights_N.mean()
+        rest = -1.0 if is_multi_label else -1 / (len(self._names) - 1)
+        return Examples(
+            np.where(there_NK, 1.0, rest),
+            weights_N,
+            np.tile(np.arange(num_videos), num_paces * num_orientations),
+            np.arange(len(there_NK)) >= num_paces * num_videos,
+            np.array(self._folds),
+            is_multi_label,
+        )
+
+    def _solve(
+        self, candidate: Candidate, blocks: Mapping[Part, Block], examples: Examples
+    ) -> tuple[TwoStreamClassifier, Config, Float64]:
+        """Return the network of a candidate, its settings, and its scores of the rows that it learnt from."""
+        rows_N = examples.rows_of(np.full(len(examples.folds_M), True), candidate.mirrored)
+        weights_N = examples.weights_N[rows_N]
+        kernels = {part: block.kernel_NN for part, block in blocks.items()}
+        kernel_NN = mean_kernel(kernels, candidate)[np.ix_(rows_N, rows_N)]
+        solution = solve(kernel_NN, examples.targets_NK[rows_N], weights_N, candidate.strength)
+        parts = [blocks[part] for part in candidate.parts(list(blocks))]
+        read = [Block(b.values_ND[rows_N], b.mean_D, b.scale_D, b.kernel_NN) for b in parts]
+        weight_KD, bias_K = linear_layer(read, weights_N, solution)
+        config = narrowed(self._config, candidate)
+        network = build_model(config.model, len(self._names), load_weights=False)
+        assert isinstance(network, TwoStreamClassifier)
+        network.backbone.load_state_dict(self._backbone.state_dict())
+        network.head.load_state_dict({"weight": weight_KD, "bias": bias_K})
+        values_ND = torch.cat([block.values_ND for block in read], dim=1)
+        scores_NK = (values_ND.float() @ weight_KD.T + bias_K).double().numpy()
+        return network.eval(), config, scores_NK
+
+
+def narrowed(config: Config, candidate: Candidate) -> Config:
+    """Return the settings of a model that reads no more than a candidate needs.
+
+    Args:
+        config: all settings of the run.
+        candidate: that was chosen.
+    """
+    clip, model, augment = config.clip, config.model, config.augment
+    if candidate.panels < model.panels:
+        height, width = clip.size
+        clip = change_clip(clip, whole_frame=False, size=(height // 2, width))
+    model = model.model_copy(update={"streams": candidate.streams, "panels": candidate.panels})
+    augment = augment.model_copy(update={"flip": "on" if candidate.mirrored else "off"})
+    return config.model_copy(update={"clip": clip, "model": model, "augment": augment})
