@@ -106,7 +106,9 @@ def test_whole_video_networks(backbone: str, num_frames: int, side: int) -> None
     maps = map_frames(network, clip, 2, "gradients")
     assert maps.shape == (num_frames, side, side)
     assert maps.max() == pytest.approx(1)
-    with pytest.raises(ConfigError, match="whole video network has no map of each frame; use gradients"):
+    with pytest.raises(
+        ConfigError, match="one last map of each frame, which this model does not have; use gradients"
+    ):
         map_frames(network, clip, 2, "grad-cam")
 
 

@@ -99,8 +99,8 @@ class ClipConfig(Section):
     )
     whole_frame: bool = Field(
         False,
-        description="Show the whole frame too, above the window around what moves; each takes half of "
-        "clip.size's height.",
+        description="Show the whole frame too, squeezed, above the window around what moves; each "
+        "takes half of clip.size's height.",
     )
     sampling: SamplingMode = Field(
         "segments", description="segments covers the whole video; dense takes neighbouring frames."

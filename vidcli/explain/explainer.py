@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import torch
 from torch import nn
+from torch.nn import functional
 
 from vidcli.arrays import Float32, Float64, Frames
 from vidcli.artifacts.exported import ExportedNetwork
@@ -155,20 +156,43 @@ def explain_video(
     multi_label = about.calibration.thresholds is not None
     frame_method, weights_T = weigh_frames(network, clip_TCHW, label, multi_label)
     maps_THW = map_frames(network, clip_TCHW, label, map_method)
+    shown_THWC = to_pixels(clip_TCHW.cpu(), clip_config)
+    window = _shares(transform.seen_window(frames), *frames.shape[1:3])
+    if clip_config.whole_frame:
+        shown_THWC, maps_THW = _on_whole_frames(shown_THWC, maps_THW, window)
+        window = (0.0, 0.0, 1.0, 1.0)
     return Explanation(
         video=str(video),
         class_name=about.class_names[label],
         predicted=about.class_names[predicted],
         probability=float(probabilities_K[label]),
-        frames_THWC=to_pixels(clip_TCHW.cpu(), clip_config),
+        frames_THWC=shown_THWC,
         seconds_T=moments[-1],
         weights_T=weights_T,
         maps_THW=maps_THW,
         frame_method=frame_method,
         map_method=map_method,
         class_names=tuple(about.class_names),
-        window=_shares(transform.seen_window(frames), *frames.shape[1:3]),
+        window=window,
     )
+
+
+def _on_whole_frames(shown_THWC: Frames, maps_THW: Float32, window: Window) -> tuple[Frames, Float32]:
+    """Return the upper panels, and the maps of both panels added where the lower one lies in the frame.
+
+    Args:
+        shown_THWC: pictures of two panels: the whole frame above a window into it.
+        maps_THW: the weight of each pixel of these.
+        window: what part of the frame the lower panel shows.
+    """
+    height, width = maps_THW.shape[1] // 2, maps_THW.shape[2]
+    upper_THW, lower_THW = maps_THW[:, :height].copy(), torch.from_numpy(maps_THW[:, height:].copy())
+    top, left = round(window[0] * height), round(window[1] * width)
+    rows = min(max(1, round(window[2] * height)), height - top)
+    columns = min(max(1, round(window[3] * width)), width - left)
+    inside = functional.interpolate(lower_THW[:, None], (rows, columns), mode="area")[:, 0].numpy()
+    upper_THW[:, top : top + rows, left : left + columns] += inside
+    return shown_THWC[:, :height], upper_THW / max(1.0, float(upper_THW.max()))
 
 
 def iter_pictures(explanation: Explanation, about: Checkpoint) -> Iterator[Frames]:

@@ -51,8 +51,8 @@ def map_frames(network: nn.Module, clip_TCHW: Tensor, label: int, method: MapMet
         all values are 0 if no place speaks for the class.
 
     Raises:
-        ConfigError: the method is `grad-cam`, and the model a whole video network without a map for each
-            frame.
+        ConfigError: the method is `grad-cam`, and the model has no single map of each frame: a whole video
+            network, or two streams.
     """
     if method == "gradients":
         parts_Thw = maps_THW = _smooth(integrated_gradients(network, clip_TCHW, label).sum(dim=1))
@@ -60,7 +60,9 @@ def map_frames(network: nn.Module, clip_TCHW: Tensor, label: int, method: MapMet
         parts_Thw = grad_cam(network, clip_TCHW, label)
         maps_THW = F.interpolate(parts_Thw[:, None], clip_TCHW.shape[-2:], mode="bicubic")[:, 0]
     else:
-        raise ConfigError("--maps grad-cam: a whole video network has no map of each frame; use gradients")
+        raise ConfigError(
+            "--maps grad-cam: needs one last map of each frame, which this model does not have; use gradients"
+        )
     if float(parts_Thw.clamp(min=0).sum()) < _LEAST_LOGIT:
         return np.zeros(maps_THW.shape, dtype=np.float32)
     maps_THW = maps_THW.clamp(min=0).cpu()

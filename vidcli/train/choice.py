@@ -22,7 +22,7 @@ from vidcli.arrays import Bool, Float64, Int64
 from vidcli.evaluate.multilabel import average_precision
 from vidcli.train.ridge import answer, solve
 
-STRENGTHS = (0.3, 1.0, 3.0, 10.0)
+STRENGTHS = (0.3, 1.0, 3.0, 10.0, 30.0)
 """Regularisation that is tried; see `ridge.solve`."""
 
 Part: TypeAlias = tuple[int, str]

@@ -163,7 +163,7 @@ class ClipTransform:
 
     def _fixed_window(self, frame_height: int, frame_width: int, place: float) -> Window:
         """Return top, left, height and width of the window of evaluation."""
-        if self._whole_frame and self._fit == "stretch":
+        if self._whole_frame:  # it keeps all of it, squeezed; the window has the panel's proportions already
             return 0, 0, frame_height, frame_width
         if self._focus == 1:  # the frame was decoded so that a pixel of it is one of the clip
             height, width = min(self._height, frame_height), min(self._width, frame_width)
