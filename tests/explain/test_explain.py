@@ -21,6 +21,7 @@ from vidcli.console.model_tables import print_explanation
 from vidcli.console.terminal import Verbosity
 from vidcli.errors import ConfigError
 from vidcli.explain import Explanation, MapMethod, explain_video
+from vidcli.explain.explainer import _on_whole_frames
 from vidcli.explain.frame_weights import delete_frames, log_probability, occlude_frames, weigh_frames
 from vidcli.explain.maps import grad_cam, integrated_gradients, map_frames
 from vidcli.models import backbone_names, build_model, head_names
@@ -106,9 +107,7 @@ def test_whole_video_networks(backbone: str, num_frames: int, side: int) -> None
     maps = map_frames(network, clip, 2, "gradients")
     assert maps.shape == (num_frames, side, side)
     assert maps.max() == pytest.approx(1)
-    with pytest.raises(
-        ConfigError, match="one last map of each frame, which this model does not have; use gradients"
-    ):
+    with pytest.raises(ConfigError, match="needs one last map of each frame"):
         map_frames(network, clip, 2, "grad-cam")
 
 
@@ -392,3 +391,16 @@ def test_the_longest_name_has_a_folder(letter: str, model: Path, twins: tuple[Pa
     assert len(names) == 2
     assert names[1] == f"{names[0]}-2"
     assert names[0].startswith(f"explain-{letter * 50}")
+
+
+def test_two_panels_are_folded_into_the_whole_frame() -> None:
+    shown = np.zeros((2, 20, 10, 3), dtype=np.uint8)
+    shown[:, :10] = 7
+    maps = np.zeros((2, 20, 10), dtype=np.float32)
+    maps[:, 10:] = 0.5  # the window speaks for the class, the whole frame does not
+    frames, folded = _on_whole_frames(shown, maps, (0.5, 0.2, 0.3, 0.4))
+    assert frames.shape == (2, 10, 10, 3)
+    assert (frames == 7).all()
+    expected = np.zeros((2, 10, 10))
+    expected[:, 5:8, 2:6] = 0.5
+    np.testing.assert_allclose(folded, expected)

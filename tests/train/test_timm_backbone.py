@@ -26,10 +26,12 @@ CPU = torch.device("cpu")
 
 @pytest.fixture
 def run(pair_data: Path, tmp_path: Path) -> Path:
-    """A run of the recipe `imagenet-cpu`, two epochs of small clips."""
+    """A run of a frozen network and a small head, two epochs of small clips."""
+    network = ["model.backbone=timm:tf_efficientnet_lite0", "model.pretrained=true", "model.head=mean"]
+    plain = ["model.shift=off", "model.frame_differences=false", "model.grid=1", "data.val_fraction=0"]
     changes = ["train.epochs=2", "train.freeze_epochs=2", "train.frozen_clips=1", "clip.length=2"]
-    small = ["clip.size=48", "clip.views=1", "train.batch_size=4", "train.plots=false"]
-    config = load_config("imagenet-cpu", [*changes, *small])
+    small = ["clip.size=48", "train.batch_size=4", "train.plots=false", "clip.focus=0.3"]
+    config = load_config(None, [*network, *plain, *changes, *small])
     folder, _ = start_run(config, pair_data, tmp_path / "run", CPU, lambda event: None)
     return folder
 

@@ -220,3 +220,45 @@ def test_classes_with_a_side(name: str) -> None:
 )
 def test_classes_without_a_side(name: str) -> None:
     assert sided_class_names([name]) == []
+
+
+# --- the whole frame above the window -------------------------------------------------------------
+
+PANELS = ClipConfig(size=(64, 32), focus=0.25, whole_frame=True)
+
+
+def moving_square(transform: ClipTransform) -> npt.NDArray[np.uint8]:
+    """Return grey frames in which a small bright square moves in the lower right corner."""
+    height, width = transform.decode_size(240, 320)
+    frames = np.full((6, height, width, 3), 90, dtype=np.uint8)
+    for time, frame in enumerate(frames):
+        frame[height - 20 : height - 12, width - 30 + 2 * time : width - 22 + 2 * time] = 250
+    return frames
+
+
+def test_the_whole_frame_stands_above_the_window() -> None:
+    transform = ClipTransform(PANELS)
+    frames = moving_square(transform)
+    clip = pixels(transform(frames))
+    assert clip.shape == (6, 3, 64, 32)
+    bright = (clip > 0.7).sum(dim=(0, 1, 3))
+    assert bright[:32].sum() < bright[32:].sum() / 4  # the window shows the square larger
+    whole = torch.nn.functional.interpolate(
+        torch.from_numpy(frames).permute(0, 3, 1, 2).float() / 255, (32, 32), mode="bilinear", antialias=True
+    )
+    torch.testing.assert_close(clip[:, :, :32], whole, atol=0.01, rtol=0)
+
+
+def test_the_window_is_the_same_without_the_whole_frame() -> None:
+    alone = ClipConfig(size=(32, 32), focus=0.25)
+    frames = moving_square(ClipTransform(PANELS))
+    assert ClipTransform(alone).decode_size(240, 320) == ClipTransform(PANELS).decode_size(240, 320)
+    torch.testing.assert_close(
+        ClipTransform(alone)(frames), ClipTransform(PANELS)(frames)[:, :, 32:], atol=0.1, rtol=0
+    )
+
+
+@pytest.mark.parametrize("change", [{"focus": 1.0}, {"size": (33, 32)}, {"crops": 3}])
+def test_settings_that_do_not_go_with_two_panels(change: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="whole_frame goes with focus below 1"):
+        ClipConfig.model_validate(PANELS.model_dump() | change)
