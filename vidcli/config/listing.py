@@ -51,6 +51,8 @@ def _describe_range(schema: Mapping[str, Any]) -> str:
     ]  # fmt: skip
     if bounds:
         return ", ".join(bounds)
+    if schema.get("type") == "object":
+        return "mapping"
     if schema.get("type") == "boolean":
         return "true | false"
     if "number" in {part.get("type") for part in schema.get("prefixItems", ())}:

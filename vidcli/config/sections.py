@@ -253,7 +253,14 @@ class ModelConfig(Section):
     """Backbone, head and what is between."""
 
     backbone: str = Field(
-        "compact_cnn", description="Frame network; `vidcli models` lists them; timm:NAME takes one of timm's."
+        "compact_cnn",
+        description="Frame network; `vidcli models` lists them; timm:NAME takes one of timm's, hf:ORG/NAME "
+        "or hf:FOLDER an image or video encoder of transformers.",
+    )
+    architecture: dict[str, Any] | None = Field(
+        None,
+        description="Settings of an hf: encoder, as in its config.json; none reads them there. A model keeps "
+        "them, and needs nothing else of the encoder's files.",
     )
     head: str = Field("gru", description="Sequence network; `vidcli models` lists them.")
     pretrained: Annotated[bool | Literal["motion"], BeforeValidator(_parse_pretrained)] = Field(

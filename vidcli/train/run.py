@@ -21,6 +21,7 @@ from vidcli.data.relocation import load_run_items
 from vidcli.data.splits import assign_splits, of_split
 from vidcli.errors import CheckpointError, ConfigError, DataError, VideoError
 from vidcli.models import build_model, network_names, settle_clip
+from vidcli.models.hf_encoders import encoder_name
 from vidcli.runtime.files import write_text
 from vidcli.runtime.launcher import may_restart, num_restarts
 from vidcli.runtime.processes import ALONE, Group
@@ -186,7 +187,7 @@ def plan_run(config: Config, data: Path, on_event: Callable[[Event], None]) -> R
         ConfigError: the settings do not fit together.
         DataError: the data cannot be trained on.
     """
-    config = settle_clip(config)
+    config = settle_clip(config, may_fetch=False)
     items = plan_items(config, data, on_event)
     multi_label = config.data.multi_label
     class_names = class_names_of(of_split(items, "train"), multi_label)
@@ -287,6 +288,8 @@ def run_name(config: Config) -> str:
     has none of ours.
     """
     network = config.model.backbone
+    if (encoder := encoder_name(network)) is not None:
+        network = f"hf-{Path(encoder).name}"
     if network not in network_names():
         network += f"_{config.model.head}"
     return f"{time.strftime('%Y-%m-%d_%H-%M-%S')}_{network}"
