@@ -281,14 +281,17 @@ class ModelConfig(Section):
     frame_differences: bool = Field(
         True, description="Give the backbone the change since the previous frame beside RGB."
     )
-    grid: int = Field(2, ge=1, le=8, description="Cells a side of the feature grid that is kept a frame.")
+    grid: int = Field(2, ge=1, le=16, description="Cells a side of the feature grid that is kept a frame.")
     width: int = Field(128, ge=8, le=4096, description="Features a frame given to the head.")
     hidden: int = Field(128, ge=8, le=4096, description="Units of the head's layers.")
-    layers: int = Field(1, ge=1, le=24, description="Layers of a recurrent or transformer head.")
+    layers: int = Field(1, ge=1, le=24, description="Layers of a recurrent, transformer or attentive head.")
     bidirectional: bool = Field(
         False, description="Recurrent heads read the clip backwards as well as forwards."
     )
-    attention_heads: int = Field(4, ge=1, le=64, description="Attention heads of a transformer head.")
+    attention_heads: int = Field(
+        4, ge=1, le=64, description="Attention heads of a transformer or attentive head."
+    )
+    queries: int = Field(1, ge=1, le=64, description="Learnt queries of an attentive head, averaged.")
     dropout: float = Field(0.3, ge=0, lt=1, description="Share of features dropped in training.")
     stochastic_depth: Annotated[float, Field(ge=0, lt=1)] | None = Field(
         None,

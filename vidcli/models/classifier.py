@@ -11,7 +11,7 @@ feature map, g cells a side of the kept grid, E width (features a frame), K clas
       │ average pool: a coarse grid keeps where things are, which motion needs
     cells_NDgg, or cells_BTF
       │ linear, layer norm, GELU, dropout
-    features_BTE
+    features_BTE, or features_BTPE of a head that looks at each of the P = g * g cells by itself
       │ head
     logits_BK
 """
@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vidcli.config import ModelConfig
+from vidcli.models.attentive import CellTokens
 from vidcli.models.backbones import Backbone
 from vidcli.models.depth import ClipDepth, insert_stochastic_depth, stochastic_depths
 from vidcli.models.hf_encoders import ClipEncoder, ImageEncoder
@@ -86,7 +87,7 @@ class VideoClassifier(nn.Module):
         return logits_BK
 
     def features(self, clip_BTCHW: Tensor) -> Tensor:
-        """Return features_BTE: what the head sees of every frame.
+        """Return features_BTE: what the head sees of every frame; (B, T, P, E) where it keeps the cells.
 
         Raises:
             ValueError: not a float tensor (B, T, 3, H, W) with at least one frame.
@@ -162,13 +163,36 @@ class FeatureClassifier(nn.Module):
     @torch.no_grad()
     def absorb_standardisation(self, mean_F: Tensor, std_F: Tensor) -> None:
         """Change the weights so that raw cells give what (cells - mean) / std gave before."""
-        linear = self.projection[0]
-        assert isinstance(linear, nn.Linear)
+        linear = next(layer for layer in self.projection if isinstance(layer, nn.Linear))
+        step = len(mean_F) // linear.in_features  # cells of which the layer reads one at a time
+        mean_F, std_F = mean_F[::step], std_F[::step]
         linear.weight.div_(std_F)
         linear.bias.sub_(linear.weight @ mean_F)
 
 
+def standardisation(cells_NF: Tensor, config: ModelConfig) -> tuple[Tensor, Tensor]:
+    """Return mean_F and std_F of cells, float64; one for all cells of a feature where the head keeps cells.
+
+    Args:
+        cells_NF: what a backbone says of frames, float64.
+        config: of the projection and the head.
+    """
+    if not find_head(config.head).keeps_cells:
+        return cells_NF.mean(0), cells_NF.std(0)
+    num_places = config.grid**2
+    cells_DN = torch.unflatten(cells_NF, 1, (-1, num_places)).transpose(0, 1).flatten(1)
+    return cells_DN.mean(1).repeat_interleave(num_places), cells_DN.std(1).repeat_interleave(num_places)
+
+
 def _build_projection(num_cells: int, config: ModelConfig) -> nn.Sequential:
+    if find_head(config.head).keeps_cells:
+        # The tokens of attention need no activation: the head normalises them and has its own.
+        return nn.Sequential(
+            CellTokens(config.grid**2),
+            nn.Linear(num_cells // config.grid**2, config.width),
+            nn.LayerNorm(config.width),
+            nn.Dropout(config.dropout),
+        )
     linear = nn.Linear(num_cells, config.width)
     nn.init.kaiming_normal_(linear.weight, nonlinearity="relu")
     nn.init.zeros_(linear.bias)

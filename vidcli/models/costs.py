@@ -94,8 +94,9 @@ def describe_heads(length: int = 16, num_classes: int = 10) -> list[HeadCost]:
         config = ModelConfig(head=name)
         with torch.random.fork_rng(devices=[]), torch.device("meta"):
             head = spec.build(config, num_classes).eval()
-            features_BTE = torch.empty(1, length, config.width)
-        gmacs = _count_gmacs(head, features_BTE)
+            places = (config.grid**2,) if spec.keeps_cells else ()
+            features = torch.empty(1, length, *places, config.width)
+        gmacs = _count_gmacs(head, features)
         costs.append(HeadCost(name, spec.description, _count_parameters(head), gmacs))
     return costs
 

@@ -195,11 +195,14 @@ def check_clip(name: str, architecture: Mapping[str, Any], clip: ClipConfig) -> 
 
 def made_with(architecture: Mapping[str, Any] | None) -> str:
     """Return a sentence where an encoder was made with another version of transformers; else nothing."""
-    if architecture is None or architecture.get(VERSION) == (version := import_transformers().__version__):
+    if architecture is None:
+        return ""
+    found, version = architecture.get(VERSION), import_transformers().__version__
+    if found == version:
         return ""
     return (
-        f". It was made with transformers {one_line(architecture.get(VERSION))}, and this is {version}, which "
-        "may name weights otherwise: install that version"
+        f". It was made with transformers {one_line(found)}, and this is {version}, which may name weights "
+        "otherwise: install that version"
     )
 
 

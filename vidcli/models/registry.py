@@ -12,6 +12,7 @@ from torch import nn
 from vidcli.config import ModelConfig
 from vidcli.errors import ConfigError, did_you_mean
 from vidcli.models import families, heads, hf_architecture, hf_encoders, timm_networks
+from vidcli.models.attentive import AttentiveHead
 from vidcli.models.backbones import Backbone, build_compact_cnn, build_simple_cnn
 from vidcli.models.hf_encoders import ClipEncoder, ImageEncoder
 from vidcli.models.timm_networks import TimmBackbone
@@ -102,12 +103,14 @@ class HeadSpec:
         description: one sentence.
         settings: those of `ModelConfig` that it reads and not every head does.
         sees_order: whether the order of the frames changes its answer.
+        keeps_cells: whether it takes the cells of a frame (B, T, P, E) one by one, P = `model.grid` squared.
     """
 
     build: Callable[[ModelConfig, int], nn.Module]
     description: str
     settings: frozenset[str] = frozenset()
     sees_order: bool = True
+    keeps_cells: bool = False
 
 
 def _torchvision(name: str, description: str) -> BackboneSpec:
@@ -232,6 +235,12 @@ HEADS: dict[str, HeadSpec] = {
         heads.TransformerHead,
         "Transformer layers with frame positions, averaged.",
         frozenset({"hidden", "layers", "attention_heads"}),
+    ),
+    "attentive": HeadSpec(
+        AttentiveHead,
+        "Learnt queries over all cells of all frames: the attentive probe.",
+        frozenset({"hidden", "layers", "attention_heads", "queries"}),
+        keeps_cells=True,
     ),
 }
 
