@@ -329,6 +329,23 @@ class TrainConfig(Section):
     backbone_lr_ratio: float = Field(
         1.0, gt=0, le=10, description="Learning rate of the backbone as a share of train.lr."
     )
+    layer_decay: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="Learning rate of each backbone stage as a share of that of the stage after it, the last "
+        "as a share of the head's; of a transformer every block is one; 1 is off.",
+    )
+    lora: int = Field(
+        0,
+        ge=0,
+        le=1024,
+        description="Rank of adapters beside the attention of a transformer, which alone learns with the "
+        "head; 0 trains the backbone itself.",
+    )
+    lora_alpha: float = Field(
+        16.0, gt=0, le=1e4, description="Strength of the adapters: they count alpha / rank times."
+    )
     freeze_epochs: int = Field(
         0, ge=0, le=10_000, description="First epochs in which the backbone stays as it started."
     )

@@ -39,6 +39,8 @@ def iter_advice(config: Config, model: VideoModel, freezing: Freezing, has_valid
             not has_batchnorm(model.backbone),
             f"with {config.model.backbone}, which has no BatchNorm",
         ),
+        "train.lora_alpha": (not train.lora, "with train.lora=0"),
+        "train.layer_decay": (frozen, "when the backbone stays frozen to the end"),
         "train.backbone_lr_ratio": (frozen, "when the backbone stays frozen to the end"),
         "train.unfreeze_every": (frozen, "when the backbone stays frozen to the end"),
         "train.frozen_clips": (not frozen, "unless the backbone stays frozen to the end"),

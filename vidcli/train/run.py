@@ -20,11 +20,12 @@ from vidcli.data.manifest import read_data
 from vidcli.data.relocation import load_run_items
 from vidcli.data.splits import assign_splits, of_split
 from vidcli.errors import CheckpointError, ConfigError, DataError, VideoError
-from vidcli.models import build_model, network_names, settle_clip
+from vidcli.models import network_names, settle_clip
 from vidcli.models.hf_encoders import encoder_name
 from vidcli.runtime.files import write_text
 from vidcli.runtime.launcher import may_restart, num_restarts
 from vidcli.runtime.processes import ALONE, Group
+from vidcli.train.adapters import build_trained_model
 from vidcli.train.batchnorm import fewest_clips, single_clips
 from vidcli.train.events import CheckProgress, EpochRow, Event, Notice
 from vidcli.train.trainer import Trainer
@@ -93,7 +94,7 @@ def start_run(
         # Building the model before all videos are read, which may take long, refuses a wrong one early. On
         # each machine one process downloads the weights, and the others find them.
         num_classes = len(class_names_of(items, config.data.multi_label))
-        group.first_on_each_machine(lambda: build_model(config.model, num_classes))
+        group.first_on_each_machine(lambda: build_trained_model(config, num_classes))
         kept, failures, trainer = _build_trainer(config, items, run, device, on_event, group)
         if group.is_main:
             trainer.describe(kept)
@@ -191,7 +192,7 @@ def plan_run(config: Config, data: Path, on_event: Callable[[Event], None]) -> R
     items = plan_items(config, data, on_event)
     multi_label = config.data.multi_label
     class_names = class_names_of(of_split(items, "train"), multi_label)
-    model = build_model(config.model, len(class_names), load_weights=False)
+    model = build_trained_model(config, len(class_names), load_weights=False)
     counts = {
         name: {
             split: sum(name in labels_of(item.label, multi_label) for item in of_split(items, split))
