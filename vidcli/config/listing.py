@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from vidcli.config.sections import MAX_PIXELS, MIN_PIXELS, Config, Section
+from vidcli.config.sections import Config
+from vidcli.config.values import MAX_PIXELS, MIN_PIXELS, Section
 
 
 class Setting(NamedTuple):

@@ -9,7 +9,8 @@ import pydantic
 import yaml
 
 from vidcli.config.recipes import find_recipe, read_recipe
-from vidcli.config.sections import ClipConfig, Config, Section
+from vidcli.config.sections import ClipConfig, Config
+from vidcli.config.values import Section
 from vidcli.errors import ConfigError, did_you_mean
 from vidcli.runtime.plain import one_line, parse_yaml, shown
 
