@@ -174,6 +174,7 @@ def test_a_run_goes_on_and_its_model_is_an_ordinary_one(
         ({"train__unfreeze_every": 1}, r"train\.lora=2 with train\.unfreeze_every=1"),
         ({"model__weights": "null"}, r"adapters change a trained backbone.*starts random"),
         ({"backbone": "compact_cnn"}, r"compact_cnn has no attention.*train\.lora=0"),
+        ({"backbone": "resnet18", "model__frame_differences": True}, r"resnet18 has no attention"),
         ({"backbone": "timm:test_resnet"}, r"timm:test_resnet has no attention"),
     ],
 )

@@ -125,6 +125,8 @@ def _unknown_names(values: Mapping[str, Any]) -> list[str]:
 
 def _hint(given: str, all_names: Sequence[str], num_faults: int) -> str:
     """Return the nearest name for a fault that will be told; of thousands, most are only counted."""
+    if any(given.startswith(f"{name}.") for name in all_names):
+        given = ".".join(given.split(".")[:2])
     return did_you_mean(given, all_names) if num_faults < _MAX_FAULTS else ""
 
 

@@ -123,7 +123,8 @@ def read_encoder(name: str, may_fetch: bool) -> Encoder:
     if found is None:
         raise ConfigError(
             f"model.backbone=hf:{name}: its {CONFIG_FILE} is not on this machine. Set model.pretrained=true "
-            "to fetch the network and its weights, or give a folder that holds them."
+            "to let training fetch it with its weights (a dry run fetches nothing), or give a folder that "
+            "holds them."
         )
     path, values = found
     if (part := _VISION_PARTS.get(str(values.get(TYPE)))) is not None:

@@ -83,7 +83,7 @@ def _insert_adapters(backbone: nn.Module, config: Config) -> None:
         ConfigError: the backbone has none, or peft is not installed.
     """
     settings = config.train
-    targets = _projections_of(config)
+    targets = _projections_of(config) if transformer_blocks(backbone) else []
     if not targets:
         raise ConfigError(
             f"train.lora={settings.lora}: {config.model.backbone} has no attention whose projections could "
@@ -109,7 +109,9 @@ def _projections_of(config: Config) -> list[str]:
     """
     called = set[nn.Module]()
     with torch.random.fork_rng(devices=[]), torch.device("meta"), torch.no_grad():
-        model = build_model(config.model, 1, load_weights=False).eval()
+        # Without differences, for which some networks need numbers to start from; names stay the same.
+        settings = config.model.model_copy(update={"frame_differences": False})
+        model = build_model(settings, 1, load_weights=False).eval()
         attended = {
             layer
             for block in transformer_blocks(model.backbone)
