@@ -24,6 +24,7 @@ from vidcli.models.costs import (
     describe_heads,
     describe_networks,
 )
+from vidcli.models.hf_architecture import describe_encoders
 from vidcli.models.networks import VideoNetwork
 from vidcli.models.preprocessing import settle_clip
 from vidcli.models.published import PublishedModel, is_published, load_published, published_names
@@ -47,6 +48,7 @@ __all__ = [
     "backbone_names",
     "build_model",
     "describe_backbones",
+    "describe_encoders",
     "describe_heads",
     "describe_networks",
     "head_names",

@@ -34,6 +34,7 @@ class Family:
 
     Attributes:
         network: name of the class in transformers.
+        description: one sentence.
         takes_clips: whether clips go in at once, not frames.
         num_prefix: tokens before those of the patches, registers not counted.
         interpolates: whether `interpolate_pos_encoding` lets it take frames of other sizes.
@@ -46,6 +47,7 @@ class Family:
     """
 
     network: str
+    description: str
     takes_clips: bool = False
     num_prefix: int = 1
     interpolates: bool = False
@@ -60,26 +62,66 @@ class Family:
 _NO_POOLER = {"add_pooling_layer": False}
 
 FAMILIES: dict[str, Family] = {
-    "vit": Family("ViTModel", interpolates=True, arguments=_NO_POOLER, statistics=_GREY),
-    "deit": Family("DeiTModel", num_prefix=2, interpolates=True, arguments=_NO_POOLER),
-    "dinov2": Family("Dinov2Model"),
-    "dinov2_with_registers": Family("Dinov2WithRegistersModel"),
-    "dinov3_vit": Family("DINOv3ViTModel"),
+    "vit": Family(
+        "ViTModel",
+        "Image transformer of ImageNet, such as google/vit-base-patch16-224.",
+        interpolates=True,
+        arguments=_NO_POOLER,
+        statistics=_GREY,
+    ),
+    "deit": Family(
+        "DeiTModel",
+        "Image transformer of ImageNet, distilled, such as facebook/deit-small-distilled-patch16-224.",
+        num_prefix=2,
+        interpolates=True,
+        arguments=_NO_POOLER,
+    ),
+    "dinov2": Family("Dinov2Model", "Self-supervised image transformer, such as facebook/dinov2-small."),
+    "dinov2_with_registers": Family(
+        "Dinov2WithRegistersModel", "The same with registers, such as facebook/dinov2-with-registers-small."
+    ),
+    "dinov3_vit": Family(
+        "DINOv3ViTModel",
+        "Self-supervised image transformer, such as facebook/dinov3-vits16-pretrain-lvd1689m.",
+    ),
     "clip_vision_model": Family(
-        "CLIPVisionModel", interpolates=True, last_norm="post_layernorm", statistics=_CLIP
+        "CLIPVisionModel",
+        "What sees in CLIP, such as openai/clip-vit-base-patch16.",
+        interpolates=True,
+        last_norm="post_layernorm",
+        statistics=_CLIP,
     ),
     "siglip_vision_model": Family(
         "SiglipVisionModel",
+        "What sees in SigLIP and SigLIP 2, such as google/siglip2-base-patch16-224; not its naflex networks.",
         num_prefix=0,
         interpolates=True,
         settings={"vision_use_head": False},
         statistics=_GREY,
     ),
-    "videomae": Family("VideoMAEModel", takes_clips=True, num_prefix=0),
-    "timesformer": Family("TimesformerModel", takes_clips=True, time_is_last=True),
-    "vivit": Family("VivitModel", takes_clips=True, arguments=_NO_POOLER, statistics=_GREY),
+    "videomae": Family(
+        "VideoMAEModel",
+        "Video transformer, such as MCG-NJU/videomae-base-finetuned-kinetics.",
+        takes_clips=True,
+        num_prefix=0,
+    ),
+    "timesformer": Family(
+        "TimesformerModel",
+        "Video transformer of time and space in turns, such as facebook/timesformer-base-finetuned-k400.",
+        takes_clips=True,
+        time_is_last=True,
+        statistics=((0.45, 0.45, 0.45), (0.225, 0.225, 0.225)),
+    ),
+    "vivit": Family(
+        "VivitModel",
+        "Video transformer, such as google/vivit-b-16x2-kinetics400.",
+        takes_clips=True,
+        arguments=_NO_POOLER,
+        statistics=_GREY,
+    ),
     "vjepa2": Family(
         "VJEPA2Model",
+        "Self-supervised video transformer, such as facebook/vjepa2-vitl-fpc64-256.",
         takes_clips=True,
         num_prefix=0,
         part="encoder",
@@ -108,6 +150,15 @@ class Encoder:
     std: Statistics
 
 
+def describe_encoders() -> list[tuple[str, str, str]]:
+    """Return the `model_type` of every kind as a config.json names it, what goes in, and a sentence."""
+    named = {part: kind for kind, part in _VISION_PARTS.items()}
+    return [
+        (named.get(kind, kind), "clips" if family.takes_clips else "frames", family.description)
+        for kind, family in FAMILIES.items()
+    ]
+
+
 def read_encoder(name: str, may_fetch: bool) -> Encoder:
     """Return the architecture and channel statistics of an encoder, from its files.
 
@@ -130,7 +181,7 @@ def read_encoder(name: str, may_fetch: bool) -> Encoder:
     if (part := _VISION_PARTS.get(str(values.get(TYPE)))) is not None:
         values = {**(values.get("vision_config") or {}), TYPE: part}
     try:
-        architecture = complete_architecture({**values, VERSION: import_transformers().__version__})
+        architecture = complete_architecture({**values, VERSION: None})
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from error
     about = files.read_json(*PREPROCESSOR_FILES)
@@ -155,7 +206,8 @@ def complete_architecture(values: Mapping[str, Any]) -> dict[str, Any]:
     known = _names_of(type(config))
     complete = {name: value for name, value in config.to_dict().items() if name in known}
     complete = {name: list(value) if isinstance(value, tuple) else value for name, value in complete.items()}
-    return {TYPE: values[TYPE], VERSION: str(values.get(VERSION))[:_MAX_TEXT]} | complete
+    version = values.get(VERSION) or import_transformers().__version__
+    return {TYPE: values[TYPE], VERSION: str(version)[:_MAX_TEXT]} | complete
 
 
 def check_clip(name: str, architecture: Mapping[str, Any], clip: ClipConfig) -> None:
@@ -231,7 +283,7 @@ def family_of(values: Mapping[str, Any]) -> Family:
     """
     kind = values.get(TYPE)
     if not isinstance(kind, str) or kind not in FAMILIES:
-        known = [*_VISION_PARTS, *(name for name in FAMILIES if name not in _VISION_PARTS.values())]
+        known = [name for name, _, _ in describe_encoders()]
         near = did_you_mean(kind, known) if isinstance(kind, str) and len(kind) < _MAX_TEXT else ""
         raise ConfigError(
             f"{TYPE} {shown(kind)} is no encoder that can be a backbone.{near} There are: {', '.join(known)}."

@@ -10,7 +10,7 @@ import safetensors
 from vidcli.config import ClipConfig, Config, change_clip
 from vidcli.errors import ConfigError
 from vidcli.models.hf_architecture import check_clip as check_encoder_clip
-from vidcli.models.hf_architecture import read_encoder
+from vidcli.models.hf_architecture import complete_architecture, read_encoder
 from vidcli.models.hf_encoders import encoder_name
 from vidcli.models.registry import NetworkSpec, find_backbone
 from vidcli.models.timm_networks import Statistics, check_size, timm_name
@@ -63,6 +63,7 @@ def _settle_encoder(
     if architecture is None:
         found = read_encoder(name, may_fetch and config.model.pretrained is True)
         architecture, statistics = found.architecture, (found.mean, found.std)
+    architecture = complete_architecture(architecture)
     check_encoder_clip(name, architecture, config.clip)
     model = config.model.model_copy(update={"architecture": architecture})
     return config.model_copy(update={"model": model}), statistics
