@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -378,3 +379,9 @@ def test_a_model_file_of_another_version_says_so(folders, tmp_path):
     save_checkpoint(tmp_path / "m.safetensors", Checkpoint(weights, config, ("a", "b", "c")))
     with pytest.raises(CheckpointError, match=r"made with transformers 4\.9.*install that version"):
         load_checkpoint(tmp_path / "m.safetensors")
+
+
+def test_without_transformers_the_extra_is_named(folders, monkeypatch):
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    with pytest.raises(ConfigError, match=r"needs transformers, which is not installed.*vidcli\[hf\]"):
+        settled(folders["vit"])

@@ -29,6 +29,7 @@ from vidcli.models import build_model, settle_clip
 from vidcli.predict import Predictor
 from vidcli.train import StepDone, resume_run
 from vidcli.train.adapters import build_trained_model, merged_weights
+from vidcli.train.freezing import backbone_stages, transformer_blocks
 from vidcli.train.optimizer import build_optimizer
 
 CPU = torch.device("cpu")
@@ -112,6 +113,17 @@ def test_only_adapters_and_head_learn_and_are_merged(
         if name.startswith("backbone.") and not torch.equal(value, frozen[name])
     ]
     assert len(moved) == len(of_backbone) // 2
+
+
+@pytest.mark.parametrize("kind", [*IMAGE_KINDS, *CLIP_KINDS])
+def test_every_block_of_an_encoder_is_a_stage(kind: str, folders: dict[str, Path]) -> None:
+    backbone = build_model(settings_of(f"hf:{folders[kind]}").model, 3).backbone
+    stages = backbone_stages(backbone)
+    assert len(stages) == 1 + 3
+    held = [id(parameter) for stage in stages for part in stage for parameter in part.parameters()]
+    assert sorted(held) == sorted(id(parameter) for parameter in backbone.parameters())
+    blocks = transformer_blocks(backbone)
+    assert [stage[0] for stage in stages[1:]] == blocks
 
 
 def test_the_scale_is_alpha_by_rank(vit_file: Path) -> None:
