@@ -29,7 +29,8 @@ from vidcli.models import build_model, settle_clip
 from vidcli.predict import Predictor
 from vidcli.train import StepDone, resume_run
 from vidcli.train.adapters import build_trained_model, merged_weights
-from vidcli.train.freezing import backbone_stages, transformer_blocks
+from vidcli.train.advice import iter_advice
+from vidcli.train.freezing import Freezing, backbone_stages, transformer_blocks
 from vidcli.train.optimizer import build_optimizer
 
 CPU = torch.device("cpu")
@@ -202,3 +203,23 @@ def test_without_peft_the_extra_is_named(vit_file: Path, monkeypatch: pytest.Mon
     config = settings_of("timm:test_vit", model__pretrained=False, model__weights=vit_file)
     with pytest.raises(ConfigError, match=r"train\.lora=2 needs peft.*vidcli\[hf\]"):
         build_trained_model(config, 3)
+
+
+@pytest.mark.parametrize(
+    ("differences", "kind", "is_told"),
+    [(True, "vit", True), (False, "vit", False), (True, "videomae", False)],
+)
+def test_differences_that_nobody_reads_are_told(
+    differences: bool, kind: str, is_told: bool, folders: dict[str, Path]
+) -> None:
+    config = settings_of(f"hf:{folders[kind]}", model__frame_differences=differences)
+    model = build_trained_model(config, 3)
+    told = [*iter_advice(config, model, Freezing(model.backbone, config.train), has_validation=True)]
+    assert any(text.startswith("model.frame_differences=true has no effect") for text in told) == is_told
+
+
+def test_the_strength_of_no_adapters_has_no_effect(small_config: Callable[..., Config]) -> None:
+    config = small_config(train__lora_alpha=4)
+    model = build_trained_model(config, 3)
+    told = [*iter_advice(config, model, Freezing(model.backbone, config.train), has_validation=True)]
+    assert "train.lora_alpha has no effect with train.lora=0" in told
