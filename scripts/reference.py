@@ -16,6 +16,7 @@ import typer
 
 from vidcli.config.listing import iter_settings
 from vidcli.config.recipes import builtin_recipes, recipe_title
+from vidcli.models import describe_encoders
 from vidcli.models.registry import BACKBONES, HEADS, NETWORKS
 
 if TYPE_CHECKING:
@@ -112,6 +113,11 @@ def render_models() -> str:
     for title, specs in kinds:
         rows = [[f"`{name}`", spec.description] for name, spec in specs.items()]
         parts += [f"## {title}", _render_table(("name", "what it is"), rows)]
+    parts += [
+        "## Encoders of transformers (`model.backbone=hf:ORG/NAME` or `hf:FOLDER`)",
+        "By the `model_type` of their `config.json`; see [larger models](../guides/larger-models.md).",
+        _render_table(("model_type", "takes", "what it is"), [list(row) for row in describe_encoders()]),
+    ]
     return "\n\n".join(parts) + "\n"
 
 

@@ -184,6 +184,8 @@ def test_models_lists_every_backbone_and_head():
     assert result.exit_code == 0
     for name in [*backbone_names(), *head_names()]:
         assert re.search(rf"│ {name} +│ +[\d,]+ +│ +[\d.]+ +│", result.stdout), name
+    for name in ("dinov3_vit", "siglip", "vjepa2"):
+        assert re.search(rf"│ {name} +│ (frames|clips) +│", result.stdout), name
 
 
 def test_settings_lists_every_setting_and_recipe():

@@ -58,6 +58,7 @@ def test_settings_and_their_values():
     assert names_of(complete_setting("model.head=att")) == [
         "model.head=attention",
         "model.head=attention_rnn",
+        "model.head=attentive",
     ]
     assert complete_setting("nothing.such=") == []
 
@@ -127,7 +128,7 @@ def test_bash_takes_an_assignment_for_three_words(words, number, mended):
         ("vidcli report --split t", 3, ["train", "test"]),
         ("vidcli predict --model kinetics400-mv", 3, ["kinetics400-mvit_v1_b", "kinetics400-mvit_v2_s"]),
         ("vidcli timeline --format sr", 3, ["srt"]),
-        ("vidcli train --head att", 3, ["attention", "attention_rnn"]),
+        ("vidcli train --head att", 3, ["attention", "attention_rnn", "attentive"]),
         ("vidcli train --backbone simple", 3, ["simple_cnn"]),
         ("vidcli predict --device c", 3, ["cpu", "cuda"]),
     ],

@@ -32,7 +32,8 @@ def build(backbone: str, head: str, *settings: str) -> VideoClassifier:
             # A trained network's: fresh ones, of gain zero or in a deep network, silence all clips.
             nn.init.uniform_(module.weight, 0.8, 1.2)
             nn.init.uniform_(module.running_var, 0.3, 1.5)  # type: ignore[arg-type]
-    nn.init.normal_(model.projection[0].weight, std=0.1)
+    linear = next(layer for layer in model.projection if isinstance(layer, nn.Linear))
+    nn.init.normal_(linear.weight, std=0.1)
     clips = torch.randn(2, 4, 3, SIDE, SIDE)
     if np.ptp(model(clips).detach().numpy()) <= 1e-3:
         # Squeezing networks stay silent all the same: give every layer the statistics of these clips.

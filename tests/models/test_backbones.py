@@ -6,7 +6,9 @@ import pytest
 import torch
 import torchvision
 
+from vidcli.config import ModelConfig
 from vidcli.errors import ConfigError
+from vidcli.models import build_model
 from vidcli.models.backbones import ResidualBlock, build_compact_cnn, build_simple_cnn
 from vidcli.models.registry import BACKBONES, find_backbone
 from vidcli.models.shift import (
@@ -147,3 +149,14 @@ def test_shift_in_blocks_that_activate_last(name):
     skips = [m for n, m in backbone.named_modules() if n.split(".")[-1] in {"skip", "downsample", "proj"}]
     assert skips
     assert not any(shifted_convolutions(skip) for skip in skips if skip is not None)
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_a_model_without_numbers_has_the_same_weights(name):
+    """What a model file holds is compared with it before anything is allocated."""
+    config = ModelConfig(backbone=name)
+    with torch.device("meta"):
+        bare = build_model(config, 3).state_dict()
+    assert all(value.is_meta for value in bare.values())
+    found = {key: value.shape for key, value in build_model(config, 3).state_dict().items()}
+    assert {key: value.shape for key, value in bare.items()} == found

@@ -155,6 +155,15 @@ def test_simple_cnn_cannot_shift():
 
 
 def test_names():
-    assert head_names() == ["mean", "rnn", "lstm", "gru", "attention", "attention_rnn", "transformer"]
+    assert head_names() == [
+        "mean",
+        "rnn",
+        "lstm",
+        "gru",
+        "attention",
+        "attention_rnn",
+        "transformer",
+        "attentive",
+    ]
     assert backbone_names()[:3] == ["simple_cnn", "compact_cnn", "resnet18"]
     assert len(set(backbone_names())) == 14

@@ -5,12 +5,15 @@ Shape suffixes: B batch, T frames, N = B * T, C channels, H W pixels, E width, U
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from vidcli.config import ModelConfig
+from vidcli.models.attentive import AttentiveHead, grid_positions
 from vidcli.models.backbones import build_simple_cnn
 from vidcli.models.heads import (
     FrameAttention,
@@ -222,3 +225,51 @@ def test_temporal_shift_is_the_loop(num_frames, layout):
     shifted_NCHW = temporal_shift(x_NCHW.contiguous(memory_format=layout), num_frames)
     np.testing.assert_array_equal(shifted_NCHW.numpy(), expected)
     assert shifted_NCHW.is_contiguous(memory_format=torch.channels_last)
+
+
+def layer_norm(x, norm):
+    centred = x - x.mean(-1, keepdims=True)
+    x = centred / np.sqrt(x.var(-1, keepdims=True) + norm.eps)
+    return x * to_numpy(norm.weight) + to_numpy(norm.bias)
+
+
+def gelu(x):
+    erf = np.vectorize(math.erf)
+    return 0.5 * x * (1 + erf(x / np.sqrt(2)))
+
+
+def linear(x, layer):
+    return x @ to_numpy(layer.weight).T + to_numpy(layer.bias)
+
+
+def test_queries_gather_by_their_equation():
+    """y_q = query_q + sum over l of a_ql v_l, a = softmax(q k / sqrt(e)); then y + MLP(norm(y)), averaged."""
+    config = ModelConfig(width=12, hidden=HIDDEN, attention_heads=3, queries=2)
+    head = scramble(AttentiveHead(config, CLASSES))
+    tokens_BTPE = torch.randn(2, 5, 4, 12, generator=torch.Generator().manual_seed(1)).double()
+    positions_TPE = to_numpy(grid_positions(5, 4, 12))
+    logits = []
+    for tokens_TPE in to_numpy(tokens_BTPE):
+        tokens_LE = layer_norm((tokens_TPE + positions_TPE).reshape(20, 12), head.norm1)
+        queries_QE = to_numpy(head.queries_QE)
+        query_QE = linear(queries_QE, head.query)
+        key_LE, value_LE = np.split(linear(tokens_LE, head.key_value), 2, axis=1)
+        y_QE = queries_QE.copy()
+        for start in range(0, 12, 4):
+            part = slice(start, start + 4)
+            weights_QL = softmax(query_QE[:, part] @ key_LE[:, part].T / 2.0, axis=1)
+            y_QE[:, part] += weights_QL @ value_LE[:, part]
+        y_QE += linear(gelu(linear(layer_norm(y_QE, head.norm2), head.expand)), head.contract)
+        logits.append(linear(y_QE.mean(0), head.output))
+    np.testing.assert_allclose(to_numpy(head(tokens_BTPE)), np.stack(logits), rtol=1e-6)
+
+
+def test_grid_positions_tell_time_row_and_column():
+    """(sin, cos) of t / 10000^(2i / width) for time, then for the row, then for the column."""
+    positions_TPE = to_numpy(grid_positions(3, 4, 12))
+    for time, place in np.ndindex(3, 4):
+        expected = []
+        for position in (time, place // 2, place % 2):
+            rates = 10_000.0 ** (-np.arange(0, 4, 2) / 4)
+            expected += [f(position * rate) for rate in rates for f in (np.sin, np.cos)]
+        np.testing.assert_allclose(positions_TPE[time, place], expected, atol=1e-6)

@@ -12,7 +12,7 @@ from vidcli.models import build_model, unused_settings
 from vidcli.models.registry import HEADS, find_head
 
 ORDER_BLIND = {"mean", "attention"}
-WITH_ATTENTION = {"attention", "attention_rnn", "transformer"}
+WITH_ATTENTION = {"attention", "attention_rnn", "transformer", "attentive"}
 
 
 def build_head(name, **settings):
@@ -81,7 +81,7 @@ def test_frame_weights_are_shares_that_follow_their_frames(name):
     assert (weights_BT > 0).all()
     torch.testing.assert_close(weights_BT.sum(dim=1), torch.ones(2))
     assert weights_BT.std() > 1e-4
-    if name != "transformer":  # which knows positions
+    if name not in ("transformer", "attentive"):  # which know positions
         torch.testing.assert_close(head.frame_weights(features_BTE.flip(1)), weights_BT.flip(1))
 
 
@@ -103,9 +103,32 @@ def test_no_class_starts_ahead(name):
     assert logits_BK.std() > 0.05
 
 
-def test_attention_heads_must_divide_the_width():
+@pytest.mark.parametrize("name", ["transformer", "attentive"])
+def test_attention_heads_must_divide_the_width(name):
     with pytest.raises(ConfigError, match=r"attention_heads is 6 .* model\.width, 16.* such as 2"):
-        build_head("transformer", attention_heads=6)
+        build_head(name, attention_heads=6)
+
+
+def test_places_count_for_queries():
+    head = build_head("attentive", queries=3)
+    tokens_BTPE = torch.randn(2, 3, 4, 16)
+    turned_BTPE = tokens_BTPE[:, :, [1, 3, 0, 2]]
+    assert (head(tokens_BTPE) - head(turned_BTPE)).abs().max() > 1e-4
+    weights_BT = head.frame_weights(tokens_BTPE)
+    torch.testing.assert_close(weights_BT.sum(dim=1), torch.ones(2))
+    assert weights_BT.shape == (2, 3)
+
+
+def test_queries_look_at_each_cell_by_itself():
+    torch.manual_seed(0)
+    model = build_model(ModelConfig(head="attentive", grid=3, width=16), num_classes=3).eval()
+    features_BTPE = model.features(torch.randn(2, 4, 3, 96, 96))
+    assert features_BTPE.shape == (2, 4, 9, 16)
+    cells_BTDgg = model.encode(torch.randn(2, 4, 3, 96, 96)).unflatten(2, (-1, 3, 3))
+    other_BTDgg = cells_BTDgg.clone()
+    other_BTDgg[:, 1, :, 2, 1] += 1
+    changed = model.projection(cells_BTDgg.flatten(2)) != model.projection(other_BTDgg.flatten(2))
+    assert changed.any(dim=3).any(dim=0).nonzero().tolist() == [[1, 7]]
 
 
 def test_transformer_layers_start_different():

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from vidcli.config import TrainConfig
+from vidcli.config import ModelConfig, TrainConfig
 from vidcli.models import build_model
 from vidcli.train.optimizer import autocast_dtype, build_optimizer, learning_rate
 
@@ -92,3 +92,50 @@ def test_frozen_parameters_are_left_alone(small_config):
 )
 def test_precision_follows_the_device_unless_it_is_set(precision, device, dtype):
     assert autocast_dtype(TrainConfig(precision=precision), torch.device(device)) is dtype
+
+
+def rates_of(model, settings):
+    """Return the share of the learning rate of every parameter by name."""
+    share_of = {
+        id(parameter): group["lr_ratio"]
+        for group in build_optimizer(model, settings).param_groups
+        for parameter in group["params"]
+    }
+    return {name: share_of[id(parameter)] for name, parameter in model.named_parameters()}
+
+
+def test_every_block_of_a_transformer_learns_at_a_share_of_the_next():
+    config = ModelConfig(backbone="timm:test_vit", frame_differences=False, head="mean")
+    model = build_model(config, 3)
+    num_blocks = len(model.backbone.network.blocks)
+    rates = rates_of(model, TrainConfig(layer_decay=0.5, backbone_lr_ratio=0.1))
+    assert len(rates) == len([*model.parameters()])
+    for name, rate in rates.items():
+        if not name.startswith("backbone."):
+            expected = 1.0
+        elif ".blocks." in name:
+            expected = 0.1 * 0.5 ** (num_blocks - int(name.split(".")[3]))
+        elif "network.norm." in name:
+            expected = 0.1 * 0.5
+        else:  # positions, class token and patches
+            expected = 0.1 * 0.5 ** (num_blocks + 1)
+        assert rate == pytest.approx(expected), name
+
+
+def test_stages_of_a_cnn_learn_at_a_share_of_the_next(small_config):
+    model = build_model(small_config().model, 3)
+    rates = rates_of(model, TrainConfig(layer_decay=0.5))
+    stages = {name.split(".")[1]: rate for name, rate in rates.items() if name.startswith("backbone.")}
+    assert stages == {
+        "stem": 1 / 32,
+        "bn": 1 / 32,
+        "stage1": 1 / 16,
+        "stage2": 1 / 8,
+        "stage3": 1 / 4,
+        "stage4": 1 / 2,
+    }
+    assert {rate for name, rate in rates.items() if not name.startswith("backbone.")} == {1.0}
+
+
+def test_without_decay_all_learn_alike(small_config):
+    assert set(rates_of(build_model(small_config().model, 3), TrainConfig()).values()) == {1.0}

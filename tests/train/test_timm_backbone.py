@@ -65,6 +65,20 @@ def test_stages_hold_all_parameters_in_order() -> None:
     assert [id(parameter) for parameter in held] == [id(parameter) for parameter in backbone.parameters()]
 
 
-def test_a_network_with_parameters_of_its_own_is_one_stage() -> None:
+def test_blocks_of_a_transformer_are_stages() -> None:
     backbone = find_backbone("timm:test_vit").build(3)
+    network = backbone.network
+    first, *stages = backbone_stages(backbone)
+    own, embedding, *_ = first
+    assert {id(parameter) for parameter in own.parameters()} == {id(network.cls_token), id(network.pos_embed)}
+    assert embedding is network.patch_embed
+    assert [stage[0] for stage in stages] == [*network.blocks]
+    assert network.norm in stages[-1]
+    held = {id(parameter) for stage in (first, *stages) for part in stage for parameter in part.parameters()}
+    assert held == {id(parameter) for parameter in backbone.parameters()}
+
+
+def test_a_network_with_parameters_of_its_own_is_one_stage() -> None:
+    with torch.device("meta"):
+        backbone = find_backbone("timm:convit_tiny").build(3)
     assert backbone_stages(backbone) == [[backbone.network]]

@@ -23,6 +23,8 @@ from vidcli.config import Config, config_from_dict, config_to_dict
 from vidcli.errors import CheckpointError, ConfigError
 from vidcli.models import VideoModel, build_model, is_published, load_published
 from vidcli.models.calibration import UNCALIBRATED, Calibration, uncalibrated
+from vidcli.models.hf_architecture import made_with
+from vidcli.models.hf_encoders import PREFIX, encoder_name
 from vidcli.models.registry import find_backbone, find_head
 from vidcli.names import is_text, normal_names
 from vidcli.runtime.files import require_regular, write_whole
@@ -88,10 +90,13 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
 def describe_checkpoint(checkpoint: Checkpoint) -> dict[str, Any]:
     """Return everything in a model file except the weights, as plain values for JSON.
 
-    `model.weights` names the file that training started from. Only its name is kept, without the folder:
-    the model no longer needs that file, and folder names can be private.
+    `model.weights` names the file that training started from, and `hf:FOLDER` that of an encoder. Only their
+    names are kept, without the folder: the model no longer needs them, and folder names can be private.
     """
     settings = config_to_dict(checkpoint.config)
+    encoder = encoder_name(settings["model"]["backbone"])
+    if encoder is not None and os.path.isdir(os.path.expanduser(encoder)):
+        settings["model"]["backbone"] = f"{PREFIX}{Path(encoder).name}"
     if settings["model"]["weights"] is not None:
         settings["model"]["weights"] = Path(settings["model"]["weights"]).name
     return {
@@ -152,7 +157,9 @@ def _config_of(values: object) -> Config:
     if not isinstance(values, dict):
         raise ValueError(f"config {shown(values)}, expected settings")
     config = config_from_dict(values)
-    find_backbone(config.model.backbone)
+    if encoder_name(config.model.backbone) is not None and config.model.architecture is None:
+        raise ValueError(f"model.backbone {shown(config.model.backbone)} without model.architecture")
+    find_backbone(config.model.backbone, config.model.architecture)
     find_head(config.model.head)
     return config
 
@@ -294,4 +301,5 @@ def _refuse_other_weights(
         more = f", and {len(faults) - 3} more" if len(faults) > 3 else ""
         raise CheckpointError(
             f"{path}: the weights do not fit the model's settings: {', '.join(sorted(faults)[:3])}{more}"
+            f"{made_with(config.model.architecture)}"
         )

@@ -40,11 +40,12 @@ from vidcli.data.dataset import ClipDataset
 from vidcli.data.frames import FrameSource
 from vidcli.data.items import VideoItem, class_names_of
 from vidcli.data.loader import epoch_order, iter_batches
-from vidcli.models import build_model, settle_clip
+from vidcli.models import settle_clip
 from vidcli.runtime.memory import usual_memory
 from vidcli.runtime.threads import map_ahead, num_workers
 from vidcli.sampling import Seconds
 from vidcli.train import EpochDone, Event, Trainer
+from vidcli.train.adapters import build_trained_model
 from vidcli.train.update import Updater
 from vidcli.transforms import ClipTransform, build_sampler
 from vidcli.video import decode_frames
@@ -243,7 +244,7 @@ class _Model:
         # Only the first batch and the last, which may be smaller, are kept, to save memory.
         self._batches[1:-1] = self._batches[:1] * len(self._batches[1:-1])
         names, counts = class_names_of(items), Counter(item.label for item in items)
-        model = build_model(config.model, len(names)).to(device)
+        model = build_trained_model(config, len(names)).to(device)
         self._update = Updater(model, config, [counts[name] for name in names], len(self._batches), device)
         self._device = device
         self._position = 0
@@ -302,7 +303,7 @@ class _Reference:
     def __init__(self, items: Sequence[VideoItem], config: Config, device: torch.device) -> None:
         self._clips, self._device = _ReferenceClips(items, config), device
         self._batch_size = config.train.batch_size
-        self._model = build_model(config.model, len(class_names_of(items))).to(device)
+        self._model = build_trained_model(config, len(class_names_of(items))).to(device)
         self._optimizer = torch.optim.SGD(self._model.parameters(), lr=1e-3, momentum=0.9, weight_decay=1e-4)
         self._loaders: dict[int, DataLoader[tuple[Tensor, int]]] = {}
         self.workers = 0

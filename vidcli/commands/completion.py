@@ -27,7 +27,7 @@ FRAME_NETWORKS = (
 VIDEO_NETWORKS = (
     "r3d_18", "mc3_18", "r2plus1d_18", "s3d", "mvit_v1_b", "mvit_v2_s", "swin3d_t", "swin3d_s", "swin3d_b",
 )  # fmt: skip
-HEADS = ("mean", "rnn", "lstm", "gru", "attention", "attention_rnn", "transformer")
+HEADS = ("mean", "rnn", "lstm", "gru", "attention", "attention_rnn", "transformer", "attentive")
 """Names that `vidcli.models` knows, too; importing that would import torch. A test compares them."""
 
 PUBLISHED_MODELS = ("kinetics400", *(f"kinetics400-{name}" for name in VIDEO_NETWORKS))

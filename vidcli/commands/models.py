@@ -44,7 +44,7 @@ def show(
 def list_models(terminal: Terminal) -> None:
     """Print every backbone and head with its size and cost."""
     from vidcli.console.tables import print_rows
-    from vidcli.models import describe_backbones, describe_heads, describe_networks
+    from vidcli.models import describe_backbones, describe_encoders, describe_heads, describe_networks
 
     print_rows(
         terminal,
@@ -54,6 +54,13 @@ def list_models(terminal: Terminal) -> None:
             (row.name, f"{row.parameters:,}", f"{row.gmacs_per_frame:.3f}", row.description)
             for row in describe_backbones()
         ],
+    )
+    print_rows(
+        terminal,
+        "encoders of transformers (model.backbone=hf:ORG/NAME or hf:FOLDER), by the model_type of their "
+        "config.json; needs the extra hf",
+        ("model_type", "takes", "what it is"),
+        describe_encoders(),
     )
     print_rows(
         terminal,

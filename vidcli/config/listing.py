@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from vidcli.config.sections import MAX_PIXELS, MIN_PIXELS, Config, Section
+from vidcli.config.sections import Config
+from vidcli.config.values import MAX_PIXELS, MIN_PIXELS, Section
 
 
 class Setting(NamedTuple):
@@ -51,6 +52,8 @@ def _describe_range(schema: Mapping[str, Any]) -> str:
     ]  # fmt: skip
     if bounds:
         return ", ".join(bounds)
+    if schema.get("type") == "object":
+        return "mapping"
     if schema.get("type") == "boolean":
         return "true | false"
     if "number" in {part.get("type") for part in schema.get("prefixItems", ())}:

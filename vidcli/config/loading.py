@@ -9,7 +9,8 @@ import pydantic
 import yaml
 
 from vidcli.config.recipes import find_recipe, read_recipe
-from vidcli.config.sections import ClipConfig, Config, Section
+from vidcli.config.sections import ClipConfig, Config
+from vidcli.config.values import Section
 from vidcli.errors import ConfigError, did_you_mean
 from vidcli.runtime.plain import one_line, parse_yaml, shown
 
@@ -124,6 +125,8 @@ def _unknown_names(values: Mapping[str, Any]) -> list[str]:
 
 def _hint(given: str, all_names: Sequence[str], num_faults: int) -> str:
     """Return the nearest name for a fault that will be told; of thousands, most are only counted."""
+    if any(given.startswith(f"{name}.") for name in all_names):
+        given = ".".join(given.split(".")[:2])
     return did_you_mean(given, all_names) if num_faults < _MAX_FAULTS else ""
 
 

@@ -5,64 +5,23 @@ Every setting has a default, a range and one sentence, which `vidcli settings` p
 
 from __future__ import annotations
 
-import re
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
+from vidcli.config.values import (
+    ChannelMean,
+    ChannelSpread,
+    FrameSize,
+    Section,
+    parse_pretrained,
+    parse_word,
+)
 from vidcli.sampling import SamplingMode
 
-
-class Section(BaseModel):
-    """Settings under one name; unknown ones are refused."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, protected_namespaces=())
-
-
-MIN_PIXELS, MAX_PIXELS = 16, 1024
 MAX_SEED = 2**63 - 1
 MAX_CLIP_BYTES, MAX_VIDEO_BYTES = 2**29, 2**30
 """Memory that one clip, and all clips of one video, may take; what a network makes of them is more."""
-
-
-def _parse_size(value: object) -> object:
-    """Accept 112, "112", "64x112" (height x width) or [64, 112]."""
-    if isinstance(value, str):
-        match = re.fullmatch(r"\s*(\d+)\s*(?:[x×]\s*(\d+)\s*)?", value)
-        sides: list[Any] = [int(side) for side in match.groups() if side] if match else []
-    elif isinstance(value, (list, tuple)):
-        sides = list(value)
-    else:
-        sides = [value]
-    if len(sides) not in (1, 2) or not all(isinstance(side, (int, float)) for side in sides):
-        raise ValueError("expected pixels such as 112, or HEIGHTxWIDTH such as 64x112")
-    if not all(MIN_PIXELS <= side <= MAX_PIXELS and side == int(side) for side in sides):
-        raise ValueError(f"expected whole pixels from {MIN_PIXELS} to {MAX_PIXELS} a side")
-    return int(sides[0]), int(sides[-1])
-
-
-def _parse_word(value: object) -> object:
-    """Undo YAML 1.1, which reads the words on and off as truth values."""
-    return {True: "on", False: "off"}[value] if isinstance(value, bool) else value
-
-
-def _parse_pretrained(value: object) -> object:
-    if not isinstance(value, bool) and value != "motion":
-        raise ValueError("must be true, false or motion")
-    return value
-
-
-FrameSize = Annotated[
-    tuple[int, int],
-    BeforeValidator(_parse_size),
-    PlainSerializer(lambda size: f"{size[0]}x{size[1]}", return_type=str),
-]
-
-
-_Mean = Annotated[float, Field(ge=0, le=1)]
-_Spread = Annotated[float, Field(gt=0, le=1)]
-ChannelMean: TypeAlias = tuple[_Mean, _Mean, _Mean]
-ChannelSpread: TypeAlias = tuple[_Spread, _Spread, _Spread]
 
 
 class ClipConfig(Section):
@@ -171,7 +130,7 @@ class DataConfig(Section):
     max_unusable: float = Field(
         0.1, ge=0, le=1, description="Share of undecodable videos above which the run stops."
     )
-    cache: Annotated[Literal["auto", "memory", "disk", "off"], BeforeValidator(_parse_word)] = Field(
+    cache: Annotated[Literal["auto", "memory", "disk", "off"], BeforeValidator(parse_word)] = Field(
         "auto",
         description="Where decoded frames stay between epochs; disk keeps them for later runs too; auto "
         "takes memory if they fit, else the disk.",
@@ -184,7 +143,7 @@ class DataConfig(Section):
         description="keyframes takes the nearest earlier keyframe, for hours of video; fast leaves out "
         "deblocking, and detail of MPEG-4 and MJPEG; both give up exact frames.",
     )
-    hwaccel: Annotated[Literal["off", "cuda"], BeforeValidator(_parse_word)] = Field(
+    hwaccel: Annotated[Literal["off", "cuda"], BeforeValidator(parse_word)] = Field(
         "off", description="cuda decodes on an NVIDIA GPU; where none can, on the CPU, with a warning."
     )
     max_pixels: int = Field(
@@ -220,7 +179,7 @@ class AugmentConfig(Section):
         le=4,
         description="Largest change of a random crop's width by height; what it stretches is squeezed again.",
     )
-    flip: Annotated[Literal["auto", "on", "off"], BeforeValidator(_parse_word)] = Field(
+    flip: Annotated[Literal["auto", "on", "off"], BeforeValidator(parse_word)] = Field(
         "auto", description="Mirror half of the clips; auto does unless class names contain a side."
     )
     brightness: float = Field(0.0, ge=0, le=1, description="Largest relative change of brightness.")
@@ -264,13 +223,23 @@ class AugmentConfig(Section):
 
 
 class ModelConfig(Section):
-    """Backbone, head and what is between."""
+    """Backbone, head and what is between.
+
+    Large because each attribute is a setting of `model`.
+    """
 
     backbone: str = Field(
-        "compact_cnn", description="Frame network; `vidcli models` lists them; timm:NAME takes one of timm's."
+        "compact_cnn",
+        description="Frame network; `vidcli models` lists them; timm:NAME takes one of timm's, hf:ORG/NAME "
+        "or hf:FOLDER an image or video encoder of transformers.",
+    )
+    architecture: dict[str, Any] | None = Field(
+        None,
+        description="Settings of an hf: encoder, as in its config.json; none reads them there. A model keeps "
+        "them, and needs nothing else of the encoder's files.",
     )
     head: str = Field("gru", description="Sequence network; `vidcli models` lists them.")
-    pretrained: Annotated[bool | Literal["motion"], BeforeValidator(_parse_pretrained)] = Field(
+    pretrained: Annotated[bool | Literal["motion"], BeforeValidator(parse_pretrained)] = Field(
         False,
         description="true starts a published network from its weights (ImageNet; of whole clips "
         "Kinetics-400), motion compact_cnn from what generated videos taught it.",
@@ -280,7 +249,7 @@ class ModelConfig(Section):
         max_length=4096,
         description="Local file of backbone weights (.safetensors or .pth) to start from.",
     )
-    streams: Annotated[Literal["off", "appearance", "motion", "both"], BeforeValidator(_parse_word)] = Field(
+    streams: Annotated[Literal["off", "appearance", "motion", "both"], BeforeValidator(parse_word)] = Field(
         "off",
         description="What a clip shows, what moves in it, or both, as descriptors of a backbone of timm, in "
         "place of a head.",
@@ -288,7 +257,7 @@ class ModelConfig(Section):
     panels: int = Field(
         1, ge=1, le=2, description="Panels of a picture that streams describe: 2 with clip.whole_frame."
     )
-    shift: Annotated[Literal["auto", "on", "off"], BeforeValidator(_parse_word)] = Field(
+    shift: Annotated[Literal["auto", "on", "off"], BeforeValidator(parse_word)] = Field(
         "auto",
         description="Temporal shift: every residual block sees a part of its neighbour frames; auto does "
         "where there are such blocks.",
@@ -296,14 +265,17 @@ class ModelConfig(Section):
     frame_differences: bool = Field(
         True, description="Give the backbone the change since the previous frame beside RGB."
     )
-    grid: int = Field(2, ge=1, le=8, description="Cells a side of the feature grid that is kept a frame.")
+    grid: int = Field(2, ge=1, le=16, description="Cells a side of the feature grid that is kept a frame.")
     width: int = Field(128, ge=8, le=4096, description="Features a frame given to the head.")
     hidden: int = Field(128, ge=8, le=4096, description="Units of the head's layers.")
-    layers: int = Field(1, ge=1, le=24, description="Layers of a recurrent or transformer head.")
+    layers: int = Field(1, ge=1, le=24, description="Layers of a recurrent, transformer or attentive head.")
     bidirectional: bool = Field(
         False, description="Recurrent heads read the clip backwards as well as forwards."
     )
-    attention_heads: int = Field(4, ge=1, le=64, description="Attention heads of a transformer head.")
+    attention_heads: int = Field(
+        4, ge=1, le=64, description="Attention heads of a transformer or attentive head."
+    )
+    queries: int = Field(1, ge=1, le=64, description="Learnt queries of an attentive head, averaged.")
     dropout: float = Field(0.3, ge=0, lt=1, description="Share of features dropped in training.")
     stochastic_depth: Annotated[float, Field(ge=0, lt=1)] | None = Field(
         None,
@@ -346,6 +318,23 @@ class TrainConfig(Section):
     backbone_lr_ratio: float = Field(
         1.0, gt=0, le=10, description="Learning rate of the backbone as a share of train.lr."
     )
+    layer_decay: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="Learning rate of each backbone stage as a share of that of the stage after it, the last "
+        "as a share of the head's; of a transformer every block is one; 1 is off.",
+    )
+    lora: int = Field(
+        0,
+        ge=0,
+        le=1024,
+        description="Rank of adapters beside the attention of a transformer, which alone learns with the "
+        "head; 0 trains the backbone itself.",
+    )
+    lora_alpha: float = Field(
+        16.0, gt=0, le=1e4, description="Strength of the adapters: they count alpha / rank times."
+    )
     freeze_epochs: int = Field(
         0, ge=0, le=10_000, description="First epochs in which the backbone stays as it started."
     )
@@ -368,7 +357,7 @@ class TrainConfig(Section):
         description="Keep the backbone's BatchNorm statistics as they started, for fine-tuning in small "
         "batches.",
     )
-    class_balance: Annotated[Literal["off", "sampling", "loss"], BeforeValidator(_parse_word)] = Field(
+    class_balance: Annotated[Literal["off", "sampling", "loss"], BeforeValidator(parse_word)] = Field(
         "off",
         description="sampling draws every class equally often; loss weighs clips by the inverse of their "
         "class's share.",
@@ -392,7 +381,7 @@ class TrainConfig(Section):
     precision: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         "auto", description="auto trains in bfloat16 on CUDA, float32 elsewhere; float16 scales its loss."
     )
-    compile: Annotated[Literal["off", "on"], BeforeValidator(_parse_word)] = Field(
+    compile: Annotated[Literal["off", "on"], BeforeValidator(parse_word)] = Field(
         "off", description="Compile the model for training: a slow first step, then faster ones."
     )
     checkpoint_minutes: float = Field(

@@ -43,8 +43,19 @@ def weigh_frames(
     if attention is not None and features is not None:
         with torch.inference_mode():
             weights_BT: Tensor = attention(features(clip_TCHW[None]))
-        return "attention", weights_BT[0].double().cpu().numpy()
+        weights_T = spread_over_frames(weights_BT[0], len(clip_TCHW)).double()
+        return "attention", (weights_T / weights_T.sum()).cpu().numpy()
     return "occlusion", occlude_frames(network, clip_TCHW, label, multi_label)
+
+
+def spread_over_frames(values: Tensor, num_frames: int) -> Tensor:
+    """Return one value for each frame, of values of steps of time that may stand for several frames each.
+
+    Args:
+        values: of the steps, the first dimension.
+        num_frames: frames of the clip.
+    """
+    return values[torch.arange(num_frames, device=values.device) * len(values) // num_frames]
 
 
 def occlude_frames(

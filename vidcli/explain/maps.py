@@ -27,6 +27,7 @@ from torch.nn import functional as F
 
 from vidcli.arrays import Float32
 from vidcli.errors import ConfigError
+from vidcli.explain.frame_weights import spread_over_frames
 from vidcli.models import VideoClassifier
 
 MapMethod: TypeAlias = Literal["gradients", "grad-cam"]
@@ -57,7 +58,7 @@ def map_frames(network: nn.Module, clip_TCHW: Tensor, label: int, method: MapMet
     if method == "gradients":
         parts_Thw = maps_THW = _smooth(integrated_gradients(network, clip_TCHW, label).sum(dim=1))
     elif isinstance(network, VideoClassifier):
-        parts_Thw = grad_cam(network, clip_TCHW, label)
+        parts_Thw = spread_over_frames(grad_cam(network, clip_TCHW, label), len(clip_TCHW))
         maps_THW = F.interpolate(parts_Thw[:, None], clip_TCHW.shape[-2:], mode="bicubic")[:, 0]
     else:
         raise ConfigError(
@@ -98,6 +99,8 @@ def integrated_gradients(
 def grad_cam(network: VideoClassifier, clip_TCHW: Tensor, label: int) -> Tensor:
     """Return how much each cell of the backbone's feature map speaks for a class, (T, h, w), 0 or more.
 
+    T is the number of steps of time, which may be fewer than frames where the backbone takes whole clips.
+
     Args:
         network: the model.
         clip_TCHW: the clip as the model reads it.
@@ -113,7 +116,8 @@ def grad_cam(network: VideoClassifier, clip_TCHW: Tensor, label: int) -> Tensor:
             (gradient_NDhw,) = torch.autograd.grad(logits_BK[0, label], map_NDhw)
     finally:
         hook.remove()
-    return (gradient_NDhw * map_NDhw.detach()).sum(dim=1).clamp(min=0).float()
+    # The map of a backbone that takes whole clips has a dimension of clips before that of time.
+    return (gradient_NDhw * map_NDhw.detach()).sum(dim=-3).clamp(min=0).float().flatten(0, -3)
 
 
 def _smooth(maps_THW: Tensor) -> Tensor:

@@ -289,7 +289,12 @@ def _torch_runner(model: torch.nn.Module) -> Callable[[Float32], Float32]:
 
 def _refuse_any_length(checkpoint: Checkpoint) -> None:
     backbone = checkpoint.config.model.backbone
-    spec = find_backbone(backbone)
+    spec = find_backbone(backbone, checkpoint.config.model.architecture)
+    if not isinstance(spec, NetworkSpec) and spec.takes_clips:
+        raise ExportError(
+            f"--dynamic: {backbone} takes whole clips and has learnt their positions; leave --dynamic out to "
+            f"export it for {checkpoint.config.clip.length} frames"
+        )
     if isinstance(spec, NetworkSpec) and not spec.traces_any_length:
         free = ", ".join(name for name, other in NETWORKS.items() if other.traces_any_length)
         raise ExportError(

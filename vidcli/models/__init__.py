@@ -2,9 +2,11 @@
 
     clip_BTCHW → backbone, a frame at a time → grid → features_BTE → head → logits_BK
 
-Reading order: `classifier`, `backbones`, `families` (torchvision's), `shift`, `heads`, `networks` (whole
-video networks), then `registry` (names), `weights` (files and downloads), `preprocessing` (what weights
-ask of a clip), `published` (models that need no training) and `costs` (parameters and multiplications).
+Reading order: `classifier`, `backbones`, `families` (torchvision's), `timm_networks`, `hf_encoders`
+(transformers', with `hf_architecture` and `hf_files`), `shift`, `heads`, `attentive` (one more head),
+`networks` (whole video networks), then `registry` (names), `weights` (files and downloads), `preprocessing`
+(what weights ask of a clip), `published` (models that need no training) and `costs` (parameters and
+multiplications).
 
 Shape suffixes of the whole package: B batch, T frames, N = B * T frames of a batch, C channels,
 H W pixels, D backbone features, h w grid of a feature map, E width (features a frame), K classes.
@@ -22,6 +24,7 @@ from vidcli.models.costs import (
     describe_heads,
     describe_networks,
 )
+from vidcli.models.hf_architecture import describe_encoders
 from vidcli.models.networks import VideoNetwork
 from vidcli.models.preprocessing import settle_clip
 from vidcli.models.published import PublishedModel, is_published, load_published, published_names
@@ -47,6 +50,7 @@ __all__ = [
     "backbone_names",
     "build_model",
     "describe_backbones",
+    "describe_encoders",
     "describe_heads",
     "describe_networks",
     "descriptor_sizes",

@@ -11,7 +11,7 @@ feature map, g cells a side of the kept grid, E width (features a frame), K clas
       │ average pool: a coarse grid keeps where things are, which motion needs
     cells_NDgg, or cells_BTF
       │ linear, layer norm, GELU, dropout
-    features_BTE
+    features_BTE, or features_BTPE of a head that looks at each of the P = g * g cells by itself
       │ head
     logits_BK
 """
@@ -25,8 +25,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vidcli.config import ModelConfig
+from vidcli.models.attentive import CellTokens
 from vidcli.models.backbones import Backbone
 from vidcli.models.depth import ClipDepth, insert_stochastic_depth, stochastic_depths
+from vidcli.models.hf_encoders import ClipEncoder, ImageEncoder
 from vidcli.models.networks import VideoNetwork, build_without_last_layer
 from vidcli.models.registry import NetworkSpec, find_backbone, find_head
 from vidcli.models.shift import (
@@ -48,15 +50,22 @@ class VideoClassifier(nn.Module):
     Use `build_model`, which builds the parts from settings.
 
     Args:
-        backbone: maps frames_NCHW to map_NDhw; C is 6 when `config.frame_differences`.
+        backbone: maps frames_NCHW to map_NDhw; C is 6 when `config.frame_differences`. Or maps clip_BTCHW to
+            map_BtDhw, with C of 3 always, t steps of time that stand for frames from there on.
         head: maps features_BTE to logits_BK.
         config: grid, width, dropout and frame_differences.
     """
 
-    def __init__(self, backbone: Backbone | TimmBackbone, head: nn.Module, config: ModelConfig) -> None:
+    def __init__(
+        self,
+        backbone: Backbone | TimmBackbone | ImageEncoder | ClipEncoder,
+        head: nn.Module,
+        config: ModelConfig,
+    ) -> None:
         super().__init__()
         self.config = config
         self.backbone = backbone
+        self._takes_clips = isinstance(backbone, ClipEncoder)
         self.projection = _build_projection(backbone.num_features * config.grid**2, config)
         self.head = head
         self._frame_counters: tuple[ShiftedConv2d | ClipDepth, ...] = (
@@ -66,8 +75,8 @@ class VideoClassifier(nn.Module):
 
     @property
     def sees_neighbours(self) -> bool:
-        """Whether the backbone sees the frames beside each frame: a temporal shift."""
-        return bool(shifted_convolutions(self.backbone))
+        """Whether the backbone sees the frames beside each frame: a temporal shift, or whole clips."""
+        return self._takes_clips or bool(shifted_convolutions(self.backbone))
 
     def forward(self, clip_BTCHW: Tensor) -> Tensor:
         """Return logits_BK.
@@ -79,7 +88,7 @@ class VideoClassifier(nn.Module):
         return logits_BK
 
     def features(self, clip_BTCHW: Tensor) -> Tensor:
-        """Return features_BTE: what the head sees of every frame.
+        """Return features_BTE: what the head sees of every frame; (B, T, P, E) where it keeps the cells.
 
         Raises:
             ValueError: not a float tensor (B, T, 3, H, W) with at least one frame.
@@ -110,13 +119,18 @@ class VideoClassifier(nn.Module):
         if not clip_BTCHW.is_floating_point():
             raise ValueError(f"expected a normalised float clip, got {clip_BTCHW.dtype}")
         num_frames = clip_BTCHW.shape[1]
+        if self._takes_clips:
+            map_BtDhw = self.backbone(clip_BTCHW)
+            return self._cells(map_BtDhw.flatten(0, 1), map_BtDhw.shape[1])
         for layer in self._frame_counters:
             layer.num_frames = num_frames
         if self.config.frame_differences:
             clip_BTCHW = torch.cat([clip_BTCHW, frame_differences(clip_BTCHW)], dim=2)
         # Channels last: convolutions on a CPU run about twice as fast, on a GPU they use tensor cores.
         frames_NCHW = clip_BTCHW.flatten(0, 1).contiguous(memory_format=torch.channels_last)
-        map_NDhw = self.backbone(frames_NCHW)
+        return self._cells(self.backbone(frames_NCHW), num_frames)
+
+    def _cells(self, map_NDhw: Tensor, num_frames: int) -> Tensor:
         cells_NDgg = F.adaptive_avg_pool2d(map_NDhw, self.config.grid)
         cells_NF = cells_NDgg.flatten(1)
         return cells_NF.view(-1, num_frames, cells_NF.shape[1])
@@ -150,13 +164,36 @@ class FeatureClassifier(nn.Module):
     @torch.no_grad()
     def absorb_standardisation(self, mean_F: Tensor, std_F: Tensor) -> None:
         """Change the weights so that raw cells give what (cells - mean) / std gave before."""
-        linear = self.projection[0]
-        assert isinstance(linear, nn.Linear)
+        linear = next(layer for layer in self.projection if isinstance(layer, nn.Linear))
+        step = len(mean_F) // linear.in_features  # cells of which the layer reads one at a time
+        mean_F, std_F = mean_F[::step], std_F[::step]
         linear.weight.div_(std_F)
         linear.bias.sub_(linear.weight @ mean_F)
 
 
+def standardisation(cells_NF: Tensor, config: ModelConfig) -> tuple[Tensor, Tensor]:
+    """Return mean_F and std_F of cells, float64; one for all cells of a feature where the head keeps cells.
+
+    Args:
+        cells_NF: what a backbone says of frames, float64.
+        config: of the projection and the head.
+    """
+    if not find_head(config.head).keeps_cells:
+        return cells_NF.mean(0), cells_NF.std(0)
+    num_places = config.grid**2
+    cells_DN = torch.unflatten(cells_NF, 1, (-1, num_places)).transpose(0, 1).flatten(1)
+    return cells_DN.mean(1).repeat_interleave(num_places), cells_DN.std(1).repeat_interleave(num_places)
+
+
 def _build_projection(num_cells: int, config: ModelConfig) -> nn.Sequential:
+    if find_head(config.head).keeps_cells:
+        # The tokens of attention need no activation: the head normalises them and has its own.
+        return nn.Sequential(
+            CellTokens(config.grid**2),
+            nn.Linear(num_cells // config.grid**2, config.width),
+            nn.LayerNorm(config.width),
+            nn.Dropout(config.dropout),
+        )
     linear = nn.Linear(num_cells, config.width)
     nn.init.kaiming_normal_(linear.weight, nonlinearity="relu")
     nn.init.zeros_(linear.bias)
@@ -184,7 +221,8 @@ def build_model(config: ModelConfig, num_classes: int, load_weights: bool = True
     """
     if num_classes < 1:
         raise ValueError(f"num_classes must be at least 1, got {num_classes}")
-    backbone_spec, head_spec = find_backbone(config.backbone), find_head(config.head)
+    head_spec = find_head(config.head)
+    backbone_spec = find_backbone(config.backbone, config.architecture)
     if isinstance(backbone_spec, NetworkSpec):
         network, num_features = build_without_last_layer(backbone_spec.build)
         if load_weights:
@@ -196,10 +234,12 @@ def build_model(config: ModelConfig, num_classes: int, load_weights: bool = True
             load_backbone_weights(streams.backbone, config)
         return streams
     head = head_spec.build(config, num_classes)
-    backbone = backbone_spec.build(RGB_CHANNELS * (2 if config.frame_differences else 1))
+    has_differences = config.frame_differences and not backbone_spec.takes_clips
+    backbone = backbone_spec.build(RGB_CHANNELS * (2 if has_differences else 1))
     if load_weights:
         load_backbone_weights(backbone, config)
-    if config.shift == "on" or (config.shift == "auto" and has_residual_blocks(backbone)):
+    shifts = config.shift == "on" or (config.shift == "auto" and has_residual_blocks(backbone))
+    if shifts and not backbone_spec.takes_clips:
         insert_temporal_shift(backbone)
     if config.stochastic_depth is not None:
         insert_stochastic_depth(backbone, config.stochastic_depth)

@@ -71,8 +71,8 @@ def describe_backbones(height: int = 224, width: int = 224) -> list[BackboneCost
     """Return every backbone with its cost for RGB frames of that many pixels."""
     costs = []
     for name, spec in BACKBONES.items():
-        with torch.random.fork_rng(devices=[]), torch.device(_build_device(name)):
-            backbone = spec.build(3).to("meta").eval()
+        with torch.random.fork_rng(devices=[]), torch.device("meta"):
+            backbone = spec.build(3).eval()
         gmacs = _count_gmacs(backbone, torch.empty(1, 3, height, width, device="meta"))
         costs.append(
             BackboneCost(
@@ -94,15 +94,11 @@ def describe_heads(length: int = 16, num_classes: int = 10) -> list[HeadCost]:
         config = ModelConfig(head=name)
         with torch.random.fork_rng(devices=[]), torch.device("meta"):
             head = spec.build(config, num_classes).eval()
-            features_BTE = torch.empty(1, length, config.width)
-        gmacs = _count_gmacs(head, features_BTE)
+            places = (config.grid**2,) if spec.keeps_cells else ()
+            features = torch.empty(1, length, *places, config.width)
+        gmacs = _count_gmacs(head, features)
         costs.append(HeadCost(name, spec.description, _count_parameters(head), gmacs))
     return costs
-
-
-def _build_device(backbone: str) -> str:
-    # RegNet computes its widths with tensors, which have no values on the meta device.
-    return "cpu" if backbone.startswith("regnet") else "meta"
 
 
 def _count_parameters(module: nn.Module) -> int:

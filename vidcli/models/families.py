@@ -19,8 +19,11 @@ def build_network(name: str) -> nn.Module:
     """Build one of torchvision's networks, whole and random."""
     from torchvision import models
 
-    network: nn.Module = models.get_model(name, weights=None)
-    return network
+    device = torch.get_default_device()
+    # RegNet computes its widths with tensors, which have no values on the meta device.
+    with torch.device("cpu" if name.startswith("regnet") else device):
+        network: nn.Module = models.get_model(name, weights=None)
+    return network.to(device)
 
 
 def published_weights(name: str) -> Any:
@@ -59,7 +62,7 @@ def _widen(backbone: Backbone, in_channels: int) -> None:
         bias=narrow.bias is not None,
     )
     with torch.no_grad():
-        nn.init.normal_(wide.weight, std=float(narrow.weight.std()))
+        nn.init.normal_(wide.weight).mul_(narrow.weight.std())  # no number is read: it may have none
         wide.weight[:, : narrow.in_channels] = narrow.weight
     wide.bias = narrow.bias
     parent, _, attribute = name.rpartition(".")

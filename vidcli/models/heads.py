@@ -51,7 +51,7 @@ class MeanHead(nn.Module):
 
     def __init__(self, config: ModelConfig, num_classes: int) -> None:
         super().__init__()
-        self.output = _build_output(config.width, num_classes)
+        self.output = build_output(config.width, num_classes)
 
     def forward(self, features_BTE: Tensor) -> Tensor:
         """Return logits_BK."""
@@ -84,7 +84,7 @@ class RecurrentHead(nn.Module):
             dropout=config.dropout if config.layers > 1 else 0.0,
         )
         _initialise_recurrent(self.recurrent)
-        self.output = _build_output(config.hidden * (2 if config.bidirectional else 1), num_classes)
+        self.output = build_output(config.hidden * (2 if config.bidirectional else 1), num_classes)
 
     @property
     def is_one_way(self) -> bool:
@@ -152,7 +152,7 @@ class AttentionHead(nn.Module):
     def __init__(self, config: ModelConfig, num_classes: int) -> None:
         super().__init__()
         self.attention = FrameAttention(config.width)
-        self.output = _build_output(config.width, num_classes)
+        self.output = build_output(config.width, num_classes)
 
     def forward(self, features_BTE: Tensor) -> Tensor:
         """Return logits_BK."""
@@ -232,17 +232,13 @@ class TransformerHead(nn.Module):
 
     def __init__(self, config: ModelConfig, num_classes: int) -> None:
         super().__init__()
-        if config.width % config.attention_heads:
-            raise ConfigError(
-                f"model.attention_heads is {config.attention_heads} and does not divide model.width, "
-                f"{config.width}. Choose a divisor, such as {math.gcd(config.attention_heads, config.width)}."
-            )
+        require_equal_shares(config)
         self.layers = nn.ModuleList(
             TransformerLayer(config.width, config.hidden, config.attention_heads, config.dropout)
             for _ in range(config.layers)
         )
         self.norm = nn.LayerNorm(config.width)
-        self.output = _build_output(config.width, num_classes)
+        self.output = build_output(config.width, num_classes)
 
     def forward(self, features_BTE: Tensor) -> Tensor:
         """Return logits_BK."""
@@ -266,7 +262,20 @@ class TransformerHead(nn.Module):
         return x_BTE, weights_BATT
 
 
-def _build_output(num_inputs: int, num_classes: int) -> nn.Linear:
+def require_equal_shares(config: ModelConfig) -> None:
+    """Refuse a width that the attention heads cannot share equally.
+
+    Raises:
+        ConfigError: names a number of heads that could.
+    """
+    if config.width % config.attention_heads:
+        raise ConfigError(
+            f"model.attention_heads is {config.attention_heads} and does not divide model.width, "
+            f"{config.width}. Choose a divisor, such as {math.gcd(config.attention_heads, config.width)}."
+        )
+
+
+def build_output(num_inputs: int, num_classes: int) -> nn.Linear:
     """Build the last layer; without a bias at first, so that no class starts ahead."""
     output = nn.Linear(num_inputs, num_classes)
     nn.init.zeros_(output.bias)

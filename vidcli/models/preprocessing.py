@@ -9,22 +9,34 @@ import safetensors
 
 from vidcli.config import ClipConfig, Config, change_clip
 from vidcli.errors import ConfigError
+from vidcli.models.hf_architecture import check_clip as check_encoder_clip
+from vidcli.models.hf_architecture import complete_architecture, read_encoder
+from vidcli.models.hf_encoders import encoder_name
 from vidcli.models.registry import NetworkSpec, find_backbone
-from vidcli.models.timm_networks import check_size, timm_name
+from vidcli.models.timm_networks import Statistics, check_size, timm_name
 from vidcli.runtime.plain import parse_json
 
 
-def settle_clip(config: Config) -> Config:
+def settle_clip(config: Config, may_fetch: bool = True) -> Config:
     """Return the settings with `clip.mean` and `clip.std` filled in from the backbone's weights.
+
+    So is `model.architecture` of an encoder of transformers, from its files.
 
     A model file of ours, given by `model.weights`, brings its own; other weights are taken to
     have been trained as the published ones of the same network.
+
+    Args:
+        config: all settings.
+        may_fetch: whether an encoder's configuration may be downloaded where `model.pretrained` asks for it.
 
     Raises:
         ConfigError: the backbone is unknown or cannot take clips of that length or size, or frames
             are to be scaled to less than the clip's size.
     """
-    spec = find_backbone(config.model.backbone)
+    statistics = None
+    if (encoder := encoder_name(config.model.backbone)) is not None:
+        config, statistics = _settle_encoder(config, encoder, may_fetch)
+    spec = find_backbone(config.model.backbone, config.model.architecture)
     if isinstance(spec, NetworkSpec):
         _check_clip(config, spec)
     elif (name := timm_name(config.model.backbone)) is not None:
@@ -35,11 +47,26 @@ def settle_clip(config: Config) -> Config:
             f"clip.resize={resize[0]}x{resize[1]} is smaller than clip.size={config.clip.size[0]}x"
             f"{config.clip.size[1]}, which is cut out of it"
         )
-    mean, std = _statistics_of_file(config.model.weights) or (spec.mean, spec.std)
+    mean, std = _statistics_of_file(config.model.weights) or statistics or (spec.mean, spec.std)
     clip = config.clip.model_copy(
         update={"mean": config.clip.mean or tuple(mean), "std": config.clip.std or tuple(std)}
     )
     return config.model_copy(update={"clip": clip})
+
+
+def _settle_encoder(
+    config: Config, name: str, may_fetch: bool
+) -> tuple[Config, tuple[Statistics, Statistics] | None]:
+    """Return the settings with the encoder's architecture, and its channel statistics if they were read."""
+    statistics = None
+    architecture = config.model.architecture
+    if architecture is None:
+        found = read_encoder(name, may_fetch and config.model.pretrained is True)
+        architecture, statistics = found.architecture, (found.mean, found.std)
+    architecture = complete_architecture(architecture)
+    check_encoder_clip(name, architecture, config.clip)
+    model = config.model.model_copy(update={"architecture": architecture})
+    return config.model_copy(update={"model": model}), statistics
 
 
 def _check_clip(config: Config, spec: NetworkSpec) -> None:

@@ -11,8 +11,10 @@ from torch import nn
 
 from vidcli.config import ModelConfig
 from vidcli.errors import ConfigError, did_you_mean
-from vidcli.models import families, heads, timm_networks
+from vidcli.models import families, heads, hf_architecture, hf_encoders, timm_networks
+from vidcli.models.attentive import AttentiveHead
 from vidcli.models.backbones import Backbone, build_compact_cnn, build_simple_cnn
+from vidcli.models.hf_encoders import ClipEncoder, ImageEncoder
 from vidcli.models.timm_networks import TimmBackbone
 from vidcli.runtime.plain import shown
 
@@ -32,14 +34,16 @@ class BackboneSpec:
         published_as: torchvision's name of it, or None where no weights are published.
         mean, std: channel statistics that those were trained with.
         takes_depth: whether `model.stochastic_depth` finds blocks to skip.
+        takes_clips: whether whole clips go in, so that a step of time is not a frame.
     """
 
-    build: Callable[[int], Backbone | TimmBackbone]
+    build: Callable[[int], Backbone | TimmBackbone | ImageEncoder | ClipEncoder]
     description: str
     published_as: str | None = None
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
     takes_depth: bool = False
+    takes_clips: bool = False
 
     @property
     def pretrained(self) -> Any:
@@ -99,12 +103,14 @@ class HeadSpec:
         description: one sentence.
         settings: those of `ModelConfig` that it reads and not every head does.
         sees_order: whether the order of the frames changes its answer.
+        keeps_cells: whether it takes the cells of a frame (B, T, P, E) one by one, P = `model.grid` squared.
     """
 
     build: Callable[[ModelConfig, int], nn.Module]
     description: str
     settings: frozenset[str] = frozenset()
     sees_order: bool = True
+    keeps_cells: bool = False
 
 
 def _torchvision(name: str, description: str) -> BackboneSpec:
@@ -120,6 +126,20 @@ def _timm(name: str) -> BackboneSpec:
     timm_networks.check_name(name)
     mean, std = timm_networks.statistics_of(name)
     return BackboneSpec(partial(timm_networks.build_backbone, name), f"{name} of timm.", mean=mean, std=std)
+
+
+def _hf(name: str, architecture: Mapping[str, Any] | None) -> BackboneSpec:
+    if architecture is None:
+        architecture = hf_architecture.read_encoder(name, may_fetch=False).architecture
+    family = hf_architecture.family_of(architecture)
+    mean, std = family.statistics
+    return BackboneSpec(
+        partial(hf_encoders.build_encoder, architecture),
+        f"{name} of transformers.",
+        mean=mean,
+        std=std,
+        takes_clips=family.takes_clips,
+    )
 
 
 BACKBONES: dict[str, BackboneSpec] = {
@@ -216,6 +236,12 @@ HEADS: dict[str, HeadSpec] = {
         "Transformer layers with frame positions, averaged.",
         frozenset({"hidden", "layers", "attention_heads"}),
     ),
+    "attentive": HeadSpec(
+        AttentiveHead,
+        "Learnt queries over all cells of all frames: the attentive probe.",
+        frozenset({"hidden", "layers", "attention_heads", "queries"}),
+        keeps_cells=True,
+    ),
 }
 
 
@@ -243,17 +269,21 @@ def heads_that_see_order() -> list[str]:
     return [name for name, spec in HEADS.items() if spec.sees_order]
 
 
-def find_backbone(name: str) -> BackboneSpec | NetworkSpec:
+def find_backbone(name: str, architecture: Mapping[str, Any] | None = None) -> BackboneSpec | NetworkSpec:
     """Return the frame backbone or whole video network of that name.
 
     Args:
-        name: one of ours or torchvision's, or `timm:` and one of timm's.
+        name: one of ours or torchvision's, or `timm:` and one of timm's, or `hf:` and an encoder of
+            transformers.
+        architecture: of that encoder; None reads it from its files on this machine.
 
     Raises:
         ConfigError: there is none; names the nearest.
     """
     if (of_timm := timm_networks.timm_name(name)) is not None:
         return _timm(of_timm)
+    if (of_hf := hf_encoders.encoder_name(name)) is not None:
+        return _hf(of_hf, architecture)
     known = BACKBONES | NETWORKS
     if name not in known:
         raise ConfigError(_unknown("model.backbone", name, known))
@@ -280,6 +310,10 @@ def unused_settings(config: ModelConfig) -> list[str]:
     read = find_head(config.head).settings
     optional = frozenset[str]().union(*(spec.settings for spec in HEADS.values()))
     idle = _OF_FRAME_NETWORKS | optional if config.backbone in NETWORKS else optional - read
+    if hf_encoders.encoder_name(config.backbone) is None:
+        idle |= {"architecture"}
+    elif config.architecture and hf_architecture.family_of(config.architecture).takes_clips:
+        idle |= {"shift", "frame_differences"}
     defaults = ModelConfig()
     unused = [
         f"model.{name}"
@@ -296,5 +330,5 @@ def unused_settings(config: ModelConfig) -> list[str]:
 
 def _unknown(setting: str, name: str, known: Mapping[str, Any]) -> str:
     near = did_you_mean(name, known) if len(name) < 100 else ""
-    more = "; and timm:NAME" if setting == "model.backbone" else ""
+    more = "; and timm:NAME, hf:ORG/NAME and hf:FOLDER" if setting == "model.backbone" else ""
     return f"unknown {setting} {shown(name)}.{near} There are: {', '.join(known)}{more}."

@@ -20,8 +20,9 @@ from torch import Tensor, nn
 
 from vidcli.config import ModelConfig
 from vidcli.errors import CheckpointError, ConfigError
-from vidcli.models import timm_networks
+from vidcli.models import hf_encoders, timm_networks
 from vidcli.models.backbones import Backbone, first_convolution
+from vidcli.models.hf_encoders import ClipEncoder, ImageEncoder
 from vidcli.models.registry import find_backbone
 from vidcli.models.timm_networks import TimmBackbone
 from vidcli.runtime.tensors import load_plain_tensors
@@ -54,6 +55,8 @@ def load_backbone_weights(backbone: nn.Module, config: ModelConfig) -> None:
         weights, source = load_weights_file(path), str(path)
         if isinstance(backbone, TimmBackbone):
             weights = timm_networks.named_as_ours(weights, backbone)
+        elif isinstance(backbone, ImageEncoder | ClipEncoder):
+            weights = hf_encoders.named_as_ours(weights, backbone.architecture, source)
     elif config.pretrained == "motion":
         _refuse_without_motion(config)
         weights, source = load_weights_file(_MOTION_FILE), str(_MOTION_FILE)
@@ -61,11 +64,15 @@ def load_backbone_weights(backbone: nn.Module, config: ModelConfig) -> None:
         name = timm_networks.timm_name(config.backbone)
         assert name is not None
         weights, source = timm_networks.load_pretrained(name, backbone)
+    elif config.pretrained and isinstance(backbone, ImageEncoder | ClipEncoder):
+        name = hf_encoders.encoder_name(config.backbone)
+        assert name is not None
+        weights, source = hf_encoders.load_pretrained(name, backbone.architecture)
     elif config.pretrained:
         weights, source = download_pretrained(config.backbone)
     else:
         return
-    if isinstance(backbone, Backbone | TimmBackbone):
+    if isinstance(backbone, Backbone | TimmBackbone | ImageEncoder):
         name, conv = first_convolution(backbone)
         key = f"{name}.weight"
         kernel = weights.get(key)

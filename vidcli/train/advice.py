@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 from vidcli.config import Config, DataConfig
 from vidcli.data.frames import FrameSource
-from vidcli.models import VideoModel, unused_settings
+from vidcli.models import VideoClassifier, VideoModel, unused_settings
+from vidcli.models.hf_encoders import ClipEncoder
 from vidcli.runtime.threads import num_workers
 from vidcli.train.batchnorm import has_batchnorm
 from vidcli.train.freezing import Freezing, is_frozen
@@ -39,6 +40,8 @@ def iter_advice(config: Config, model: VideoModel, freezing: Freezing, has_valid
             not has_batchnorm(model.backbone),
             f"with {config.model.backbone}, which has no BatchNorm",
         ),
+        "train.lora_alpha": (not train.lora, "with train.lora=0"),
+        "train.layer_decay": (frozen, "when the backbone stays frozen to the end"),
         "train.backbone_lr_ratio": (frozen, "when the backbone stays frozen to the end"),
         "train.unfreeze_every": (frozen, "when the backbone stays frozen to the end"),
         "train.frozen_clips": (not frozen, "unless the backbone stays frozen to the end"),
@@ -61,6 +64,13 @@ def iter_advice(config: Config, model: VideoModel, freezing: Freezing, has_valid
                 f"{name} holds on to a backbone that starts random; it is meant for model.pretrained=true "
                 "or model.weights=FILE"
             )
+    knows_colours = config.model.pretrained is True and config.model.weights is None
+    reads_differences = config.model.frame_differences and _sees_frames(model)
+    if knows_colours and reads_differences and (frozen or train.lora):
+        yield (
+            "model.frame_differences=true has no effect: published weights know colours only, and the "
+            "backbone never learns to see more; false saves the time"
+        )
     if frozen and train.frozen_clips and (obstacle := obstacle_to_features(config)) is not None:
         yield f"the backbone stays frozen, and yet works in every epoch: {obstacle}"
     if train.unfreeze_every and not frozen:
@@ -68,6 +78,10 @@ def iter_advice(config: Config, model: VideoModel, freezing: Freezing, has_valid
             f"the last of the backbone's {freezing.num_stages} stages learns from epoch "
             f"{train.freeze_epochs + 1}, the first from epoch {freezing.full_epoch + 1} of {train.epochs}"
         )
+
+
+def _sees_frames(model: VideoModel) -> bool:
+    return isinstance(model, VideoClassifier) and not isinstance(model.backbone, ClipEncoder)
 
 
 def _is_changed(config: Config, name: str) -> bool:

@@ -21,6 +21,7 @@ from vidcli.models.timm_networks import TimmBackbone
 from vidcli.runtime.compat import is_batchnorm
 
 _MIN_STAGES = 3
+_MIN_BLOCKS = 2
 
 
 class Freezing:
@@ -31,9 +32,10 @@ class Freezing:
 
         Args:
             backbone: a module without parameters has no stages.
-            settings: which epochs each stage learns in.
+            settings: which epochs each stage learns in. With `train.lora` none does: adapters learn alone.
         """
-        self._stages, self._settings = backbone_stages(backbone), settings
+        self._stages = [] if settings.lora else backbone_stages(backbone)
+        self._settings = settings
         self._norms = [module for module in backbone.modules() if is_batchnorm(module)]
 
     @property
@@ -57,7 +59,7 @@ class Freezing:
             for module in stage:
                 module.requires_grad_(learns)
                 module.train(learns)
-        if self._settings.freeze_batchnorm:
+        if self._settings.freeze_batchnorm or self._settings.lora:
             for norm in self._norms:
                 norm.eval()
 
@@ -77,11 +79,13 @@ def is_frozen(config: Config) -> bool:
 def backbone_stages(backbone: nn.Module) -> list[list[nn.Module]]:
     """Return the layers of a backbone in stages, first to last, which together hold all its parameters.
 
-    A stage is a top-level child and the BatchNorm after it. Where there are fewer than three children, the
-    largest is taken apart: torchvision keeps a whole MobileNet or ConvNeXt in one child, and a network of
-    timm stands whole behind one name. One with parameters of its own, as a transformer's positions, stays
-    whole.
+    Of a transformer each block is a stage; what comes before the first is one too, and what comes after the
+    last belongs to it. Otherwise a stage is a top-level child and the BatchNorm after it. Where there are
+    fewer than three children, the largest is taken apart: torchvision keeps a whole MobileNet or ConvNeXt in
+    one child, and a network of timm stands whole behind one name. One with parameters of its own stays whole.
     """
+    if (stages := _stages_of_transformer(backbone)) is not None:
+        return stages
     children = _with_parameters(backbone)
     while 0 < len(children) < _MIN_STAGES:
         sizes = [sum(parameter.numel() for parameter in child.parameters()) for child in children]
@@ -91,13 +95,55 @@ def backbone_stages(backbone: nn.Module) -> list[list[nn.Module]]:
         if not parts or is_whole or not _is_in_order(children[largest], backbone):
             break
         children[largest : largest + 1] = parts
-    stages: list[list[nn.Module]] = []
+    stages = []
     for child in children:
         if stages and is_batchnorm(child):
             stages[-1].append(child)
         else:
             stages.append([child])
     return stages
+
+
+def transformer_blocks(backbone: nn.Module) -> list[nn.Module]:
+    """Return the blocks of a transformer in order, each with its attention; none of another network."""
+    return [
+        module
+        for module in backbone.modules()
+        if any(is_attention(child) for child in module.children()) and not is_attention(module)
+    ]
+
+
+def is_attention(module: nn.Module) -> bool:
+    """Tell whether a module is the attention of a block; timm and transformers name theirs so."""
+    return type(module).__name__.endswith(("Attention", "AttentionRope", "Attn", "XCA"))
+
+
+def _stages_of_transformer(backbone: nn.Module) -> list[list[nn.Module]] | None:
+    """Return the stages of a transformer whose blocks are in one list; None of another network."""
+    lists = [
+        (name, module)
+        for name, module in backbone.named_modules()
+        if isinstance(module, nn.ModuleList | nn.Sequential)
+        and len(module) >= _MIN_BLOCKS
+        and all(any(is_attention(part) for part in block.children()) for block in module)
+    ]
+    if not lists:
+        return None
+    path, blocks = max(lists, key=lambda found: len(found[1]))
+    before: list[nn.Module] = []
+    after: list[nn.Module] = []
+    parent = backbone
+    for name in path.split("."):
+        # Positions and class tokens are parameters of the network itself: a list makes them a module.
+        if own := [*parent.parameters(recurse=False)]:
+            before.append(nn.ParameterList(own))
+        names = [other for other, _ in parent.named_children()]
+        place = names.index(name)
+        before += [parent.get_submodule(other) for other in names[:place]]
+        after += [parent.get_submodule(other) for other in names[place + 1 :]]
+        parent = parent.get_submodule(name)
+    *first, last = blocks
+    return [before, *([block] for block in first), [last, *after]]
 
 
 def _is_in_order(module: nn.Module, backbone: nn.Module) -> bool:

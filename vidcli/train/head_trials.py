@@ -22,6 +22,7 @@ from vidcli.errors import TrainError
 from vidcli.evaluate import bootstrap_interval
 from vidcli.features.frozen_backbone import VideoFeatures
 from vidcli.models import FeatureClassifier, head_names, heads_that_see_order
+from vidcli.models.classifier import standardisation
 from vidcli.train.update import BatchTooLarge, Updater
 
 Order = Literal["ordered", "shuffled"]
@@ -107,9 +108,11 @@ class HeadTrials:
             TrainError: the loss is no longer finite, or a batch does not fit in memory.
         """
         settings = self._config.train
+        config = self._config.model.model_copy(update={"head": head})
         features_NVTF = self._features_NVTF[order][chosen_N]
         flat = features_NVTF.flatten(0, 2).double()
-        mean_F, std_F = flat.mean(0).float(), flat.std(0).float().clamp_min(_MIN_STD)
+        mean_F, std_F = standardisation(flat, config)
+        mean_F, std_F = mean_F.float(), std_F.float().clamp_min(_MIN_STD)
         clips_BTF = ((features_NVTF - mean_F) / std_F).flatten(0, 1).to(self._device)
         labels_N = self._labels_N[chosen_N]
         labels_B = labels_N.repeat_interleave(features_NVTF.shape[1])
@@ -117,7 +120,7 @@ class HeadTrials:
         model = FeatureClassifier(
             clips_BTF.shape[-1],
             len(self.class_names),
-            self._config.model.model_copy(update={"head": head}),
+            config,
         ).to(self._device)
         counts = labels_N.bincount(minlength=len(self.class_names)).tolist()
         num_steps = -(-len(clips_BTF) // settings.batch_size)

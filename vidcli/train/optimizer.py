@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from vidcli.config import TrainConfig
+from vidcli.train.freezing import backbone_stages
 from vidcli.train.state import check_update
 
 Model = TypeVar("Model", bound=nn.Module)
@@ -22,13 +23,21 @@ def build_optimizer(model: nn.Module, settings: TrainConfig) -> torch.optim.Opti
     The rate of the step times the `lr_ratio` of a parameter group is the rate of that group.
 
     Args:
-        model: parameters named `backbone.*` learn at `train.backbone_lr_ratio` of the rate.
+        model: parameters named `backbone.*` learn at `train.backbone_lr_ratio` of the rate, and at
+            `train.layer_decay` of that for each stage from there to the head.
         settings: the rule and its hyperparameters.
     """
     groups: dict[tuple[float, float], list[Tensor]] = {}
-    for name, parameter in model.named_parameters():
+    stages = backbone_stages(getattr(model, "backbone", nn.Module()))
+    shares = {
+        parameter: settings.backbone_lr_ratio * settings.layer_decay ** (len(stages) - number)
+        for number, stage in enumerate(stages)
+        for module in stage
+        for parameter in module.parameters()
+    }
+    for parameter in model.parameters():
         if parameter.requires_grad:
-            ratio = settings.backbone_lr_ratio if name.startswith("backbone.") else 1.0
+            ratio = shares.get(parameter, 1.0)
             decay = settings.weight_decay if parameter.ndim >= 2 else 0.0
             groups.setdefault((decay, ratio), []).append(parameter)
     described = [

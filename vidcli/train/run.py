@@ -27,10 +27,12 @@ from vidcli.data.manifest import read_data
 from vidcli.data.relocation import load_run_items
 from vidcli.data.splits import assign_splits, of_split
 from vidcli.errors import CheckpointError, ConfigError, VideoError
-from vidcli.models import build_model, network_names, settle_clip
+from vidcli.models import network_names, settle_clip
+from vidcli.models.hf_encoders import encoder_name
 from vidcli.runtime.files import write_text
 from vidcli.runtime.launcher import may_restart, num_restarts
 from vidcli.runtime.processes import ALONE, Group
+from vidcli.train.adapters import build_trained_model
 from vidcli.train.batchnorm import fewest_clips, single_clips
 from vidcli.train.closed_form import ClosedFormRun, refuse_other_settings
 from vidcli.train.events import CheckProgress, EpochRow, Event, Notice
@@ -103,7 +105,7 @@ def start_run(
             refuse_other_settings(config, group)
             return run, ClosedFormRun(config, items, run, device, on_event).train()
         num_classes = len(class_names_of(items, config.data.multi_label))
-        group.first_on_each_machine(lambda: build_model(config.model, num_classes))
+        group.first_on_each_machine(lambda: build_trained_model(config, num_classes))
         kept, failures, trainer = _build_trainer(config, items, run, device, on_event, group)
         if group.is_main:
             trainer.describe(kept)
@@ -202,11 +204,11 @@ def plan_run(config: Config, data: Path, on_event: Callable[[Event], None]) -> R
         ConfigError: the settings do not fit together.
         DataError: the data cannot be trained on.
     """
-    config = settle_clip(config)
+    config = settle_clip(config, may_fetch=False)
     items = plan_items(config, data, on_event)
     multi_label = config.data.multi_label
     class_names = class_names_of(of_split(items, "train"), multi_label)
-    model = build_model(config.model, len(class_names), load_weights=False)
+    model = build_trained_model(config, len(class_names), load_weights=False)
     counts = {
         name: {
             split: sum(name in labels_of(item.label, multi_label) for item in of_split(items, split))
@@ -296,6 +298,8 @@ def run_name(config: Config) -> str:
     network = config.model.backbone
     if config.model.streams != "off":
         return f"{time.strftime('%Y-%m-%d_%H-%M-%S')}_{network.replace(':', '_')}_streams"
+    if (encoder := encoder_name(network)) is not None:
+        network = f"hf-{Path(encoder).name}"
     if network not in network_names():
         network += f"_{config.model.head}"
     return f"{time.strftime('%Y-%m-%d_%H-%M-%S')}_{network}"

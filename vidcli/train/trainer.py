@@ -27,12 +27,13 @@ from vidcli.data.items import VideoItem, class_names_of
 from vidcli.data.manifest import fingerprint
 from vidcli.data.splits import of_split
 from vidcli.errors import CheckpointError, DataError
-from vidcli.models import VideoModel, build_model
+from vidcli.models import VideoModel
 from vidcli.models.calibration import uncalibrated
 from vidcli.predict import Predictor
 from vidcli.runtime.files import remove_leftovers
 from vidcli.runtime.plain import one_line
 from vidcli.runtime.processes import ALONE, Group
+from vidcli.train.adapters import build_trained_model, merged_weights
 from vidcli.train.advice import iter_advice
 from vidcli.train.batchnorm import fewest_clips, single_clips, synchronise_norms
 from vidcli.train.epoch import EpochLoop, RunBatches
@@ -78,7 +79,7 @@ class Trainer:
         flip = _decides_to_flip(config, names, on_event)
         dataset = ClipDataset(train_items, names, config, flip, source)
         torch.manual_seed(config.train.seed)
-        model = build_model(config.model, len(names)).to(device)
+        model = build_trained_model(config, len(names)).to(device)
         unsynchronised = synchronise_norms(model, group, device)
         fewest = fewest_clips(model, config)
         if config.train.batch_size < fewest:
@@ -213,7 +214,7 @@ class Trainer:
             self._saver.save_resume()  # so that a kill never leaves models without a state to go on from
         is_best = state.end_epoch(row)
         if is_main:
-            weights = self._update.evaluated_model.state_dict()
+            weights = merged_weights(self._update.evaluated_model)
             self._saver.save_epoch(weights, self._validator.calibration, state.rows, is_best)
             best_epoch = state.best_epoch if self._validator.items else None
             self._record.add_epoch(state.rows, state.position(num_steps), best_epoch)

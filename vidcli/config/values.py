@@ -1,0 +1,57 @@
+"""What sections of settings are made of: their base class, and values of more than one spelling."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, TypeAlias
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
+
+MIN_PIXELS, MAX_PIXELS = 16, 1024
+
+
+class Section(BaseModel):
+    """Settings under one name; unknown ones are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, protected_namespaces=())
+
+
+def _parse_size(value: object) -> object:
+    """Accept 112, "112", "64x112" (height x width) or [64, 112]."""
+    if isinstance(value, str):
+        match = re.fullmatch(r"\s*(\d+)\s*(?:[x×]\s*(\d+)\s*)?", value)
+        sides: list[Any] = [int(side) for side in match.groups() if side] if match else []
+    elif isinstance(value, (list, tuple)):
+        sides = list(value)
+    else:
+        sides = [value]
+    if len(sides) not in (1, 2) or not all(isinstance(side, (int, float)) for side in sides):
+        raise ValueError("expected pixels such as 112, or HEIGHTxWIDTH such as 64x112")
+    if not all(MIN_PIXELS <= side <= MAX_PIXELS and side == int(side) for side in sides):
+        raise ValueError(f"expected whole pixels from {MIN_PIXELS} to {MAX_PIXELS} a side")
+    return int(sides[0]), int(sides[-1])
+
+
+def parse_word(value: object) -> object:
+    """Undo YAML 1.1, which reads the words on and off as truth values."""
+    return {True: "on", False: "off"}[value] if isinstance(value, bool) else value
+
+
+def parse_pretrained(value: object) -> object:
+    """Refuse what is neither a truth value nor `motion`."""
+    if not isinstance(value, bool) and value != "motion":
+        raise ValueError("must be true, false or motion")
+    return value
+
+
+FrameSize = Annotated[
+    tuple[int, int],
+    BeforeValidator(_parse_size),
+    PlainSerializer(lambda size: f"{size[0]}x{size[1]}", return_type=str),
+]
+
+
+_Mean = Annotated[float, Field(ge=0, le=1)]
+_Spread = Annotated[float, Field(gt=0, le=1)]
+ChannelMean: TypeAlias = tuple[_Mean, _Mean, _Mean]
+ChannelSpread: TypeAlias = tuple[_Spread, _Spread, _Spread]
