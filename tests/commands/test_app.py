@@ -39,6 +39,18 @@ OPTIONS = {
         "--split",
         "--json",
     ],
+    "crossval": [
+        "--config",
+        "--set",
+        "--folds",
+        "--seeds",
+        "--all-splits",
+        "--learning-curve",
+        "--out",
+        "--device",
+        "--resume",
+        "--json",
+    ],
     "eval": ["--model", "--split", "--against", "--views-sweep", "--device", "--out", "--json"],
     "report": ["--split", "--out", "--device"],
     "predict": [

@@ -10,7 +10,7 @@ from __future__ import annotations
 # isort: off
 from vidcli.commands.app import app, run
 from vidcli.commands import demo, check
-from vidcli.commands import train
+from vidcli.commands import train, crossval
 from vidcli.commands import predict, timeline, live, export
 from vidcli.commands import eval, explain, report, models, settings, cache, bench
 # isort: on
@@ -20,6 +20,7 @@ __all__ = [
     "bench",
     "cache",
     "check",
+    "crossval",
     "demo",
     "eval",
     "explain",
