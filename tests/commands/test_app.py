@@ -51,6 +51,17 @@ OPTIONS = {
         "--resume",
         "--json",
     ],
+    "embed": [
+        "--output",
+        "--model",
+        "--split",
+        "--unlabelled",
+        "--neighbours",
+        "--contact-sheet",
+        "--clusters",
+        "--device",
+        "--json",
+    ],
     "eval": ["--model", "--split", "--against", "--views-sweep", "--device", "--out", "--json"],
     "report": ["--split", "--out", "--device"],
     "predict": [

@@ -12,7 +12,7 @@ from vidcli.commands.app import app, run
 from vidcli.commands import demo, check
 from vidcli.commands import train, crossval
 from vidcli.commands import predict, timeline, live, export
-from vidcli.commands import eval, explain, report, models, settings, cache, bench
+from vidcli.commands import eval, explain, embed, report, models, settings, cache, bench
 # isort: on
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "check",
     "crossval",
     "demo",
+    "embed",
     "eval",
     "explain",
     "export",
