@@ -21,6 +21,7 @@ from vidcli.data.relocation import load_run_items
 from vidcli.data.splits import assign_splits, of_split
 from vidcli.errors import CheckpointError, ConfigError, DataError, VideoError
 from vidcli.models import build_model, network_names, settle_clip
+from vidcli.report.model_card import write_card
 from vidcli.runtime.files import write_text
 from vidcli.runtime.launcher import may_restart, num_restarts
 from vidcli.runtime.processes import ALONE, Group
@@ -98,7 +99,9 @@ def start_run(
             trainer.describe(kept)
             if failures:
                 write_text(run / UNUSABLE_FILE, failures_csv(failures))
-        return run, trainer.train()
+        rows = trainer.train()
+    _write_card(run, on_event, group)
+    return run, rows
 
 
 def resume_run(
@@ -127,7 +130,9 @@ def resume_run(
         config, items = group.from_main(lambda: _open_run(run, claim, data_root))
         _, _, trainer = _build_trainer(config, items, run, device, on_event, group)
         trainer.restore()
-        return run, trainer.train()
+        rows = trainer.train()
+    _write_card(run, on_event, group)
+    return run, rows
 
 
 def epochs_of_run(run: Path) -> int:
@@ -218,6 +223,12 @@ def _open_run(run: Path, claim: RunClaim, data_root: Path | None) -> tuple[Confi
         if not claim.resume(run, patience):
             raise in_use(run, "wait for its end, or stop it; then the same command goes on")
     return config, load_run_items(run / SPLITS_FILE, data_root)
+
+
+def _write_card(run: Path, on_event: Callable[[Event], None], group: Group) -> None:
+    """Write the model card of a run that is over and that nobody claims any more."""
+    if group.is_main and (obstacle := write_card(run)) is not None:
+        on_event(Notice(obstacle))
 
 
 def _is_finished(run: Path, config: Config) -> bool:
