@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
 
+from vidcli.config.parsing import TRACKERS, parse_trackers
 from vidcli.sampling import SamplingMode
 
 
@@ -370,6 +371,11 @@ class TrainConfig(Section):
     )
     checkpoint_minutes: float = Field(
         10.0, gt=0, le=1e6, description="Minutes between saves inside an epoch; each epoch ends with one."
+    )
+    tracker: Annotated[str, BeforeValidator(parse_trackers)] = Field(
+        "auto",
+        json_schema_extra={"enum": ["auto", "none", *TRACKERS]},
+        description="Where numbers of the run go, several with commas; auto is tensorboard if installed.",
     )
     plots: bool = Field(True, description="Draw curves.png, samples.png and confusion.png in the run.")
 

@@ -213,8 +213,8 @@ def _limits(
             key = "exact_match" if "exact_match" in slices[0] else "top1"
             worst = min(slices, key=lambda row: row[key])
             limits.append(
-                f"Of {worst['num_videos']} videos of its worst group of the {split} split, {worst[key]:.3f} are "
-                "right."
+                f"In its worst group of the {split} split {worst[key]:.3f} of {worst['num_videos']} videos "
+                "are right."
             )
         unsure = [
             row["label"] for row in told["per_class"] if row["recall"] is not None and row["recall"] < 0.5

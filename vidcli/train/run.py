@@ -27,6 +27,7 @@ from vidcli.runtime.launcher import may_restart, num_restarts
 from vidcli.runtime.processes import ALONE, Group
 from vidcli.train.batchnorm import fewest_clips, single_clips
 from vidcli.train.events import CheckProgress, EpochRow, Event, Notice
+from vidcli.train.trackers import NOT_INSTALLED, choose_trackers, lacks_tensorboard
 from vidcli.train.trainer import Trainer
 
 _RESTART_SECONDS = 30.0
@@ -86,6 +87,9 @@ def start_run(
             on_event(Notice(f"started again by torchrun: going on with {out}"))
             return resume_run(out, device, on_event, group)
     config = settle_clip(config)
+    choose_trackers(config)  # refused before the videos are read, which may take long
+    if lacks_tensorboard(config):
+        on_event(Notice(NOT_INSTALLED))
     with RunClaim() as claim:
         run, items = group.from_main(
             lambda: (claim.begin(out, run_name(config)), plan_items(config, data, on_event))
@@ -192,6 +196,7 @@ def plan_run(config: Config, data: Path, on_event: Callable[[Event], None]) -> R
         DataError: the data cannot be trained on.
     """
     config = settle_clip(config)
+    choose_trackers(config)
     items = plan_items(config, data, on_event)
     multi_label = config.data.multi_label
     class_names = class_names_of(of_split(items, "train"), multi_label)
