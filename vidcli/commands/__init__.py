@@ -10,7 +10,7 @@ from __future__ import annotations
 # isort: off
 from vidcli.commands.app import app, run
 from vidcli.commands import demo, check
-from vidcli.commands import train, crossval
+from vidcli.commands import train, crossval, tune
 from vidcli.commands import predict, timeline, live, export
 from vidcli.commands import eval, explain, embed, report, models, settings, cache, bench
 # isort: on
@@ -34,4 +34,5 @@ __all__ = [
     "settings",
     "timeline",
     "train",
+    "tune",
 ]

@@ -5,16 +5,26 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from rich.table import Table
+
 from vidcli.console.bars import Part, Progressing
 from vidcli.console.tables import number_table
 from vidcli.console.terminal import ProgressView, Terminal
 from vidcli.console.text import count_noun, format_seconds, plain, plain_lines
 from vidcli.evaluate.grouped import FEW_GROUPS, METRICS, Interval
-from vidcli.studies import CrossvalResult, FoldDone, FoldStarted, RecipeDifference, RecipeScores, StudyEvent
+from vidcli.studies import (
+    CrossvalResult,
+    FoldDone,
+    FoldStarted,
+    RecipeDifference,
+    RecipeScores,
+    StudyEvent,
+    TrialDone,
+)
 from vidcli.studies.learning_curve import LearningCurve
 from vidcli.train import CheckProgress, EpochDone, Notice, StepDone
 
-_TITLES = {"top1": "top-1", "balanced_accuracy": "balanced accuracy", "macro_f1": "macro F1"}
+SCORE_TITLES = {"top1": "top-1", "balanced_accuracy": "balanced accuracy", "macro_f1": "macro F1"}
 
 
 class StudyView(ProgressView):
@@ -23,8 +33,14 @@ class StudyView(ProgressView):
     Trainings of one study tell much the same, so that each note is shown once.
     """
 
-    def __init__(self, terminal: Terminal) -> None:
-        """Show on this terminal."""
+    def __init__(self, terminal: Terminal, tells_folds: bool = True) -> None:
+        """Show nothing before the view is entered.
+
+        Args:
+            terminal: to show the events on.
+            tells_folds: say of each fold how good it is, also where --verbose is not given.
+        """
+        self._tell_fold = terminal.say if tells_folds else terminal.detail
         super().__init__(terminal, Progressing("starting", parts=()))
         self._said: set[str] = set()
         self._of = self._epochs = ""
@@ -43,7 +59,9 @@ class StudyView(ProgressView):
         elif isinstance(event, FoldDone):
             taken = "done before" if event.was_there else format_seconds(event.seconds)
             num_videos = count_noun(event.num_videos, "video")
-            self._terminal.say(f"{event.what}: {num_videos}, top-1 {event.top1:.3f}  ({taken})")
+            self._tell_fold(f"{event.what}: {num_videos}, top-1 {event.top1:.3f}  ({taken})")
+        elif isinstance(event, TrialDone):
+            self._terminal.say(event.text)
         elif isinstance(event, StepDone):
             shown.label = f"training {self._of}"
             shown.parts = (
@@ -66,14 +84,14 @@ def print_crossval(terminal: Terminal, result: CrossvalResult) -> None:
     """
     if len(result.recipes) == 1:
         _print_folds(terminal, result.recipes[0])
-    table = number_table("recipe", *(f"{title}, 95%" for title in _TITLES.values()))
+    table = number_table("recipe", *(f"{title}, 95%" for title in SCORE_TITLES.values()))
     for recipe in result.recipes:
-        table.add_row(plain(recipe.name), *(_with_interval(recipe.scores[name]) for name in METRICS))
-    _print_whole(terminal, table)
+        table.add_row(plain(recipe.name), *(with_interval(recipe.scores[name]) for name in METRICS))
+    print_whole(terminal, table)
     for recipe in result.recipes:
-        _print_sentence(terminal, f"{recipe.name}: {recipe.verdict}")
+        print_sentence(terminal, f"{recipe.name}: {recipe.verdict}")
     for difference in result.differences:
-        _print_sentence(terminal, describe_difference(difference))
+        print_sentence(terminal, describe_difference(difference))
     for curve in result.curves:
         _print_curve(terminal, curve)
     _warn(terminal, result)
@@ -87,31 +105,29 @@ def describe_difference(difference: RecipeDifference) -> str:
     else:
         better, worse = (difference.recipe, difference.against)[:: 1 if gain.value > 0 else -1]
         told = f"{better} is better than {worse}"
-    parts = [f"{_TITLES[name]} {_signed(difference.differences[name])}" for name in METRICS]
+    parts = [f"{SCORE_TITLES[name]} {_signed(difference.differences[name])}" for name in METRICS]
     pair = f"{difference.recipe} less {difference.against}"
     return f"{told}: {pair} is {', '.join(parts)}; p = {difference.p_value:.2g}"
 
 
 def _print_folds(terminal: Terminal, recipe: RecipeScores) -> None:
     has_groups = any(row.group is not None for row in recipe.per_fold)
-    table = number_table("held out" if has_groups else "fold", "videos", *_TITLES.values())
+    table = number_table("held out" if has_groups else "fold", "videos", *SCORE_TITLES.values())
     for row in recipe.per_fold:
         name = row.group if row.group is not None else str(row.fold)
         numbers = (row.top1, row.balanced_accuracy, row.macro_f1)
         table.add_row(plain(name), str(row.num_videos), *(f"{number:.3f}" for number in numbers))
-    _print_whole(terminal, table)
+    print_whole(terminal, table)
 
 
 def _print_curve(terminal: Terminal, curve: LearningCurve) -> None:
-    columns = ("groups", "videos", *(f"{title}, 95%" for title in _TITLES.values()))
+    columns = ("groups", "videos", *(f"{title}, 95%" for title in SCORE_TITLES.values()))
     table = number_table("trained on", *columns, title=f"learning curve of {curve.recipe}")
     for point in curve.points:
         counts = (f"{point.num_groups:.0f}", f"{point.num_videos:.0f}")
-        table.add_row(
-            f"{point.share:.0%}", *counts, *(_with_interval(point.scores[name]) for name in METRICS)
-        )
-    _print_whole(terminal, table)
-    _print_sentence(terminal, f"{curve.recipe}: {curve.advice}")
+        table.add_row(f"{point.share:.0%}", *counts, *(with_interval(point.scores[name]) for name in METRICS))
+    print_whole(terminal, table)
+    print_sentence(terminal, f"{curve.recipe}: {curve.advice}")
 
 
 def _warn(terminal: Terminal, result: CrossvalResult) -> None:
@@ -126,18 +142,21 @@ def _warn(terminal: Terminal, result: CrossvalResult) -> None:
         terminal.warn(f"{first.num_failed} answers failed and count as wrong")
 
 
-def _print_whole(terminal: Terminal, table: object) -> None:
-    for column in getattr(table, "columns", ()):
-        column.overflow = "fold"  # a narrow terminal must not cut numbers
+def print_whole(terminal: Terminal, table: Table) -> None:
+    """Print a table none of whose numbers a narrow terminal cuts."""
+    for column in table.columns:
+        column.overflow = "fold"
     terminal.out.print(table)
 
 
-def _print_sentence(terminal: Terminal, text: str) -> None:
+def print_sentence(terminal: Terminal, text: str) -> None:
+    """Print a sentence of results."""
     # The sentence is broken between words on a terminal, and stays one line in a pipe.
     terminal.out.print(plain_lines(text), soft_wrap=not terminal.out.is_terminal)
 
 
-def _with_interval(score: Interval) -> str:
+def with_interval(score: Interval) -> str:
+    """Return a score with its interval, for a table."""
     return f"{score.value:.3f}  {score.low:.2f}–{score.high:.2f}"
 
 

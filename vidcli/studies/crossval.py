@@ -16,51 +16,21 @@ from typing import Any
 
 import torch
 
-from vidcli.config import Config, config_from_dict, config_to_dict
-from vidcli.data.check import choose_source
-from vidcli.data.items import VideoItem, class_names_of
+from vidcli.config import config_from_dict, config_to_dict
 from vidcli.data.manifest import fingerprint, read_data
-from vidcli.errors import CheckpointError, ConfigError, OutputError
-from vidcli.evaluate.details import is_right
-from vidcli.runtime.files import read_regular
-from vidcli.runtime.outputs import OutputFolder
-from vidcli.runtime.plain import parse_json
-from vidcli.runtime.threads import num_workers
-from vidcli.studies.fold_run import (
-    FoldAnswers,
-    FoldDone,
-    FoldStarted,
-    StudyEvent,
-    align,
-    load_answers,
-    run_fold,
-)
+from vidcli.errors import CheckpointError, ConfigError
+from vidcli.studies.fold_run import StudyEvent
+from vidcli.studies.fold_runner import FoldRunner, Recipe
 from vidcli.studies.folds import Fold, check_folds, make_folds, smaller_folds, studied_items
 from vidcli.studies.learning_curve import LearningCurve, describe_curve
-from vidcli.studies.pooled import Answer, RecipeDifference, RecipeScores, answers_csv
+from vidcli.studies.pooled import RecipeDifference, RecipeScores, answers_csv
+from vidcli.studies.study_folder import PLAN_FILE, open_study, read_plan
 from vidcli.train import Notice
 
-PLAN_FILE, RESULT_FILE, ANSWERS_FILE = "study.json", "crossval.json", "predictions.csv"
-_MAX_PLAN_BYTES = 2**24
+RESULT_FILE, ANSWERS_FILE = "crossval.json", "predictions.csv"
 _MAX_SEEDS = 100
-_MAY_GROW = ("num_seeds", "learning_curve", "num_trials", "recipes")
-"""What may differ where a study goes on."""
-
 _READING = ("multi_label", "folders", "fold", "test_fraction", "split_seed")
 """Settings of `data` that decide which videos there are and which of them are test videos."""
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """A recipe under study.
-
-    Attributes:
-        name: names its folder and its rows.
-        config: all settings.
-    """
-
-    name: str
-    config: Config
 
 
 @dataclass(frozen=True)
@@ -199,8 +169,19 @@ def cross_validate(
                     f"{', '.join(fold.strange_classes)}, whose held-out videos count as wrong"
                 )
             )
-    folder = open_study(out, plan.to_dict(fingerprint(items)), "crossval", (RESULT_FILE, ANSWERS_FILE))
-    runner = FoldRunner(out, folds, items, device, on_event, _count_trainings(plan, len(folds)))
+    told = plan.to_dict(fingerprint(items))
+    with open_study(out, told, "crossval", (RESULT_FILE, ANSWERS_FILE)) as folder:
+        runner = FoldRunner(out, folds, items, device, on_event, _count_trainings(plan, len(folds)))
+        result = _study(plan, runner, folds, smaller)
+        folder.write_text(ANSWERS_FILE, answers_csv(result.recipes))
+        folder.write_text(RESULT_FILE, json.dumps(result.to_dict(), indent=1) + "\n")
+    return result
+
+
+def _study(
+    plan: CrossvalPlan, runner: FoldRunner, folds: Sequence[Fold], smaller: Sequence[Mapping[float, Fold]]
+) -> CrossvalResult:
+    """Train what is to be trained; `smaller` holds the folds of the learning curve by share, if any."""
     recipes, curves = [], []
     for recipe in plan.recipes:
         whole = runner.answer(recipe, plan.num_seeds, folds)
@@ -214,112 +195,7 @@ def cross_validate(
             curves.append(
                 describe_curve({**parts, 1.0: whole}, {**trained_on, 1.0: [fold.train for fold in folds]})
             )
-    result = CrossvalResult(plan, len(folds), tuple(recipes), tuple(curves))
-    folder.write_text(ANSWERS_FILE, answers_csv(result.recipes))
-    folder.write_text(RESULT_FILE, json.dumps(result.to_dict(), indent=1) + "\n")
-    return result
-
-
-class FoldRunner:
-    """Trains folds one after the other and gathers their answers."""
-
-    def __init__(
-        self,
-        out: Path,
-        folds: Sequence[Fold],
-        items: Sequence[VideoItem],
-        device: torch.device,
-        on_event: Callable[[StudyEvent], None],
-        total: int,
-    ) -> None:
-        """Keep what all trainings share.
-
-        Args:
-            out: folder of the study.
-            folds: of the study.
-            items: its videos.
-            device: where to compute.
-            on_event: called with each event of the study and of its runs.
-            total: number of all trainings.
-        """
-        self._out, self._items, self._device, self._on_event = out, items, device, on_event
-        self._groups = [fold.group for fold in folds]
-        self._class_names = class_names_of(items)
-        self._total, self._number = total, 0
-
-    def answer(
-        self,
-        recipe: Recipe,
-        num_seeds: int,
-        folds: Sequence[Fold],
-        after_fold: Callable[[RecipeScores, Path], None] | None = None,
-    ) -> RecipeScores:
-        """Return the out-of-fold answers of a recipe.
-
-        Args:
-            recipe: what to train.
-            num_seeds: how often each fold is trained.
-            folds: what is trained on and held out.
-            after_fold: called after each fold with the answers so far, and the run directory of the fold.
-        """
-        config = _sharing_frames(recipe.config, self._items)
-        answers: list[Answer] = []
-        for seed in range(config.train.seed, config.train.seed + num_seeds):
-            train = config.train.model_copy(update={"seed": seed})
-            seeded = config.model_copy(update={"train": train})
-            for fold in folds:
-                place = self._out / recipe.name / f"seed-{seed}" / fold.name
-                seeds = f", seed {seed}" if num_seeds > 1 else ""
-                made = self._answer_fold(seeded, fold, place, f"{recipe.name}, {fold.name}{seeds}")
-                for item, prediction in zip(fold.held_out, made.predictions, strict=True):
-                    answers.append(Answer(item, fold.number, seed, align(prediction, self._class_names)))
-                if after_fold is not None:
-                    groups = self._groups[: fold.number]
-                    after_fold(RecipeScores(recipe.name, answers, self._class_names, groups), place)
-        return RecipeScores(recipe.name, answers, self._class_names, self._groups)
-
-    def _answer_fold(self, config: Config, fold: Fold, place: Path, what: str) -> FoldAnswers:
-        self._number += 1
-        answers = load_answers(place, fold)
-        was_there = answers is not None
-        if answers is None:
-            self._on_event(FoldStarted(what, self._number, self._total, config.train.epochs))
-            answers = run_fold(config, fold, place, self._device, self._on_event)
-        right = [is_right(item, p) for item, p in zip(fold.held_out, answers.predictions, strict=True)]
-        top1 = sum(right) / len(right)
-        self._on_event(FoldDone(what, len(right), top1, answers.seconds, was_there))
-        return answers
-
-
-def open_study(out: Path, plan: Mapping[str, Any], command: str, names: Sequence[str]) -> OutputFolder:
-    """Return the folder of a study, new or to go on with, and write down what is studied.
-
-    More seeds or recipes, and a learning curve, may be added to a study that is there.
-
-    Args:
-        out: the folder.
-        plan: plain values of what is studied; the settings of each recipe by its name under `recipes`.
-        command: such as `crossval`.
-        names: the files that the command writes there beside the plan.
-
-    Raises:
-        OutputError: the folder holds something else, or another study.
-    """
-    earlier = _read_plan(out, command) if (out / PLAN_FILE).is_file() else {}
-    for name, value in plan.items():
-        if earlier and name not in _MAY_GROW and earlier.get(name) != value:
-            raise OutputError(_differs(out, command, name, earlier.get(name), value))
-    settings = dict(earlier.get("settings", {}))
-    for name, config in plan["recipes"].items():
-        if settings.setdefault(name, config) != config:
-            raise OutputError(
-                f"--out {out}: holds `vidcli {command}` of {name} with other settings; choose another folder"
-            )
-    folder = OutputFolder(out, command, (PLAN_FILE, *names), subject=str(plan["data"]))
-    told = {"command": command, **plan, "settings": settings}
-    if earlier != told:
-        folder.write_text(PLAN_FILE, json.dumps(told, indent=1) + "\n")
-    return folder
+    return CrossvalResult(plan, len(folds), tuple(recipes), tuple(curves))
 
 
 def load_plan(out: Path) -> CrossvalPlan:
@@ -328,7 +204,7 @@ def load_plan(out: Path) -> CrossvalPlan:
     Raises:
         CheckpointError: the folder holds no cross-validation, or its plan is damaged.
     """
-    told = _read_plan(out, "crossval")
+    told = read_plan(out, "crossval")
     try:
         recipes = tuple(Recipe(name, config_from_dict(values)) for name, values in told["recipes"].items())
         return CrossvalPlan(
@@ -343,46 +219,5 @@ def load_plan(out: Path) -> CrossvalPlan:
         raise CheckpointError(f"{out / PLAN_FILE}: is damaged ({error}); choose a new --out") from error
 
 
-def _read_plan(out: Path, command: str) -> dict[str, Any]:
-    path = out / PLAN_FILE
-    if not path.is_file():
-        raise CheckpointError(
-            f"{out}: holds no {PLAN_FILE}; expected the folder that `vidcli {command} --out` made"
-        )
-    try:
-        told = parse_json(read_regular(path, _MAX_PLAN_BYTES).decode())
-        if not isinstance(told, dict):
-            raise ValueError("is no object")
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path}: cannot be read ({error}); choose a new --out") from error
-    if told.get("command") != command:
-        raise CheckpointError(
-            f"{out}: holds a study of `vidcli {told.get('command')}`, not of `vidcli {command}`"
-        )
-    return told
-
-
-def _differs(out: Path, command: str, name: str, there: object, asked: object) -> str:
-    if name == "fingerprint":
-        return (
-            f"--out {out}: holds `vidcli {command}` of other videos: the data has changed since; choose "
-            "another folder"
-        )
-    option = {"data": "DATA", "folds": "--folds", "all_splits": "--all-splits"}.get(name, name)
-    return f"--out {out}: holds `vidcli {command}` with {option} {there}, not {asked}; choose another folder"
-
-
 def _count_trainings(plan: CrossvalPlan, num_folds: int) -> int:
     return len(plan.recipes) * plan.num_seeds * num_folds * (3 if plan.learning_curve else 1)
-
-
-def _sharing_frames(config: Config, items: Sequence[VideoItem]) -> Config:
-    """Return settings that keep decoded frames on disk where that is possible: all folds read the same."""
-    if config.data.cache != "auto" or config.data.decode == "keyframes":
-        return config
-    shared = config.model_copy(update={"data": config.data.model_copy(update={"cache": "disk"})})
-    try:
-        choose_source(items, shared, num_workers(config.data.workers))
-    except ConfigError:  # they do not fit; each run then does what it can
-        return config
-    return shared

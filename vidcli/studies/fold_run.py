@@ -29,6 +29,7 @@ from vidcli.train import Event, Notice, resume_run, start_run
 
 _MAX_BYTES = 2**30
 _INTERRUPTED = "interrupted"
+_CARD_RECORD = ".vidcli-card.json"
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,14 @@ class FoldDone:
     was_there: bool
 
 
-StudyEvent: TypeAlias = Event | FoldStarted | FoldDone
+@dataclass(frozen=True)
+class TrialDone:
+    """A trial of a search is complete, given up or failed; the text says which, and with what values."""
+
+    text: str
+
+
+StudyEvent: TypeAlias = Event | FoldStarted | FoldDone | TrialDone
 
 
 @dataclass(frozen=True)
@@ -151,7 +159,7 @@ def forget_run(place: Path) -> None:
     if not place.is_dir():
         return
     for path in place.iterdir():
-        if path.name in RUN_FILES or path.name.startswith(EVENTS_PREFIX):
+        if path.name in (*RUN_FILES, _CARD_RECORD) or path.name.startswith(EVENTS_PREFIX):
             path.unlink()
     if not any(place.iterdir()):
         place.rmdir()
