@@ -99,8 +99,18 @@ def test_answers_to_other_videos_are_not_compared():
         answers([0, 1], [0, 1], ["x", "y"]).differences(answers([0, 2], [0, 1], ["x", "y"]))
 
 
-def test_many_classes_do_not_fill_the_memory(monkeypatch):
+def test_many_videos_of_many_classes_fit_in_memory():
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 50, 2000)
+    items = [VideoItem(Path(f"{number}.mp4"), str(label)) for number, label in enumerate(labels)]
+    made = GroupedAnswers(items, labels, np.where(rng.random(2000) < 0.5, labels, 50), 50)
+    assert made.num_groups == 2000
+    top1 = made.scores()["top1"]  # a table of groups by classes would take 40 MB
+    assert (top1.high - top1.low) == pytest.approx(2 * 1.96 * 0.5 / 2000**0.5, rel=0.15)
+
+
+def test_draws_in_parts_are_the_same(monkeypatch):
     labels, guesses, groups = random_answers()
     whole = answers(labels, guesses, groups).scores()
-    monkeypatch.setattr("vidcli.evaluate.grouped._CELLS_AT_ONCE", 100)
+    monkeypatch.setattr("vidcli.evaluate.grouped._NUMBERS_AT_ONCE", 700)
     assert answers(labels, guesses, groups).scores() == whole

@@ -27,7 +27,7 @@ FEW_GROUPS = 10
 
 _DRAWS = 2000
 _TAIL = 0.025
-_CELLS_AT_ONCE = 4_000_000
+_NUMBERS_AT_ONCE = 4_000_000
 _MOST_EXACT = 14
 _FLIPS = 20_000
 
@@ -56,8 +56,8 @@ class GroupedAnswers:
     """Answers to labelled videos, counted by group.
 
     Attributes:
-        confusion_UKK1: number of answers of each group by true class and answer; the last column counts
-            videos that failed.
+        confusion_KK1: number of answers by true class and answer; the last column counts videos that failed.
+        num_groups: number of groups, or of files where there are no groups.
     """
 
     def __init__(
@@ -72,14 +72,13 @@ class GroupedAnswers:
             num_classes: K.
         """
         names = [f"g{item.group}" if item.group is not None else f"f{item.path}" for item in items]
-        _, unit_N = np.unique(names, return_inverse=True)
-        self.confusion_UKK1 = np.zeros((unit_N.max() + 1, num_classes, num_classes + 1), dtype=np.int64)
-        np.add.at(self.confusion_UKK1, (unit_N, np.asarray(labels), np.asarray(guesses)), 1)
-
-    @property
-    def num_groups(self) -> int:
-        """Number of groups, or of files where there are no groups."""
-        return len(self.confusion_UKK1)
+        units, self._unit_N = np.unique(names, return_inverse=True)
+        self.num_groups = len(units)
+        self._label_N, guess_N = np.asarray(labels), np.asarray(guesses)
+        self._is_right_N = self._label_N == guess_N
+        self._shape = num_classes, num_classes + 1
+        self._cell_N = self._label_N * (num_classes + 1) + guess_N
+        self.confusion_KK1 = self._count(np.ones((1, len(names)), dtype=np.int64))[0]
 
     def scores(self) -> dict[str, Interval]:
         """Return each of `METRICS` with its interval.
@@ -87,7 +86,7 @@ class GroupedAnswers:
         Where all answers are right, or all wrong, all draws are equal, and the bootstrap would claim
         certainty: the other end is then the exact (Clopper-Pearson) bound for that many groups.
         """
-        value_M, draws_DM = measure_confusion(self.confusion_UKK1.sum(0)), self._draws()
+        value_M, draws_DM = measure_confusion(self.confusion_KK1), self._draws()
         bound = _TAIL ** (1 / self.num_groups)
         found = {}
         for column, name in enumerate(METRICS):
@@ -104,9 +103,7 @@ class GroupedAnswers:
             ValueError: the answers are not to the same groups and classes.
         """
         self._require_same(others)
-        value_M = measure_confusion(self.confusion_UKK1.sum(0)) - measure_confusion(
-            others.confusion_UKK1.sum(0)
-        )
+        value_M = measure_confusion(self.confusion_KK1) - measure_confusion(others.confusion_KK1)
         draws_DM = self._draws() - others._draws()  # the same groups are drawn for both
         ends = np.quantile(draws_DM, [_TAIL, 1 - _TAIL], axis=0)
         return {
@@ -124,13 +121,13 @@ class GroupedAnswers:
             others: answers to the same videos.
         """
         self._require_same(others)
-        gained_U = np.trace(self.confusion_UKK1, axis1=1, axis2=2) - np.trace(
-            others.confusion_UKK1, axis1=1, axis2=2
+        gained_U = np.bincount(self._unit_N, self._is_right_N) - np.bincount(
+            others._unit_N, others._is_right_N
         )
         gained_U = gained_U[gained_U != 0]
         if not len(gained_U):
             return 1.0
-        observed = abs(int(gained_U.sum()))
+        observed = abs(gained_U.sum())
         if len(gained_U) <= _MOST_EXACT:
             signs = np.array(list(itertools.product((1, -1), repeat=len(gained_U))))
             return float((np.abs(signs @ gained_U) >= observed).mean())
@@ -139,24 +136,33 @@ class GroupedAnswers:
 
     def _draws(self) -> Float64:
         """Return the metrics of samples of groups, (D, M): the same samples for equal numbers of groups."""
-        num_groups = self.num_groups
         rng = np.random.default_rng(0)
-        counts_DU = rng.multinomial(num_groups, np.full(num_groups, 1 / num_groups), size=_DRAWS)
-        flat_UC = self.confusion_UKK1.reshape(num_groups, -1)
-        at_once = max(1, _CELLS_AT_ONCE // flat_UC.shape[1])
-        parts = [
-            measure_confusion((counts_DU[start : start + at_once] @ flat_UC).reshape(-1, *self._shape))
-            for start in range(0, _DRAWS, at_once)
-        ]
-        return np.concatenate(parts)
+        at_once = max(1, _NUMBERS_AT_ONCE // max(len(self._cell_N), self.confusion_KK1.size))
+        draws = []
+        for start in range(0, _DRAWS, at_once):
+            size = min(at_once, _DRAWS - start)
+            times_DU = np.stack([self._draw_groups(rng) for _ in range(size)])
+            draws.append(measure_confusion(self._count(times_DU[:, self._unit_N])))
+        return np.concatenate(draws)
 
-    @property
-    def _shape(self) -> tuple[int, int]:
-        return self.confusion_UKK1.shape[1], self.confusion_UKK1.shape[2]
+    def _draw_groups(self, rng: np.random.Generator) -> Int64:
+        """Return how often each group is drawn."""
+        drawn_U = rng.integers(self.num_groups, size=self.num_groups)
+        return np.bincount(drawn_U, minlength=self.num_groups)
+
+    def _count(self, weight_DN: Int64) -> Int64:
+        """Return confusion matrices (D, K, K1) in which each answer counts as often as its weight says."""
+        num_draws, num_cells = len(weight_DN), self._shape[0] * self._shape[1]
+        cell_DN = self._cell_N + num_cells * np.arange(num_draws)[:, None]
+        counts = np.bincount(cell_DN.ravel(), weight_DN.ravel(), minlength=num_draws * num_cells)
+        return counts.astype(np.int64).reshape(num_draws, *self._shape)
 
     def _require_same(self, others: GroupedAnswers) -> None:
-        support_UK, others_UK = (answers.confusion_UKK1.sum(2) for answers in (self, others))
-        if support_UK.shape != others_UK.shape or (support_UK != others_UK).any():
+        """Refuse answers to other videos; the order of the answers does not matter."""
+        ours, theirs = (
+            np.sort(answers._unit_N * answers._shape[1] + answers._label_N) for answers in (self, others)
+        )
+        if self._shape != others._shape or not np.array_equal(ours, theirs):
             raise ValueError("answers can be compared only where they are to the same videos")
 
 
@@ -166,16 +172,16 @@ def measure_confusion(confusion_KK1: Int64) -> Float64:
     Args:
         confusion_KK1: numbers of answers by true class and answer; the last column counts failed videos.
     """
-    hits_K = np.diagonal(confusion_KK1, axis1=-2, axis2=-1).astype(float)
+    hits_K = np.diagonal(confusion_KK1, axis1=-2, axis2=-1).astype(np.float64)
     support_K, predicted_K = confusion_KK1.sum(-1), confusion_KK1[..., :-1].sum(-2)
     occurs_K, counts_K = support_K > 0, support_K + predicted_K > 0
     recall_K = hits_K / np.maximum(support_K, 1)
     f1_K = 2 * hits_K / np.maximum(support_K + predicted_K, 1)
     return np.stack(
         [
-            hits_K.sum(-1) / np.maximum(support_K.sum(-1), 1),
-            recall_K.sum(-1) / np.maximum(occurs_K.sum(-1), 1),
-            f1_K.sum(-1) / np.maximum(counts_K.sum(-1), 1),
+            hits_K.sum(-1) / support_K.sum(-1),
+            recall_K.sum(-1) / occurs_K.sum(-1),
+            f1_K.sum(-1) / counts_K.sum(-1),
         ],
         axis=-1,
     )

@@ -132,7 +132,7 @@ class RecipeScores:
         rows = []
         for fold, group in enumerate(self._groups, start=1):
             answers = [answer for answer in self.answers if answer.fold == fold]
-            values = measure_confusion(self._count(answers).confusion_UKK1.sum(0))
+            values = measure_confusion(self._count(answers).confusion_KK1)
             num_videos = len(answers) // len({answer.seed for answer in answers})
             rows.append(FoldScore(fold, group, num_videos, *map(float, values)))
         return rows
@@ -143,7 +143,7 @@ class RecipeScores:
         found = {}
         for seed in sorted({answer.seed for answer in self.answers}):
             answers = [answer for answer in self.answers if answer.seed == seed]
-            values = measure_confusion(self._count(answers).confusion_UKK1.sum(0))
+            values = measure_confusion(self._count(answers).confusion_KK1)
             found[seed] = dict(zip(METRICS, map(float, values), strict=True))
         return found
 
