@@ -46,6 +46,7 @@ def test_training_leaves_a_card_that_the_hub_reads(trained):
     assert text.lstrip().startswith("# pets-1")
     assert "| train | 32 | none named |" in text
     assert "| left | 4 | 2 | 2 |" in text
+    assert "Videos of one group" not in text
     assert "Not evaluated yet: `vidcli eval` measures" in text
     assert "Fewer than 20 training videos" in text
     assert "did not come to its end" not in text
@@ -131,3 +132,4 @@ def test_odd_class_names_leave_the_card_whole(motion_data, small_config, tmp_pat
     assert "| train | 8 | 3 |" in card.text
     assert "not calibrated" in card.text
     assert "No groups were named" not in card.text
+    assert "Videos of one group (a recording, a person) are in one split." in card.text

@@ -55,6 +55,7 @@ class Card:
         class_names: the classes.
         splits: name, number of videos and number of groups of each.
         classes: name and number of videos in each split of every class.
+        has_groups: any video names a group.
         num_unusable: videos that could not be decoded.
         fingerprint: of the data.
         scores: split, name, value and interval of each score that was measured.
@@ -71,6 +72,7 @@ class Card:
     class_names: Sequence[str]
     splits: Sequence[Mapping[str, Any]]
     classes: Sequence[Mapping[str, Any]]
+    has_groups: bool
     num_unusable: int
     fingerprint: str
     scores: Sequence[Mapping[str, Any]]
@@ -155,11 +157,12 @@ def _gather(
             for split in there
         ],
         classes=[{"name": name, "counts": [counts[name, split] for split in there]} for name in names],
+        has_groups=bool(num_groups),
         num_unusable=len(read_unusable(run)),
         fingerprint=checkpoint.fingerprint,
         scores=[row for split, told in evaluations.items() for row in _scores_of(split, told)],
         verdicts=[f"{split} videos: {told['verdict']}" for split, told in evaluations.items()],
-        limits=_limits(checkpoint, counts, evaluations, any(num_groups), unfinished),
+        limits=_limits(checkpoint, counts, evaluations, bool(num_groups), unfinished),
         num_parameters=sum(weights.numel() for weights in checkpoint.weights.values()),
         trained=_describe_training(checkpoint, len(epochs)),
         settings=config_to_yaml(config),
