@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from vidcli.artifacts.claim import RunClaim
 from vidcli.commands.app import app
+from vidcli.report import model_card
 from vidcli.report.model_card import escape_markdown, render_card, write_card
 from vidcli.train import Notice, resume_run, start_run
 
@@ -106,6 +107,14 @@ def test_a_card_that_was_edited_stays(run):
         file.write("license: mit\n")
     assert "exists" in (write_card(run) or "")
     assert (run / "README.md").read_text().endswith("license: mit\n")
+
+
+def test_a_card_that_cannot_be_made_ends_no_run(run, monkeypatch):
+    def fail(run):
+        raise ZeroDivisionError("no such thing")
+
+    monkeypatch.setattr(model_card, "render_card", fail)
+    assert write_card(run) == "no model card was written: no such thing"
 
 
 def test_an_unfinished_run_says_so(run):

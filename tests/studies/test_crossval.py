@@ -8,12 +8,14 @@ import json
 import pytest
 import torch
 
+from vidcli.config import config_to_dict
 from vidcli.data.manifest import load_items
-from vidcli.errors import CheckpointError, ConfigError, OutputError
+from vidcli.errors import CheckpointError, ConfigError, OutputError, WriteError
 from vidcli.predict import Predictor
 from vidcli.studies import CrossvalPlan, FoldDone, FoldStarted, Recipe, cross_validate, load_plan
 from vidcli.studies.fold_run import FoldAnswers, align, answers_file, forget_run, load_answers
 from vidcli.studies.folds import make_folds
+from vidcli.studies.study_folder import open_study
 from vidcli.train import EpochDone, Notice
 
 CPU = torch.device("cpu")
@@ -141,6 +143,39 @@ def test_another_study_does_not_mix_with_the_first(study, grouped_data, config, 
     changed = CrossvalPlan(grouped_data, (Recipe("tiny", small_config(train__lr=0.3)),), "group")
     with pytest.raises(OutputError, match="of tiny with other settings"):
         cross_validate(changed, out, CPU, lambda event: None)
+
+
+def test_a_setting_that_is_new_since_is_no_other_setting(config, tmp_path):
+    def plan(**changes):
+        values = config_to_dict(config)
+        values["train"] |= changes
+        return {"data": "here", "recipes": {"tiny": values}}
+
+    older = plan()
+    del older["recipes"]["tiny"]["train"]["tracker"]  # as an earlier version wrote it
+    for told in (older, plan()):
+        with open_study(tmp_path / "cv", told, "crossval", ()):
+            pass
+    other = plan(lr=0.5)
+    with (
+        pytest.raises(OutputError, match="other settings"),
+        open_study(tmp_path / "cv", other, "crossval", ()),
+    ):
+        pass
+
+
+def test_one_process_works_on_a_study(config, tmp_path):
+    plan = {"data": "here", "recipes": {}}
+    with (
+        open_study(tmp_path / "cv", plan, "crossval", ()),
+        pytest.raises(WriteError, match="another process works on this study"),
+        open_study(tmp_path / "cv", plan, "crossval", ()),
+    ):
+        pass
+    assert sorted(path.name for path in (tmp_path / "cv").iterdir()) == [
+        ".vidcli-crossval.json",
+        "study.json",
+    ]
 
 
 def test_data_that_changed_is_refused(study, grouped_data, config):

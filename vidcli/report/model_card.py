@@ -22,7 +22,6 @@ from vidcli.artifacts.run_folder import CARD_FILE, MODEL_FILE, SPLITS_FILE, epoc
 from vidcli.config import config_to_yaml
 from vidcli.data.items import SPLITS, VideoItem, labels_of
 from vidcli.data.manifest import load_items
-from vidcli.errors import VidcliError
 from vidcli.evaluate.details import MIN_VIDEOS
 from vidcli.names import visible
 from vidcli.report.gather import count_groups, read_evaluation, read_unusable
@@ -94,11 +93,17 @@ def write_card(run: Path) -> str | None:
     """
     try:
         text = render_card(run)
+        if _is_written(run / CARD_FILE, text):
+            return None
         with OutputFolder(run, "card", (CARD_FILE,), option="model card in", is_shared=True) as folder:
             folder.write_text(CARD_FILE, text)
-    except VidcliError as error:
+    except Exception as error:  # a run that is over must not fail for a page about it
         return f"no model card was written: {error}"
     return None
+
+
+def _is_written(path: Path, text: str) -> bool:
+    return path.is_file() and path.read_bytes() == text.encode()
 
 
 def render_card(run: Path) -> str:

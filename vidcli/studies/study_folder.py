@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from vidcli.config import config_from_dict
 from vidcli.errors import CheckpointError, OutputError, WriteError
 from vidcli.runtime.files import read_regular
 from vidcli.runtime.locks import FileLock
@@ -51,10 +52,11 @@ def open_study(
             raise OutputError(_differs(out, command, name, earlier.get(name), value))
     settings = dict(earlier.get("settings", {}))
     for name, config in plan["recipes"].items():
-        if settings.setdefault(name, config) != config:
+        if config_from_dict(settings.get(name, config)) != config_from_dict(config):
             raise OutputError(
                 f"--out {out}: holds `vidcli {command}` of {name} with other settings; choose another folder"
             )
+        settings[name] = config
     folder = OutputFolder(out, command, (PLAN_FILE, *names), subject=str(plan["data"]))
     lock = FileLock(out / LOCK_FILE)
     try:
