@@ -37,7 +37,7 @@ LAYERS = (
     ("evaluate", "explain"),
     ("report",),
     ("train",),
-    ("doctor", "export"),
+    ("doctor", "export", "studies"),
     ("bench",),
     ("console",),
     ("commands",),

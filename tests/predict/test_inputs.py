@@ -169,6 +169,8 @@ RESULTS = {
     "t.csv": "video,start,end,label,confidence,error\n",
     "p.csv": "video,start,end,label,predicted,probability,correct,error,a,b\n",
     "unusable.csv": "video,error\n",
+    "cv.csv": "recipe,path,start,end,label,group,fold,seed,predicted,correct,error,a,b\n",
+    "near.csv": "path,label,group,rank,neighbour,neighbour_label,neighbour_group,similarity\n",
     "r.json": '{"video": "a.mp4", "predictions": []}\n',
     "r.jsonl": '{"video": "a.mp4", "error": "is gone"}\n',
     "e.json": '{\n "top1": 0.5,\n',

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.summary.writer.record_writer import RecordWriter
 
 from vidcli import report
 from vidcli.config import ClipConfig
-from vidcli.train import EpochDone, Notice, StepDone, record, resume_run
+from vidcli.train import EpochDone, Notice, StepDone, record, resume_run, trackers
 from vidcli.train.events import EpochRow
 from vidcli.train.record import RunRecord
 
@@ -105,11 +106,11 @@ def test_events_that_cannot_be_written_are_told_once(call, small_config, pair_da
         raise OSError(28, "No space left on device")
 
     if call == "write":
-        monkeypatch.setattr(record.RecordWriter, "write", fail)
+        monkeypatch.setattr(RecordWriter, "write", fail)
     elif call == "flush":
-        monkeypatch.setattr(record._ScalarFile, "flush", fail)
+        monkeypatch.setattr(trackers.TensorBoardTracker, "flush", fail)
     else:
-        monkeypatch.setattr(record, "_ScalarFile", fail)
+        monkeypatch.setattr(trackers, "TensorBoardTracker", fail)
     run = train_run(small_config(train__epochs=2), pair_data)
     assert len(run.rows) == 2
     (told,) = [event.text for event in run.of(Notice) if "TensorBoard" in event.text]

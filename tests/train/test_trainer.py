@@ -20,8 +20,8 @@ from vidcli.models import settle_clip
 from vidcli.train import EpochDone, Notice, StepDone, loss, validation
 
 RUN_FILES = {
-    "config.yaml", "environment.json", "last.safetensors", "metrics.jsonl", "model.safetensors",
-    "resume.pt", "splits.csv",
+    ".vidcli-card.json", "README.md", "config.yaml", "environment.json", "last.safetensors",
+    "metrics.jsonl", "model.safetensors", "resume.pt", "splits.csv",
 }  # fmt: skip
 
 

@@ -31,6 +31,7 @@ from vidcli.artifacts.run_folder import (
     RUNS_FOLDER,
     SAMPLES_FILE,
     SPLITS_FILE,
+    TRACKERS_FILE,
     UNUSABLE_FILE,
 )
 from vidcli.errors import CheckpointError
@@ -48,6 +49,8 @@ _BEGINNING = {
     SPLITS_FILE,
     UNUSABLE_FILE,
     SAMPLES_FILE,
+    TRACKERS_FILE,
+    "wandb",  # the folder of its local files
     LOCK_FILE,
 }
 

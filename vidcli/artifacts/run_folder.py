@@ -8,6 +8,8 @@ Every file is written whole or not at all.
     RUN/choice.json          what was tried by cross-validation, of a run in closed form
     RUN/unusable.csv         the videos left out and why; missing where there are none
     RUN/environment.json     versions and hardware it was trained with
+    RUN/README.md            model card: data, scores, limits, recipe
+    RUN/trackers.json        which runs of Weights & Biases and MLflow belong to it
     RUN/run.lock             locked while a process trains; stays where a run was stopped before its end
     RUN/curves.png, samples.png, confusion.png, events.out.tfevents.*    for people to look at
 """
@@ -30,10 +32,11 @@ MODEL_FILE, LAST_FILE, RESUME_FILE = "model.safetensors", "last.safetensors", "r
 CONFIG_FILE, METRICS_FILE, SPLITS_FILE = "config.yaml", "metrics.jsonl", "splits.csv"
 UNUSABLE_FILE, ENVIRONMENT_FILE = "unusable.csv", "environment.json"
 CHOICE_FILE = "choice.json"
+CARD_FILE, TRACKERS_FILE = "README.md", "trackers.json"
 CURVES_FILE, SAMPLES_FILE, CONFUSION_FILE = "curves.png", "samples.png", "confusion.png"
 RUN_FILES = (
     *(MODEL_FILE, LAST_FILE, RESUME_FILE, CONFIG_FILE, METRICS_FILE, SPLITS_FILE, UNUSABLE_FILE),
-    *(ENVIRONMENT_FILE, CHOICE_FILE, CURVES_FILE, SAMPLES_FILE, CONFUSION_FILE),
+    *(ENVIRONMENT_FILE, CHOICE_FILE, CURVES_FILE, SAMPLES_FILE, CONFUSION_FILE, CARD_FILE, TRACKERS_FILE),
 )
 EVENTS_PREFIX = "events.out.tfevents."
 LOCK_FILE = "run.lock"

@@ -10,9 +10,9 @@ from __future__ import annotations
 # isort: off
 from vidcli.commands.app import app, run
 from vidcli.commands import demo, check
-from vidcli.commands import train
+from vidcli.commands import train, crossval, tune
 from vidcli.commands import predict, timeline, live, export
-from vidcli.commands import eval, explain, report, models, settings, cache, bench
+from vidcli.commands import eval, explain, embed, report, models, settings, cache, bench
 # isort: on
 
 __all__ = [
@@ -20,7 +20,9 @@ __all__ = [
     "bench",
     "cache",
     "check",
+    "crossval",
     "demo",
+    "embed",
     "eval",
     "explain",
     "export",
@@ -32,4 +34,5 @@ __all__ = [
     "settings",
     "timeline",
     "train",
+    "tune",
 ]

@@ -357,6 +357,18 @@ def _write_evaluation(
         )
     folder.remove_earlier()
     terminal.say(f"wrote predictions.csv, eval.json and pictures to {folder.folder}")
+    _refresh_card(terminal, numbers, folder.folder)
+
+
+def _refresh_card(terminal: Terminal, numbers: dict[str, Any], folder: Path) -> None:
+    """Write the scores into the model card, where a run was measured on its own data, in its own folder."""
+    from vidcli.artifacts.run_folder import MODEL_FILE
+    from vidcli.report.model_card import write_card
+
+    model_file = Path(numbers["model"])
+    is_own = numbers["data"] is None and folder.parent == model_file.parent
+    if is_own and model_file.name == MODEL_FILE and (obstacle := write_card(model_file.parent)) is not None:
+        terminal.warn(obstacle)
 
 
 def _print(terminal: Terminal, measured: Measurement, split: str) -> None:

@@ -11,8 +11,8 @@ from vidcli.config.sections import (
     Config,
     DataConfig,
     ModelConfig,
-    TrainConfig,
 )
+from vidcli.config.training import TrainConfig
 
 __all__ = [
     "AugmentConfig",

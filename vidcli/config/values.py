@@ -8,6 +8,7 @@ from typing import Annotated, Any, TypeAlias
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
 
 MIN_PIXELS, MAX_PIXELS = 16, 1024
+TRACKERS = ("tensorboard", "wandb", "mlflow")
 
 
 class Section(BaseModel):
@@ -42,6 +43,19 @@ def parse_pretrained(value: object) -> object:
     if not isinstance(value, bool) and value != "motion":
         raise ValueError("must be true, false or motion")
     return value
+
+
+def parse_trackers(value: object) -> str:
+    """Accept auto, none, and names of trackers with commas or in a list; return the names with commas.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    words = value if isinstance(value, list | tuple) else str(value).split(",")
+    names = list(dict.fromkeys(str(word).strip() for word in words))
+    if names not in (["auto"], ["none"]) and not (names and set(names) <= set(TRACKERS)):
+        raise ValueError(f"expected auto, none, or some of {', '.join(TRACKERS)} with commas between them")
+    return ",".join(names)
 
 
 FrameSize = Annotated[

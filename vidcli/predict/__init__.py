@@ -12,6 +12,7 @@ live          a video that is still being filmed
 
 annotate      labels drawn into the pictures of a video
 saved_frames  the frames that the model reads, as pictures
+embedding     what the head of a model sees of a video; `embedding_files` writes it
 """
 
 from vidcli.predict.inputs import collect_videos

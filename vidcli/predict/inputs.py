@@ -39,6 +39,8 @@ _RESULTS_HEADERS = (
     b"video,start,end,label,confidence,",  # timeline
     b"video,start,end,label,predicted,",  # eval
     b"video,error",  # what training left out
+    b"recipe,path,start,end,label,",  # crossval
+    b"path,label,group,rank,neighbour,",  # embed
 )
 _RESULTS_JSON = re.compile(
     rb'\s*\{\s*("video": |"top1": |"mean_average_precision": )|\{"severity": "\w+", "kind": |\{"summary": \{'

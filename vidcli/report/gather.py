@@ -71,8 +71,8 @@ def gather_report(
         num_parameters=sum(weights.numel() for weights in checkpoint.build().parameters()),
         num_videos=_count_videos(checkpoint, items),
         num_all=Counter(item.split for item in items if item.split is not None),
-        num_groups=_count_groups(items),
-        unusable=_read_unusable(folder),
+        num_groups=count_groups(items),
+        unusable=read_unusable(folder),
         epochs=epochs,
         best_epoch=_best_epoch(checkpoint),
         split=split,
@@ -147,12 +147,18 @@ def _count_videos(checkpoint: Checkpoint, items: list[VideoItem]) -> dict[str, d
     return {name: {split: counts[(name, split)] for split in SPLITS} for name in checkpoint.class_names}
 
 
-def _count_groups(items: list[VideoItem]) -> dict[str, int]:
+def count_groups(items: Sequence[VideoItem]) -> dict[str, int]:
+    """Return the number of groups in each split; empty where no video names one."""
     groups = {(item.group, item.split) for item in items if item.group is not None}
     return dict(Counter(split for _, split in groups if split is not None))
 
 
-def _read_unusable(folder: Path) -> list[tuple[str, str]]:
+def read_unusable(folder: Path) -> list[tuple[str, str]]:
+    """Return the videos that the training of a run left out, and why.
+
+    Raises:
+        CheckpointError: the file that names them is damaged.
+    """
     path = folder / UNUSABLE_FILE
     if not path.is_file():
         return []

@@ -43,6 +43,7 @@ from vidcli.models import (
     settle_clip,
     wake_residual_branches,
 )
+from vidcli.report.model_card import write_card
 from vidcli.runtime.files import write_text
 from vidcli.train.events import Notice
 from vidcli.train.head_trials import HeadScore, HeadTrials, score_heads
@@ -150,7 +151,10 @@ def compare_heads(
         run = claim.begin(out, run_name(config)) if out is not None else None
         model = _build_frozen(config, device)
         items = _read_items(config, data, split, on_event)
-        return _compare(config, items, split, run, model, device, on_event)
+        comparison = _compare(config, items, split, run, model, device, on_event)
+    if run is not None and (obstacle := write_card(run)) is not None:
+        on_event(Notice(obstacle))
+    return comparison
 
 
 def _build_frozen(config: Config, device: torch.device) -> VideoClassifier:

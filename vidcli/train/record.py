@@ -1,71 +1,70 @@
-"""What a run writes for people to look at: curves, pictures and TensorBoard events.
+"""What a run writes for people to look at: curves, pictures, and numbers for trackers such as TensorBoard.
 
-A run does not need these files to go on. If one cannot be made, a notice says so once, and the run goes on.
-
-TensorBoard's steps count the updates of the whole run, for the values of an epoch too: step N holds what was
-measured after N updates, and the loss of the next update. A run that goes on after N updates therefore only
-has to mark all values at N or later as outdated, and no value appears twice.
+A run does not need these to go on. If one cannot be made, a notice says so once, and the run goes on.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
-from typing import IO
 
-from tensorboard.compat.proto.event_pb2 import Event as TensorBoardEvent
-from tensorboard.compat.proto.event_pb2 import SessionLog
-from tensorboard.compat.proto.summary_pb2 import Summary
-from tensorboard.summary.writer.record_writer import RecordWriter
 from torch import Tensor
 
 from vidcli import report
-from vidcli.artifacts.run_folder import CONFUSION_FILE, CURVES_FILE, EVENTS_PREFIX, SAMPLES_FILE
+from vidcli.artifacts.run_folder import CONFUSION_FILE, CURVES_FILE, SAMPLES_FILE
 from vidcli.config import ClipConfig
 from vidcli.data.items import LABEL_SEPARATOR
 from vidcli.evaluate import Evaluation
 from vidcli.fonts import picture_names
 from vidcli.runtime.files import write_whole
 from vidcli.train.events import EpochRow, Event, Notice
+from vidcli.train.trackers import OpenTracker, Tracker
 
-_EVENTS = "TensorBoard events"
-_FLUSH_SECONDS = 5.0
 _DRAWING_SHARE = 0.05
 """The most that drawing curves may take of the time, 0 to 1; it would be most of a short epoch."""
 
 
 class RunRecord:
-    """The pictures and the event file of one run directory."""
+    """The pictures and the trackers of one run directory."""
 
-    def __init__(self, run: Path, plots: bool, on_event: Callable[[Event], None]) -> None:
+    def __init__(
+        self,
+        run: Path,
+        plots: bool,
+        on_event: Callable[[Event], None],
+        trackers: Mapping[str, OpenTracker] | None = None,
+    ) -> None:
         """Keep where to write; nothing is written yet.
 
         Args:
             run: an existing folder.
             plots: whether to draw pictures.
             on_event: called with a notice where a file cannot be made.
+            trackers: what opens each tracker, by the title that it has in notices; None has none.
         """
         self._run, self._plots, self._on_event = run, plots, on_event
-        self._scalars: _ScalarFile | None = None
+        self._to_open = dict(trackers or {})
+        self._trackers: dict[str, Tracker] = {}
         self._failed: set[str] = set()
         self._curves_due = 0.0
         self._undrawn: tuple[Sequence[EpochRow], int | None] | None = None
 
     def open(self, position: int, last_row: EpochRow | None) -> None:
-        """Open the event file of a run that starts or goes on.
+        """Open the trackers of a run that starts or goes on.
 
         Args:
             position: number of updates done; values that the run wrote for later ones are outdated.
             last_row: the epoch that ended with the last of these updates, if one did.
         """
 
-        def start() -> None:
-            self._scalars = _ScalarFile(self._run, position)
+        def start(title: str, opens: OpenTracker) -> None:
+            self._trackers[title] = opens(self._run, position)
 
-        self._attempt(_EVENTS, start)
+        for title, opens in self._to_open.items():
+            self._attempt(title, partial(start, title, opens))
         if last_row is not None:
             self._log_epoch(last_row, position)
 
@@ -139,27 +138,31 @@ class RunRecord:
         self._undrawn = None
 
     def flush(self) -> None:
-        """Write all that was logged to disk."""
-        self._write_events(lambda scalars: scalars.flush())
+        """Hand over all that was logged."""
+        self._track(lambda tracker: tracker.flush())
 
-    def close(self) -> None:
-        """Draw the curves that are still to be drawn, and close the event file."""
+    def close(self, is_over: bool = True) -> None:
+        """Draw the curves that are still to be drawn, and close the trackers.
+
+        Args:
+            is_over: the run has no epoch left, and was not stopped.
+        """
         self.draw_curves()
-        self._write_events(lambda scalars: scalars.close())
-        self._scalars = None
+        self._track(lambda tracker: tracker.close(is_over))
+        self._trackers.clear()
 
     def _log_epoch(self, row: EpochRow, position: int) -> None:
         values = {f"epoch/{name}": value for name, value in asdict(row).items() if name != "epoch"}
         self._log({name: value for name, value in values.items() if value is not None}, position)
 
     def _log(self, values: Mapping[str, float], position: int) -> None:
-        self._write_events(lambda scalars: scalars.add(values, position))
+        self._track(lambda tracker: tracker.add(values, position))
 
-    def _write_events(self, write: Callable[[_ScalarFile], None]) -> None:
-        scalars = self._scalars
-        if scalars is not None and not self._attempt(_EVENTS, lambda: write(scalars)):
-            scalars.abandon()
-            self._scalars = None
+    def _track(self, tell: Callable[[Tracker], None]) -> None:
+        for title, tracker in list(self._trackers.items()):
+            if not self._attempt(title, partial(tell, tracker)):
+                tracker.abandon()
+                del self._trackers[title]
 
     def _draw(self, name: str, draw: Callable[[Path], None]) -> None:
         if self._plots:
@@ -170,51 +173,8 @@ class RunRecord:
         try:
             action()
             return True
-        except Exception as error:  # no error of a drawing library may end hours of training
+        except Exception as error:  # no error of a drawing or tracking library may end hours of training
             if what not in self._failed:
                 self._failed.add(what)
                 self._on_event(Notice(f"{what}: could not be made ({error}); the run goes on without"))
             return False
-
-
-class _ScalarFile:
-    """A TensorBoard event file, written in this thread, so that errors are raised here."""
-
-    def __init__(self, folder: Path, position: int) -> None:
-        """Create a file in `folder` that outdates the values of earlier files from step `position` on."""
-        # TensorBoard finds event files by this prefix, and reads them in the order of their names.
-        path = folder / f"{EVENTS_PREFIX}{int(time.time()):010d}.{time.monotonic_ns():020d}"
-        self._file: IO[bytes] = path.open("ab")
-        self._writer = RecordWriter(self._file)
-        self._flushed_at = time.monotonic()
-        try:
-            self._write(TensorBoardEvent(file_version="brain.Event:2"), position)
-            self._write(TensorBoardEvent(session_log=SessionLog(status=SessionLog.START)), position)
-        except BaseException:
-            self.abandon()
-            raise
-
-    def add(self, values: Mapping[str, float], step: int) -> None:
-        """Log values by name."""
-        summary = Summary(value=[Summary.Value(tag=tag, simple_value=value) for tag, value in values.items()])
-        self._write(TensorBoardEvent(summary=summary), step)
-        if time.monotonic() - self._flushed_at > _FLUSH_SECONDS:
-            self.flush()
-
-    def flush(self) -> None:
-        """Hand all values to the operating system."""
-        self._file.flush()
-        self._flushed_at = time.monotonic()
-
-    def close(self) -> None:
-        """Flush and close."""
-        self._file.close()
-
-    def abandon(self) -> None:
-        """Close a file that could not be written; what is still in memory is lost."""
-        with suppress(OSError):  # closing tries to write once more
-            self._file.close()
-
-    def _write(self, event: TensorBoardEvent, step: int) -> None:
-        event.wall_time, event.step = time.time(), step
-        self._writer.write(event.SerializeToString())

@@ -29,6 +29,7 @@ from vidcli.data.splits import assign_splits, of_split
 from vidcli.errors import CheckpointError, ConfigError, VideoError
 from vidcli.models import network_names, settle_clip
 from vidcli.models.hf_encoders import encoder_name
+from vidcli.report.model_card import write_card
 from vidcli.runtime.files import write_text
 from vidcli.runtime.launcher import may_restart, num_restarts
 from vidcli.runtime.processes import ALONE, Group
@@ -36,6 +37,7 @@ from vidcli.train.adapters import build_trained_model
 from vidcli.train.batchnorm import fewest_clips, single_clips
 from vidcli.train.closed_form import ClosedFormRun, refuse_other_settings
 from vidcli.train.events import CheckProgress, EpochRow, Event, Notice
+from vidcli.train.trackers import NOT_INSTALLED, choose_trackers, lacks_tensorboard
 from vidcli.train.trainer import Trainer
 
 _RESTART_SECONDS = 30.0
@@ -95,23 +97,20 @@ def start_run(
             on_event(Notice(f"started again by torchrun: going on with {out}"))
             return resume_run(out, device, on_event, group)
     config = settle_clip(config)
+    choose_trackers(config)  # refused before the videos are read, which may take long
+    if lacks_tensorboard(config):
+        on_event(Notice(NOT_INSTALLED))
     with RunClaim() as claim:
         run, items = group.from_main(
             lambda: (claim.begin(out, run_name(config)), plan_items(config, data, on_event))
         )
-        # Building the model before all videos are read, which may take long, refuses a wrong one early. On
-        # each machine one process downloads the weights, and the others find them.
         if config.train.optimizer == "ridge":
             refuse_other_settings(config, group)
-            return run, ClosedFormRun(config, items, run, device, on_event).train()
-        num_classes = len(class_names_of(items, config.data.multi_label))
-        group.first_on_each_machine(lambda: build_trained_model(config, num_classes))
-        kept, failures, trainer = _build_trainer(config, items, run, device, on_event, group)
-        if group.is_main:
-            trainer.describe(kept)
-            if failures:
-                write_text(run / UNUSABLE_FILE, failures_csv(failures))
-        return run, trainer.train()
+            rows = ClosedFormRun(config, items, run, device, on_event).train()
+        else:
+            rows = _train_by_steps(config, items, run, device, on_event, group)
+    _write_card(run, on_event, group)
+    return run, rows
 
 
 def resume_run(
@@ -142,10 +141,34 @@ def resume_run(
             refuse_other_settings(config, group)
             closed_form = ClosedFormRun(config, items, run, device, on_event)
             closed_form.restore()
-            return run, closed_form.train()
-        _, _, trainer = _build_trainer(config, items, run, device, on_event, group)
-        trainer.restore()
-        return run, trainer.train()
+            rows = closed_form.train()
+        else:
+            _, _, trainer = _build_trainer(config, items, run, device, on_event, group)
+            trainer.restore()
+            rows = trainer.train()
+    _write_card(run, on_event, group)
+    return run, rows
+
+
+def _train_by_steps(
+    config: Config,
+    items: Sequence[VideoItem],
+    run: Path,
+    device: torch.device,
+    on_event: Callable[[Event], None],
+    group: Group,
+) -> list[EpochRow]:
+    """Train a new model by gradient descent."""
+    # Building the model before all videos are read, which may take long, refuses a wrong one early. On
+    # each machine one process downloads the weights, and the others find them.
+    num_classes = len(class_names_of(items, config.data.multi_label))
+    group.first_on_each_machine(lambda: build_trained_model(config, num_classes))
+    kept, failures, trainer = _build_trainer(config, items, run, device, on_event, group)
+    if group.is_main:
+        trainer.describe(kept)
+        if failures:
+            write_text(run / UNUSABLE_FILE, failures_csv(failures))
+    return trainer.train()
 
 
 def epochs_of_run(run: Path) -> int:
@@ -205,6 +228,7 @@ def plan_run(config: Config, data: Path, on_event: Callable[[Event], None]) -> R
         DataError: the data cannot be trained on.
     """
     config = settle_clip(config, may_fetch=False)
+    choose_trackers(config)
     items = plan_items(config, data, on_event)
     multi_label = config.data.multi_label
     class_names = class_names_of(of_split(items, "train"), multi_label)
@@ -236,6 +260,12 @@ def _open_run(run: Path, claim: RunClaim, data_root: Path | None) -> tuple[Confi
         if not claim.resume(run, patience):
             raise in_use(run, "wait for its end, or stop it; then the same command goes on")
     return config, load_run_items(run / SPLITS_FILE, data_root)
+
+
+def _write_card(run: Path, on_event: Callable[[Event], None], group: Group) -> None:
+    """Write the model card of a run that is over and that nobody claims any more."""
+    if group.is_main and (obstacle := write_card(run)) is not None:
+        on_event(Notice(obstacle))
 
 
 def _is_finished(run: Path, config: Config) -> bool:

@@ -43,6 +43,7 @@ from vidcli.train.optimizer import learning_rate
 from vidcli.train.record import RunRecord
 from vidcli.train.saver import InterruptGuard, Saver
 from vidcli.train.state import TrainState
+from vidcli.train.trackers import choose_trackers
 from vidcli.train.update import Updater
 from vidcli.train.validation import Validator
 from vidcli.transforms import sided_class_names
@@ -95,7 +96,7 @@ class Trainer:
         self._guard = InterruptGuard(run, group, on_event)
         digest = _agree_on_data(items, group)
         self._saver = Saver(run, config, names, digest, self._guard, self._collect_state)
-        self._record = RunRecord(run, config.train.plots and group.is_main, on_event)
+        self._record = RunRecord(run, config.train.plots and group.is_main, on_event, choose_trackers(config))
         self._epoch_loop = EpochLoop(
             config,
             names,
@@ -175,7 +176,7 @@ class Trainer:
                         self._epoch_loop.run(state, batches)
                         self._finish_epoch()
         finally:
-            self._record.close()
+            self._record.close(self._is_over())
         return state.rows
 
     def _compute_features(self) -> None:
