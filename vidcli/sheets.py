@@ -11,7 +11,7 @@ import codecs
 import csv
 import io
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -104,21 +104,59 @@ def read_sheet(path: Path, known: Sequence[str] = ()) -> Sheet:
         text, encoding = read_text(path)
         if encoding.startswith("utf-16") and not re.search(r"[\r\n]", text):
             raise ValueError("it begins like UTF-16, and holds no line")
-        lines = _lines(text)
-        header = next((line for line in lines if line.strip("\ufeff\r\n ,;\t")), "")
-        delimiter = _find_delimiter(header, known)
         guessed = (
             f"{path.name}: is not UTF-8 and was read as Windows-1252; save it as UTF-8 if names are wrong"
         )
-        notes = [guessed] if encoding == "cp1252" else []
-        columns, rows = _read_rows(text, delimiter)
+        return parse_sheet(text, known, [guessed] if encoding == "cp1252" else [])
     except OSError as error:
         raise DataError(f"{path}: cannot be read as a text table ({error.strerror})") from error
     except (ValueError, csv.Error) as error:
         raise DataError(
             f"{path}: cannot be read as a text table ({error}); expected CSV, best in UTF-8"
         ) from error
-    return Sheet(columns, rows, delimiter, notes)
+
+
+def parse_sheet(
+    text: str, known: Sequence[str] = (), notes: Sequence[str] = (), headers: Sequence[Set[str]] = ()
+) -> Sheet:
+    """Return the table in a text.
+
+    Args:
+        text: of the table.
+        known: as in `read_sheet`.
+        notes: of the sheet.
+        headers: sets of columns; what stands before a line that has all of one is no part of the table.
+
+    Raises:
+        ValueError, csv.Error: the text is no table.
+    """
+    lines = list(_lines(text))
+    first = next((n for n, line in enumerate(lines) if _has_columns(_cells(line), headers)), 0)
+    header = next((line for line in lines[first:] if line.strip("\ufeff\r\n ,;\t")), "")
+    delimiter = _find_delimiter(header, known)
+    reader = csv.reader(lines[first:], delimiter=delimiter, skipinitialspace=True)
+    columns, rows = _read_rows((first + reader.line_num, fields) for fields in reader)
+    return Sheet(columns, rows, delimiter, list(notes))
+
+
+def sheet_of_rows(
+    rows: Iterable[Sequence[str]], notes: Sequence[str] = (), headers: Sequence[Set[str]] = ()
+) -> Sheet:
+    """Return the table in the rows of a workbook; `notes` and `headers` are as in `parse_sheet`."""
+    numbered = list(enumerate(rows, 1))
+    first = next((n for n, (_, fields) in enumerate(numbered) if _has_columns(fields, headers)), 0)
+    return Sheet(*_read_rows(numbered[first:]), ",", list(notes))
+
+
+def _cells(line: str) -> list[str]:
+    """Return what may be the cells of a line of which the delimiter is not known."""
+    return [cell.strip('" \r\n\ufeff') for cell in re.split(r"[,;\t]", line)]
+
+
+def _has_columns(cells: Iterable[str], headers: Sequence[Set[str]]) -> bool:
+    """Tell whether a row has all names of one of several headers."""
+    names = {cell.strip().casefold() for cell in cells} if headers else set()
+    return any(header <= names for header in headers)
 
 
 def read_text(path: Path) -> tuple[str, str]:
@@ -188,19 +226,23 @@ def _find_delimiter(header: str, known: Sequence[str]) -> str:
     return max(_DELIMITERS, key=fit)
 
 
-def _read_rows(text: str, delimiter: str) -> tuple[list[str], list[tuple[int, dict[str | None, str]]]]:
-    reader = csv.reader(_lines(text), delimiter=delimiter, skipinitialspace=True)
+def _read_rows(
+    rows: Iterable[tuple[int, Sequence[str]]],
+) -> tuple[list[str], list[tuple[int, dict[str | None, str]]]]:
+    """Return the columns, and the rows by column, with their numbers."""
     columns: list[str] | None = None
-    cells: list[tuple[int, list[str]]] = []
-    for fields in reader:
+    cells: list[tuple[int, Sequence[str]]] = []
+    for number, fields in rows:
         if not any(cell.strip() for cell in fields):
             continue
         if columns is None:
-            if (len(fields) == 1 and re.fullmatch(r"\ufeff?sep=.?", fields[0])) or fields[:1] == ["sep="]:
+            if (len(fields) == 1 and re.fullmatch(r"\ufeff?sep=.?", fields[0])) or list(fields[:1]) == [
+                "sep="
+            ]:
                 continue
             columns = [name.strip().lstrip("\ufeff").strip().casefold() for name in fields]
         else:
-            cells.append((reader.line_num, fields))
+            cells.append((number, fields))
     width = max(map(_width, (columns or [], *(fields for _, fields in cells))))
     columns = (columns or [])[:width]
     return columns, [(line, _by_column(columns, fields)) for line, fields in cells]
