@@ -142,7 +142,12 @@ def parse_sheet(
 def sheet_of_rows(
     rows: Iterable[Sequence[str]], notes: Sequence[str] = (), headers: Sequence[Set[str]] = ()
 ) -> Sheet:
-    """Return the table in the rows of a workbook; `notes` and `headers` are as in `parse_sheet`."""
+    """Return the table in the rows of a workbook.
+
+    Args:
+        rows: cells as text.
+        notes, headers: as in `parse_sheet`.
+    """
     numbered = list(enumerate(rows, 1))
     first = next((n for n, (_, fields) in enumerate(numbered) if _has_columns(fields, headers)), 0)
     return Sheet(*_read_rows(numbered[first:]), ",", list(notes))

@@ -45,7 +45,7 @@ def export_labels(
     results: Annotated[
         list[Path],
         typer.Argument(
-            metavar="RESULTS...",
+            metavar="RESULTS",
             help="JSON or CSV of `vidcli timeline`, a manifest, or any file that `vidcli import` reads.",
             show_default=False,
         ),

@@ -22,7 +22,7 @@ FpsOption = Annotated[
 FilesArgument = Annotated[
     list[Path],
     typer.Argument(
-        metavar="ANNOTATIONS...",
+        metavar="ANNOTATIONS",
         help="Files of BORIS, ELAN, Label Studio, CVAT, VIA, FERAL, DeepEthogram, SimBA; tables.",
         show_default=False,
     ),

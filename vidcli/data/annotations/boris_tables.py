@@ -26,7 +26,7 @@ from vidcli.data.annotations.boris_events import (
 )
 from vidcli.data.annotations.spans import Annotations, Recording, Span, name_counts
 from vidcli.data.clock import parse_seconds
-from vidcli.sheets import Sheet, csv_text
+from vidcli.sheets import Sheet, csv_text, unescape_cell
 
 HEADERS = ({"behavior", "behavior type", "time"}, {"time", "behavior", "status"})
 """Columns by which tabular events are known: of version 8 on, and before."""
@@ -52,7 +52,7 @@ def read_boris_table(sheet: Sheet) -> Annotations:
     is_aggregated = set(sheet.columns) >= AGGREGATED_HEADER
     rows_of: dict[tuple[str, str], list[tuple[int, dict[str, str]]]] = defaultdict(list)
     for line, cells in sheet.rows:
-        row = {str(key): value.strip() for key, value in cells.items()}
+        row = {str(key): unescape_cell(value.strip()) for key, value in cells.items()}
         rows_of[row.get("observation id", ""), _media_cell(row)].append((line, row))
     recordings: list[Recording] = []
     for rows in rows_of.values():

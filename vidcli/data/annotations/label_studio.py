@@ -68,7 +68,7 @@ def read_label_studio(value: Any) -> Annotations:
         for result in results:
             try:
                 spans, is_framed = _read_result(as_mapping(result, what))
-            except (ValueError, KeyError) as error:
+            except ValueError as error:
                 raise ValueError(f"{what}: {error}") from error
             if not spans:
                 others.append(str(result.get("type", "")))
@@ -118,11 +118,14 @@ def _read_result(result: dict[str, Any]) -> tuple[list[Span], bool]:
     score = None if result.get("score") is None else as_number(result["score"], "score")
     if "timelinelabels" in value:
         ranges = [as_mapping(one, "ranges") for one in as_list(value.get("ranges"), "ranges")]
-        edges = [(max(0, as_frame(one["start"], "start") - 1), as_frame(one["end"], "end")) for one in ranges]
+        edges = [
+            (max(0, as_frame(one.get("start"), "start") - 1), as_frame(one.get("end"), "end"))
+            for one in ranges
+        ]
         names = as_list(value["timelinelabels"], "timelinelabels")
         return [Span(as_text(name, "label"), *edge, score=score) for edge in edges for name in names], True
     if "labels" in value and "start" in value:
-        edge = as_number(value["start"], "start"), as_number(value["end"], "end")
+        edge = as_number(value["start"], "start"), as_number(value.get("end"), "end")
         return [
             Span(as_text(name, "label"), *edge, score=score) for name in as_list(value["labels"], "labels")
         ], False

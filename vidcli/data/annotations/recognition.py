@@ -79,7 +79,10 @@ def _read(content: bytes, name: str) -> Annotations:
             raise ValueError(f"is a ZIP without annotations.xml or a workbook; expected {KNOWN}")
         rows, notes = read_workbook(content)
         return _read_table(sheet_of_rows(rows, notes, _HEADERS), name)
-    text, encoding = decode_text(content)
+    try:
+        text, encoding = decode_text(content)
+    except UnicodeDecodeError:
+        text = "\0"
     if "\0" in text:
         raise ValueError(f"is no text; expected {KNOWN}")
     begin = text.lstrip("\ufeff \t\r\n")
