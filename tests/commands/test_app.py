@@ -39,7 +39,7 @@ OPTIONS = {
         "--split",
         "--json",
     ],
-    "eval": ["--model", "--split", "--against", "--views-sweep", "--device", "--out", "--json"],
+    "eval": ["--model", "--split", "--against", "--views-sweep", "--timeline", "--window", "--out", "--json"],
     "report": ["--split", "--out", "--device"],
     "predict": [
         "--from-list",
@@ -56,6 +56,7 @@ OPTIONS = {
         "--annotate",
     ],
     "timeline": [
+        "--bouts",
         "--from-list",
         "--model",
         "--window",
