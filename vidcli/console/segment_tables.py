@@ -52,7 +52,7 @@ def print_timeline_scores(terminal: Terminal, scores: TimelineScores, class_name
     left = f"; {format_seconds(unlabelled)} are not labelled and not judged" if unlabelled >= 1 else ""
     labelled = format_seconds(scores.labelled_seconds)
     out.print(f"{scores.num_recordings} recordings, {labelled} labelled{left}", soft_wrap=True)
-    table = number_table("class", "F1", "AP", "bouts", "found", "missed", "false", "split", "merged")
+    table = number_table("class", "F1", "AP", "bouts", "predicted", "missed", "false", "split", "merged")
     for name, row in zip(class_names, scores.per_class, strict=True):
         counts = [row[f"num_{kind}"] for kind in ("true", "predicted", "missed", "false", "split", "merged")]
         table.add_row(

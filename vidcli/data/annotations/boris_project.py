@@ -62,14 +62,16 @@ def read_boris_project(project: dict[str, Any]) -> Annotations:
         if not media:
             passed.append(name)
             continue
-        others += [path for player in _PLAYERS[1:] for path in players.get(player) or []]
+        others += [str(p) for player in _PLAYERS[1:] for p in as_list(players.get(player) or [], "file")]
         events = as_list(observation.get("events", []), f"{what}, events")
         read = [_read_event(event, ethogram, f"{what}, event {n}") for n, event in enumerate(events, 1)]
         modified += [event.label for event in read if event.modifier]
         try:
-            lengths = as_mapping(observation.get("media_info", {}), "media_info").get("length") or {}
+            about = as_mapping(observation.get("media_info") or {}, "media_info")
+            stated = as_mapping(about.get("length") or {}, "media_info, length")
+            lengths = [as_number(stated[one], "length") if one in stated else None for one in media]
             offset = as_number(observation.get("time offset") or 0.0, "time offset")
-            recordings += place_in_queue(pair_events(read), media, [lengths.get(m) for m in media], offset)
+            recordings += place_in_queue(pair_events(read), media, lengths, offset)
         except ValueError as error:
             raise ValueError(f"{what}: {error}") from error
     kinds = (

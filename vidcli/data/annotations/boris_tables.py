@@ -52,7 +52,8 @@ def read_boris_table(sheet: Sheet) -> Annotations:
     is_aggregated = set(sheet.columns) >= AGGREGATED_HEADER
     rows_of: dict[tuple[str, str], list[tuple[int, dict[str, str]]]] = defaultdict(list)
     for line, cells in sheet.rows:
-        row = {str(key): unescape_cell(value.strip()) for key, value in cells.items()}
+        row = dict.fromkeys(sheet.columns, "")
+        row |= {str(key): unescape_cell(value.strip()) for key, value in cells.items()}
         rows_of[row.get("observation id", ""), _media_cell(row)].append((line, row))
     recordings: list[Recording] = []
     for rows in rows_of.values():

@@ -52,17 +52,12 @@ def read_label_studio(value: Any) -> Annotations:
         media = _media_of(task.get("data", task), what)
         results = _short_results(task)
         if not results:
-            made = [
-                one
-                for one in task.get("annotations") or task.get("completions") or []
-                if not one.get("was_cancelled")
-            ]
+            answers = as_list(task.get("annotations") or task.get("completions") or [], what)
+            made = [one for one in answers if not as_mapping(one, what).get("was_cancelled")]
             num_predicted += not made and bool(task.get("predictions"))
             several += [media] if len(made) > 1 else []
-            chosen = made[-1:] or as_list(task.get("predictions") or [], what)[:1]
-            results = [
-                one for answer in chosen for one in as_list(answer.get("result", []), f"{what}, result")
-            ]
+            for answer in made[-1:] or as_list(task.get("predictions") or [], what)[:1]:
+                results += as_list(as_mapping(answer, what).get("result", []), f"{what}, result")
         framed: list[Span] = []
         timed: list[Span] = []
         for result in results:
