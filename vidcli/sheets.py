@@ -10,6 +10,7 @@ from __future__ import annotations
 import codecs
 import csv
 import io
+import itertools
 import re
 from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass, field
@@ -25,6 +26,8 @@ _NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*|\s*[+-]?(inf|
 _DELIMITERS = ",;\t"
 _MAX_BYTES = 2**30
 _MAX_LINE = 2**24
+_MAX_PREFACE = 200
+"""Lines before a header that are looked through."""
 _WORKBOOKS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")
 _BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
@@ -107,7 +110,7 @@ def read_sheet(path: Path, known: Sequence[str] = ()) -> Sheet:
         guessed = (
             f"{path.name}: is not UTF-8 and was read as Windows-1252; save it as UTF-8 if names are wrong"
         )
-        return parse_sheet(text, known, [guessed] if encoding == "cp1252" else [])
+        return open_table(text, known).to_sheet([guessed] if encoding == "cp1252" else [])
     except OSError as error:
         raise DataError(f"{path}: cannot be read as a text table ({error.strerror})") from error
     except (ValueError, csv.Error) as error:
@@ -116,41 +119,73 @@ def read_sheet(path: Path, known: Sequence[str] = ()) -> Sheet:
         ) from error
 
 
-def parse_sheet(
-    text: str, known: Sequence[str] = (), notes: Sequence[str] = (), headers: Sequence[Set[str]] = ()
-) -> Sheet:
-    """Return the table in a text.
+@dataclass(frozen=True)
+class OpenTable:
+    """A table of which the header was read, and the rows are read one by one.
+
+    Attributes:
+        columns: names of the columns as in `Sheet`; those at the end may have none.
+        rows: for each row that is not blank, the number of the line at its end, and its cells.
+        delimiter: the character between cells.
+    """
+
+    columns: list[str]
+    rows: Iterator[tuple[int, Sequence[str]]]
+    delimiter: str
+
+    def to_sheet(self, notes: Sequence[str] = ()) -> Sheet:
+        """Return the whole table.
+
+        Raises:
+            ValueError, csv.Error: the text is no table.
+        """
+        cells = list(self.rows)
+        width = max(map(_width, (self.columns, *(fields for _, fields in cells))))
+        columns = self.columns[:width]
+        rows = [(line, _by_column(columns, fields)) for line, fields in cells]
+        return Sheet(columns, rows, self.delimiter, list(notes))
+
+
+def open_table(text: str, known: Sequence[str] = (), headers: Sequence[Set[str]] = ()) -> OpenTable:
+    """Begin to read the table in a text.
 
     Args:
         text: of the table.
         known: as in `read_sheet`.
-        notes: of the sheet.
         headers: sets of columns; what stands before a line that has all of one is no part of the table.
 
     Raises:
         ValueError, csv.Error: the text is no table.
     """
-    lines = list(_lines(text))
-    first = next((n for n, line in enumerate(lines) if _has_columns(_cells(line), headers)), 0)
-    header = next((line for line in lines[first:] if line.strip("\ufeff\r\n ,;\t")), "")
+    begin = list(itertools.islice(_lines(text), _MAX_PREFACE)) if headers else []
+    first = next((n for n, line in enumerate(begin) if _has_columns(_cells(line), headers)), 0)
+    lines = itertools.islice(_lines(text), first, None)
+    header = next((line for line in lines if line.strip("\ufeff\r\n ,;\t")), "")
     delimiter = _find_delimiter(header, known)
-    reader = csv.reader(lines[first:], delimiter=delimiter, skipinitialspace=True)
-    columns, rows = _read_rows((first + reader.line_num, fields) for fields in reader)
-    return Sheet(columns, rows, delimiter, list(notes))
+    lines = itertools.islice(_lines(text), first, None)
+    reader = csv.reader(lines, delimiter=delimiter, skipinitialspace=True)
+    return _open(((first + reader.line_num, fields) for fields in reader), delimiter)
 
 
-def sheet_of_rows(
-    rows: Iterable[Sequence[str]], notes: Sequence[str] = (), headers: Sequence[Set[str]] = ()
-) -> Sheet:
-    """Return the table in the rows of a workbook.
+def open_rows(rows: Sequence[Sequence[str]], headers: Sequence[Set[str]] = ()) -> OpenTable:
+    """Begin to read the table in the rows of a workbook; `headers` are as in `open_table`."""
+    begin = rows[:_MAX_PREFACE] if headers else []
+    first = next((n for n, fields in enumerate(begin) if _has_columns(fields, headers)), 0)
+    return _open(itertools.islice(enumerate(rows, 1), first, None), ",")
 
-    Args:
-        rows: cells as text.
-        notes, headers: as in `parse_sheet`.
-    """
-    numbered = list(enumerate(rows, 1))
-    first = next((n for n, (_, fields) in enumerate(numbered) if _has_columns(fields, headers)), 0)
-    return Sheet(*_read_rows(numbered[first:]), ",", list(notes))
+
+def _open(numbered: Iterable[tuple[int, Sequence[str]]], delimiter: str) -> OpenTable:
+    rows = ((number, fields) for number, fields in numbered if any(cell.strip() for cell in fields))
+    header = next((fields for _, fields in rows if not _states_delimiter(fields)), [])
+    columns = [name.strip().lstrip("\ufeff").strip().casefold() for name in header]
+    return OpenTable(columns, rows, delimiter)
+
+
+def _states_delimiter(fields: Sequence[str]) -> bool:
+    """Tell whether a row is a line such as `sep=;`, which Excel writes before the header."""
+    return list(fields[:1]) == ["sep="] or (
+        len(fields) == 1 and re.fullmatch(r"\ufeff?sep=.?", fields[0]) is not None
+    )
 
 
 def _cells(line: str) -> list[str]:
@@ -229,28 +264,6 @@ def _find_delimiter(header: str, known: Sequence[str]) -> str:
         return sum(name in names for name in known), len(names)
 
     return max(_DELIMITERS, key=fit)
-
-
-def _read_rows(
-    rows: Iterable[tuple[int, Sequence[str]]],
-) -> tuple[list[str], list[tuple[int, dict[str | None, str]]]]:
-    """Return the columns, and the rows by column, with their numbers."""
-    columns: list[str] | None = None
-    cells: list[tuple[int, Sequence[str]]] = []
-    for number, fields in rows:
-        if not any(cell.strip() for cell in fields):
-            continue
-        if columns is None:
-            if (len(fields) == 1 and re.fullmatch(r"\ufeff?sep=.?", fields[0])) or list(fields[:1]) == [
-                "sep="
-            ]:
-                continue
-            columns = [name.strip().lstrip("\ufeff").strip().casefold() for name in fields]
-        else:
-            cells.append((number, fields))
-    width = max(map(_width, (columns or [], *(fields for _, fields in cells))))
-    columns = (columns or [])[:width]
-    return columns, [(line, _by_column(columns, fields)) for line, fields in cells]
 
 
 def _width(fields: Sequence[str]) -> int:

@@ -25,7 +25,7 @@ class AssemblyOptions(NamedTuple):
     """What a person chose for the rows of a manifest.
 
     Attributes:
-        fps: frames a second by which numbers of frames become seconds; None is what file or video say.
+        fps: frames a second by which numbers of frames become seconds; None is that of each video.
         point_seconds: length of the span around a moment; None leaves moments out.
         background: label of what no span covers; None leaves it out.
         subject: take only what is about this one.
@@ -130,7 +130,7 @@ def assemble(files: Mapping[Path, Annotations], media: MediaFolder, options: Ass
 
 
 def _rate(recording: Recording, info: VideoInfo, wanted: float | None) -> float:
-    rate = wanted or recording.fps or info.fps
+    rate = wanted or info.fps
     if rate is None:
         raise DataError(f"{recording.media}: the video states no frame rate; give it with --fps")
     return rate

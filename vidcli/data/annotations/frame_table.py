@@ -9,83 +9,78 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from vidcli.data.annotations.spans import Annotations, Recording, frame_runs
-from vidcli.sheets import Sheet
+from vidcli.sheets import OpenTable
 
 FORM = "table with a row for every frame"
-_MARKS = {
-    "0": False,
-    "1": True,
-    "0.0": False,
-    "1.0": True,
-    "-1": False,
-    "-1.0": False,
-    "true": True,
-    "false": False,
-}
-_NUMBERS = ("", "frame", "frame_number", "frames", "unnamed: 0", "index", "scorer", "bodyparts_coords")
+_MARKS = {"0": 0, "1": 1, "0.0": 0, "1.0": 1, "-1": -1, "-1.0": -1, "true": 1, "false": 0}
+_NUMBERS = ("frame", "frame_number", "frames")
+_OTHERS = ("", *_NUMBERS, "unnamed: 0", "index", "scorer", "bodyparts_coords")
 _BACKGROUND = "background"
 _MAX_NAMED = 8
 
 
-def class_columns(sheet: Sheet) -> list[str]:
-    """Return the columns of 0 and 1, those of positions, probabilities and frame numbers left out."""
-    columns = [name for name in dict.fromkeys(sheet.columns) if name not in _NUMBERS]
-    for _, row in sheet.rows:
-        columns = [name for name in columns if row.get(name, "").strip().casefold() in _MARKS]
-        if not columns:
-            break
-    return columns if sheet.rows else []
+def read_frame_table(table: OpenTable, notes: Sequence[str], name: str) -> Annotations | None:
+    """Return the spans of a table of which each row is a frame, from the first; None without a class.
 
-
-def read_frame_table(sheet: Sheet, name: str) -> Annotations:
-    """Return the spans of a table of which each row is a frame, from the first.
+    Cells are read row by row and kept only where their column holds nothing but marks so far: hours of
+    positions and features would not fit into memory.
 
     Args:
-        sheet: the table; `class_columns` finds some.
+        table: of which the rows are read here.
+        notes: on how it was read.
         name: stem of its file, from which the video has its name.
 
     Raises:
-        ValueError: it starts at another frame than 0 or 1, or leaves some out.
+        ValueError: numbers of frames do not count from 0 or 1 without a gap.
     """
-    columns = class_columns(sheet)
-    _check_numbers(sheet)
-    marks = {column: [_MARKS[row[column].strip().casefold()] for _, row in sheet.rows] for column in columns}
+    numbers = next((n for n, column in enumerate(table.columns) if column in _NUMBERS), None)
+    marks = {n: bytearray() for n, column in enumerate(table.columns) if column not in _OTHERS}
+    first = num_frames = 0
+    has_unseen = False
+    for line, fields in table.rows:
+        for place in list(marks):
+            mark = _MARKS.get(fields[place].strip().casefold()) if place < len(fields) else None
+            if mark is None:
+                del marks[place]
+            else:
+                marks[place].append(mark > 0)
+                has_unseen |= mark < 0
+        if not marks:
+            return None
+        if numbers is not None:
+            given = fields[numbers] if numbers < len(fields) else ""
+            first = _check_number(line, given, num_frames, first)
+        num_frames += 1
+    if not num_frames:
+        raise ValueError("is a table without rows under its header")
+    columns = {table.columns[place]: held for place, held in marks.items()}
     spans = tuple(
         span
-        for column in columns
+        for column, held in columns.items()
         if column != _BACKGROUND
-        for span in frame_runs(column, (frame for frame, mark in enumerate(marks[column]) if mark))
+        for span in frame_runs(column, (frame for frame, mark in enumerate(held) if mark))
     )
-    others = [column for column in sheet.columns if column and column not in (*columns, *_NUMBERS)]
-    notes = [*sheet.notes, f"has a row for each of {len(sheet.rows)} frames; classes: {_few(columns)}"]
+    told = [*notes, f"has a row for each of {num_frames} frames; classes: {_few(list(columns))}"]
     if _BACKGROUND in columns:
-        notes.append("background is what is left of a recording, not a class; --background NAME makes it one")
-    if others:
-        notes.append(
-            f"{len(others)} columns hold other numbers than 0 and 1 and are not used: {_few(others)}"
-        )
-    if any(row[column].strip().startswith("-1") for _, row in sheet.rows for column in columns):
-        notes.append("frames that are marked -1, not looked at, have no label")
-    media = name.removesuffix("_labels")
-    return Annotations(FORM, (Recording(media, spans, True, num_frames=len(sheet.rows)),), notes)
+        told.append("background is what is left of a recording, not a class; --background NAME makes it one")
+    if others := [one for one in table.columns if one and one not in (*columns, *_NUMBERS, *_OTHERS)]:
+        told.append(f"{len(others)} columns hold other numbers than 0 and 1 and are not used: {_few(others)}")
+    if has_unseen:
+        told.append("frames that are marked -1, not looked at, have no label")
+    recording = Recording(name.removesuffix("_labels"), spans, True, num_frames=num_frames)
+    return Annotations(FORM, (recording,), told)
 
 
-def _check_numbers(sheet: Sheet) -> None:
-    """Refuse rows whose numbers of frames do not count from 0 or 1 without a gap."""
-    column = next((name for name in sheet.columns if name in ("frame", "frame_number", "frames")), None)
-    if column is None:
-        return
-    first: float | None = None
-    for count, (line, row) in enumerate(sheet.rows):
-        try:
-            number = float(row.get(column, ""))
-        except ValueError:
-            number = -1.0
-        first = number if first is None else first
-        if first not in (0, 1) or number != first + count:
-            raise ValueError(
-                f"line {line}: frame {row.get(column, '')!r}; expected a row for every frame, from 0 or 1 on"
-            )
+def _check_number(line: int, text: str, count: int, first: int) -> int:
+    """Return the number of the first frame, after a look at that of the row after `count` others."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1.0
+    first = first if count else int(number == 1)
+    if number != first + count:
+        raise ValueError(f"line {line}: frame {text!r}; expected a row for every frame, from 0 or 1 on")
+    return first
 
 
 def _few(names: Sequence[str]) -> str:

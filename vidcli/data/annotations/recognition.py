@@ -21,7 +21,7 @@ from vidcli.data.annotations.documents import MAX_BYTES, parse_json, parse_xml
 from vidcli.data.annotations.elan import read_elan
 from vidcli.data.annotations.event_table import is_event_table, read_event_table
 from vidcli.data.annotations.feral import read_feral
-from vidcli.data.annotations.frame_table import class_columns, read_frame_table
+from vidcli.data.annotations.frame_table import read_frame_table
 from vidcli.data.annotations.label_studio import is_label_studio, read_label_studio
 from vidcli.data.annotations.spans import Annotations
 from vidcli.data.annotations.timeline_results import is_timeline_results, read_timeline_results
@@ -32,7 +32,7 @@ from vidcli.data.items import name_some
 from vidcli.errors import DataError
 from vidcli.names import visible
 from vidcli.runtime.files import read_regular
-from vidcli.sheets import Sheet, decode_text, name_columns, parse_sheet, sheet_of_rows
+from vidcli.sheets import OpenTable, decode_text, name_columns, open_rows, open_table
 
 KNOWN = (
     "BORIS (.boris, tabular and aggregated events), ELAN (.eaf), Label Studio, CVAT, VIA 3, ActivityNet, "
@@ -78,7 +78,7 @@ def _read(content: bytes, name: str) -> Annotations:
         if "xl/workbook.xml" not in names:
             raise ValueError(f"is a ZIP without annotations.xml or a workbook; expected {KNOWN}")
         rows, notes = read_workbook(content)
-        return _read_table(sheet_of_rows(rows, notes, _HEADERS), name)
+        return _read_table(open_rows(rows, _HEADERS), notes, name)
     try:
         text, encoding = decode_text(content)
     except UnicodeDecodeError:
@@ -95,7 +95,7 @@ def _read(content: bytes, name: str) -> Annotations:
     guessed = "is not UTF-8 and was read as Windows-1252; save it as UTF-8 if names are wrong"
     known = (*PATH_NAMES, *LABEL_NAMES, *START_NAMES, *END_NAMES)
     notes = [guessed] if encoding == "cp1252" else []
-    return _read_table(parse_sheet(text, known, notes, _HEADERS), name)
+    return _read_table(open_table(text, known, _HEADERS), notes, name)
 
 
 def _read_json(value: Any, name: str) -> Annotations:
@@ -134,15 +134,15 @@ def _read_xml(root: Element, name: str) -> Annotations:
     raise ValueError(f"is XML of no known annotation format (<{visible(root.tag)[:40]}>); expected {KNOWN}")
 
 
-def _read_table(sheet: Sheet, name: str) -> Annotations:
-    if not sheet.rows:
-        raise ValueError("is a table without rows under its header")
-    if is_boris_table(sheet.columns):
-        return read_boris_table(sheet)
-    if is_event_table(sheet.columns):
-        return read_event_table(sheet, name)
-    if class_columns(sheet):
-        return read_frame_table(sheet, name)
-    raise ValueError(
-        f"is a table of no known format, with the columns {name_columns(sheet.columns)}; expected {KNOWN}"
-    )
+def _read_table(table: OpenTable, notes: list[str], name: str) -> Annotations:
+    columns = table.columns
+    if is_boris_table(columns):
+        return read_boris_table(table.to_sheet(notes))
+    if is_event_table(columns):
+        return read_event_table(table.to_sheet(notes), name)
+    read = read_frame_table(table, notes, name)
+    if read is None:
+        raise ValueError(
+            f"is a table of no known format, with the columns {name_columns(columns)}; expected {KNOWN}"
+        )
+    return read

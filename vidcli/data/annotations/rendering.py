@@ -75,7 +75,7 @@ def gather_videos(
     videos = []
     for name, recordings in sorted(named.items()):
         info = probe(name) if Path(name).is_file() else None
-        rate = fps or (info.fps if info else None) or recordings[0].fps
+        rate = fps or (info.fps if info else None)
         spans = [span for one in recordings for span in _spans_in_seconds(one, info, rate)]
         spans.sort(key=lambda span: (span.start, span.end or 0.0, span.label))
         videos.append(LabelledVideo(Recording(name, tuple(spans)), info, rate))

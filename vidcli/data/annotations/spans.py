@@ -43,7 +43,6 @@ class Recording:
         media: the video as the file names it: a path, an address, or a name without a suffix.
         spans: in no certain order.
         in_frames: starts and ends are numbers of frames, counted from 0.
-        fps: frames a second by which these numbers become seconds; None is that of the video.
         split: train, val or test, as the file says it; None where it says nothing.
         num_frames: of the video, where the file has a row for each; None otherwise.
     """
@@ -51,7 +50,6 @@ class Recording:
     media: str
     spans: tuple[Span, ...]
     in_frames: bool = False
-    fps: float | None = None
     split: str | None = None
     num_frames: int | None = None
 
