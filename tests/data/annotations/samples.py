@@ -210,8 +210,10 @@ def frame_rows(num_frames: int = 64) -> str:
     return "\n".join(lines) + "\n"
 
 
-def workbook(rows: Sequence[Sequence[object]], sheets: Sequence[str] = ("events",)) -> bytes:
-    """Return an XLSX file as Excel writes it: texts in a list of their own, numbers in place."""
+def workbook(
+    rows: Sequence[Sequence[object]], sheets: Sequence[str] = ("events",), in_place: bool = False
+) -> bytes:
+    """Return an XLSX file: texts in a list of their own, as Excel writes them, or in place like openpyxl."""
     strings: list[str] = []
     lines = []
     for number, row in enumerate(rows, 1):
@@ -220,6 +222,9 @@ def workbook(rows: Sequence[Sequence[object]], sheets: Sequence[str] = ("events"
             place = f"{chr(ord('A') + column)}{number}"
             if isinstance(value, str):
                 if not value:
+                    continue
+                if in_place:
+                    cells.append(f'<c r="{place}" t="inlineStr"><is><t>{escape(value)}</t></is></c>')
                     continue
                 strings.append(value)
                 cells.append(f'<c r="{place}" t="s"><v>{len(strings) - 1}</v></c>')

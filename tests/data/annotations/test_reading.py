@@ -54,6 +54,7 @@ def table_rows(text: str) -> list[list[object]]:
         ("\ufeff" + samples.BORIS_AGGREGATED_NEW, "BORIS aggregated events"),
         (samples.workbook(table_rows(samples.BORIS_AGGREGATED)), "BORIS aggregated events"),
         (samples.workbook(table_rows(samples.BORIS_OLD_TABULAR)), "BORIS tabular events"),
+        (samples.workbook(table_rows(samples.BORIS_AGGREGATED), in_place=True), "BORIS aggregated events"),
     ],
 )
 def test_files_of_boris(content: str | bytes, form: str, tmp_path: Path) -> None:

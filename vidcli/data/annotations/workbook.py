@@ -117,7 +117,7 @@ def _column(letters: str) -> int:
 
 def _value(cell: Element, strings: list[str]) -> str:
     if cell.get("t") == "inlineStr":
-        return _text(cell)
+        return "".join(_text(held) for held in _find(cell, "is"))
     value = next((part.text or "" for part in _find(cell, "v")), "")
     if cell.get("t") != "s":
         return value
