@@ -16,6 +16,15 @@ from vidcli.data.annotations.documents import xml_text
 from vidcli.data.annotations.spans import Annotations, Recording, Span
 
 FORM = "ELAN document"
+_DOCUMENT = {
+    "AUTHOR": "vidcli",
+    "DATE": "2000-01-01T00:00:00+00:00",
+    "FORMAT": "3.0",
+    "VERSION": "3.0",
+    "xmlns:xsi": "http://www.w3.org/2001/XMLSchema-instance",
+    "xsi:noNamespaceSchemaLocation": "http://www.mpi.nl/tools/elan/EAFv3.0.xsd",
+}
+"""What a document begins with; one date, for two exports of the same to be equal."""
 _SOUND = (".wav", ".mp3", ".ogg", ".flac", ".aif", ".aiff", ".m4a")
 
 
@@ -107,10 +116,7 @@ def elan_text(recording: Recording) -> str:
     Raises:
         ValueError: a span has no end, or two of a tier overlap.
     """
-    root = Element(
-        "ANNOTATION_DOCUMENT",
-        {"AUTHOR": "vidcli", "DATE": "2000-01-01T00:00:00+00:00", "FORMAT": "3.0", "VERSION": "3.0"},
-    )
+    root = Element("ANNOTATION_DOCUMENT", _DOCUMENT)
     header = SubElement(root, "HEADER", {"MEDIA_FILE": "", "TIME_UNITS": "milliseconds"})
     path = PurePosixPath(recording.media)
     address = path.as_uri() if path.is_absolute() else recording.media
