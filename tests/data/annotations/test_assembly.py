@@ -160,7 +160,20 @@ def test_groups_and_splits(media: Path) -> None:
     assert [item.group for item in rows(media, one, other, group="subject").items] == ["ann", "ann"]
     without = rows(media, one, nest(Span("a", 0.0, 1.0)))
     assert {item.split for item in without.items} == {None}
-    assert without.notes == ["1 of 2 videos have no split, so that those of the others are left out"]
+    assert without.notes == ["1 of 2 videos have no split, so that those of others are left out"]
+
+
+def test_one_video_is_in_one_split(media: Path) -> None:
+    parts = [nest(Span("a", 0.0, 1.0), split="train"), nest(Span("a", 1.0, 2.0), split="test")]
+    with pytest.raises(DataError, match="is in test and train at once, and one video cannot part"):
+        rows(media, *parts)
+
+
+def test_a_video_about_others_is_no_background(media: Path) -> None:
+    both = nest(Span("a", 0.0, 1.0, "ann")), Recording("day1/cage1", (Span("a", 1.0, 2.0, "bob"),))
+    made = rows(media, *both, subject="ann", background="none")
+    assert {item.path.name for item in made.items} == {"Nest 2.v1.mkv"}
+    assert times(made) == [("a", 0.0, 1.0), ("none", 1.0, None)]
 
 
 def test_the_rows_are_a_manifest(media: Path, tmp_path: Path) -> None:

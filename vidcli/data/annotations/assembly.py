@@ -64,12 +64,14 @@ class _Video:
         spans: with a label and a length.
         unknown: from where to where it is not known what happens.
         subjects: whom its spans are about.
+        splits: that the files say.
     """
 
     info: VideoInfo
     spans: list[Span] = field(default_factory=list)
     unknown: list[tuple[float, float]] = field(default_factory=list)
     subjects: set[str] = field(default_factory=set)
+    splits: set[str] = field(default_factory=set)
 
 
 def assemble(files: Mapping[Path, Annotations], media: MediaFolder, options: AssemblyOptions) -> Assembly:
@@ -87,7 +89,6 @@ def assemble(files: Mapping[Path, Annotations], media: MediaFolder, options: Ass
     made = Assembly()
     faults: list[str] = []
     videos: dict[Path, _Video] = {}
-    splits: dict[Path, str | None] = {}
     left_out: dict[str, list[str]] = defaultdict(list)
     rates: set[float] = set()
     for file, content in files.items():
@@ -101,13 +102,19 @@ def assemble(files: Mapping[Path, Annotations], media: MediaFolder, options: Ass
                     f"{file.name}: no video for {recording.media} ({len(recording.spans)} spans)"
                 )
             else:
-                video = videos.setdefault(found[0], _Video(probe(found[0])))
-                splits[found[0]] = recording.split or splits.get(found[0])
-                rate = _rate(recording, video.info, options.fps)
-                rates |= {rate} if recording.in_frames else set()
-                _check_frames(recording, found[0], video.info, rate, faults)
+                video = videos[found[0]] = videos.get(found[0]) or _Video(probe(found[0]))
+                video.splits |= {recording.split} if recording.split else set()
+                rate = _rate(recording, video.info, options.fps) if recording.in_frames else None
+                if rate is not None:
+                    rates.add(rate)
+                    _check_frames(recording, found[0], video.info, rate, faults)
                 for span in recording.spans:
-                    _add(video, _in_seconds(span, rate if recording.in_frames else 1.0), options, left_out)
+                    _add(video, _in_seconds(span, rate or 1.0), options, left_out)
+    faults += [
+        f"{path}: is in {' and '.join(sorted(video.splits))} at once, and one video cannot part"
+        for path, video in videos.items()
+        if len(video.splits) > 1
+    ]
     if faults:
         raise DataError(name_some(faults))
     if rates:
@@ -116,14 +123,12 @@ def assemble(files: Mapping[Path, Annotations], media: MediaFolder, options: Ass
     for text, names in left_out.items():
         made.notes.append(f"{len(names)} spans {text}: {name_counts(names)}")
     made.notes += _tell_subjects(videos.values(), options.subject)
-    named_splits = _usable_splits(splits, made.notes)
+    splits = _usable_splits(videos, made.notes)
     groups = _groups(videos, options.group)
     for path, video in sorted(videos.items()):
         for span in _rows(path, video, options, made.notes):
             end = None if span.end == TO_THE_END else span.end
-            made.items.append(
-                VideoItem(path, span.label, named_splits.get(path), groups[path], span.start, end)
-            )
+            made.items.append(VideoItem(path, span.label, splits.get(path), groups[path], span.start, end))
     if not made.items:
         raise DataError(name_some(["no labelled span of a video is left", *made.missing, *made.notes]))
     return made
@@ -195,12 +200,13 @@ def _tell_subjects(videos: Iterable[_Video], subject: str | None) -> list[str]:
     return []
 
 
-def _usable_splits(splits: Mapping[Path, str | None], notes: list[str]) -> Mapping[Path, str | None]:
+def _usable_splits(videos: Mapping[Path, _Video], notes: list[str]) -> dict[Path, str]:
     """Return the splits that the files say, if they say one for every video."""
-    num_without = sum(split is None for split in splits.values())
-    if 0 < num_without < len(splits):
+    splits = {path: next(iter(video.splits)) for path, video in videos.items() if video.splits}
+    if 0 < len(splits) < len(videos):
+        num_without = len(videos) - len(splits)
         notes.append(
-            f"{num_without} of {len(splits)} videos have no split, so that those of the others are left out"
+            f"{num_without} of {len(videos)} videos have no split, so that those of others are left out"
         )
         return {}
     return splits
@@ -238,7 +244,9 @@ def _rows(path: Path, video: _Video, options: AssemblyOptions, notes: list[str])
         if same:
             raise DataError(f"{told}, which are the same span; --multi-label gives it both labels")
         notes.append(f"{told}; --multi-label cuts them into rows with all labels of their time")
-    if options.background is not None:
+    # Of a video that is about others it is not known what this subject does in it.
+    is_about = options.subject is None or options.subject in video.subjects
+    if options.background is not None and is_about:
         spans = sorted([*spans, *_gaps(spans, video, options.background)], key=_order)
     return spans
 
