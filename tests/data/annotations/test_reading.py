@@ -217,6 +217,12 @@ def test_tables_of_spans(text: str, spans: set[Span], tmp_path: Path) -> None:
     assert set(recording.spans) == spans
 
 
+def test_columns_without_a_use_are_told(tmp_path: Path) -> None:
+    annotations = read(tmp_path, "path,label,start,end,split,observer\ncage1.mp4,groom,1,2,valid,eve\n")
+    assert only(annotations).split == "val"
+    assert annotations.notes == ["1 columns are not used: 'observer'"]
+
+
 def test_a_table_of_frames(tmp_path: Path) -> None:
     recording = only(read(tmp_path, "label,start_frame,end_frame\ngroom,8,19\n"))
     assert (recording.in_frames, recording.spans) == (True, (Span("groom", 8, 20),))

@@ -13,7 +13,7 @@ from vidcli.data.annotations.spans import TO_THE_END, Annotations, Recording, Sp
 from vidcli.data.clock import parse_seconds
 from vidcli.data.column_names import END_NAMES, LABEL_NAMES, PATH_NAMES, START_NAMES, find_column
 from vidcli.data.items import SPLIT_ALIASES, SPLITS
-from vidcli.sheets import Sheet, csv_text, unescape_cell
+from vidcli.sheets import Sheet, csv_text, name_columns, unescape_cell
 
 FORM = "table of spans"
 _FRAME_STARTS = ("start_frame", "startframe", "start frame", "frame_start", "first_frame")
@@ -21,6 +21,7 @@ _FRAME_ENDS = ("end_frame", "endframe", "end frame", "frame_end", "stop_frame", 
 _DURATIONS = ("duration", "duration_s", "duration (s)", "length")
 _SUBJECTS = ("subject", "animal", "individual", "actor")
 _SCORES = ("confidence", "score", "probability")
+_SPLITS = ("split", "subset")
 _COLUMNS = ("path", "label", "start", "end", "subject", "score")
 
 
@@ -74,6 +75,9 @@ def read_event_table(sheet: Sheet, name: str) -> Annotations:
     notes = list(sheet.notes)
     if path is None:
         notes.append(f"has no column that names videos, and is taken to be of {name!r}")
+    used = {path, label, start, end, duration, subject, score, *_SPLITS}
+    if unused := [column for column in columns if column and column not in used]:
+        notes.append(f"{len(unused)} columns are not used: {name_columns(unused)}")
     if num_blank:
         notes.append(f"{num_blank} rows have no label and are left out")
     recordings = tuple(
@@ -83,7 +87,7 @@ def read_event_table(sheet: Sheet, name: str) -> Annotations:
 
 
 def _split(row: Mapping[str, str]) -> str | None:
-    given = (row.get("split") or row.get("subset") or "").casefold()
+    given = next((row[name] for name in _SPLITS if row.get(name)), "").casefold()
     split = SPLIT_ALIASES.get(given, given)
     return split if split in SPLITS else None
 
