@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -69,6 +70,14 @@ def test_a_round_trip_loses_nothing(form: str, tmp_path_factory: pytest.TempPath
         assert found == kept
 
     check()
+
+
+def test_cvat_gets_no_frame_beyond_its_task() -> None:
+    spans = Span("a", 0.0, 4.0), Span("b", 399.0, 400.0)  # of 10,000 frames
+    text = render_labels("cvat", [LabelledVideo(Recording("cage1.mp4", spans), INFO, FPS)])
+    assert re.findall(r'frame="(\d+)" outside="(\d)"', text) == [
+        ("0", "0"), ("99", "0"), ("100", "1"), ("9975", "0"), ("9999", "0"),
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("form", SUFFIXES)

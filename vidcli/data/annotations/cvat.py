@@ -155,10 +155,10 @@ def cvat_text(recording: Recording, rate: float, num_frames: int, size: tuple[in
         track = SubElement(root, "track", {"id": str(number), "label": span.label, "source": "auto"})
         start = round(span.start * rate)
         end = max(start + 1, round(span.end * rate))
-        # A frame is stated even where the task ends before it: what is not outside would go on.
-        for frame, outside in (
-            ((start, 0), (end - 1, 0), (end, 1)) if end > start + 1 else ((start, 0), (end, 1))
-        ):
-            state = {"frame": str(frame), "outside": str(outside), "occluded": "0", "keyframe": "1"}
+        states = {start: "0", end - 1: "0"}
+        if end < num_frames:  # CVAT refuses frames that its task does not have
+            states[end] = "1"
+        for frame, outside in states.items():
+            state = {"frame": str(frame), "outside": outside, "occluded": "0", "keyframe": "1"}
             SubElement(track, "box", {**state, **place})
     return xml_text(root)

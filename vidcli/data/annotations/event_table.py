@@ -75,7 +75,8 @@ def read_event_table(sheet: Sheet, name: str) -> Annotations:
     notes = list(sheet.notes)
     if path is None:
         notes.append(f"has no column that names videos, and is taken to be of {name!r}")
-    used = {path, label, start, end, duration, subject, score, *_SPLITS}
+    # Timelines of ours say under `error` why a row has no label.
+    used = {path, label, start, end, duration, subject, score, *_SPLITS, "error"}
     if unused := [column for column in columns if column and column not in used]:
         notes.append(f"{len(unused)} columns are not used: {name_columns(unused)}")
     if num_blank:
