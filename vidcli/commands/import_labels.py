@@ -72,6 +72,7 @@ def import_labels(
     from vidcli.data.annotations.assembly import AssemblyOptions, assemble
     from vidcli.data.annotations.media import MediaFolder
     from vidcli.data.annotations.spans import name_counts
+    from vidcli.data.items import name_few
     from vidcli.data.manifest import manifest_text
     from vidcli.runtime.outputs import OutputFile
 
@@ -81,8 +82,8 @@ def import_labels(
     files = read_files(annotations)
     options = AssemblyOptions(fps, point_seconds, background, subject, multi_label, group.value)
     made = assemble(files, folder, options)
-    for path, content in files.items():
-        terminal.say(f"{path}: {content.form}")
+    for form in dict.fromkeys(content.form for content in files.values()):
+        terminal.say(f"{name_few([path for path, one in files.items() if one.form == form])}: {form}")
     for note in [*made.notes, *made.missing]:
         terminal.warn(note)
     target.write_text(manifest_text(made.items))

@@ -119,14 +119,28 @@ def test_overlaps_are_told_or_cut(media: Path) -> None:
     spans = Span("a", 0.0, 6.0), Span("b", 1.0, 2.0), Span("c", 4.0, 7.0), Span("a", 7.0, 7.5)
     made = rows(media, nest(*spans))
     assert len(made.items) == 4
-    assert made.notes[0].startswith(
-        "Nest 2.v1.mkv: 2 spans overlap, such as a and b at 1 s; --multi-label cuts"
-    )
+    (note,) = made.notes
+    assert note.startswith("Nest 2.v1.mkv: 2 spans overlap, such as a and b at 1 s; --multi-label cuts")
     cut = rows(media, nest(*spans), multi_label=True, background="|")
     assert times(cut) == [
         ("a", 0.0, 1.0), ("a|b", 1.0, 2.0), ("a", 2.0, 4.0), ("a|c", 4.0, 6.0), ("c", 6.0, 7.0),
         ("a", 7.0, 7.5), ("|", 7.5, None),
     ]  # fmt: skip
+
+
+def test_what_many_videos_have_in_common_is_told_once(
+    write_video: Callable[..., Path], tmp_path: Path
+) -> None:
+    files = {}
+    for number in range(5):
+        write_video(tmp_path / f"v{number}.mp4", num_frames=64)
+        spans = Span("a", 0.0, 2.0), Span("b", 1.0, 3.0)
+        recording = Recording(f"v{number}", spans)
+        files[tmp_path / f"v{number}.eaf"] = Annotations("ELAN", (recording,), ["2 tiers are read: x, y"])
+    notes = assemble(files, MediaFolder(tmp_path), AssemblyOptions()).notes
+    assert notes[0] == "v0.eaf, v1.eaf, v2.eaf, …: 2 tiers are read: x, y"
+    assert len(notes) == 4
+    assert notes[-1].endswith("all labels of their time; and so in 2 more videos")
 
 
 def test_one_span_of_two_labels_needs_several(media: Path) -> None:

@@ -17,6 +17,7 @@ from vidcli.errors import DataError
 from vidcli.video import VideoInfo, probe
 
 GROUPS = ("recording", "folder", "subject")
+_NUM_TOLD = 3
 _FRAMES_APART = 2
 """How many frames a table and its video may differ by: programs count the last ones in their own ways."""
 
@@ -86,21 +87,46 @@ def assemble(files: Mapping[Path, Annotations], media: MediaFolder, options: Ass
         DataError: a name means several videos, or no span is left, or rows would contradict each other.
         VideoError: a video cannot be opened.
     """
-    made = Assembly()
+    made = Assembly(notes=_tell_files(files))
+    videos = _gather(files, media, options, made)
+    made.notes += _tell_subjects(videos.values(), options.subject)
+    splits = _usable_splits(videos, made.notes)
+    groups = _groups(videos, options.group)
+    told: dict[str, list[str]] = defaultdict(list)
+    for path, video in sorted(videos.items()):
+        for span in _rows(path, video, options, told):
+            end = None if span.end == TO_THE_END else span.end
+            made.items.append(VideoItem(path, span.label, splits.get(path), groups[path], span.start, end))
+    for texts in told.values():
+        rest = f"; and so in {len(texts) - _NUM_TOLD} more videos" if len(texts) > _NUM_TOLD else ""
+        *shown, last = texts[:_NUM_TOLD]
+        made.notes += [*shown, last + rest]
+    if not made.items:
+        raise DataError(name_some(["no labelled span of a video is left", *made.missing, *made.notes]))
+    return made
+
+
+def _gather(
+    files: Mapping[Path, Annotations], media: MediaFolder, options: AssemblyOptions, made: Assembly
+) -> dict[Path, _Video]:
+    """Return the videos with their spans; what is missing or was changed is added to `made`.
+
+    Raises:
+        DataError: a name means several videos, or a file does not fit its video.
+        VideoError: a video cannot be opened.
+    """
     faults: list[str] = []
     videos: dict[Path, _Video] = {}
     left_out: dict[str, list[str]] = defaultdict(list)
     rates: set[float] = set()
     for file, content in files.items():
-        made.notes += [f"{file.name}: {note}" for note in content.notes]
         for recording in content.recordings:
             found = media.find(recording.media)
             if len(found) > 1:
                 faults.append(f"{file.name}: {recording.media} can be {name_few(found)}; keep one in --media")
             elif not found:
-                made.missing.append(
-                    f"{file.name}: no video for {recording.media} ({len(recording.spans)} spans)"
-                )
+                num_spans = len(recording.spans)
+                made.missing.append(f"{file.name}: no video for {recording.media} ({num_spans} spans)")
             else:
                 video = videos[found[0]] = videos.get(found[0]) or _Video(probe(found[0]))
                 video.splits |= {recording.split} if recording.split else set()
@@ -118,20 +144,20 @@ def assemble(files: Mapping[Path, Annotations], media: MediaFolder, options: Ass
     if faults:
         raise DataError(name_some(faults))
     if rates:
-        told = ", ".join(f"{rate:g}" for rate in sorted(rates))
-        made.notes.append(f"numbers of frames were read at {told} frames a second; --fps changes that")
+        read = ", ".join(f"{rate:g}" for rate in sorted(rates))
+        made.notes.append(f"numbers of frames were read at {read} frames a second; --fps changes that")
     for text, names in left_out.items():
         made.notes.append(f"{len(names)} spans {text}: {name_counts(names)}")
-    made.notes += _tell_subjects(videos.values(), options.subject)
-    splits = _usable_splits(videos, made.notes)
-    groups = _groups(videos, options.group)
-    for path, video in sorted(videos.items()):
-        for span in _rows(path, video, options, made.notes):
-            end = None if span.end == TO_THE_END else span.end
-            made.items.append(VideoItem(path, span.label, splits.get(path), groups[path], span.start, end))
-    if not made.items:
-        raise DataError(name_some(["no labelled span of a video is left", *made.missing, *made.notes]))
-    return made
+    return videos
+
+
+def _tell_files(files: Mapping[Path, Annotations]) -> list[str]:
+    """Return each note on a file once, with the names of the files that it is about."""
+    names: dict[str, list[str]] = defaultdict(list)
+    for file, content in files.items():
+        for note in content.notes:
+            names[note].append(file.name)
+    return [f"{name_few(about)}: {note}" for note, about in names.items()]
 
 
 def _rate(recording: Recording, info: VideoInfo, wanted: float | None) -> float:
@@ -228,11 +254,12 @@ def _groups(videos: Mapping[Path, _Video], kind: str) -> dict[Path, str]:
     return {path: path.stem if counts[path.stem] == 1 else str(path.with_suffix("")) for path in videos}
 
 
-def _rows(path: Path, video: _Video, options: AssemblyOptions, notes: list[str]) -> list[Span]:
+def _rows(path: Path, video: _Video, options: AssemblyOptions, told: dict[str, list[str]]) -> list[Span]:
     """Return the spans of one video, as the rows of a manifest hold them."""
     spans = sorted({Span(one.label, one.start, one.end) for one in video.spans}, key=_order)
     if len(spans) < len(video.spans):
-        notes.append(f"{path.name}: {len(video.spans) - len(spans)} spans are there twice, and taken once")
+        num_twice = len(video.spans) - len(spans)
+        told["twice"].append(f"{path.name}: {num_twice} spans are there twice, and taken once")
     overlapping = list(_overlaps(spans))
     if options.multi_label:
         spans = _cut_overlaps(spans)
@@ -240,10 +267,10 @@ def _rows(path: Path, video: _Video, options: AssemblyOptions, notes: list[str])
         same = [pair for pair in overlapping if _order(pair[0])[:2] == _order(pair[1])[:2]]
         one, other = (same or overlapping)[0]
         such = f"{one.label} and {other.label} at {other.start:g} s"
-        told = f"{path.name}: {len(overlapping)} spans overlap, such as {such}"
+        text = f"{path.name}: {len(overlapping)} spans overlap, such as {such}"
         if same:
-            raise DataError(f"{told}, which are the same span; --multi-label gives it both labels")
-        notes.append(f"{told}; --multi-label cuts them into rows with all labels of their time")
+            raise DataError(f"{text}, which are the same span; --multi-label gives it both labels")
+        told["overlap"].append(f"{text}; --multi-label cuts them into rows with all labels of their time")
     # Of a video that is about others it is not known what this subject does in it.
     is_about = options.subject is None or options.subject in video.subjects
     if options.background is not None and is_about:
