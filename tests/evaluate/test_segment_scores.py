@@ -146,7 +146,8 @@ def plain_detection(recordings: Sequence[ScoredRecording], label: int, least: fl
         true, predicted = both_sides(one, label)
         num_true += len(true)
         for guess in predicted:
-            cells = range(guess[1] // 4, -(-guess[2] // 4))
+            size = one.frames_per_cell
+            cells = range(guess[1] // size, -(-guess[2] // size))
             guesses.append(
                 (float(np.mean([one.probabilities_CK[c, label] for c in cells])), number, guess, true)
             )
@@ -233,6 +234,17 @@ def test_detection(recordings: list[ScoredRecording], scores: TimelineScores) ->
         assert scores.overall[f"map@{least:g}"].value == pytest.approx(plain)
         means.append(plain)
     assert scores.overall["map@0.3:0.7"].value == pytest.approx(np.mean(means))
+
+
+def test_detection_takes_the_next_true_segment_where_the_nearest_is_taken() -> None:
+    truth = np.zeros((40, NUM_CLASSES), dtype=bool)
+    truth[0:20, 0] = truth[21:39, 0] = True
+    predicted = np.zeros_like(truth)
+    predicted[0:7, 0] = predicted[8:32, 0] = True  # the second overlaps the first true one most, too
+    cells = np.where(np.arange(40)[:, None] < 8, 1.0, 0.5).repeat(NUM_CLASSES, axis=1)
+    one = ScoredRecording(truth, predicted, np.ones(40, dtype=bool), cells, 1, FRAME, "r")
+    assert plain_detection([one], 0, 0.25) == 1.0
+    assert score_timelines([one]).overall["map@0.3"].value == 1.0
 
 
 def test_bouts(recordings: list[ScoredRecording], scores: TimelineScores) -> None:
