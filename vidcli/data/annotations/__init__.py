@@ -4,6 +4,7 @@
     spans        what all formats hold                       assembly     rows of a manifest
     documents    JSON and XML without entities               workbook     XLSX
     event_table  any table of spans                          frame_table  DeepEthogram, SimBA
+    rendering    which format is written how
 
 and one file for each program: boris_project and boris_tables (with boris_events, which both need), elan,
 label_studio, cvat, via, activitynet, feral, and timeline_results for our own.
