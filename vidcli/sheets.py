@@ -10,8 +10,9 @@ from __future__ import annotations
 import codecs
 import csv
 import io
+import itertools
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,8 @@ _NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*|\s*[+-]?(inf|
 _DELIMITERS = ",;\t"
 _MAX_BYTES = 2**30
 _MAX_LINE = 2**24
+_MAX_PREFACE = 200
+"""Lines before a header that are looked through."""
 _WORKBOOKS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")
 _BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
@@ -104,21 +107,96 @@ def read_sheet(path: Path, known: Sequence[str] = ()) -> Sheet:
         text, encoding = read_text(path)
         if encoding.startswith("utf-16") and not re.search(r"[\r\n]", text):
             raise ValueError("it begins like UTF-16, and holds no line")
-        lines = _lines(text)
-        header = next((line for line in lines if line.strip("\ufeff\r\n ,;\t")), "")
-        delimiter = _find_delimiter(header, known)
         guessed = (
             f"{path.name}: is not UTF-8 and was read as Windows-1252; save it as UTF-8 if names are wrong"
         )
-        notes = [guessed] if encoding == "cp1252" else []
-        columns, rows = _read_rows(text, delimiter)
+        return open_table(text, known).to_sheet([guessed] if encoding == "cp1252" else [])
     except OSError as error:
         raise DataError(f"{path}: cannot be read as a text table ({error.strerror})") from error
     except (ValueError, csv.Error) as error:
         raise DataError(
             f"{path}: cannot be read as a text table ({error}); expected CSV, best in UTF-8"
         ) from error
-    return Sheet(columns, rows, delimiter, notes)
+
+
+@dataclass(frozen=True)
+class OpenTable:
+    """A table of which the header was read, and the rows are read one by one.
+
+    Attributes:
+        columns: names of the columns as in `Sheet`; those at the end may have none.
+        rows: for each row that is not blank, the number of the line at its end, and its cells.
+        delimiter: the character between cells.
+    """
+
+    columns: list[str]
+    rows: Iterator[tuple[int, Sequence[str]]]
+    delimiter: str
+
+    def to_sheet(self, notes: Sequence[str] = ()) -> Sheet:
+        """Return the whole table.
+
+        Raises:
+            ValueError, csv.Error: the text is no table.
+        """
+        cells = list(self.rows)
+        width = max(map(_width, (self.columns, *(fields for _, fields in cells))))
+        columns = self.columns[:width]
+        rows = [(line, _by_column(columns, fields)) for line, fields in cells]
+        return Sheet(columns, rows, self.delimiter, list(notes))
+
+
+def open_table(text: str, known: Sequence[str] = (), headers: Sequence[Set[str]] = ()) -> OpenTable:
+    """Begin to read the table in a text.
+
+    Args:
+        text: of the table.
+        known: as in `read_sheet`.
+        headers: sets of columns; what stands before a line that has all of one is no part of the table.
+
+    Raises:
+        ValueError, csv.Error: the text is no table.
+    """
+    begin = list(itertools.islice(_lines(text), _MAX_PREFACE)) if headers else []
+    first = next((n for n, line in enumerate(begin) if _has_columns(_cells(line), headers)), 0)
+    lines = itertools.islice(_lines(text), first, None)
+    header = next((line for line in lines if line.strip("\ufeff\r\n ,;\t")), "")
+    delimiter = _find_delimiter(header, known)
+    lines = itertools.islice(_lines(text), first, None)
+    reader = csv.reader(lines, delimiter=delimiter, skipinitialspace=True)
+    return _open(((first + reader.line_num, fields) for fields in reader), delimiter)
+
+
+def open_rows(rows: Sequence[Sequence[str]], headers: Sequence[Set[str]] = ()) -> OpenTable:
+    """Begin to read the table in the rows of a workbook; `headers` are as in `open_table`."""
+    begin = rows[:_MAX_PREFACE] if headers else []
+    first = next((n for n, fields in enumerate(begin) if _has_columns(fields, headers)), 0)
+    return _open(itertools.islice(enumerate(rows, 1), first, None), ",")
+
+
+def _open(numbered: Iterable[tuple[int, Sequence[str]]], delimiter: str) -> OpenTable:
+    rows = ((number, fields) for number, fields in numbered if any(cell.strip() for cell in fields))
+    header = next((fields for _, fields in rows if not _states_delimiter(fields)), [])
+    columns = [name.strip().lstrip("\ufeff").strip().casefold() for name in header]
+    return OpenTable(columns, rows, delimiter)
+
+
+def _states_delimiter(fields: Sequence[str]) -> bool:
+    """Tell whether a row is a line such as `sep=;`, which Excel writes before the header."""
+    return list(fields[:1]) == ["sep="] or (
+        len(fields) == 1 and re.fullmatch(r"\ufeff?sep=.?", fields[0]) is not None
+    )
+
+
+def _cells(line: str) -> list[str]:
+    """Return what may be the cells of a line of which the delimiter is not known."""
+    return [cell.strip('" \r\n\ufeff') for cell in re.split(r"[,;\t]", line)]
+
+
+def _has_columns(cells: Iterable[str], headers: Sequence[Set[str]]) -> bool:
+    """Tell whether a row has all names of one of several headers."""
+    names = {cell.strip().casefold() for cell in cells} if headers else set()
+    return any(header <= names for header in headers)
 
 
 def read_text(path: Path) -> tuple[str, str]:
@@ -186,24 +264,6 @@ def _find_delimiter(header: str, known: Sequence[str]) -> str:
         return sum(name in names for name in known), len(names)
 
     return max(_DELIMITERS, key=fit)
-
-
-def _read_rows(text: str, delimiter: str) -> tuple[list[str], list[tuple[int, dict[str | None, str]]]]:
-    reader = csv.reader(_lines(text), delimiter=delimiter, skipinitialspace=True)
-    columns: list[str] | None = None
-    cells: list[tuple[int, list[str]]] = []
-    for fields in reader:
-        if not any(cell.strip() for cell in fields):
-            continue
-        if columns is None:
-            if (len(fields) == 1 and re.fullmatch(r"\ufeff?sep=.?", fields[0])) or fields[:1] == ["sep="]:
-                continue
-            columns = [name.strip().lstrip("\ufeff").strip().casefold() for name in fields]
-        else:
-            cells.append((reader.line_num, fields))
-    width = max(map(_width, (columns or [], *(fields for _, fields in cells))))
-    columns = (columns or [])[:width]
-    return columns, [(line, _by_column(columns, fields)) for line, fields in cells]
 
 
 def _width(fields: Sequence[str]) -> int:

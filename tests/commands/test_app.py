@@ -75,7 +75,7 @@ OPTIONS = {
         "--device",
         "--json",
     ],
-    "eval": ["--model", "--split", "--against", "--views-sweep", "--device", "--out", "--json"],
+    "eval": ["--model", "--split", "--against", "--views-sweep", "--timeline", "--window", "--out", "--json"],
     "report": ["--split", "--out", "--device"],
     "predict": [
         "--from-list",
@@ -92,6 +92,7 @@ OPTIONS = {
         "--annotate",
     ],
     "timeline": [
+        "--bouts",
         "--from-list",
         "--model",
         "--window",
@@ -119,6 +120,8 @@ OPTIONS = {
     "check": ["--config", "--set", "--format", "--quarantine", "--pictures"],
     "explain": ["--model", "--label", "--maps", "--format", "--out", "--device"],
     "export": ["--model", "--format", "--int8", "--dynamic", "--max-drop", "--data", "--out", "--overwrite"],
+    "import": ["--media", "--output", "--fps", "--background", "--subject", "--multi-label", "--group"],
+    "export-labels": ["--format", "--output", "--media", "--fps", "--overwrite"],
     "models": ["show"],
     "settings": [],
     "bench": ["decode", "train", "infer", "predict"],
@@ -186,7 +189,7 @@ def test_help_of_every_command(command, flag):
 def test_help_lists_every_command_and_nothing_is_missing_here():
     result = run("--help")
     groups = {
-        title: re.findall(r"^│ (\w+) ", body, re.MULTILINE)
+        title: re.findall(r"^│ ([a-z][\w-]*) ", body, re.MULTILINE)
         for title, body in re.findall(r"╭─ ([A-Z][a-z ]+) ─+╮\n(.*?)╰", result.stdout, re.DOTALL)
     }
     assert list(groups) == ["Options", "Prepare", "Train", "Use", "Look inside"]

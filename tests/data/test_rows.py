@@ -81,6 +81,40 @@ def test_columns_that_are_not_known_are_ignored_with_a_note(videos: Path) -> Non
     assert "'fps'?" not in note
 
 
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ('video,class\r\na.mp4,"x, y"\r\n', "'video' as path, 'class' as label"),
+        ("\ufeffFileName;Behaviour;start_time;end_time\na.mp4;x, y;0:00:01,5;1:02\n", "'filename' as path"),
+        (
+            "filepath\tbehavior\tonset\tstop\na.mp4\tx, y\t00:00:01.500\t62\n",
+            "'onset' as start, 'stop' as end",
+        ),
+        (
+            'path,label,start,end,class\na.mp4,"x, y",1.5,00:01:02,z\n',
+            "1 column is not known and ignored: 'class'",
+        ),
+    ],
+)
+def test_columns_and_times_of_other_programs(text: str, told: str, videos: Path) -> None:
+    listing = read_data(table(videos, text))
+    spans = (1.5, 62.0) if "0" in text else (0.0, None)
+    assert listing.items == [VideoItem(videos / "a.mp4", "x, y", None, None, *spans)]
+    assert told in listing.notes[0]
+
+
+def test_two_columns_for_one_are_refused(videos: Path) -> None:
+    told = refusal_of(table(videos, "path,class,behavior\na.mp4,x,y\n"))
+    assert "columns 'class' and 'behavior' can both be the label; name one of them 'label'" in told
+    assert load_items(table(videos, "path,label,behavior\na.mp4,x,y\n"))[0].label == "x"
+
+
+@pytest.mark.parametrize("time", ["1:60", "1:2:3:4", "61:00:00:00", "1:61:00", "-0:01", "1e400", "noon"])
+def test_times_that_are_none(time: str, videos: Path) -> None:
+    told = refusal_of(table(videos, f"path,label,start\na.mp4,x,{time}\n"))
+    assert f"line 2: start {time!r}; expected seconds, 0 or more, or HH:MM:SS.mmm" in told
+
+
 def test_a_misspelt_column_that_must_be_there(videos: Path) -> None:
     assert "unknown column 'lable'. Did you mean 'label'?" in refusal_of(
         table(videos, "path,Lable\na.mp4,x\n")

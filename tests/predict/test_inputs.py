@@ -65,8 +65,8 @@ def test_a_manifest_gives_its_spans(folder):
         VideoItem(Path("in/a.avi"), "x", start_seconds=1.5, end_seconds=2.0),
         VideoItem(Path("in/gone.mp4"), "y"),
     ]
-    (folder / "in/bad.csv").write_text("video\na.avi\n")
-    with pytest.raises(DataError, match="unknown column 'video'"):
+    (folder / "in/bad.csv").write_text("recorded\na.avi\n")
+    with pytest.raises(DataError, match="unknown column 'recorded'"):
         collect_items(["in/bad.csv"])
 
 

@@ -22,6 +22,13 @@ def test_an_output_file_is_new_or_said_to_be_replaced(tmp_path: Path) -> None:
     assert path.read_text() == "two"
 
 
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="a device of Linux")
+def test_text_goes_to_devices_too() -> None:
+    OutputFile("--output", Path("/dev/null")).write_text("one")
+    with pytest.raises(WriteError, match="--output /dev/full: cannot be written"):
+        OutputFile("--output", Path("/dev/full")).write_text("one")
+
+
 @pytest.mark.parametrize("overwrite", [False, True])
 def test_no_input_is_replaced_by_whatever_name(overwrite: bool, tmp_path: Path) -> None:
     data = tmp_path / "data"

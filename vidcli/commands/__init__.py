@@ -9,9 +9,9 @@ from __future__ import annotations
 
 # isort: off
 from vidcli.commands.app import app, run
-from vidcli.commands import demo, check
+from vidcli.commands import demo, import_labels, check
 from vidcli.commands import train, crossval, tune
-from vidcli.commands import predict, timeline, live, export
+from vidcli.commands import predict, timeline, live, export_labels, export
 from vidcli.commands import eval, explain, embed, report, models, settings, cache, bench
 # isort: on
 
@@ -26,6 +26,8 @@ __all__ = [
     "eval",
     "explain",
     "export",
+    "export_labels",
+    "import_labels",
     "live",
     "models",
     "predict",

@@ -12,8 +12,15 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import typer
 
 from vidcli.commands.app import LOOK_INSIDE, app, examples, open_terminal
-from vidcli.commands.completion import complete_model, complete_split
-from vidcli.commands.options import DataRootOption, DeviceOption, ModelOption, OverwriteOption
+from vidcli.commands.completion import complete_model
+from vidcli.commands.options import (
+    DataRootOption,
+    DeviceOption,
+    ModelOption,
+    NamedSplitOption,
+    OverwriteOption,
+    WindowOption,
+)
 from vidcli.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -34,12 +41,6 @@ DataArgument = Annotated[
     Path | None,
     typer.Argument(help="Folder or manifest; without it, the data of the run.", show_default=False),
 ]
-NamedSplitOption = Annotated[
-    str | None,
-    typer.Option(
-        help="train, val, test, or all; without it test.", show_default=False, autocompletion=complete_split
-    ),
-]
 AgainstOption = Annotated[
     Path | None,
     typer.Option(
@@ -50,6 +51,10 @@ AgainstOption = Annotated[
 ]
 ViewsSweepOption = Annotated[
     bool, typer.Option("--views-sweep", help="Measure accuracy and time for 1 to 10 clips a video, too.")
+]
+TimelineOption = Annotated[
+    bool,
+    typer.Option("--timeline", help="Follow whole recordings and compare with the spans labelled in them."),
 ]
 OutFolderOption = Annotated[
     Path | None,
@@ -67,6 +72,8 @@ class EvalOptions(NamedTuple):
         split: train, val, test or all; None is test, or all of data that has no splits.
         against: another model to compare with.
         views_sweep: measure 1 to 10 clips a video, too.
+        timeline: follow whole recordings, of which the rows are labelled spans.
+        window: seconds of a window of a timeline; None is that of the training clips.
         device: as --device says.
         out: folder to write; None is one in the run.
         overwrite: replace files in it that are not of an earlier evaluation of the same.
@@ -79,6 +86,8 @@ class EvalOptions(NamedTuple):
     split: str | None
     against: Path | None
     views_sweep: bool
+    timeline: bool
+    window: float | None
     device: str
     out: Path | None
     overwrite: bool
@@ -89,7 +98,9 @@ class EvalOptions(NamedTuple):
     "eval",
     rich_help_panel=LOOK_INSIDE,
     epilog=examples(
-        "vidcli eval", "vidcli eval videos/ --model runs/mine", "vidcli eval --against runs/older --json"
+        "vidcli eval videos/ --model runs/mine",
+        "vidcli eval --against runs/older --json",
+        "vidcli eval days.csv --timeline",
     ),
 )
 def evaluate(
@@ -99,6 +110,8 @@ def evaluate(
     split: NamedSplitOption = None,
     against: AgainstOption = None,
     views_sweep: ViewsSweepOption = False,
+    timeline: TimelineOption = False,
+    window: WindowOption = None,
     device: DeviceOption = "auto",
     data_root: DataRootOption = None,
     out: OutFolderOption = None,
@@ -106,10 +119,14 @@ def evaluate(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Measure a model on labelled videos."""
+    from vidcli.commands.eval_timeline import run_timeline_eval
+
     options = EvalOptions(
-        data, data_root, model, split, against, views_sweep, device, out, overwrite, as_json
+        data, data_root, model, split, against, views_sweep, timeline, window, device, out, overwrite, as_json
     )
-    raise typer.Exit(run_eval(open_terminal(ctx), options))
+    if window is not None and not timeline:
+        raise ConfigError("--window: is that of a timeline; give --timeline too")
+    raise typer.Exit((run_timeline_eval if timeline else run_eval)(open_terminal(ctx), options))
 
 
 @dataclass(frozen=True)

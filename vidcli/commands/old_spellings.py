@@ -59,7 +59,7 @@ def run_old_spelling(terminal: Terminal, options: PredictOptions, old: OldSpelli
         raise typer.BadParameter("--shard, --views, --crops and --save-frames do not go with --timeline")
     from vidcli.commands.timeline import TimelineOptions, run_timeline
 
-    return run_timeline(terminal, TimelineOptions(shared, old.window, *of_timeline))
+    return run_timeline(terminal, TimelineOptions(shared, old.window, *of_timeline, bouts=None))
 
 
 def _run_live(terminal: Terminal, options: PredictOptions, old: OldSpelling) -> int:

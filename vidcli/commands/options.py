@@ -56,6 +56,12 @@ ModelOption = Annotated[
     ),
 ]
 SplitOption = Annotated[str, typer.Option(help="train, val, test, or all.", autocompletion=complete_split)]
+NamedSplitOption = Annotated[
+    str | None,
+    typer.Option(
+        help="train, val, test, or all; without it test.", show_default=False, autocompletion=complete_split
+    ),
+]
 ReportFormatOption = Annotated[ReportFormat, typer.Option("--format", help="How to write.")]
 OverwriteOption = Annotated[
     bool,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from enum import Enum
 from functools import partial
 from pathlib import Path
@@ -66,6 +67,10 @@ MinSecondsOption = Annotated[
     float | None, typer.Option(min=0, help="Seconds of the shortest segment; without it, those of a window.")
 ]
 PictureOption = Annotated[Path | None, typer.Option(metavar="PNG", help="Draw the timeline into this file.")]
+BoutsOption = Annotated[
+    Path | None,
+    typer.Option(metavar="CSV", help="Write number, lengths, rate and order of the bouts of each class."),
+]
 
 
 class TimelineOptions(NamedTuple):
@@ -78,6 +83,7 @@ class TimelineOptions(NamedTuple):
             long video has fewer and longer windows; see `choose_plan`.
         min_seconds: shortest segment; None is a window.
         picture: PNG to draw.
+        bouts: table of bouts to write.
     """
 
     shared: VideoOptions
@@ -85,6 +91,7 @@ class TimelineOptions(NamedTuple):
     step_seconds: float | None
     min_seconds: float | None
     picture: Path | None
+    bouts: Path | None
 
 
 @app.command(
@@ -92,7 +99,7 @@ class TimelineOptions(NamedTuple):
     epilog=examples(
         "vidcli timeline day.mp4",
         "vidcli timeline day.mp4 --window 2 --output day.srt",
-        "vidcli timeline day.mp4 --picture day.png",
+        "vidcli timeline days/ --bouts bouts.csv",
     ),
 )
 def timeline(
@@ -107,6 +114,7 @@ def timeline(
     form: FormatOption = None,
     output: OutputOption = None,
     picture: PictureOption = None,
+    bouts: BoutsOption = None,
     annotate: AnnotateOption = None,
     overwrite: OverwriteOption = False,
     device: DeviceOption = "auto",
@@ -126,7 +134,7 @@ def timeline(
     )
     refuse_pipe(shared.videos)
     require_videos(shared)
-    options = TimelineOptions(shared, window, step, min_seconds, picture)
+    options = TimelineOptions(shared, window, step, min_seconds, picture, bouts)
     raise typer.Exit(run_timeline(open_terminal(ctx), options))
 
 
@@ -138,14 +146,17 @@ def run_timeline(terminal: Terminal, options: TimelineOptions) -> int:
     from vidcli.predict.timeline import TimelineWork
 
     form = _choose_form(options.shared)
-    job = open_job(terminal, options.shared, picture=options.picture)
+    job = open_job(terminal, options.shared, picture=options.picture, bouts=options.bouts)
     predictor = job.predictor
     if len(job.items) > 1 and (form in SUBTITLES or job.picture is not None):
         what = f"--format {form}" if form in SUBTITLES else "--picture"
         raise ConfigError(f"{what}: holds one video, but {len(job.items)} were named; name one at a time")
     window = options.window_seconds or clip_seconds_of(predictor, job.model_file)
     num_failed, said = 0, ""
-    with open_timeline_writer(terminal, form, job.results, predictor.class_names) as writer:
+    with (
+        _keeping_bouts(job) as whole,
+        open_timeline_writer(terminal, form, job.results, predictor.class_names) as writer,
+    ):
         for item in job.items:
             writer.begin(str(item.path))
             try:
@@ -157,12 +168,26 @@ def run_timeline(terminal: Terminal, options: TimelineOptions) -> int:
                     said = sentence
                 min_seconds = plan.window_seconds if options.min_seconds is None else options.min_seconds
                 work = TimelineWork(predictor, item.path, plan, min_seconds)
-                _segment_video(job, item, work, writer)
+                _segment_video(job, item, work, writer, whole)
             except VideoError as error:
                 num_failed += 1
                 writer.write_failure(error.reason)
                 terminal.fail(str(error))
     return 1 if num_failed else 0
+
+
+@contextmanager
+def _keeping_bouts(job: Job) -> Iterator[list[Timeline]]:
+    """Give a list for timelines; at the end, whatever ends the work, write the bouts of those in it."""
+    from vidcli.predict.bouts import bouts_text
+
+    whole: list[Timeline] = []
+    try:
+        yield whole
+    finally:
+        if job.bouts is not None and whole:
+            job.bouts.write_text(bouts_text(whole))
+            job.terminal.say(f"wrote {job.bouts.path}: bouts of {len(whole)} of {len(job.items)} videos")
 
 
 def _choose_form(shared: VideoOptions) -> str:
@@ -203,8 +228,10 @@ def _plan(
     return plan, f"windows of {plan.window_seconds:.3g} s, one every {plan.cell_seconds:.3g} s; {once}{why}"
 
 
-def _segment_video(job: Job, item: VideoItem, work: TimelineWork, writer: TimelineWriter) -> None:
-    """Find the segments of one video and write each as soon as it is found.
+def _segment_video(
+    job: Job, item: VideoItem, work: TimelineWork, writer: TimelineWriter, whole: list[Timeline]
+) -> None:
+    """Find the segments of one video, write each as soon as it is found, and add all of them to `whole`.
 
     Where a signal ends the work, the segments that were found until then are written.
 
@@ -213,7 +240,7 @@ def _segment_video(job: Job, item: VideoItem, work: TimelineWork, writer: Timeli
         StreamError: nobody reads standard output; other outputs are written all the same.
     """
     terminal = job.terminal
-    has_files = job.picture is not None or job.annotated is not None
+    has_files = any(one is not None for one in (job.picture, job.annotated, job.bouts))
     printer = _SegmentPrinter(terminal, writer, has_files)
     try:
         with terminal.counting("seconds", hide=writer.tears_bars, past="looked at", noun="second") as show:
@@ -237,6 +264,7 @@ def _segment_video(job: Job, item: VideoItem, work: TimelineWork, writer: Timeli
                 f"{f' of {duration:.1f} s' if duration > covered else ''}{left_out}"
             )
         raise
+    whole.append(timeline)
     _write_files(job, timeline)
     if printer.lost is not None:
         raise printer.lost

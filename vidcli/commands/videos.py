@@ -36,6 +36,7 @@ class Job:
         results: the answers; None is standard output.
         annotated: the video with labels and bars drawn in.
         picture: the timeline, drawn.
+        bouts: numbers and lengths of bouts.
     """
 
     terminal: Terminal
@@ -45,6 +46,7 @@ class Job:
     results: OutputFile | None
     annotated: OutputFile | None
     picture: OutputFile | None
+    bouts: OutputFile | None
 
     def annotate_with_prediction(self) -> None:
         """Write the one video with what the model says of the whole of it, if that was asked for.
@@ -77,7 +79,11 @@ class Job:
 
 
 def open_job(
-    terminal: Terminal, options: VideoOptions, is_continued: bool = False, picture: Path | None = None
+    terminal: Terminal,
+    options: VideoOptions,
+    is_continued: bool = False,
+    picture: Path | None = None,
+    bouts: Path | None = None,
 ) -> Job:
     """Find the videos, check the files to write, and load the model.
 
@@ -86,6 +92,7 @@ def open_job(
         options: of the command line.
         is_continued: answers that the output file holds already are kept.
         picture: file for a drawn timeline.
+        bouts: file for the bouts of timelines.
 
     Raises:
         VidcliError: one of them cannot be used; nothing has been computed yet.
@@ -99,7 +106,7 @@ def open_job(
     inputs = [*files_of_model(model_file), *options.videos, *(item.path for item in items)]
     if options.from_list is not None and options.from_list != STDIN:
         inputs.append(Path(options.from_list))
-    places = [path for path in (output, options.annotate, picture) if path is not None]
+    places = [path for path in (output, options.annotate, picture, bouts) if path is not None]
     places = [Path(os.path.realpath(path)) for path in places if not is_stream(path)]
     if len(set(places)) < len(places):
         raise OutputError(f"{places[0]}: is named as the place of two outputs; give each its own")
@@ -109,12 +116,13 @@ def open_job(
 
     results = check("--output", output, is_continued and not options.overwrite)
     annotated, drawn = check("--annotate", options.annotate), check("--picture", picture)
+    counted = check("--bouts", bouts)
     predictor = Predictor.load(model_file, device)
     predictor.abstain_below(options.threshold)
     terminal.detail(f"model: {model_file}")
     if (unfinished := describe_unfinished(model_file, predictor.config)) is not None:
         terminal.warn(unfinished)
-    return Job(terminal, predictor, model_file, items, results, annotated, drawn)
+    return Job(terminal, predictor, model_file, items, results, annotated, drawn, counted)
 
 
 def _share(

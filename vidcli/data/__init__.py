@@ -1,1 +1,1 @@
-"""Manifests and layouts, splits, clips in memory, batches."""
+"""Manifests, annotations and layouts, splits, clips in memory, batches."""

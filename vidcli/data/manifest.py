@@ -6,8 +6,9 @@ A data set is read from
     DATA/                  the published lists of a known data set (`layouts`)
     DATA.csv, DATA.tsv     a manifest with the columns path, label and optionally split, group, start, end
 
-Paths in a manifest are relative to its folder. A path is first tried as it is written, then without blanks
-around it, with `/` for a backslash, and in the other Unicode form of its accents.
+Columns may have the names that other programs give them, such as video, class and start_time, and times may
+be written as HH:MM:SS.mmm. Paths in a manifest are relative to its folder. A path is first tried as it is
+written, then without blanks around it, with `/` for a backslash, and in the other Unicode form of accents.
 """
 
 from __future__ import annotations
@@ -15,15 +16,16 @@ from __future__ import annotations
 import difflib
 import hashlib
 import os
-import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from vidcli.config import DataConfig
 from vidcli.data.class_folders import read_class_folders
+from vidcli.data.clock import parse_seconds
+from vidcli.data.column_names import ALIASES, find_column
 from vidcli.data.folders import find_others, list_videos, look_through, subfolders
 from vidcli.data.items import (
     LABEL_SEPARATOR,
@@ -190,8 +192,9 @@ def read_manifest(path: Path, missing_ok: bool) -> tuple[list[VideoItem], list[s
     Raises:
         DataError: rows or columns are wrong or missing; names all of them.
     """
-    sheet = read_sheet(path, COLUMNS)
-    notes = [*sheet.notes, *_check_columns(path, sheet.columns)]
+    sheet = read_sheet(path, (*COLUMNS, *(name for names in ALIASES.values() for name in names)))
+    sheet, renamed = _rename_columns(path, sheet)
+    notes = [*sheet.notes, *renamed, *_check_columns(path, sheet.columns)]
     is_of_run = path.name == "splits.csv" and (path.parent / "config.yaml").is_file()
     items: list[VideoItem] = []
     faults: list[str] = []
@@ -209,6 +212,28 @@ def read_manifest(path: Path, missing_ok: bool) -> tuple[list[VideoItem], list[s
     if not items:
         raise DataError(f"{path}: holds no rows under its header")
     return items, notes
+
+
+def _rename_columns(path: Path, sheet: Sheet) -> tuple[Sheet, list[str]]:
+    """Return a table whose columns have the names of a manifest, and a sentence that names the others.
+
+    Raises:
+        DataError: two columns can be the same one of a manifest.
+    """
+    try:
+        found = {name: find_column(sheet.columns, names) for name, names in ALIASES.items()}
+    except ValueError as error:
+        raise DataError(f"{path}: {error}") from error
+    names = {given: name for name, given in found.items() if given not in (None, name)}
+    if not names:
+        return sheet, []
+    rows = [
+        (line, {None if key is None else names.get(key, key): cell for key, cell in row.items()})
+        for line, row in sheet.rows
+    ]
+    columns = [names.get(name, name) for name in sheet.columns]
+    told = ", ".join(f"{given!r} as {name}" for given, name in names.items())
+    return replace(sheet, columns=columns, rows=rows), [f"{path.name}: columns are read as others: {told}"]
 
 
 def _check_columns(path: Path, columns: Sequence[str]) -> list[str]:
@@ -308,17 +333,7 @@ def _find_file(folder: Path, cell: str) -> Path:
 
 def _seconds(values: Mapping[str, str], name: str, has_decimal_commas: bool) -> float | None:
     text = values.get(name, "")
-    if not text:
-        return None
-    if has_decimal_commas and re.fullmatch(r"\d*,\d+", text):
-        text = text.replace(",", ".")
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = -1.0
-    if not 0 <= seconds < float("inf"):
-        raise ValueError(f"{name} {text!r}; expected seconds, 0 or more")
-    return seconds
+    return parse_seconds(text, name, has_decimal_commas) if text else None
 
 
 def _missing_files(items: Sequence[VideoItem]) -> list[str]:

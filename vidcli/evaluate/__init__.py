@@ -3,6 +3,8 @@
     scores        one class a video             reliability   whether probabilities can be believed
     multilabel    any number of classes         comparison    better than another model, or than guessing
     details       where a model is wrong        views         more clips a video
+    recordings    long ones, side by side with their labels: segment_scores, of which segment_matching and
+                  time_precision are parts
 
 A video that could not be decoded counts as wrong, because leaving it out would reward a model for data that
 it cannot use.

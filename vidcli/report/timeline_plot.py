@@ -64,11 +64,12 @@ def draw_timeline(timeline: Timeline, path: Path) -> None:
     curve.set_ylabel("probability")
     curve.set_xlabel("time (h:min:s)" if timeline.duration_seconds >= 3600 else "time (min:s)")
     with_hours = timeline.duration_seconds >= 3600
-    curve.xaxis.set_major_formatter(FuncFormatter(lambda seconds, _: _clock(seconds, with_hours)))
+    curve.xaxis.set_major_formatter(FuncFormatter(lambda seconds, _: format_axis_clock(seconds, with_hours)))
     save_png(figure, path, rows)
 
 
-def _clock(seconds: float, with_hours: bool) -> str:
+def format_axis_clock(seconds: float, with_hours: bool) -> str:
+    """Return a time on an axis: hours, minutes and seconds, or minutes, seconds and tenths."""
     whole = int(seconds)
     tenths = f".{round(seconds % 1 * 10)}" if seconds % 1 >= 0.05 else ""
     if with_hours:

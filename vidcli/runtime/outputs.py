@@ -71,8 +71,20 @@ class OutputFile:
         write_whole(self.path, write, self._overwrite or _is_empty_file(self.path))
 
     def write_text(self, text: str) -> None:
-        """Write the file as UTF-8 text."""
-        self.write(lambda path: path.write_text(text, encoding="utf-8", newline=""))
+        """Write the file as UTF-8 text; a device or a pipe is written to as it is.
+
+        Raises:
+            WriteError: it cannot be written.
+        """
+        if not is_stream(self.path):
+            self.write(lambda path: path.write_text(text, encoding="utf-8", newline=""))
+            return
+        try:
+            self.path.write_text(text, encoding="utf-8", newline="")
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise WriteError(f"{self._option} {self.path}: cannot be written ({error.strerror})") from error
 
     def open(self) -> BinaryIO:
         """Open the file, empty, for results that are written as they come; a device is written to as it is.
