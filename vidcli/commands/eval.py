@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ import typer
 
 from vidcli.commands.app import LOOK_INSIDE, app, examples, open_terminal
 from vidcli.commands.completion import complete_model
+from vidcli.commands.evaluation_files import write_evaluation
 from vidcli.commands.options import (
     DataRootOption,
     DeviceOption,
@@ -207,7 +207,7 @@ def _finish(
         rows = _sweep_views(terminal, answers, device)
         numbers["views_sweep"] = [row.to_dict() for row in rows]
     try:  # written before it is printed: nobody may be left to read the print
-        _write_evaluation(terminal, folder, numbers, items, measured)
+        write_evaluation(terminal, folder, numbers, items, measured)
     finally:
         if options.as_json:
             print_json(numbers)
@@ -248,7 +248,7 @@ def evaluate_own_split(terminal: Terminal, model_file: Path, split: str, device:
         predictions = _predict_all(terminal, predictor, items, "evaluating", ALONE)
         measured = measure(predictor, items, predictions)
         numbers = measured.to_dict(videos)
-        _write_evaluation(terminal, folder, numbers, items, measured)
+        write_evaluation(terminal, folder, numbers, items, measured)
     _name_failures(terminal, measured)
     return numbers
 
@@ -342,50 +342,6 @@ def _sweep_views(terminal: Terminal, answers: _Answers, device: torch.device) ->
             rows.append(row)
             show(len(rows), len(rows))
     return rows
-
-
-def _write_evaluation(
-    terminal: Terminal,
-    folder: OutputFolder | None,
-    numbers: dict[str, Any],
-    items: Sequence[VideoItem],
-    measured: Measurement,
-) -> None:
-    """Write the answers, the scores and their pictures."""
-    from vidcli import report
-    from vidcli.evaluate import predictions_csv
-    from vidcli.evaluate.multilabel import MultiLabelEvaluation
-    from vidcli.fonts import picture_names
-
-    if folder is None:
-        terminal.say("nothing written: a published model has no folder; --out DIR keeps all of this")
-        return
-    scores = measured.scores
-    folder.write_text("predictions.csv", predictions_csv(items, measured.predictions, scores.class_names))
-    folder.write_text("eval.json", json.dumps(numbers, indent=1) + "\n")
-    is_multi_label = isinstance(scores, MultiLabelEvaluation)
-    if not isinstance(scores, MultiLabelEvaluation):
-        folder.write("confusion.png", lambda path: report.draw_confusion(scores, path))
-        if (note := picture_names(scores.class_names).note) is not None:
-            terminal.warn(note)
-    if (calibration := scores.calibration) is not None:
-        folder.write(
-            "reliability.png", lambda path: report.draw_reliability(calibration, path, is_multi_label)
-        )
-    folder.remove_earlier()
-    terminal.say(f"wrote predictions.csv, eval.json and pictures to {folder.folder}")
-    _refresh_card(terminal, numbers, folder.folder)
-
-
-def _refresh_card(terminal: Terminal, numbers: dict[str, Any], folder: Path) -> None:
-    """Write the scores into the model card, where a run was measured on its own data, in its own folder."""
-    from vidcli.artifacts.run_folder import MODEL_FILE
-    from vidcli.report.model_card import write_card
-
-    model_file = Path(numbers["model"])
-    is_own = numbers["data"] is None and folder.parent == model_file.parent
-    if is_own and model_file.name == MODEL_FILE and (obstacle := write_card(model_file.parent)) is not None:
-        terminal.warn(obstacle)
 
 
 def _print(terminal: Terminal, measured: Measurement, split: str) -> None:

@@ -11,12 +11,13 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional
 
 from vidcli.arrays import Float32, Float64, Frames
 from vidcli.artifacts.exported import ExportedNetwork
 from vidcli.artifacts.model_file import Checkpoint
+from vidcli.config import ClipConfig
 from vidcli.data.frames import FrameSource, decode_limits
 from vidcli.data.items import VideoItem
 from vidcli.errors import ConfigError, ExportError, did_you_mean
@@ -138,14 +139,7 @@ def explain_video(
         raise ExportError("an exported model cannot be explained; name the run it came from with --model")
     label = _find_label(class_name, about.class_names)
     clip_config = about.config.clip.model_copy(update={"views": 1})
-    sampler = build_sampler(clip_config)
-    moments: list[Seconds] = []
-
-    def plan(duration_seconds: float) -> Seconds:
-        moments.append(np.minimum(sampler(duration_seconds).ravel(), duration_seconds))
-        return moments[-1]
-
-    frames = FrameSource(about.config).frames(VideoItem(Path(video), label=""), plan)
+    frames, seconds_T = _decode_clip(video, about)
     transform = ClipTransform(clip_config)
     clip_TCHW = transform(frames).to(device)
     with torch.inference_mode():
@@ -153,21 +147,19 @@ def explain_video(
     probabilities_K = about.calibration.probabilities(logits_BK)
     predicted = int(probabilities_K.argmax())
     label = predicted if label is None else label
-    multi_label = about.calibration.thresholds is not None
-    frame_method, weights_T = weigh_frames(network, clip_TCHW, label, multi_label)
+    frame_method, weights_T = weigh_frames(
+        network, clip_TCHW, label, multi_label=about.calibration.thresholds is not None
+    )
     maps_THW = map_frames(network, clip_TCHW, label, map_method)
-    shown_THWC = to_pixels(clip_TCHW.cpu(), clip_config)
-    window = _shares(transform.seen_window(frames), *frames.shape[1:3])
-    if clip_config.whole_frame:
-        shown_THWC, maps_THW = _on_whole_frames(shown_THWC, maps_THW, window)
-        window = (0.0, 0.0, 1.0, 1.0)
+    seen = _shares(transform.seen_window(frames), *frames.shape[1:3])
+    shown_THWC, maps_THW, window = _on_frames(clip_TCHW, maps_THW, seen, clip_config)
     return Explanation(
         video=str(video),
         class_name=about.class_names[label],
         predicted=about.class_names[predicted],
         probability=float(probabilities_K[label]),
         frames_THWC=shown_THWC,
-        seconds_T=moments[-1],
+        seconds_T=seconds_T,
         weights_T=weights_T,
         maps_THW=maps_THW,
         frame_method=frame_method,
@@ -175,6 +167,28 @@ def explain_video(
         class_names=tuple(about.class_names),
         window=window,
     )
+
+
+def _decode_clip(video: str | os.PathLike[str], about: Checkpoint) -> tuple[Frames, Seconds]:
+    """Return the frames of the clip that a single view of a video shows, and their moments in seconds."""
+    sampler = build_sampler(about.config.clip.model_copy(update={"views": 1}))
+    moments: list[Seconds] = []
+
+    def plan(duration_seconds: float) -> Seconds:
+        moments.append(np.minimum(sampler(duration_seconds).ravel(), duration_seconds))
+        return moments[-1]
+
+    return FrameSource(about.config).frames(VideoItem(Path(video), label=""), plan), moments[-1]
+
+
+def _on_frames(
+    clip_TCHW: Tensor, maps_THW: Float32, window: Window, clip: ClipConfig
+) -> tuple[Frames, Float32, Window]:
+    """Return the pictures of a clip, their maps, and which part of the frame both show."""
+    shown_THWC = to_pixels(clip_TCHW.cpu(), clip)
+    if not clip.whole_frame:
+        return shown_THWC, maps_THW, window
+    return *_on_whole_frames(shown_THWC, maps_THW, window), (0.0, 0.0, 1.0, 1.0)
 
 
 def _on_whole_frames(shown_THWC: Frames, maps_THW: Float32, window: Window) -> tuple[Frames, Float32]:

@@ -309,7 +309,9 @@ def unused_settings(config: ModelConfig) -> list[str]:
     """
     read = find_head(config.head).settings
     optional = frozenset[str]().union(*(spec.settings for spec in HEADS.values()))
-    idle = _OF_FRAME_NETWORKS | optional if config.backbone in NETWORKS else optional - read
+    has_head = config.backbone not in NETWORKS and config.streams == "off"
+    idle = optional - read if has_head else _OF_FRAME_NETWORKS | optional
+    idle |= {"panels"} if config.streams == "off" else {"dropout"}
     if hf_encoders.encoder_name(config.backbone) is None:
         idle |= {"architecture"}
     elif config.architecture and hf_architecture.family_of(config.architecture).takes_clips:

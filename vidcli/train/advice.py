@@ -34,6 +34,7 @@ def iter_advice(config: Config, model: VideoModel, freezing: Freezing, has_valid
     train = config.train
     frozen = is_frozen(config)
     idle = {
+        "train.minutes": (True, "unless train.optimizer=ridge"),
         "train.momentum": (train.optimizer == "adamw", "with train.optimizer=adamw"),
         "train.patience": (not has_validation, "without validation videos"),
         "train.freeze_batchnorm": (
@@ -82,6 +83,27 @@ def iter_advice(config: Config, model: VideoModel, freezing: Freezing, has_valid
 
 def _sees_frames(model: VideoModel) -> bool:
     return isinstance(model, VideoClassifier) and not isinstance(model.backbone, ClipEncoder)
+
+
+_READ_BY_RIDGE = {
+    *("train.optimizer", "train.minutes", "train.epochs", "train.class_balance", "train.seed", "train.plots"),
+    "augment.flip",
+}
+
+
+def iter_advice_of_ridge(config: Config) -> Iterator[str]:
+    """Yield a sentence for every setting that has no effect in a run in closed form.
+
+    Args:
+        config: all settings.
+    """
+    for name in unused_settings(config.model):
+        yield f"{name} has no effect with model.streams"
+    for section in ("augment", "train"):
+        for key in type(getattr(config, section)).model_fields:
+            name = f"{section}.{key}"
+            if name not in _READ_BY_RIDGE and _is_changed(config, name):
+                yield f"{name} has no effect with train.optimizer=ridge"
 
 
 def _is_changed(config: Config, name: str) -> bool:

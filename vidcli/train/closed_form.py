@@ -41,6 +41,7 @@ from vidcli.predict.predictor import ViewLoader
 from vidcli.runtime.files import write_text
 from vidcli.runtime.plain import one_line
 from vidcli.runtime.processes import ALONE, Group
+from vidcli.train.advice import iter_advice_of_ridge
 from vidcli.train.events import ChoiceMade, EpochDone, EpochRow, Event, FeatureProgress, Notice
 from vidcli.train.record import RunRecord
 from vidcli.train.saver import InterruptGuard, Saver
@@ -103,6 +104,8 @@ class ClosedFormRun:
         self._network = network
         self._describer = Descriptors(network, config, ViewLoader(config).load, device)
         self._guard = InterruptGuard(run, ALONE, on_event)
+        for text in iter_advice_of_ridge(config):
+            on_event(Notice(text))
         self._state = TrainState()
         self._started = time.monotonic()
         self._best_config = config
