@@ -146,3 +146,21 @@ def test_a_multi_label_set(motion_data: Path, tmp_path: Path) -> None:
 def test_settings_that_closed_form_cannot_follow() -> None:
     with pytest.raises(ConfigError, match=r"model\.streams, which is off"):
         refuse_other_settings(load_config(None, ["train.optimizer=ridge"]), Group())
+
+
+def test_a_set_without_groups_is_told_what_its_test_score_is_worth(motion_data: Path, tmp_path: Path) -> None:
+    _, events = train(motion_data, tmp_path / "run", "augment.flip=off")
+    (choice,) = (event for event in events if isinstance(event, ChoiceMade))
+    assert choice.by_look
+    assert any(isinstance(event, Notice) and "no groups are named" in event.text for event in events)
+
+    lines = ["path,label,split,group"]
+    for number, item in enumerate(load_items(motion_data)):
+        lines.append(f"{item.path},{item.label},{item.split},{item.split}{number % 4}")
+    manifest = tmp_path / "data.csv"
+    manifest.write_text("\n".join(lines) + "\n")
+    _, events = train(manifest, tmp_path / "grouped", "augment.flip=off")
+    (choice,) = (event for event in events if isinstance(event, ChoiceMade))
+    assert not choice.by_look
+    assert choice.num_folds == 4
+    assert not any(isinstance(event, Notice) and "no groups are named" in event.text for event in events)

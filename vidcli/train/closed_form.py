@@ -219,6 +219,14 @@ class ClosedFormRun:
         named = any(item.group is not None for item in of_split(self._items, "train"))
         by_look = not named and any(item.group is not None for item in scored)
         self._on_event(ChoiceMade(tuple(rows), num_folds, interval, by_look))
+        if by_look and not self._state.rows and of_split(self._items, "test"):
+            self._on_event(
+                Notice(
+                    "no groups are named: if test videos come from the same recordings, people or places as "
+                    "training videos, their score is too good; that of the cross-validation is nearer the "
+                    "truth; the manifest's group column names groups"
+                )
+            )
 
     def _finish(self, learnt: Learnt, num_folds: int, is_last: bool) -> None:
         """Tell what a round chose, then validate and save its model."""
