@@ -49,7 +49,11 @@ def test_recipes_and_recipe_files(tmp_path, monkeypatch):
 def test_settings_and_their_values():
     assert names_of(complete_setting("")) == [f"{setting.name}=" for setting in iter_settings()]
     assert names_of(complete_setting("train.warm")) == ["train.warmup_epochs=5"]
-    assert names_of(complete_setting("train.optimizer=")) == ["train.optimizer=adamw", "train.optimizer=sgd"]
+    assert names_of(complete_setting("train.optimizer=")) == [
+        "train.optimizer=adamw",
+        "train.optimizer=sgd",
+        "train.optimizer=ridge",
+    ]
     assert names_of(complete_setting("train.optimizer=s")) == ["train.optimizer=sgd"]
     assert names_of(complete_setting("model.bidirectional=")) == [
         "model.bidirectional=true",
@@ -122,7 +126,15 @@ def test_bash_takes_an_assignment_for_three_words(words, number, mended):
     ("words", "number", "expected"),
     [
         ("vidcli train --config small-r", 3, ["small-real"]),
-        ("vidcli train --set train.optim", 3, ["train.optimizer=adamw", "train.optimizer=sgd"]),
+        (
+            "vidcli train --set train.optim",
+            3,
+            [
+                "train.optimizer=adamw",
+                "train.optimizer=sgd",
+                "train.optimizer=ridge",
+            ],
+        ),
         ("vidcli check data --set train.optimizer = s", 6, ["sgd"]),
         ("vidcli eval --split ", 3, ["train", "val", "test", "all"]),
         ("vidcli report --split t", 3, ["train", "test"]),

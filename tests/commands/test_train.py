@@ -18,6 +18,7 @@ FLAGS = {
     "--backbone": ("model.backbone", "simple_cnn"),
     "--head": ("model.head", "lstm"),
     "--seed": ("train.seed", "5"),
+    "--minutes": ("train.minutes", "3.0"),
 }
 
 

@@ -175,7 +175,7 @@ def test_all_that_the_size_depends_on_is_in_the_name(small_config: Configure) ->
     plain = small_config()
     others = {"length": 3, "size": "32x48", "fit": "stretch", "crop_ratio": 0.7, "sampling": "dense"}
     others |= {"stride_seconds": 0.3, "views": 3, "crops": 3, "focus": 0.5, "resize": "80x90"}
-    others |= {"mean": [0.1, 0.2, 0.3], "std": [0.1, 0.2, 0.3]}
+    others |= {"mean": [0.1, 0.2, 0.3], "std": [0.1, 0.2, 0.3], "whole_frame": True}
     assert others.keys() >= type(plain.clip).model_fields.keys()
     for name, value in others.items():
         changed = small_config({f"clip.{name}": value})

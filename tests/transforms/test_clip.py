@@ -258,7 +258,7 @@ def test_the_window_is_the_same_without_the_whole_frame() -> None:
     )
 
 
-@pytest.mark.parametrize("change", [{"focus": 1.0}, {"size": (33, 32)}, {"crops": 3}])
+@pytest.mark.parametrize("change", [{"size": (33, 32)}, {"crops": 3}])
 def test_settings_that_do_not_go_with_two_panels(change: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="whole_frame goes with focus below 1"):
+    with pytest.raises(ValueError, match="whole_frame goes with an even height"):
         ClipConfig.model_validate(PANELS.model_dump() | change)

@@ -87,7 +87,7 @@ class EmbedOptions(NamedTuple):
     rich_help_panel=LOOK_INSIDE,
     epilog=examples(
         "vidcli embed videos/ --model runs/mine -o videos.npz",
-        "vidcli embed videos/ -o v.npz --neighbours 5 > near.csv",
+        "vidcli embed videos/ -o v.npz --neighbours 5",
         "vidcli embed -o v.npz --contact-sheet clusters.png",
     ),
 )

@@ -83,10 +83,10 @@ class ClipConfig(Section):
 
     @model_validator(mode="after")
     def _has_two_panels(self) -> ClipConfig:
-        if self.whole_frame and (self.focus == 1 or self.size[0] % 2 or self.crops > 1):
+        if self.whole_frame and (self.size[0] % 2 or self.crops > 1):
             raise ValueError(
-                "whole_frame goes with focus below 1, an even height of size and crops=1, not with "
-                f"focus={self.focus:g}, size={self.size[0]}x{self.size[1]} and crops={self.crops}"
+                "whole_frame goes with an even height of size and crops=1, not with "
+                f"size={self.size[0]}x{self.size[1]} and crops={self.crops}"
             )
         return self
 

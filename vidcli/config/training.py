@@ -49,8 +49,8 @@ class TrainConfig(Section):
         1.0,
         gt=0,
         le=1,
-        description="Learning rate of each backbone stage as a share of that of the stage after it, the last "
-        "as a share of the head's; of a transformer every block is one; 1 is off.",
+        description="Learning rate of each backbone stage, or transformer block, as a share of the next; "
+        "1 is off.",
     )
     lora: int = Field(
         0,

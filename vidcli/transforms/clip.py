@@ -108,7 +108,7 @@ class ClipTransform:
 
     def _regions(self, frames_THWC: Frames) -> list[Frames]:
         """Return the parts of the frames that are shown, one above the other."""
-        if self._focus == 1:
+        if self._focus == 1 and not self._whole_frame:
             return [frames_THWC]
         top, left, height, width = self._motion_window(frames_THWC)
         window_THWC = frames_THWC[:, top : top + height, left : left + width]
