@@ -11,7 +11,7 @@ from __future__ import annotations
 from vidcli.commands.app import app, run
 from vidcli.commands import demo, check
 from vidcli.commands import train
-from vidcli.commands import predict, timeline, live, export
+from vidcli.commands import predict, timeline, live, serve, export
 from vidcli.commands import eval, explain, report, models, settings, cache, bench
 # isort: on
 
@@ -29,6 +29,7 @@ __all__ = [
     "predict",
     "report",
     "run",
+    "serve",
     "settings",
     "timeline",
     "train",
