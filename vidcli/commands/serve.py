@@ -99,8 +99,9 @@ def serve(
 ) -> None:
     """Answer over HTTP what videos show: POST /predict and /timeline.
 
-    Only this machine can ask, unless --host says otherwise. Ctrl-C or SIGTERM ends the server when the
-    requests that have begun are answered.
+    Only this machine can ask, unless --host says otherwise.
+
+    Ctrl-C or SIGTERM ends it, after requests that have begun.
     """
     from vidcli.serve import require_extra
 
@@ -140,7 +141,7 @@ def _serve(terminal: Terminal, options: ServeOptions) -> None:
     from vidcli.serve.api import Desk, build_app
     from vidcli.serve.gate import Gate, Hosts
     from vidcli.serve.inbox import Inbox
-    from vidcli.serve.listening import address_of, answer_until_stopped, is_loopback, listen
+    from vidcli.serve.listening import address_of, build_server, is_loopback, listen
     from vidcli.serve.metrics import Metrics
     from vidcli.serve.model_thread import ModelThread
 
@@ -173,4 +174,4 @@ def _serve(terminal: Terminal, options: ServeOptions) -> None:
                 "other machines can ask, and what they send is not encrypted; on a strange network "
                 "put a server with TLS before this one"
             )
-        answer_until_stopped(app, listener, options.timeout)
+        build_server(app, options.timeout).run([listener])  # ends by raising the signal that asked for it

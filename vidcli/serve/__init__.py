@@ -1,6 +1,6 @@
 """Answer over HTTP what `vidcli predict` and `vidcli timeline` answer on the command line.
 
-listening     the address, and the server's life from its first request to its last
+listening     the address, and the server that answers there
 gate          who may ask: token, Host and Origin, checked before anything else is read
 api           the addresses and their answers
 inbox         the video of a request: an upload, or a file below an allowed folder

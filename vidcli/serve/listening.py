@@ -1,14 +1,16 @@
-"""The address that the server listens on, and its life from its first request to its last."""
+"""The address that the server listens on, and the server that answers there."""
 
 from __future__ import annotations
 
 import ipaddress
+import os
 import socket
 from typing import TYPE_CHECKING
 
 from vidcli.errors import ConfigError
 
 if TYPE_CHECKING:
+    import uvicorn
     from starlette.types import ASGIApp
 
 _KEEP_ALIVE_SECONDS = 5
@@ -38,11 +40,17 @@ def listen(host: str, port: int) -> socket.socket:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0][0]
         return socket.create_server((host, port), family=family)
     except (OSError, UnicodeError) as error:
-        reason = getattr(error, "strerror", None) or error
         raise ConfigError(
-            f"--host {host} --port {port}: cannot be listened on ({reason}); expected an address of this "
-            "machine and a free port, such as --port 0"
+            f"--host {host} --port {port}: cannot be listened on ({_reason(error)}); expected an address of "
+            "this machine and a free port, such as --port 0"
         ) from error
+
+
+def _reason(error: OSError | UnicodeError) -> str:
+    if isinstance(error, socket.gaierror):
+        return str(error.strerror)
+    # `create_server` adds the address to the text of the system.
+    return os.strerror(error.errno or 0) if isinstance(error, OSError) else "no valid name"
 
 
 def address_of(listener: socket.socket) -> str:
@@ -51,16 +59,12 @@ def address_of(listener: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def answer_until_stopped(app: ASGIApp, listener: socket.socket, timeout_seconds: float) -> None:
-    """Answer requests until a signal asks to end; those that have begun are answered first.
+def build_server(app: ASGIApp, timeout_seconds: float) -> uvicorn.Server:
+    """Return the server, whose `run` answers until a signal asks to end; what has begun is answered first.
 
     Args:
         app: answers the requests.
-        listener: where clients connect; it is closed.
         timeout_seconds: the longest time that a request takes.
-
-    Raises:
-        KeyboardInterrupt: the signal, at the end.
     """
     import uvicorn
 
@@ -76,4 +80,4 @@ def answer_until_stopped(app: ASGIApp, listener: socket.socket, timeout_seconds:
         timeout_keep_alive=_KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=round(timeout_seconds) + _LEAVE_SECONDS,
     )
-    uvicorn.Server(config).run([listener])
+    return uvicorn.Server(config)
