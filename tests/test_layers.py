@@ -34,7 +34,7 @@ LAYERS = (
     ("artifacts",),
     ("predict",),
     ("__init__",),
-    ("evaluate", "explain"),
+    ("evaluate", "explain", "serve"),
     ("report",),
     ("train",),
     ("doctor", "export", "studies"),
@@ -49,7 +49,14 @@ VIDEO_LAYERS = (("codecs",), ("open",), ("exact",), ("live", "write"), ("__init_
 VIDEO_HEIGHT = {name: height for height, names in enumerate(VIDEO_LAYERS) for name in names}
 VIDEO_FILES = [file for file in FILES if file.is_relative_to(PACKAGE / "video")]
 # A heavy library, and the only module that may import it.
-OWNERS = {"av": "video", "rich": "console", "typer": "commands", "jinja2": "report"}
+OWNERS = {
+    "av": "video",
+    "rich": "console",
+    "typer": "commands",
+    "jinja2": "report",
+    "fastapi": "serve",
+    "uvicorn": "serve",
+}
 HEAVY = ("torch", "torchvision", "av", "pydantic", "matplotlib", "rich")
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from vidcli.commands.app import app, run
 from vidcli.commands import demo, import_labels, check
 from vidcli.commands import train, crossval, tune
-from vidcli.commands import predict, timeline, live, export_labels, export
+from vidcli.commands import predict, timeline, live, serve, export_labels, export
 from vidcli.commands import eval, explain, embed, report, models, settings, cache, bench
 # isort: on
 
@@ -33,6 +33,7 @@ __all__ = [
     "predict",
     "report",
     "run",
+    "serve",
     "settings",
     "timeline",
     "train",

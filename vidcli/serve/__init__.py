@@ -1,0 +1,31 @@
+"""Answer over HTTP what `vidcli predict` and `vidcli timeline` answer on the command line.
+
+listening     the address, and the server that answers there
+gate          who may ask: token, Host and Origin, checked before anything else is read
+api           the addresses and their answers
+inbox         the video of a request: an upload, or a file below an allowed folder
+model_thread  the one thread in which the model computes, and the bounded queue before it
+metrics       what was asked and answered, as text for Prometheus
+
+Without the extra `serve`, only this file, `listening` and `metrics` can be imported.
+"""
+
+from __future__ import annotations
+
+from vidcli.errors import ConfigError
+
+
+def require_extra() -> None:
+    """Refuse to go on without the libraries of the extra `serve`.
+
+    Raises:
+        ConfigError: one of them is not installed.
+    """
+    try:
+        import fastapi  # noqa: F401 (only whether it is there)
+        import python_multipart  # noqa: F401
+        import uvicorn  # noqa: F401
+    except ImportError as error:
+        raise ConfigError(
+            f"vidcli serve needs {error.name}, which is not installed: pip install 'vidcli[serve]'"
+        ) from error
