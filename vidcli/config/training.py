@@ -35,6 +35,12 @@ class TrainConfig(Section):
         description="Update rule; ridge solves the layer after model.streams in closed form, chosen by "
         "cross-validation.",
     )
+    ridge: float = Field(
+        0.0,
+        ge=0,
+        le=1e6,
+        description="Regularisation of train.optimizer=ridge, noise over signal; 0 lets it choose.",
+    )
     minutes: float = Field(0.0, ge=0, le=1e6, description="Minutes that ridge should take; 0 sets no limit.")
     lr: float = Field(1e-3, gt=0, le=10, description="Highest learning rate, reached after the warm-up.")
     weight_decay: float = Field(0.05, ge=0, le=1, description="Decay of weights (not of biases and norms).")

@@ -33,28 +33,7 @@ def iter_advice(config: Config, model: VideoModel, freezing: Freezing, has_valid
         yield f"{name} has no effect with {parts}"
     train = config.train
     frozen = is_frozen(config)
-    idle = {
-        "train.minutes": (True, "unless train.optimizer=ridge"),
-        "train.momentum": (train.optimizer == "adamw", "with train.optimizer=adamw"),
-        "train.patience": (not has_validation, "without validation videos"),
-        "train.freeze_batchnorm": (
-            not has_batchnorm(model.backbone),
-            f"with {config.model.backbone}, which has no BatchNorm",
-        ),
-        "train.lora_alpha": (not train.lora, "with train.lora=0"),
-        "train.layer_decay": (frozen, "when the backbone stays frozen to the end"),
-        "train.backbone_lr_ratio": (frozen, "when the backbone stays frozen to the end"),
-        "train.unfreeze_every": (frozen, "when the backbone stays frozen to the end"),
-        "train.frozen_clips": (not frozen, "unless the backbone stays frozen to the end"),
-        "augment.jitter": (config.clip.sampling == "segments", "with clip.sampling=segments"),
-        "augment.randaugment_magnitude": (not config.augment.randaugment, "with augment.randaugment=0"),
-        "augment.mixup": (train.batch_size == 1, "with train.batch_size=1"),
-        "augment.cutmix": (train.batch_size == 1, "with train.batch_size=1"),
-        "clip.fit": (config.clip.resize is not None, "with clip.resize"),
-        "clip.crop_ratio": (config.clip.resize is not None and config.clip.focus == 1, "with clip.resize"),
-        "clip.stride_seconds": (config.clip.sampling == "segments", "with clip.sampling=segments"),
-        "data.cache_gib": (config.data.cache == "off", "with data.cache=off"),
-    }
+    idle = _idle_settings(config, model, has_validation)
     for name, (is_idle, reason) in idle.items():
         if is_idle and _is_changed(config, name):
             yield f"{name} has no effect {reason}"
@@ -85,8 +64,37 @@ def _sees_frames(model: VideoModel) -> bool:
     return isinstance(model, VideoClassifier) and not isinstance(model.backbone, ClipEncoder)
 
 
+def _idle_settings(config: Config, model: VideoModel, has_validation: bool) -> dict[str, tuple[bool, str]]:
+    """Return for each setting that others can make idle whether they do, and which ones."""
+    train, frozen = config.train, is_frozen(config)
+    return {
+        "train.minutes": (True, "unless train.optimizer=ridge"),
+        "train.ridge": (True, "unless train.optimizer=ridge"),
+        "train.momentum": (train.optimizer == "adamw", "with train.optimizer=adamw"),
+        "train.patience": (not has_validation, "without validation videos"),
+        "train.freeze_batchnorm": (
+            not has_batchnorm(model.backbone),
+            f"with {config.model.backbone}, which has no BatchNorm",
+        ),
+        "train.lora_alpha": (not train.lora, "with train.lora=0"),
+        "train.layer_decay": (frozen, "when the backbone stays frozen to the end"),
+        "train.backbone_lr_ratio": (frozen, "when the backbone stays frozen to the end"),
+        "train.unfreeze_every": (frozen, "when the backbone stays frozen to the end"),
+        "train.frozen_clips": (not frozen, "unless the backbone stays frozen to the end"),
+        "augment.jitter": (config.clip.sampling == "segments", "with clip.sampling=segments"),
+        "augment.randaugment_magnitude": (not config.augment.randaugment, "with augment.randaugment=0"),
+        "augment.mixup": (train.batch_size == 1, "with train.batch_size=1"),
+        "augment.cutmix": (train.batch_size == 1, "with train.batch_size=1"),
+        "clip.fit": (config.clip.resize is not None, "with clip.resize"),
+        "clip.crop_ratio": (config.clip.resize is not None and config.clip.focus == 1, "with clip.resize"),
+        "clip.stride_seconds": (config.clip.sampling == "segments", "with clip.sampling=segments"),
+        "data.cache_gib": (config.data.cache == "off", "with data.cache=off"),
+    }
+
+
 _READ_BY_RIDGE = {
-    *("train.optimizer", "train.minutes", "train.epochs", "train.class_balance", "train.seed", "train.plots"),
+    *("train.optimizer", "train.ridge", "train.minutes", "train.epochs", "train.class_balance", "train.seed"),
+    "train.plots",
     "augment.flip",
 }
 

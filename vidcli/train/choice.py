@@ -137,21 +137,29 @@ class Examples:
         return np.flatnonzero(kept_N)
 
 
-def try_all(kernels: Mapping[Part, Float64], examples: Examples) -> list[Trial]:
+def try_all(
+    kernels: Mapping[Part, Float64], examples: Examples, strength: float = 0.0, only_mirrored: bool = False
+) -> list[Trial]:
     """Return a trial of each combination of streams and panels, with its best strength; the best first.
 
     Args:
         kernels: of the rows, by each panel and stream, in order.
         examples: what there is to learn from.
+        strength: of the regularisation; 0 tries all of `STRENGTHS`.
+        only_mirrored: leave out candidates that do not learn from mirrored videos, if there are any.
     """
     panels = sorted({panel for panel, _ in kernels})
     streams = [*dict.fromkeys(stream for _, stream in kernels)]
     named = [*streams, "both"] if len(streams) > 1 else streams
     has_mirrored = bool(examples.is_mirrored_N.any())
-    kinds = [*product(named, range(1, len(panels) + 1), [False, True] if has_mirrored else [False])]
+    orientations = [False] if not has_mirrored else [True] if only_mirrored else [False, True]
+    kinds = [*product(named, range(1, len(panels) + 1), orientations)]
+    strengths = [strength] if strength else [*STRENGTHS]
     trials: list[Trial] = []
     for stream, num_panels, mirrored in kinds:
-        of_strengths = _try_strengths(Candidate(stream, num_panels, mirrored, 1.0), kernels, examples)
+        of_strengths = _try_strengths(
+            Candidate(stream, num_panels, mirrored, 1.0), kernels, examples, strengths
+        )
         trials.append(max(of_strengths, key=lambda trial: trial.score))
     return sorted(trials, key=lambda trial: -trial.score)
 
@@ -162,16 +170,18 @@ def mean_kernel(kernels: Mapping[Part, Float64], candidate: Candidate) -> Float6
     return np.asarray(sum(read) / len(read))
 
 
-def _try_strengths(kind: Candidate, kernels: Mapping[Part, Float64], examples: Examples) -> list[Trial]:
+def _try_strengths(
+    kind: Candidate, kernels: Mapping[Part, Float64], examples: Examples, strengths: Sequence[float]
+) -> list[Trial]:
     kernel_NN = mean_kernel(kernels, kind)
     num_videos, num_classes = len(examples.folds_M), examples.targets_NK.shape[1]
-    logits = {strength: np.zeros((num_videos, num_classes)) for strength in STRENGTHS}
+    logits = {strength: np.zeros((num_videos, num_classes)) for strength in strengths}
     for fold in np.unique(examples.folds_M):
         held_out = np.flatnonzero(examples.folds_M == fold)
         rows = examples.rows_of(examples.folds_M != fold, kind.mirrored)
         own_NN, cross_MN = kernel_NN[np.ix_(rows, rows)], kernel_NN[np.ix_(held_out, rows)]
         weights_N, targets_NK = examples.weights_N[rows], examples.targets_NK[rows]
-        for strength in STRENGTHS:
+        for strength in strengths:
             solution = solve(own_NN, targets_NK, weights_N, strength)
             logits[strength][held_out] = answer(cross_MN, own_NN, weights_N, solution)
     targets_MK = examples.targets_NK[:num_videos] == 1
@@ -182,7 +192,7 @@ def _try_strengths(kind: Candidate, kernels: Mapping[Part, Float64], examples: E
             targets_MK,
             examples.is_multi_label,
         )
-        for strength in STRENGTHS
+        for strength in strengths
     ]
 
 

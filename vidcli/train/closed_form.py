@@ -25,7 +25,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vidcli.artifacts.run_folder import CHOICE_FILE, CONFIG_FILE, UNUSABLE_FILE
+from vidcli.artifacts.model_file import load_checkpoint
+from vidcli.artifacts.run_folder import CHOICE_FILE, CONFIG_FILE, MODEL_FILE, UNUSABLE_FILE
 from vidcli.config import Config, config_to_yaml
 from vidcli.data.check import failures_csv, refuse_unusable
 from vidcli.data.items import VideoItem, class_names_of, require_two_classes
@@ -33,7 +34,7 @@ from vidcli.data.manifest import fingerprint
 from vidcli.data.splits import of_split
 from vidcli.errors import CheckpointError, ConfigError, DataError, VideoError
 from vidcli.evaluate import evaluate
-from vidcli.evaluate.scores import bootstrap_over_groups
+from vidcli.evaluate.scores import bootstrap_interval, bootstrap_over_groups
 from vidcli.features.descriptors import Descriptors
 from vidcli.models import TwoStreamClassifier, build_model
 from vidcli.predict import Prediction, Predictor
@@ -108,7 +109,6 @@ class ClosedFormRun:
             on_event(Notice(text))
         self._state = TrainState()
         self._started = time.monotonic()
-        self._best_config = config
 
     @property
     def _mirrored(self) -> list[int] | None:
@@ -211,6 +211,8 @@ class ClosedFormRun:
             ]
             right = [p.labels[0] == item.label for item, p in zip(scored, predictions, strict=True)]
             interval = bootstrap_over_groups(np.array(right, dtype=np.float64), scored, 0)
+            if all(right):  # all draws would be equal, which is no certainty: groups count as one answer each
+                interval = bootstrap_interval(np.full(num_folds, True))
             record = RunRecord(self._run, self._config.train.plots, self._on_event)
             record.draw_confusion(evaluate(predictions, [item.label for item in scored], self._names))
         rows = [trial.to_dict() for trial in learnt.trials]
@@ -255,11 +257,13 @@ class ClosedFormRun:
             **(validation.metrics() if validation is not None else {}),
         )
         is_best = state.end_epoch(row)
-        self._best_config = config if is_best else self._best_config
         saver = self._saver(config)
         saver.save_epoch(learnt.network.state_dict(), learnt.calibration, state.rows, is_best)
         if is_last:
-            write_text(self._run / CONFIG_FILE, config_to_yaml(self._best_config))
+            # Of an earlier round that was better on the validation videos, perhaps before an interruption.
+            best = config if is_best else load_checkpoint(self._run / MODEL_FILE).config
+            train = best.train.model_copy(update={"epochs": state.epoch})
+            write_text(self._run / CONFIG_FILE, config_to_yaml(best.model_copy(update={"train": train})))
         saver.save_resume()
         self._on_event(EpochDone(row, is_best))
 

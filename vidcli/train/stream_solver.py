@@ -97,7 +97,9 @@ class StreamSolver:
         blocks = {part: standardise(values) for part, values in zip(sizes, columns, strict=True)}
         scored_M = self._scored_videos(len(items))
         some, rows = examples.restricted(scored_M)
-        trials = try_all({part: block.kernel_NN[np.ix_(rows, rows)] for part, block in blocks.items()}, some)
+        kernels = {part: block.kernel_NN[np.ix_(rows, rows)] for part, block in blocks.items()}
+        train, augment = self._config.train, self._config.augment
+        trials = try_all(kernels, some, train.ridge, only_mirrored=augment.flip == "on")
         best = trials[0]
         network, config, scores_NK = self._solve(best.candidate, blocks, examples)
         num_videos = len(items)
@@ -202,4 +204,5 @@ def narrowed(config: Config, candidate: Candidate) -> Config:
         clip = change_clip(clip, whole_frame=False, size=(height // 2, width))
     model = model.model_copy(update={"streams": candidate.streams, "panels": candidate.panels})
     augment = augment.model_copy(update={"flip": "on" if candidate.mirrored else "off"})
-    return config.model_copy(update={"clip": clip, "model": model, "augment": augment})
+    train = config.train.model_copy(update={"ridge": candidate.strength})
+    return config.model_copy(update={"clip": clip, "model": model, "augment": augment, "train": train})
