@@ -39,7 +39,7 @@ class TrainConfig(Section):
         0.0,
         ge=0,
         le=1e6,
-        description="Regularisation of train.optimizer=ridge, noise over signal; 0 lets it choose.",
+        description="Regularisation of train.optimizer=ridge; 0 chooses it, streams and panels.",
     )
     minutes: float = Field(0.0, ge=0, le=1e6, description="Minutes that ridge should take; 0 sets no limit.")
     lr: float = Field(1e-3, gt=0, le=10, description="Highest learning rate, reached after the warm-up.")

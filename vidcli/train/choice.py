@@ -145,7 +145,7 @@ def try_all(
     Args:
         kernels: of the rows, by each panel and stream, in order.
         examples: what there is to learn from.
-        strength: of the regularisation; 0 tries all of `STRENGTHS`.
+        strength: of the regularisation, which leaves all streams and panels as they are; 0 chooses.
         only_mirrored: leave out candidates that do not learn from mirrored videos, if there are any.
     """
     panels = sorted({panel for panel, _ in kernels})
@@ -153,8 +153,10 @@ def try_all(
     named = [*streams, "both"] if len(streams) > 1 else streams
     has_mirrored = bool(examples.is_mirrored_N.any())
     orientations = [False] if not has_mirrored else [True] if only_mirrored else [False, True]
-    kinds = [*product(named, range(1, len(panels) + 1), orientations)]
-    strengths = [strength] if strength else [*STRENGTHS]
+    numbers, strengths = range(1, len(panels) + 1), [*STRENGTHS]
+    if strength:
+        named, numbers, strengths = named[-1:], numbers[-1:], [strength]
+    kinds = [*product(named, numbers, orientations)]
     trials: list[Trial] = []
     for stream, num_panels, mirrored in kinds:
         of_strengths = _try_strengths(
