@@ -9,9 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from typer.testing import CliRunner
 
 from vidcli.artifacts.model_file import load_checkpoint
 from vidcli.artifacts.run_folder import CHOICE_FILE, CONFIG_FILE, METRICS_FILE, MODEL_FILE, RUN_FILES
+from vidcli.commands import app
 from vidcli.config import Config, load_config
 from vidcli.data.manifest import load_items
 from vidcli.data.splits import of_split
@@ -165,3 +167,27 @@ def test_a_set_without_groups_is_told_what_its_test_score_is_worth(motion_data: 
     assert not choice.by_look
     assert choice.num_folds == 4
     assert not any(isinstance(event, Notice) and "no groups are named" in event.text for event in events)
+
+
+def test_an_exported_model_gives_the_same_answers(motion_data: Path, tmp_path: Path) -> None:
+    run, _ = train(motion_data, tmp_path / "run", "augment.flip=off")
+    out = tmp_path / "onnx"
+    command = [
+        "export",
+        "--model",
+        str(run),
+        "--format",
+        "onnx",
+        "--out",
+        str(out),
+        "--data",
+        str(motion_data),
+    ]
+    done = CliRunner().invoke(app, command)
+    assert done.exit_code == 0, done.output
+    items = of_split(load_items(motion_data), "test")
+    expected, exported = (
+        [answer.probabilities for answer in Predictor.load(model, CPU).predict_many(items)]
+        for model in (run, out)
+    )
+    np.testing.assert_allclose(exported, expected, atol=1e-3)
