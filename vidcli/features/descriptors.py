@@ -27,6 +27,8 @@ from vidcli.runtime.threads import num_workers
 
 _GIB = 2**30
 _MEMORY_SHARE = 0.5
+_VERSION = 1
+"""Of the descriptors; another one leaves those on disk alone."""
 
 
 class Descriptors:
@@ -105,7 +107,7 @@ class Descriptors:
             "features",
             [
                 digest_of_weights(self._model.backbone),
-                ["descriptors", settings.backbone, settings.streams, settings.panels],
+                ["descriptors", _VERSION, settings.backbone, settings.streams, settings.panels],
                 self._config.clip.model_dump(mode="json"),
                 decoding_settings(self._config),
                 [str(self._device.type), torch.__version__],
