@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from vidcli.config import Config
+from vidcli.data.check import MEMORY_SHARE
 from vidcli.data.frames import decoding_settings
 from vidcli.data.items import VideoItem
 from vidcli.data.store import Store
@@ -26,7 +27,6 @@ from vidcli.runtime.memory import free_memory
 from vidcli.runtime.threads import num_workers
 
 _GIB = 2**30
-_MEMORY_SHARE = 0.5
 _VERSION = 1
 """Of the descriptors; another one leaves those on disk alone."""
 
@@ -123,7 +123,7 @@ def _require_room(num_bytes: int) -> None:
         ConfigError: they do.
     """
     free = free_memory()
-    if num_bytes > _MEMORY_SHARE * free:
+    if num_bytes > MEMORY_SHARE * free:
         raise ConfigError(
             f"the descriptors of all videos take {num_bytes / _GIB:.2g} GiB, more than half of the "
             f"{free / _GIB:.2g} GiB of memory that is free; train on fewer videos, or train a head with "

@@ -15,6 +15,22 @@ from collections import OrderedDict
 import torch
 from torch import Tensor, nn
 
+RGB_CHANNELS = 3
+
+
+def require_clip(clip_BTCHW: Tensor) -> None:
+    """Refuse what no classifier of clips can take.
+
+    Raises:
+        ValueError: not a float tensor (B, T, 3, H, W) with at least one frame.
+    """
+    if clip_BTCHW.dim() != 5 or clip_BTCHW.shape[2] != RGB_CHANNELS or clip_BTCHW.shape[1] < 1:
+        raise ValueError(
+            f"expected a clip (B, T, {RGB_CHANNELS}, H, W) with T >= 1, got {tuple(clip_BTCHW.shape)}"
+        )
+    if not clip_BTCHW.is_floating_point():
+        raise ValueError(f"expected a normalised float clip, got {clip_BTCHW.dtype}")
+
 
 class Backbone(nn.Sequential):
     """A sequence of layers that maps frames_NCHW to map_NDhw; `num_features` is D."""

@@ -26,7 +26,7 @@ from torch.nn import functional as F
 
 from vidcli.config import ModelConfig
 from vidcli.models.attentive import CellTokens
-from vidcli.models.backbones import Backbone
+from vidcli.models.backbones import RGB_CHANNELS, Backbone, require_clip
 from vidcli.models.depth import ClipDepth, insert_stochastic_depth, stochastic_depths
 from vidcli.models.hf_encoders import ClipEncoder, ImageEncoder
 from vidcli.models.networks import VideoNetwork, build_without_last_layer
@@ -40,8 +40,6 @@ from vidcli.models.shift import (
 from vidcli.models.timm_networks import TimmBackbone
 from vidcli.models.two_streams import TwoStreamClassifier, build_two_streams
 from vidcli.models.weights import load_backbone_weights
-
-RGB_CHANNELS = 3
 
 
 class VideoClassifier(nn.Module):
@@ -112,12 +110,7 @@ class VideoClassifier(nn.Module):
         Raises:
             ValueError: not a float tensor (B, T, 3, H, W) with at least one frame.
         """
-        if clip_BTCHW.dim() != 5 or clip_BTCHW.shape[2] != RGB_CHANNELS or clip_BTCHW.shape[1] < 1:
-            raise ValueError(
-                f"expected a clip (B, T, {RGB_CHANNELS}, H, W) with T >= 1, got {tuple(clip_BTCHW.shape)}"
-            )
-        if not clip_BTCHW.is_floating_point():
-            raise ValueError(f"expected a normalised float clip, got {clip_BTCHW.dtype}")
+        require_clip(clip_BTCHW)
         num_frames = clip_BTCHW.shape[1]
         if self._takes_clips:
             map_BtDhw = self.backbone(clip_BTCHW)

@@ -19,8 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from vidcli.config import ModelConfig
-
-_RGB_CHANNELS = 3
+from vidcli.models.backbones import require_clip
 
 
 class VideoNetwork(nn.Module):
@@ -62,12 +61,7 @@ class VideoNetwork(nn.Module):
         Raises:
             ValueError: not a float tensor (B, T, 3, H, W) with at least one frame.
         """
-        if clip_BTCHW.dim() != 5 or clip_BTCHW.shape[2] != _RGB_CHANNELS or clip_BTCHW.shape[1] < 1:
-            raise ValueError(
-                f"expected a clip (B, T, {_RGB_CHANNELS}, H, W) with T >= 1, got {tuple(clip_BTCHW.shape)}"
-            )
-        if not clip_BTCHW.is_floating_point():
-            raise ValueError(f"expected a normalised float clip, got {clip_BTCHW.dtype}")
+        require_clip(clip_BTCHW)
         features_BD: Tensor = self.backbone(clip_BTCHW.transpose(1, 2).contiguous())
         return features_BD
 

@@ -30,6 +30,7 @@ from torch.nn import functional as F
 
 from vidcli.config import ModelConfig
 from vidcli.errors import ConfigError
+from vidcli.models.backbones import require_clip
 from vidcli.models.timm_networks import TimmBackbone
 
 _CELLS = (6, 6, 3)
@@ -40,7 +41,7 @@ _SOFT = 1e-4
 """Added under square roots, so that they have a slope at zero."""
 _PACES = ((0.0, 1.0), (0.0, 0.85), (0.15, 1.0))
 """Spans that a clip is described as: the whole, and the same action cut short, which teaches other paces."""
-_RGB_CHANNELS = 3
+NUM_PACES = len(_PACES)
 
 
 class TwoStreamClassifier(nn.Module):
@@ -94,17 +95,12 @@ class TwoStreamClassifier(nn.Module):
 
         Args:
             clip_BTCHW: float clips.
-            count: 1 for whole clips alone, up to 3.
+            count: 1 for whole clips alone, up to `NUM_PACES`.
 
         Raises:
             ValueError: not a float tensor (B, T, 3, H, W) with at least one frame.
         """
-        if clip_BTCHW.dim() != 5 or clip_BTCHW.shape[2] != _RGB_CHANNELS or clip_BTCHW.shape[1] < 1:
-            raise ValueError(
-                f"expected a clip (B, T, {_RGB_CHANNELS}, H, W) with T >= 1, got {tuple(clip_BTCHW.shape)}"
-            )
-        if not clip_BTCHW.is_floating_point():
-            raise ValueError(f"expected a normalised float clip, got {clip_BTCHW.dtype}")
+        require_clip(clip_BTCHW)
         panels = [self._see(panel) for panel in clip_BTCHW.chunk(self.config.panels, dim=3)]
         described: list[Tensor] = []
         for start, end in _PACES[:count]:

@@ -12,7 +12,7 @@ Shape suffixes: N rows, M videos, K classes.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import product
 from typing import Any, TypeAlias
 
@@ -189,7 +189,7 @@ def _try_strengths(
     targets_MK = examples.targets_NK[:num_videos] == 1
     return [
         _score(
-            Candidate(kind.streams, kind.panels, kind.mirrored, strength),
+            replace(kind, strength=strength),
             logits[strength],
             targets_MK,
             examples.is_multi_label,

@@ -21,7 +21,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -34,9 +33,10 @@ from vidcli.data.manifest import fingerprint
 from vidcli.data.splits import of_split
 from vidcli.errors import CheckpointError, ConfigError, DataError, VideoError
 from vidcli.evaluate import evaluate
-from vidcli.evaluate.scores import bootstrap_interval, bootstrap_over_groups
+from vidcli.evaluate.grouped import GroupedAnswers
 from vidcli.features.descriptors import Descriptors
 from vidcli.models import TwoStreamClassifier, build_model
+from vidcli.models.two_streams import NUM_PACES
 from vidcli.predict import Prediction, Predictor
 from vidcli.predict.predictor import ViewLoader
 from vidcli.runtime.files import write_text
@@ -51,8 +51,8 @@ from vidcli.train.stream_solver import Learnt, StreamSolver
 from vidcli.train.validation import score
 from vidcli.transforms import mirrored_classes
 
-_MOST_PACES, _MOST_ROWS = 3, 3000
-"""Rows a video, and of all: the kernel of many rows takes long to solve, and many videos need no copies."""
+_MOST_ROWS = 3000
+"""Rows of all videos: the kernel of many rows takes long to solve, and many videos need no copies."""
 
 
 def refuse_other_settings(config: Config, group: Group) -> None:
@@ -151,11 +151,11 @@ class ClosedFormRun:
             if state.epoch == 0:
                 learnt = solver.learn(items, [plain_MRD])
                 goes_on = self._has_time_for_mirrored()
-                self._finish(learnt, solver.num_folds, is_last=not goes_on)
+                self._finish(learnt, is_last=not goes_on)
             if goes_on:
                 mirrored_MRD = _all_of(self._describe(items, mirrored=True))
                 learnt = solver.learn(items, [plain_MRD, mirrored_MRD])
-                self._finish(learnt, solver.num_folds, is_last=True)
+                self._finish(learnt, is_last=True)
         return state.rows
 
     def _has_time_for_mirrored(self) -> bool:
@@ -175,7 +175,7 @@ class ClosedFormRun:
 
     def _describe(self, items: Sequence[VideoItem], mirrored: bool) -> list[Tensor | VideoError]:
         num_orientations = 1 if self._mirrored is None else 2
-        paces = _MOST_PACES if _MOST_PACES * num_orientations * len(items) <= _MOST_ROWS else 1
+        paces = NUM_PACES if NUM_PACES * num_orientations * len(items) <= _MOST_ROWS else 1
         return self._describer.of(
             items, mirrored, paces, lambda done, total: self._on_event(FeatureProgress(done, total))
         )
@@ -200,19 +200,19 @@ class ClosedFormRun:
         require_two_classes(kept, self._config.data.multi_label)
         return kept, torch.stack([found for found in described if isinstance(found, Tensor)])
 
-    def _show_choice(self, learnt: Learnt, num_folds: int) -> None:
+    def _show_choice(self, learnt: Learnt) -> None:
         """Write and tell what was tried, and draw the confusion of videos not learnt from."""
-        scored, best = learnt.scored, learnt.trials[0]
+        scored, best, num_folds = learnt.scored, learnt.trials[0], learnt.num_folds
         interval: tuple[float, float] | None = None
         if not self._config.data.multi_label:
             predictions = [
                 Prediction(str(item.path), self._names, learnt.calibration.probabilities(logits_K[None]))
                 for item, logits_K in zip(scored, best.logits_MK, strict=True)
             ]
-            right = [p.labels[0] == item.label for item, p in zip(scored, predictions, strict=True)]
-            interval = bootstrap_over_groups(np.array(right, dtype=np.float64), scored, 0)
-            if all(right):  # all draws would be equal, which is no certainty: groups count as one answer each
-                interval = bootstrap_interval(np.full(num_folds, True))
+            labels = [self._names.index(item.label) for item in scored]
+            guesses = best.logits_MK.argmax(axis=1).tolist()
+            answers = GroupedAnswers(scored, labels, guesses, len(self._names))
+            interval = answers.scores()["top1"].ends
             record = RunRecord(self._run, self._config.train.plots, self._on_event)
             record.draw_confusion(evaluate(predictions, [item.label for item in scored], self._names))
         rows = [trial.to_dict() for trial in learnt.trials]
@@ -230,14 +230,11 @@ class ClosedFormRun:
                 )
             )
 
-    def _finish(self, learnt: Learnt, num_folds: int, is_last: bool) -> None:
+    def _finish(self, learnt: Learnt, is_last: bool) -> None:
         """Tell what a round chose, then validate and save its model."""
-        self._show_choice(learnt, num_folds)
+        self._show_choice(learnt)
         state = self._state
-        config = learnt.config
-        if is_last:
-            train = config.train.model_copy(update={"epochs": state.epoch + 1})
-            config = config.model_copy(update={"train": train})
+        config = _with_rounds(learnt.config, state.epoch + 1) if is_last else learnt.config
         validation = None
         if val_items := of_split(self._items, "val"):
             predictor = Predictor(
@@ -262,8 +259,7 @@ class ClosedFormRun:
         if is_last:
             # Of an earlier round that was better on the validation videos, perhaps before an interruption.
             best = config if is_best else load_checkpoint(self._run / MODEL_FILE).config
-            train = best.train.model_copy(update={"epochs": state.epoch})
-            write_text(self._run / CONFIG_FILE, config_to_yaml(best.model_copy(update={"train": train})))
+            write_text(self._run / CONFIG_FILE, config_to_yaml(_with_rounds(best, state.epoch)))
         saver.save_resume()
         self._on_event(EpochDone(row, is_best))
 
@@ -273,6 +269,11 @@ class ClosedFormRun:
 
     def _collect_state(self) -> dict[str, Any]:
         return self._state.to_dict() | {"num_parts": 1}
+
+
+def _with_rounds(config: Config, num_rounds: int) -> Config:
+    """Return the settings of a run that ends after so many rounds."""
+    return config.model_copy(update={"train": config.train.model_copy(update={"epochs": num_rounds})})
 
 
 def _all_of(described: Sequence[Tensor | VideoError]) -> Tensor:

@@ -40,6 +40,7 @@ class Learnt:
         calibration: fitted to answers for videos that the answering classifier had not learnt from.
         trials: all candidates, the chosen one first.
         scored: the videos that these were scored on, with the groups that were kept whole.
+        num_folds: of the cross-validation.
         train_loss: mean squared error of a video.
         train_accuracy: share of the videos that the model knows by now.
     """
@@ -49,6 +50,7 @@ class Learnt:
     calibration: Calibration
     trials: list[Trial]
     scored: list[VideoItem]
+    num_folds: int
     train_loss: float
     train_accuracy: float
 
@@ -75,11 +77,6 @@ class StreamSolver:
         self._backbone = backbone
         self._folds: list[int] = []
         self._grouped: list[VideoItem] = []
-
-    @property
-    def num_folds(self) -> int:
-        """Folds of the cross-validation."""
-        return len(set(self._folds))
 
     def learn(self, items: list[VideoItem], described: list[Tensor]) -> Learnt:
         """Choose what to read by cross-validation, and solve for all training videos.
@@ -122,6 +119,7 @@ class StreamSolver:
             calibration,
             trials,
             list(compress(self._grouped, scored_M)),
+            len(set(self._folds)),
             error,
             float(right_M.mean()),
         )
