@@ -59,6 +59,17 @@ def trained(
         ("train", motion_data, "--dry-run", "--config", recipe),
         ("train", motion_data, "--out", run, "--config", recipe),
         ("train", "--resume", run),
+        (
+            "train",
+            motion_data,
+            "--out",
+            folder / "auto",
+            "--set",
+            "clip.size=64x32",
+            "--set",
+            "clip.length=2",
+        ),
+        ("predict", video, "--model", folder / "auto"),
         ("eval", "--model", run, "--out", folder / "eval"),
         ("eval", "--model", run, "--against", run, "--json", "--out", folder / "against"),
         ("eval", "--model", run, "--views-sweep", "--out", folder / "sweep"),
@@ -97,7 +108,14 @@ def test_the_guard_can_fail(tmp_path: Path) -> None:
 
 def test_no_command_opens_a_socket(trained: Path) -> None:
     folder = trained.parent
-    made = ("run/model.safetensors", "eval/eval.json", "why/sheet.png", "export0/model.onnx", "report.html")
+    made = (
+        "run/model.safetensors",
+        "eval/eval.json",
+        "why/sheet.png",
+        "export0/model.onnx",
+        "report.html",
+        "auto/model.safetensors",
+    )
     assert [name for name in made if not (folder / name).is_file()] == []
 
 

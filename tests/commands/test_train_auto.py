@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 from vidcli.commands import app
 from vidcli.commands.train import usual_recipe
+from vidcli.data.manifest import load_items
 
 
 @pytest.mark.parametrize(
@@ -26,6 +27,23 @@ def test_settings_of_training_by_steps_mean_the_defaults(
     assignments: list[str], expected: str | None
 ) -> None:
     assert usual_recipe(assignments) == expected
+
+
+@pytest.mark.parametrize("recipe", [[], ["--config", "auto"]])
+def test_several_classes_a_video_need_no_other_setting(
+    motion_data: Path, tmp_path: Path, recipe: list[str]
+) -> None:
+    manifest = tmp_path / "data.csv"
+    lines = [f"{item.path},{item.label}|any,{item.split}" for item in load_items(motion_data)]
+    manifest.write_text("\n".join(["path,label,split", *lines]) + "\n")
+    command = ["train", str(manifest), *recipe, "--set", "data.multi_label=true", "--dry-run"]
+    done = CliRunner().invoke(app, command)
+    assert done.exit_code == 0, done.output
+    assert "optimizer: ridge" in done.output
+    assert "class_balance: 'off'" in done.output
+    done = CliRunner().invoke(app, [*command, "--set", "train.class_balance=loss"])
+    assert done.exit_code == 2
+    assert "train.class_balance=loss" in done.stderr
 
 
 def test_a_bare_command_plans_the_recipe_auto(motion_data: Path) -> None:

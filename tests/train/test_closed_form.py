@@ -107,7 +107,8 @@ def test_a_run_stopped_after_its_first_round_goes_on(motion_data: Path, tmp_path
     resume_run(out, CPU, lambda event: None)
     for name, value in load_checkpoint(whole / MODEL_FILE).weights.items():
         assert torch.equal(load_checkpoint(out / MODEL_FILE).weights[name], value), name
-    assert (out / CONFIG_FILE).read_bytes() == (whole / CONFIG_FILE).read_bytes()
+    for name in (CONFIG_FILE, MODEL_FILE, METRICS_FILE):
+        assert (out / name).read_bytes() == (whole / name).read_bytes(), name
 
 
 def test_no_time_for_mirrored_videos_is_told(motion_data: Path, tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from vidcli.commands.options import (
 from vidcli.errors import ConfigError
 
 if TYPE_CHECKING:
+    from vidcli.config import Config
     from vidcli.console import Terminal
     from vidcli.console.training_view import TrainingView
     from vidcli.runtime.processes import Group
@@ -240,12 +241,31 @@ def usual_recipe(assignments: Sequence[str]) -> str | None:
     return AUTO_RECIPE if all(key.startswith("data.") or key in _KEPT_BY_AUTO for key in keys) else None
 
 
+def load_settings(recipe: str | None, assignments: Sequence[str]) -> Config:
+    """Return the settings of a run.
+
+    The recipe `auto` weighs videos by their class, which videos of several classes do not have; unless the
+    user asks for it, nothing is weighed then.
+
+    Args:
+        recipe: name or file; None is the defaults.
+        assignments: settings as `KEY=VALUE`.
+    """
+    from vidcli.config import load_config
+
+    config = load_config(recipe, assignments)
+    is_asked = any(text.partition("=")[0].strip() == "train.class_balance" for text in assignments)
+    if recipe == AUTO_RECIPE and config.data.multi_label and not is_asked:
+        return load_config(recipe, [*assignments, "train.class_balance=off"])
+    return config
+
+
 def train_model(terminal: Terminal, options: TrainOptions) -> None:
     """Train a model on the data that the options name, or show what would be done."""
-    from vidcli import config as settings
     from vidcli import train as training
     from vidcli.commands.demo import DEMO_RECIPE, prepare_motion_videos
     from vidcli.commands.peers import join_peers
+    from vidcli.config import config_to_yaml
     from vidcli.console.training_view import TrainingView, print_plan
     from vidcli.runtime.devices import describe_device
     from vidcli.runtime.launcher import num_restarts
@@ -253,7 +273,7 @@ def train_model(terminal: Terminal, options: TrainOptions) -> None:
     data, recipe, out = options.data, options.recipe, options.out
     with join_peers(options.device, terminal, "train") as (group, chosen, terminal):
         recipe = recipe or (DEMO_RECIPE if data is None else usual_recipe(options.assignments))
-        config = group.from_main(lambda: settings.load_config(recipe, options.assignments))
+        config = group.from_main(lambda: load_settings(recipe, options.assignments))
         if data is None:
             if out is not None and not options.dry_run and not num_restarts():
                 place = out
@@ -263,7 +283,7 @@ def train_model(terminal: Terminal, options: TrainOptions) -> None:
         if options.dry_run:
             if group.is_main:
                 plan = training.plan_run(config, data, TrainingView(terminal, config.train.epochs))
-                print_plan(terminal, plan, settings.config_to_yaml(plan.config))
+                print_plan(terminal, plan, config_to_yaml(plan.config))
             return
         terminal.detail(f"device: {describe_device(str(chosen))}")
         folder = data

@@ -112,29 +112,24 @@ class TrainingView(ProgressView):
 
 def choice_lines(choice: ChoiceMade) -> list[str]:
     """Return what was tried by cross-validation and what was chosen, a line each."""
-    kept = (
-        "videos that look alike kept together, since no groups are named"
-        if choice.by_look
-        else "groups kept whole"
-    )
-    lines = [f"cross-validation, {choice.num_folds} folds of the training videos, {kept}:"]
+    kept = "look-alikes" if choice.by_look else "groups"
+    what = "mAP" if choice.trials[0]["top1"] is None else "top-1 / balanced accuracy"
+    lines = [f"{what} in cross-validation, {choice.num_folds} folds, {kept} kept whole:"]
     for place, trial in enumerate(choice.trials):
-        if trial["map"] is None:
-            scores = f"top-1 {trial['top1']:.3f}, balanced {trial['balanced_accuracy']:.3f}"
-        else:
-            scores = f"mAP {trial['map']:.3f}"
-        lines.append(f"  {scores}  {_describe_trial(trial)}{'  (chosen)' if not place else ''}")
+        found = (trial["top1"], trial["balanced_accuracy"], trial["map"])
+        scores = " / ".join(f"{value:.3f}" for value in found if value is not None)
+        lines.append(f"  {scores}  {_describe_trial(trial)}{'' if place else ' *'}")
     if choice.top1_interval is not None:
         low, high = choice.top1_interval
-        lines.append(f"  95% interval of the chosen one over groups: {low:.3f} to {high:.3f}")
+        lines.append(f"  * chosen; its 95% interval over groups is {low:.3f} to {high:.3f}")
     return lines
 
 
 def _describe_trial(trial: Mapping[str, object]) -> str:
-    streams = {"both": "appearance and motion"}.get(str(trial["streams"]), str(trial["streams"]))
-    where = "whole frame and window" if trial["panels"] == 2 else "one picture"
-    mirrored = ", mirrored too" if trial["mirrored"] else ""
-    return f"{streams}, {where}{mirrored}, regularisation {trial['strength']:g}"
+    streams = {"both": "appearance + motion"}.get(str(trial["streams"]), str(trial["streams"]))
+    where = "two pictures" if trial["panels"] == 2 else "one picture"
+    mirrored = ", mirrored" if trial["mirrored"] else ""
+    return f"{streams}, {where}{mirrored}, ridge {trial['strength']:g}"
 
 
 def print_best(

