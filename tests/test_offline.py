@@ -65,7 +65,7 @@ def trained(
             "--out",
             folder / "auto",
             "--set",
-            "clip.size=64x32",
+            "clip.size=96x32",
             "--set",
             "clip.length=2",
         ),

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vidcli import sampling
-from vidcli.sampling import ClipSampler, SamplingMode, shown_frames
+from vidcli.sampling import ClipSampler, SamplingMode, neighbour_seconds, neighbour_steps, shown_frames
 
 DURATION = 20.0  # of the patterns in the module's docstring: one character a second
 
@@ -202,6 +202,28 @@ def test_evaluation_knows_neither_speed_nor_jitter(mode: SamplingMode) -> None:
 def test_impossible_changes_are_refused(arguments: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="speed must not be negative, and jitter"):
         ClipSampler(4, **arguments)  # type: ignore[arg-type]
+
+
+@given(st.floats(1e-3, 1e4))
+def test_neighbours_are_near_and_divide_the_time_to_the_next_moment(spacing: float) -> None:
+    steps = neighbour_steps(spacing)
+    assert steps % 2 == 1  # so that moments lie in the middles of steps
+    assert neighbour_seconds(spacing) == spacing / steps <= 0.1 + 1e-9 or steps == 1
+    assert steps == 1 or spacing / (steps - 2) > 0.1
+
+
+@pytest.mark.parametrize("mode", ["segments", "dense"])
+@pytest.mark.parametrize("views", [1, 3])
+def test_each_moment_stands_between_its_neighbours(mode: SamplingMode, views: int) -> None:
+    plain = ClipSampler(4, mode, 0.5, views)
+    for duration in (0.0, 0.1, 7.0):
+        moments = ClipSampler(4, mode, 0.5, views, neighbours=True)(duration)
+        assert moments.shape == (views, 4, 3)
+        np.testing.assert_array_equal(moments[..., 1], plain(duration))
+        assert moments.min() >= 0
+        step = neighbour_seconds(0.5 if mode == "dense" else duration / 4)
+        np.testing.assert_allclose(moments[..., 2] - moments[..., 1], step)
+        np.testing.assert_allclose(moments[..., 0], np.maximum(moments[..., 1] - step, 0))
 
 
 def test_negative_duration_is_refused() -> None:

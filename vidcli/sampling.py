@@ -34,6 +34,8 @@ SamplingMode: TypeAlias = Literal["segments", "dense"]
 
 TIMESTAMP_TOLERANCE_SECONDS = 1e-3
 """How much later than the wanted moment a frame may start, since Matroska rounds times to a millisecond."""
+MOST_NEIGHBOUR_SECONDS = 0.1
+"""How far a neighbour of a moment may be away: what moves has moved by then, and is still nearby."""
 
 
 def tolerance_seconds(period_seconds: float) -> float:
@@ -62,6 +64,7 @@ class ClipSampler:
             1 / (1 + speed) of it.
         jitter: strength of a random shift of each frame of a dense clip in training, as a share of half
             the stride; with 1 a frame may lie anywhere in its stride.
+        neighbours: give each moment with one before and one after it, `neighbour_seconds` away.
     """
 
     length: int
@@ -70,6 +73,7 @@ class ClipSampler:
     views: int = 1
     speed: float = 0.0
     jitter: float = 0.0
+    neighbours: bool = False
 
     def __post_init__(self) -> None:
         if self.length < 1 or self.views < 1:
@@ -82,6 +86,8 @@ class ClipSampler:
     def __call__(self, duration_seconds: float, rng: np.random.Generator | None = None) -> Seconds:
         """Return the wanted moments (V, T) in seconds from the first frame, ascending within a view.
 
+        With neighbours they are (V, T, 3): the moment before, the moment itself, the moment after.
+
         The moments of a dense clip that is longer than the video exceed its end; the decoder returns the
         last frame for them.
 
@@ -91,11 +97,14 @@ class ClipSampler:
         """
         if duration_seconds < 0:
             raise ValueError("duration_seconds must not be negative")
-        if self.mode == "segments":
-            return self._segments(duration_seconds, rng)
-        return self._dense(duration_seconds, rng)
+        draw = self._segments if self.mode == "segments" else self._dense
+        moments_VT, spacing_seconds = draw(duration_seconds, rng)
+        if not self.neighbours:
+            return moments_VT
+        steps_3 = np.array([-1.0, 0.0, 1.0]) * neighbour_seconds(spacing_seconds)
+        return np.maximum(moments_VT[..., None] + steps_3, 0.0)
 
-    def _segments(self, duration_seconds: float, rng: np.random.Generator | None) -> Seconds:
+    def _segments(self, duration_seconds: float, rng: np.random.Generator | None) -> tuple[Seconds, float]:
         share, start_seconds = 1.0, 0.0
         if rng is not None and self.speed:
             share = 1 / (1 + float(rng.uniform(0, self.speed)))
@@ -109,9 +118,9 @@ class ClipSampler:
         else:
             offset_VT = rng.random((self.views, self.length))
         moments_VT = start_seconds + (first_VT + offset_VT) * segment_seconds
-        return np.asarray(moments_VT, dtype=np.float64)
+        return np.asarray(moments_VT, dtype=np.float64), segment_seconds
 
-    def _dense(self, duration_seconds: float, rng: np.random.Generator | None) -> Seconds:
+    def _dense(self, duration_seconds: float, rng: np.random.Generator | None) -> tuple[Seconds, float]:
         # A clip of T frames covers T strides, not T - 1, since its last frame has a duration too.
         stride_seconds = self.stride_seconds
         if rng is not None and self.speed:
@@ -130,7 +139,28 @@ class ClipSampler:
         if rng is not None and self.jitter:
             middles_T = middles_T + self.jitter * rng.uniform(-0.5, 0.5, self.length)
         steps_T = middles_T * stride_seconds
-        return np.asarray(start_V[:, None] + steps_T[None, :], dtype=np.float64)
+        return np.asarray(start_V[:, None] + steps_T[None, :], dtype=np.float64), stride_seconds
+
+
+def neighbour_steps(spacing_seconds: float) -> int:
+    """Return into how many equal steps the time between two moments is divided, of which a neighbour is one.
+
+    They are odd in number, so that moments and neighbours all lie in the middles of steps.
+
+    Args:
+        spacing_seconds: from one moment of a clip to the next.
+    """
+    steps = int(np.ceil(spacing_seconds / MOST_NEIGHBOUR_SECONDS - 1e-9))
+    return max(1, steps + (steps + 1) % 2)
+
+
+def neighbour_seconds(spacing_seconds: float) -> float:
+    """Return how far the neighbours of a moment are away: at most `MOST_NEIGHBOUR_SECONDS`.
+
+    Args:
+        spacing_seconds: from one moment of a clip to the next.
+    """
+    return spacing_seconds / neighbour_steps(spacing_seconds)
 
 
 def shuffled_order(name: str, length: int, seed: int) -> Int64:

@@ -7,7 +7,9 @@ from vidcli.train import ChoiceMade
 
 
 def test_what_was_tried_fits_a_terminal_of_80_columns() -> None:
-    kinds = product(("appearance", "motion", "both"), (1, 2), (False, True))
+    kinds = product(
+        ("appearance", "motion", "both"), (("window",), ("whole", "window", "follow")), (False, True)
+    )
     trials = tuple(
         {"streams": s, "panels": p, "mirrored": m, "strength": 0.3, "top1": 0.5, "map": None}
         | {"balanced_accuracy": 0.25}
@@ -15,7 +17,7 @@ def test_what_was_tried_fits_a_terminal_of_80_columns() -> None:
     )
     for by_look in (False, True):
         lines = choice_lines(ChoiceMade(trials, 10, (0.125, 0.875), by_look))
-        assert max(map(len, lines)) <= 80
+        assert max(map(len, lines)) <= 80, lines
         assert len(set(lines)) == len(trials) + 2
         assert [line.endswith(" *") for line in lines[1:-1]] == [True] + [False] * 11
         assert "0.125 to 0.875" in lines[-1]

@@ -23,7 +23,7 @@ from vidcli.data.frames import DiskCache, FrameCache, FrameSource, MemoryCache, 
 from vidcli.data.items import VideoItem
 from vidcli.data.store import Store, StoredArrays
 from vidcli.errors import ConfigError
-from vidcli.sampling import Seconds
+from vidcli.sampling import ClipSampler, Seconds
 from vidcli.transforms import ClipTransform
 from vidcli.video import DecodedFrames
 
@@ -167,6 +167,20 @@ def test_files_belong_to_the_settings_that_frames_depend_on(
     assert len(stored(folder)) == (1 if is_same else 2)
 
 
+@pytest.mark.parametrize("is_kept", [False, True])
+def test_moments_come_with_their_neighbours(
+    is_kept: bool, folder: Path, videos: list[VideoItem], small_config: Configure
+) -> None:
+    config = small_config()
+    source = disk_source(config) if is_kept else FrameSource(config)
+    sampler = ClipSampler(5, neighbours=True)
+    for item in videos[:2]:
+        frames = source.frames(item, sampler)
+        assert frames.shape[:2] == (5, 3)
+        flat = FrameSource(config).frames(item, lambda seconds: sampler(seconds).ravel())
+        np.testing.assert_array_equal(frames.reshape(flat.shape), flat)
+
+
 def test_all_that_the_size_depends_on_is_in_the_name(small_config: Configure) -> None:
     def sizes(config: Config) -> list[tuple[int, int]]:
         rule = ClipTransform(config.clip).decode_size
@@ -175,7 +189,7 @@ def test_all_that_the_size_depends_on_is_in_the_name(small_config: Configure) ->
     plain = small_config()
     others = {"length": 3, "size": "32x48", "fit": "stretch", "crop_ratio": 0.7, "sampling": "dense"}
     others |= {"stride_seconds": 0.3, "views": 3, "crops": 3, "focus": 0.5, "resize": "80x90"}
-    others |= {"mean": [0.1, 0.2, 0.3], "std": [0.1, 0.2, 0.3], "whole_frame": True}
+    others |= {"mean": [0.1, 0.2, 0.3], "std": [0.1, 0.2, 0.3], "panels": "whole,follow"}
     assert others.keys() >= type(plain.clip).model_fields.keys()
     for name, value in others.items():
         changed = small_config({f"clip.{name}": value})

@@ -271,7 +271,7 @@ def test_the_window_is_what_the_network_saw(focus: float) -> None:
         0, 256, (4, *transform.decode_size(60, 100), 3), dtype=np.uint8
     )
     frames[:, :, : frames.shape[2] // 2] = 0  # what moves is on the right
-    top, left, height, width = transform.seen_window(frames)
+    top, left, height, width = transform.seen_windows(frames)[0][0]
     seen = frames[:, top : top + height, left : left + width]
     shown = to_pixels(transform(frames), config)
     if (height, width) == (32, 32):
@@ -393,14 +393,15 @@ def test_the_longest_name_has_a_folder(letter: str, model: Path, twins: tuple[Pa
     assert names[0].startswith(f"explain-{letter * 50}")
 
 
-def test_two_panels_are_folded_into_the_whole_frame() -> None:
-    shown = np.zeros((2, 20, 10, 3), dtype=np.uint8)
-    shown[:, :10] = 7
-    maps = np.zeros((2, 20, 10), dtype=np.float32)
-    maps[:, 10:] = 0.5  # the window speaks for the class, the whole frame does not
-    frames, folded = _on_whole_frames(shown, maps, (0.5, 0.2, 0.3, 0.4))
-    assert frames.shape == (2, 10, 10, 3)
-    assert (frames == 7).all()
+def test_panels_are_folded_into_the_whole_frame() -> None:
+    maps = np.zeros((2, 30, 10), dtype=np.float32)
+    maps[:, 10:20] = 0.5  # the window speaks for the class, the whole frame does not
+    maps[1, 20:] = 0.25
+    still = (0.5, 0.2, 0.3, 0.4)
+    folded = _on_whole_frames(
+        maps, [[(0, 0, 1, 1)] * 2, [still] * 2, [(0.5, 0.2, 0.1, 0.1), (0.9, 0.9, 0.1, 0.1)]]
+    )
     expected = np.zeros((2, 10, 10))
     expected[:, 5:8, 2:6] = 0.5
+    expected[1, 9, 9] = 0.25
     np.testing.assert_allclose(folded, expected)

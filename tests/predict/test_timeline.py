@@ -33,8 +33,9 @@ from vidcli.predict.segments import (
     segment_to_vtt,
     timeline_to_dict,
 )
-from vidcli.predict.timeline import WindowPlan, plan_windows
+from vidcli.predict.timeline import WindowPlan, _with_neighbours, plan_windows
 from vidcli.report import draw_timeline
+from vidcli.sampling import neighbour_steps
 from vidcli.train import start_run
 from vidcli.video import decode_frames, stream_frames
 
@@ -89,6 +90,36 @@ def test_windows_are_answered_as_predict_answers_those_spans(build, write_video,
         np.testing.assert_array_equal(timeline.probabilities_NK, expected)
     np.testing.assert_allclose(timeline.probabilities_NK, expected, rtol=1e-5)
     assert len(np.unique(expected.round(6), axis=0)) > 5
+
+
+def test_windows_that_follow_are_answered_as_predict_answers_those_spans(build, write_video, tmp_path):
+    video = write_video(tmp_path / "v.mp4", num_frames=120, fps=24)
+    predictor = build(clip__panels="window,follow", clip__size="64x32", clip__focus=0.5)
+    plan = plan_windows(8, 1.0)  # three frames of the video from one moment to the next
+    timeline = build_timeline(predictor, video, plan, 0)
+    expected = cells_by_predict(predictor, video, 40, plan)
+    np.testing.assert_array_equal(timeline.probabilities_NK, expected)
+    assert len(np.unique(expected.round(6), axis=0)) > 5
+
+
+@pytest.mark.parametrize("num_frames", [1, 2, 3, 7, 25])
+@pytest.mark.parametrize("spacing", [0.04, 0.125, 0.5])
+def test_streamed_moments_have_their_neighbours(write_video, tmp_path, num_frames, spacing):
+    video, steps = write_video(tmp_path / "v.mp4", num_frames=num_frames, fps=24), neighbour_steps(spacing)
+    stream = stream_frames(video, spacing / steps)
+    found = [frame.picture for frame in _with_neighbours(stream, steps)]
+    assert all(frames.shape[0] == 3 for frames in found)
+    if num_frames / 24 < spacing / 2:  # shorter than the way to its first moment: there is one all the same
+        assert len(found) == 1
+        return
+    plain = [frame.picture for frame in stream_frames(video, spacing)]
+    np.testing.assert_array_equal(np.stack(found)[:, 1], np.stack(plain))
+    moments = (np.arange(len(plain)) + 0.5) * spacing
+    near = moments[:, None] + np.array([-1, 1]) * spacing / steps
+    # Those before the beginning or after the end are the moment's own.
+    near = np.where((near < 0) | (near > num_frames / 24), moments[:, None], near)
+    shown = decode_frames(video, lambda duration: near).frames.reshape(-1, 2, *found[0].shape[1:])
+    np.testing.assert_array_equal(np.stack(found)[:, ::2], shown)
 
 
 @pytest.mark.parametrize("differences", [False, True])

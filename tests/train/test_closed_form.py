@@ -30,7 +30,7 @@ LITE0 = "timm:tf_efficientnet_lite0"
 def settings(*changes: str) -> Config:
     """Return the recipe `auto` for small frames of few moments, with a small random network."""
     network = ["model.backbone=timm:test_resnet", "model.pretrained=false"]
-    small = ["clip.size=64x32", "clip.length=6", "train.plots=false", "data.workers=2"]
+    small = ["clip.size=96x32", "clip.length=6", "train.plots=false", "data.workers=2"]
     return load_config("auto", [*network, *small, *changes])
 
 
@@ -56,8 +56,7 @@ def test_a_run_learns_motion_and_leaves_the_usual_files(motion_data: Path, tmp_p
     )
     told = [event for event in events if isinstance(event, ChoiceMade)]
     assert len(told) == 2
-    assert len(told[0].trials) == 6
-    assert len(told[1].trials) == 12
+    assert [len(choice.trials) for choice in told] == [4, 8]
     assert load_config(str(run / CONFIG_FILE)).model.streams == best["streams"]
 
 

@@ -224,7 +224,7 @@ def test_classes_without_a_side(name: str) -> None:
 
 # --- the whole frame above the window -------------------------------------------------------------
 
-PANELS = ClipConfig(size=(64, 32), focus=0.25, whole_frame=True)
+PANELS = ClipConfig(size=(64, 32), focus=0.25, panels=("whole", "window"))
 
 
 def moving_square(transform: ClipTransform) -> npt.NDArray[np.uint8]:
@@ -258,7 +258,31 @@ def test_the_window_is_the_same_without_the_whole_frame() -> None:
     )
 
 
-@pytest.mark.parametrize("change", [{"size": (33, 32)}, {"crops": 3}])
-def test_settings_that_do_not_go_with_two_panels(change: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="whole_frame goes with an even height"):
+def test_the_window_that_follows_stands_below() -> None:
+    clip = ClipConfig(size=(96, 32), focus=0.25, panels=("whole", "window", "follow"))
+    transform, seen = ClipTransform(clip), moving_square(ClipTransform(PANELS))
+    with_neighbours = np.stack([seen[[i - 1, i, i + 1]] for i in range(1, 5)])
+    torch.testing.assert_close(
+        transform(with_neighbours)[:, :, :64], ClipTransform(PANELS)(seen[1:5]), atol=0, rtol=0
+    )
+    bright = [(part > 0.7).float().mean() for part in pixels(transform(with_neighbours)).chunk(3, dim=2)]
+    assert bright[2] > 1.4 * bright[1] > 4 * bright[0] > 0
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"size": (33, 32)}, {"crops": 3}, {"panels": "follow", "crops": 2}, {"panels": "whole,follow,window"}],
+)
+def test_settings_that_do_not_go_with_panels(change: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="goes with a height of size that"):
         ClipConfig.model_validate(PANELS.model_dump() | change)
+
+
+@pytest.mark.parametrize("panels", ["", "whole,whole", "whole,zoom", [], 3])
+def test_panels_have_names(panels: object) -> None:
+    with pytest.raises(ValueError, match="expected some of whole, window, follow"):
+        ClipConfig.model_validate({"panels": panels})
+
+
+def test_panels_are_in_one_order_however_they_are_named() -> None:
+    assert ClipConfig.model_validate({"panels": "window, whole"}).panels == ("whole", "window")

@@ -14,6 +14,7 @@ from vidcli.config.values import (
     ChannelMean,
     ChannelSpread,
     FrameSize,
+    Panels,
     Section,
     parse_pretrained,
     parse_word,
@@ -56,10 +57,10 @@ class ClipConfig(Section):
         description="Smallest share of the frame's sides that a window around what moves may shrink to; "
         "1 keeps the frame.",
     )
-    whole_frame: bool = Field(
-        False,
-        description="Show the whole frame too, squeezed, above the window around what moves; each "
-        "takes half of clip.size's height.",
+    panels: Panels = Field(
+        ("window",),
+        description="What a picture shows, one above the other: whole (the frame, squeezed), window "
+        "(clip.focus says how small), follow (a smaller window, which goes along with what moves).",
     )
     sampling: SamplingMode = Field(
         "segments", description="segments covers the whole video; dense takes neighbouring frames."
@@ -69,6 +70,16 @@ class ClipConfig(Section):
     crops: int = Field(
         1, ge=1, le=9, description="Windows a clip in eval and predict, along the longer side, averaged."
     )
+
+    @property
+    def follows(self) -> bool:
+        """Whether a panel goes along with what moves, for which moments have neighbours."""
+        return "follow" in self.panels
+
+    @property
+    def looks_for_motion(self) -> bool:
+        """Whether what is shown of a frame depends on the other frames of its clip."""
+        return self.focus < 1 or self.follows
 
     @property
     def num_bytes(self) -> int:
@@ -82,11 +93,12 @@ class ClipConfig(Section):
         return self.num_bytes * self.views * self.crops
 
     @model_validator(mode="after")
-    def _has_two_panels(self) -> ClipConfig:
-        if self.whole_frame and (self.size[0] % 2 or self.crops > 1):
+    def _has_panels(self) -> ClipConfig:
+        count = len(self.panels)
+        if self.panels != ("window",) and (self.size[0] % count or self.crops > 1):
             raise ValueError(
-                "whole_frame goes with an even height of size and crops=1, not with "
-                f"size={self.size[0]}x{self.size[1]} and crops={self.crops}"
+                f"panels={','.join(self.panels)} goes with a height of size that {count} panels share "
+                f"evenly, and crops=1, not with size={self.size[0]}x{self.size[1]} and crops={self.crops}"
             )
         return self
 
@@ -255,7 +267,7 @@ class ModelConfig(Section):
         "place of a head.",
     )
     panels: int = Field(
-        1, ge=1, le=2, description="Panels of a picture that streams describe: 2 with clip.whole_frame."
+        1, ge=1, le=3, description="Panels of a picture that streams describe: as many as clip.panels names."
     )
     shift: Annotated[Literal["auto", "on", "off"], BeforeValidator(parse_word)] = Field(
         "auto",

@@ -9,6 +9,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSeriali
 
 MIN_PIXELS, MAX_PIXELS = 16, 1024
 TRACKERS = ("tensorboard", "wandb", "mlflow")
+PANELS = ("whole", "window", "follow")
 
 
 class Section(BaseModel):
@@ -45,6 +46,19 @@ def parse_pretrained(value: object) -> object:
     return value
 
 
+def _parse_panels(value: object) -> tuple[str, ...]:
+    """Accept names of panels with commas or in a list; return them from top to bottom.
+
+    Raises:
+        ValueError: one is unknown or named twice, or there is none.
+    """
+    words = value if isinstance(value, list | tuple) else str(value).split(",")
+    names = [str(word).strip() for word in words]
+    if not names or not set(names) <= set(PANELS) or len(set(names)) < len(names):
+        raise ValueError(f"expected some of {', '.join(PANELS)} with commas between them, each once")
+    return tuple(name for name in PANELS if name in names)
+
+
 def parse_trackers(value: object) -> str:
     """Accept auto, none, and names of trackers with commas or in a list; return the names with commas.
 
@@ -62,6 +76,13 @@ FrameSize = Annotated[
     tuple[int, int],
     BeforeValidator(_parse_size),
     PlainSerializer(lambda size: f"{size[0]}x{size[1]}", return_type=str),
+]
+
+
+Panels = Annotated[
+    tuple[str, ...],
+    BeforeValidator(_parse_panels),
+    PlainSerializer(lambda panels: ",".join(panels), return_type=str),
 ]
 
 

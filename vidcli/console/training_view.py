@@ -126,8 +126,10 @@ def choice_lines(choice: ChoiceMade) -> list[str]:
 
 
 def _describe_trial(trial: Mapping[str, object]) -> str:
-    streams = {"both": "appearance + motion"}.get(str(trial["streams"]), str(trial["streams"]))
-    where = "two pictures" if trial["panels"] == 2 else "one picture"
+    streams = {"both": "appearance+motion"}.get(str(trial["streams"]), str(trial["streams"]))
+    panels = trial["panels"]
+    assert isinstance(panels, tuple | list)
+    where = "+".join(panels)
     mirrored = ", mirrored" if trial["mirrored"] else ""
     return f"{streams}, {where}{mirrored}, ridge {trial['strength']:g}"
 

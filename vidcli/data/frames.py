@@ -33,6 +33,7 @@ from vidcli.video import (
 Decode: TypeAlias = Callable[[], DecodedFrames]
 
 _ASSUMED_FPS = 30.0
+_VIEWS_AND_MOMENTS = 2
 
 
 def decode_limits(data: DataConfig) -> DecodeLimits:
@@ -148,12 +149,24 @@ class FrameSource:
     def frames(self, item: VideoItem, plan: Plan) -> Frames:
         """Return frames (N, H, W, 3) at the moments of `plan`.
 
+        Moments with neighbours (see `ClipSampler`) give frames (N, 3, H, W, 3).
+
         Raises:
             VideoError: the video cannot be decoded, or exceeds a limit.
         """
+        together = 1
+
+        def noted(duration_seconds: float) -> Seconds:
+            nonlocal together
+            moments = plan(duration_seconds)
+            together = moments.shape[2] if moments.ndim > _VIEWS_AND_MOMENTS else 1
+            return moments
+
         if self.cache is None:
-            return self._decode(item, plan).frames
-        return self.cache.frames(item, plan, lambda: self._decode(item, None))
+            frames = self._decode(item, noted).frames
+        else:
+            frames = self.cache.frames(item, noted, lambda: self._decode(item, None))
+        return frames if together == 1 else frames.reshape(-1, together, *frames.shape[1:])
 
     def take_notices(self) -> list[str]:
         """Return the notices of the cache since this was last called."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from vidcli.config import Config
@@ -89,7 +89,7 @@ def _inspect(
     # Only files of equal size can have equal content, so only these are read a second time.
     sizes = {path: _num_bytes(path) for path in indices_of}
     shared = Counter(sizes.values())
-    sampler = build_sampler(config.clip)
+    sampler = replace(build_sampler(config.clip), neighbours=False)
 
     def inspect(path: Path) -> FileReport:
         used = [items[index] for index in indices_of[path]]

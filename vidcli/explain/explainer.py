@@ -11,13 +11,12 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn import functional
 
 from vidcli.arrays import Float32, Float64, Frames
 from vidcli.artifacts.exported import ExportedNetwork
 from vidcli.artifacts.model_file import Checkpoint
-from vidcli.config import ClipConfig
 from vidcli.data.frames import FrameSource, decode_limits
 from vidcli.data.items import VideoItem
 from vidcli.errors import ConfigError, ExportError, did_you_mean
@@ -25,7 +24,7 @@ from vidcli.explain.frame_weights import weigh_frames
 from vidcli.explain.maps import MapMethod, map_frames
 from vidcli.names import normal_name
 from vidcli.sampling import Seconds
-from vidcli.transforms import ClipTransform, build_sampler, to_pixels
+from vidcli.transforms import ClipTransform, build_sampler, own_frames, squeeze, to_pixels
 from vidcli.video import decode_frames, probe
 
 Window: TypeAlias = tuple[float, float, float, float]
@@ -151,8 +150,12 @@ def explain_video(
         network, clip_TCHW, label, multi_label=about.calibration.thresholds is not None
     )
     maps_THW = map_frames(network, clip_TCHW, label, map_method)
-    seen = _shares(transform.seen_window(frames), *frames.shape[1:3])
-    shown_THWC, maps_THW, window = _on_frames(clip_TCHW, maps_THW, seen, clip_config)
+    windows = _shares(transform.seen_windows(frames), *own_frames(frames).shape[1:3])
+    if clip_config.panels == ("window",):
+        shown_THWC, window = to_pixels(clip_TCHW.cpu(), clip_config), windows[0][0]
+    else:
+        maps_THW, window = _on_whole_frames(maps_THW, windows), (0.0, 0.0, 1.0, 1.0)
+        shown_THWC = squeeze(own_frames(frames), *maps_THW.shape[1:])
     return Explanation(
         video=str(video),
         class_name=about.class_names[label],
@@ -175,38 +178,35 @@ def _decode_clip(video: str | os.PathLike[str], about: Checkpoint) -> tuple[Fram
     moments: list[Seconds] = []
 
     def plan(duration_seconds: float) -> Seconds:
-        moments.append(np.minimum(sampler(duration_seconds).ravel(), duration_seconds))
+        moments.append(np.minimum(sampler(duration_seconds), duration_seconds))
         return moments[-1]
 
-    return FrameSource(about.config).frames(VideoItem(Path(video), label=""), plan), moments[-1]
+    frames = FrameSource(about.config).frames(VideoItem(Path(video), label=""), plan)
+    return frames, (moments[-1][..., 1] if sampler.neighbours else moments[-1]).ravel()
 
 
-def _on_frames(
-    clip_TCHW: Tensor, maps_THW: Float32, window: Window, clip: ClipConfig
-) -> tuple[Frames, Float32, Window]:
-    """Return the pictures of a clip, their maps, and which part of the frame both show."""
-    shown_THWC = to_pixels(clip_TCHW.cpu(), clip)
-    if not clip.whole_frame:
-        return shown_THWC, maps_THW, window
-    return *_on_whole_frames(shown_THWC, maps_THW, window), (0.0, 0.0, 1.0, 1.0)
-
-
-def _on_whole_frames(shown_THWC: Frames, maps_THW: Float32, window: Window) -> tuple[Frames, Float32]:
-    """Return the upper panels, and the maps of both panels added where the lower one lies in the frame.
+def _on_whole_frames(maps_THW: Float32, windows: Sequence[Sequence[Window]]) -> Float32:
+    """Return the maps of all panels, each added where its window lies in the frame.
 
     Args:
-        shown_THWC: pictures of two panels: the whole frame above a window into it.
-        maps_THW: the weight of each pixel of these.
-        window: what part of the frame the lower panel shows.
+        maps_THW: the weight of each pixel of pictures of panels above each other.
+        windows: what part of the frame each panel shows at each moment.
     """
-    height, width = maps_THW.shape[1] // 2, maps_THW.shape[2]
-    upper_THW, lower_THW = maps_THW[:, :height].copy(), torch.from_numpy(maps_THW[:, height:].copy())
-    top, left = round(window[0] * height), round(window[1] * width)
-    rows = min(max(1, round(window[2] * height)), height - top)
-    columns = min(max(1, round(window[3] * width)), width - left)
-    inside = functional.interpolate(lower_THW[:, None], (rows, columns), mode="area")[:, 0].numpy()
-    upper_THW[:, top : top + rows, left : left + columns] += inside
-    return shown_THWC[:, :height], upper_THW / max(1.0, float(upper_THW.max()))
+    length, height, width = len(maps_THW), maps_THW.shape[1] // len(windows), maps_THW.shape[2]
+    added_THW = np.zeros((length, height, width), dtype=np.float32)
+    for panel, of_panel in enumerate(windows):
+        for moment, window in enumerate(of_panel):
+            panel_HW = torch.from_numpy(maps_THW[moment, panel * height : (panel + 1) * height].copy())
+            top = min(round(window[0] * height), height - 1)
+            left = min(round(window[1] * width), width - 1)
+            size = (
+                min(max(1, round(window[2] * height)), height - top),
+                min(max(1, round(window[3] * width)), width - left),
+            )
+            inside_hw = functional.interpolate(panel_HW[None, None], size, mode="area")[0, 0].numpy()
+            added_THW[moment, top : top + size[0], left : left + size[1]] += inside_hw
+    folded: Float32 = added_THW / np.float32(max(1.0, float(added_THW.max())))
+    return folded
 
 
 def iter_pictures(explanation: Explanation, about: Checkpoint) -> Iterator[Frames]:
@@ -230,9 +230,16 @@ def iter_pictures(explanation: Explanation, about: Checkpoint) -> Iterator[Frame
         ).frames
 
 
-def _shares(window: tuple[int, int, int, int], num_rows: int, num_columns: int) -> Window:
-    top, left, height, width = window
-    return top / num_rows, left / num_columns, height / num_rows, width / num_columns
+def _shares(
+    windows: Sequence[Sequence[tuple[int, int, int, int]]], num_rows: int, num_columns: int
+) -> list[list[Window]]:
+    return [
+        [
+            (top / num_rows, left / num_columns, height / num_rows, width / num_columns)
+            for top, left, height, width in of_panel
+        ]
+        for of_panel in windows
+    ]
 
 
 def _same_moments(moments: Seconds, duration_seconds: float) -> Seconds:

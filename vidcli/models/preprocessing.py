@@ -41,11 +41,11 @@ def settle_clip(config: Config, may_fetch: bool = True) -> Config:
         _check_clip(config, spec)
     elif (name := timm_name(config.model.backbone)) is not None:
         check_size(name, *config.clip.size)
-    num_panels = 2 if config.clip.whole_frame else 1
+    num_panels = len(config.clip.panels)
     if config.model.streams != "off" and config.model.panels != num_panels:
         raise ConfigError(
-            f"model.panels={config.model.panels}: pictures have {num_panels} with clip.whole_frame="
-            f"{str(config.clip.whole_frame).lower()}; set model.panels={num_panels}"
+            f"model.panels={config.model.panels}: pictures have {num_panels} with clip.panels="
+            f"{','.join(config.clip.panels)}; set model.panels={num_panels}"
         )
     resize = config.clip.resize
     if resize is not None and (resize[0] < config.clip.size[0] or resize[1] < config.clip.size[1]):

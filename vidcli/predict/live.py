@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from vidcli.arrays import Float64, Frames
+from vidcli.errors import ConfigError
 from vidcli.models import VideoClassifier
 from vidcli.models.heads import RecurrentHead, RecurrentState
 from vidcli.predict.predictor import Predictor
@@ -199,8 +200,15 @@ def open_session(predictor: Predictor, keeps_state: bool) -> LiveSession:
         keeps_state: let each answer depend on all pictures so far; else it depends on the last clip only.
 
     Raises:
+        ConfigError: the model needs more than the pictures of a clip.
         ValueError: the model cannot keep a state.
     """
+    if predictor.config.clip.follows:
+        raise ConfigError(
+            "this model follows what moves, for which it needs moments between the pictures of a clip, which "
+            "a live video does not give; train one with --set clip.panels=whole,window --set model.panels=2 "
+            "--set clip.size=384x192"
+        )
     network = predictor.frame_network
     if keeps_state:
         if network is None or not can_keep_state(predictor):

@@ -282,12 +282,11 @@ class Predictor:
         """The model, if the features of a frame are the same in every clip that holds the frame.
 
         None if the backbone also sees neighbouring frames (a temporal shift, a whole video network), if
-        the window into the frame depends on the clip (`clip.focus`), and for exported models.
+        the window into the frame depends on the clip (`clip.focus`, `clip.panels`), and for exported models.
         """
         network = self.network
-        if not isinstance(network, VideoClassifier) or network.sees_neighbours or self.config.clip.focus < 1:
-            return None
-        return network
+        sees_others = self.config.clip.looks_for_motion or getattr(network, "sees_neighbours", True)
+        return None if sees_others or not isinstance(network, VideoClassifier) else network
 
     def answer_of(self, name: str, probabilities_K: Float64) -> Prediction:
         """Return the prediction of something that is no file, such as a camera, from its probabilities."""

@@ -17,7 +17,8 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 
@@ -34,7 +35,8 @@ from vidcli.predict.predictor import Predictor
 from vidcli.predict.segments import Segment, Timeline
 from vidcli.runtime.signals import undivided
 from vidcli.runtime.threads import run_ahead
-from vidcli.video import VideoInfo, stream_frames
+from vidcli.sampling import neighbour_steps
+from vidcli.video import GridFrame, VideoInfo, stream_frames
 
 MAX_WINDOWS = 600
 """The most windows of a video for which the user chose none."""
@@ -276,20 +278,22 @@ def _chunks(
 ) -> Generator[tuple[Frames, int, VideoInfo], None, None]:
     """Yield frames (N, H, W, 3), the number of them that the video really has, and its properties.
 
-    The last frame is repeated until the last window is full, as in a clip that is longer than its video.
+    They are (N, 3, H, W, 3) if a panel follows motion, which takes neighbours. The last frame is repeated
+    until the last window is full, as in a clip that is longer than its video.
     """
     held: list[Frames] = []
     total = 0
-    limits = decode_limits(predictor.config.data)
+    follows = predictor.config.clip.follows
+    steps = neighbour_steps(plan.spacing_seconds) if follows else 1
     stream = stream_frames(
         video,
-        plan.spacing_seconds,
+        plan.spacing_seconds / steps,
         predictor.views.transform.decode_size,
         num_threads=_NUM_DECODERS,
-        limits=limits,
+        limits=decode_limits(predictor.config.data),
     )
     with closing(stream):
-        for picture, info in stream:
+        for picture, info in _with_neighbours(stream, steps) if follows else stream:
             held.append(picture)
             total += 1
             if len(held) == plan.length:
@@ -298,6 +302,28 @@ def _chunks(
     if held:
         missing = max(plan.length - total, -total % plan.step)
         yield np.stack(held + held[-1:] * missing), len(held), info
+
+
+def _with_neighbours(stream: Iterable[GridFrame], steps: int) -> Iterator[GridFrame]:
+    """Yield the frames of each moment: the one before it, its own, the one after it, (3, H, W, 3).
+
+    Args:
+        stream: the frame of each step.
+        steps: from one moment to the next; moments lie in the middles.
+    """
+    last: deque[GridFrame] = deque(maxlen=3)
+    step, moments = -1, 0
+    for step, frame in enumerate(stream):
+        last.append(frame)
+        if step and (step - 1) % steps == steps // 2:
+            yield _joined(last[0], last[-2], frame)
+            moments += 1
+    if step % steps == steps // 2 or not moments:
+        yield _joined(last[max(0, len(last) - 2)], last[-1], last[-1])
+
+
+def _joined(before: GridFrame, own: GridFrame, after: GridFrame) -> GridFrame:
+    return GridFrame(np.stack([before.picture, own.picture, after.picture]), own.info)
 
 
 class _WholeWindows:

@@ -6,6 +6,7 @@ import json
 import shlex
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -196,7 +197,7 @@ def _shown_frames(
         )
         for row in [*evaluation.get("worst", ()), *evaluation.get("most_confused", ())]
     }
-    source, sampler = FrameSource(config), build_sampler(config.clip)
+    source, sampler = FrameSource(config), replace(build_sampler(config.clip), neighbours=False)
     length = config.clip.length
     chosen = np.unique(np.linspace(0, length - 1, min(length, _NUM_FRAMES)).round().astype(int))
 

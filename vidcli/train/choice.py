@@ -4,7 +4,8 @@ Every candidate learns from the same folds, of which groups are kept whole, and 
 not learnt from. The answers of all folds are scored together. Test videos take no part.
 
 A video may have several rows to learn from: as it is, cut short, and all of these mirrored. Answers are given
-for the first row of each, the video as it is.
+for the first row of each, the video as it is. All candidates learn from these alone first; the best of them
+then learn from all rows.
 
 Shape suffixes: N rows, M videos, K classes.
 """
@@ -13,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from itertools import product
+from itertools import combinations, product
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -25,7 +26,10 @@ from vidcli.train.ridge import answer, solve
 STRENGTHS = (0.3, 1.0, 3.0, 10.0, 30.0)
 """Regularisation that is tried; see `ridge.solve`."""
 
-Part: TypeAlias = tuple[int, str]
+_MOST_FINALISTS = 4
+"""Combinations of streams and panels that learn from all rows."""
+
+Part: TypeAlias = tuple[str, str]
 """A panel and a stream."""
 
 
@@ -35,21 +39,22 @@ class Candidate:
 
     Attributes:
         streams: `appearance`, `motion` or `both`.
-        panels: whether it sees only the last panel, 1, or all, 2.
+        panels: names of the panels that it sees.
         mirrored: whether it also learns from mirrored videos.
         strength: of the regularisation.
     """
 
     streams: str
-    panels: int
+    panels: tuple[str, ...]
     mirrored: bool
     strength: float
 
     def parts(self, known: Sequence[Part]) -> list[Part]:
         """Return which panels and streams it reads, of those that there are."""
-        first = max(panel for panel, _ in known) + 1 - self.panels
         return [
-            (panel, stream) for panel, stream in known if panel >= first and self.streams in ("both", stream)
+            (panel, stream)
+            for panel, stream in known
+            if panel in self.panels and self.streams in ("both", stream)
         ]
 
 
@@ -126,6 +131,22 @@ class Examples:
         )
         return examples, rows
 
+    @property
+    def num_videos(self) -> int:
+        """M."""
+        return len(self.folds_M)
+
+    def plain(self) -> Examples:
+        """Return the examples without all rows but the first of each video."""
+        first = slice(self.num_videos)
+        return replace(
+            self,
+            targets_NK=self.targets_NK[first],
+            weights_N=self.weights_N[first],
+            video_N=self.video_N[first],
+            is_mirrored_N=self.is_mirrored_N[first],
+        )
+
     def rows_of(self, chosen_M: Bool, mirrored: bool) -> Int64:
         """Return the rows of some videos to learn from.
 
@@ -140,7 +161,9 @@ class Examples:
 def try_all(
     kernels: Mapping[Part, Float64], examples: Examples, strength: float = 0.0, only_mirrored: bool = False
 ) -> list[Trial]:
-    """Return a trial of each combination of streams and panels, with its best strength; the best first.
+    """Return a trial of each combination of streams and panels that does well, the best first.
+
+    Each has the strength that does best. Which combinations do well is found by videos as they are.
 
     Args:
         kernels: of the rows, by each panel and stream, in order.
@@ -148,21 +171,36 @@ def try_all(
         strength: of the regularisation, which leaves all streams and panels as they are; 0 chooses.
         only_mirrored: leave out candidates that do not learn from mirrored videos, if there are any.
     """
-    panels = sorted({panel for panel, _ in kernels})
+    panels = [*dict.fromkeys(panel for panel, _ in kernels)]
     streams = [*dict.fromkeys(stream for _, stream in kernels)]
     named = [*streams, "both"] if len(streams) > 1 else streams
+    seen = [some for count in range(1, len(panels) + 1) for some in combinations(panels, count)]
+    strengths = [*STRENGTHS]
+    if strength:
+        named, seen, strengths = named[-1:], seen[-1:], [strength]
     has_mirrored = bool(examples.is_mirrored_N.any())
     orientations = [False] if not has_mirrored else [True] if only_mirrored else [False, True]
-    numbers, strengths = range(1, len(panels) + 1), [*STRENGTHS]
-    if strength:
-        named, numbers, strengths = named[-1:], numbers[-1:], [strength]
-    kinds = [*product(named, numbers, orientations)]
-    trials: list[Trial] = []
-    for stream, num_panels, mirrored in kinds:
-        of_strengths = _try_strengths(
-            Candidate(stream, num_panels, mirrored, 1.0), kernels, examples, strengths
-        )
-        trials.append(max(of_strengths, key=lambda trial: trial.score))
+    kinds = [Candidate(stream, some, False, 1.0) for stream, some in product(named, seen)]
+    num_rows, num_videos = len(examples.video_N), examples.num_videos
+    if len(kinds) > _MOST_FINALISTS and num_rows > num_videos:
+        plain_kernels = {part: kernel[:num_videos, :num_videos] for part, kernel in kernels.items()}
+        screened = _best_of_each(kinds, plain_kernels, examples.plain(), strengths)
+        kinds = [trial.candidate for trial in screened[:_MOST_FINALISTS]]
+    turned = [replace(kind, mirrored=mirrored) for kind, mirrored in product(kinds, orientations)]
+    return _best_of_each(turned, kernels, examples, strengths)
+
+
+def _best_of_each(
+    kinds: Sequence[Candidate],
+    kernels: Mapping[Part, Float64],
+    examples: Examples,
+    strengths: Sequence[float],
+) -> list[Trial]:
+    """Return a trial of each kind of candidate with the strength that does best, the best first."""
+    trials = [
+        max(_try_strengths(kind, kernels, examples, strengths), key=lambda trial: trial.score)
+        for kind in kinds
+    ]
     return sorted(trials, key=lambda trial: -trial.score)
 
 

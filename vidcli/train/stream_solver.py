@@ -91,7 +91,9 @@ class StreamSolver:
         rows_ND = torch.cat([of_all.transpose(0, 1).flatten(0, 1) for of_all in described])
         sizes = descriptor_sizes(self._backbone, self._config.model)
         columns = torch.split(rows_ND, list(sizes.values()), dim=1)
-        blocks = {part: standardise(values) for part, values in zip(sizes, columns, strict=True)}
+        panels = self._config.clip.panels
+        parts: list[Part] = [(panels[panel], stream) for panel, stream in sizes]
+        blocks = {part: standardise(values) for part, values in zip(parts, columns, strict=True)}
         scored_M = self._scored_videos(len(items))
         some, rows = examples.restricted(scored_M)
         kernels = {part: block.kernel_NN[np.ix_(rows, rows)] for part, block in blocks.items()}
@@ -197,10 +199,9 @@ def narrowed(config: Config, candidate: Candidate) -> Config:
         candidate: that was chosen.
     """
     clip, model, augment = config.clip, config.model, config.augment
-    if candidate.panels < model.panels:
-        height, width = clip.size
-        clip = change_clip(clip, whole_frame=False, size=(height // 2, width))
-    model = model.model_copy(update={"streams": candidate.streams, "panels": candidate.panels})
+    height, width = clip.size[0] // len(clip.panels), clip.size[1]
+    clip = change_clip(clip, panels=candidate.panels, size=(height * len(candidate.panels), width))
+    model = model.model_copy(update={"streams": candidate.streams, "panels": len(candidate.panels)})
     augment = augment.model_copy(update={"flip": "on" if candidate.mirrored else "off"})
     train = config.train.model_copy(update={"ridge": candidate.strength})
     return config.model_copy(update={"clip": clip, "model": model, "augment": augment, "train": train})

@@ -8,7 +8,15 @@ randaugment  one of them
 
 from __future__ import annotations
 
-from vidcli.transforms.clip import MEAN, STD, ClipTransform, build_sampler, to_pixels
+from vidcli.transforms.clip import (
+    MEAN,
+    STD,
+    ClipTransform,
+    build_sampler,
+    own_frames,
+    squeeze,
+    to_pixels,
+)
 from vidcli.transforms.sides import mirrored_classes, sided_class_names
 
 __all__ = [
@@ -17,6 +25,8 @@ __all__ = [
     "ClipTransform",
     "build_sampler",
     "mirrored_classes",
+    "own_frames",
     "sided_class_names",
+    "squeeze",
     "to_pixels",
 ]

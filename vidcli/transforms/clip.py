@@ -3,13 +3,15 @@
 The decoder scales frames to `decode_size`; this module crops, changes and normalises them. Random changes are
 drawn once for a clip, so that they never look like motion.
 
-    always      the window around motion, if `clip.focus` asks for it; below the whole frame, if
-                `clip.whole_frame` does
+    always      the panels that `clip.panels` names: the whole frame, the window around motion if
+                `clip.focus` asks for one, the window that follows it
     training    a random window, then the changes of `augment`
     otherwise   the centre window
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -21,10 +23,13 @@ from vidcli.config import AugmentConfig, ClipConfig
 from vidcli.sampling import ClipSampler
 from vidcli.transforms.augment import Augmentation
 from vidcli.transforms.focus import Window, motion_window
+from vidcli.transforms.follow import follow_motion
 
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
 """Channel statistics of ImageNet, used if the settings name none."""
+
+_DIMENSIONS_WITH_NEIGHBOURS = 5
 
 
 def build_sampler(clip: ClipConfig, augment: AugmentConfig | None = None) -> ClipSampler:
@@ -35,7 +40,15 @@ def build_sampler(clip: ClipConfig, augment: AugmentConfig | None = None) -> Cli
         augment: random changes of speed and moments in training; None for evaluation.
     """
     speed, jitter = (augment.speed, augment.jitter) if augment is not None else (0.0, 0.0)
-    return ClipSampler(clip.length, clip.sampling, clip.stride_seconds, clip.views, speed, jitter)
+    return ClipSampler(
+        clip.length,
+        clip.sampling,
+        clip.stride_seconds,
+        clip.views,
+        speed,
+        jitter,
+        neighbours=clip.follows,
+    )
 
 
 def to_pixels(clip_TCHW: Tensor, clip: ClipConfig) -> Frames:
@@ -59,10 +72,9 @@ class ClipTransform:
             augment: random changes of training; None for evaluation.
             flip: whether half of the training clips are mirrored.
         """
-        self._height, self._width = clip.size
-        self._whole_frame = clip.whole_frame
-        if clip.whole_frame:
-            self._height //= 2  # of each panel
+        self._panels = clip.panels
+        self._height, self._width = clip.size[0] // len(clip.panels), clip.size[1]  # of each panel
+        self._keeps_all = clip.panels != ("window",)
         self._fit, self._crop_ratio, self._focus = clip.fit, clip.crop_ratio, clip.focus
         # A change fills empty places with the mean colour, which becomes zero.
         self._augmentation = Augmentation(augment, flip, clip.mean or MEAN) if augment is not None else None
@@ -77,7 +89,7 @@ class ClipTransform:
         """
         if self._resize is not None:
             return max(self._height, self._resize[0]), max(self._width, self._resize[1])
-        if self._fit == "stretch" and not self._whole_frame:
+        if self._fit == "stretch" and not self._keeps_all:
             scale_y, scale_x = self._height / height, self._width / width
         else:
             scale_y = scale_x = max(self._height / height, self._width / width)
@@ -94,7 +106,8 @@ class ClipTransform:
         """Return the clip, float32 (T, C, H, W), channels last in memory.
 
         Args:
-            frames_THWC: uint8, of the size that `decode_size` returned.
+            frames_THWC: uint8, of the size that `decode_size` returned; (T, 3, H, W, C) with neighbours
+                if a panel follows motion.
             rng: draws the random changes of training; None takes a fixed window.
             place: the place of the fixed window, 0 to 1, along the side with more room; along the other
                 side it is centred.
@@ -106,13 +119,24 @@ class ClipTransform:
             clip_TCHW = self._augmentation.change(clip_TCHW, rng)
         return self._normalise(clip_TCHW)
 
-    def _regions(self, frames_THWC: Frames) -> list[Frames]:
+    def _regions(self, frames: Frames) -> list[Frames]:
         """Return the parts of the frames that are shown, one above the other."""
-        if self._focus == 1 and not self._whole_frame:
-            return [frames_THWC]
-        top, left, height, width = self._motion_window(frames_THWC)
-        window_THWC = frames_THWC[:, top : top + height, left : left + width]
-        return [frames_THWC, window_THWC] if self._whole_frame else [window_THWC]
+        frames_THWC = own_frames(frames)
+        return [
+            frames_THWC if windows is None else _cut(frames_THWC, windows)
+            for windows in self._windows(frames)
+        ]
+
+    def _windows(self, frames: Frames) -> Iterator[list[Window] | None]:
+        """Yield the window of each panel at each moment; None is the whole frame."""
+        frames_THWC = own_frames(frames)
+        for panel in self._panels:
+            if panel == "follow":
+                yield follow_motion(frames, (self._height, self._width))
+            elif panel == "whole" or self._focus == 1:
+                yield None
+            else:
+                yield [motion_window(frames_THWC, (self._height, self._width), self._focus)] * len(frames)
 
     def _panel(self, region_THWC: Frames, rng: np.random.Generator | None, place: float) -> Tensor:
         """Return a part of the frames at the size of a panel, uint8 (T, C, H, W)."""
@@ -122,34 +146,30 @@ class ClipTransform:
             )
         else:
             top, left, height, width = self._fixed_window(region_THWC.shape[1], region_THWC.shape[2], place)
-        window_THWC = np.ascontiguousarray(region_THWC[:, top : top + height, left : left + width])
-        pixels_TCHW = torch.from_numpy(window_THWC).permute(0, 3, 1, 2)
-        if (height, width) != (self._height, self._width):
-            # Torch scales bytes several times faster than floats.
-            pixels_TCHW = functional.interpolate(
-                pixels_TCHW, (self._height, self._width), mode="bilinear", antialias=True
-            )
-        return pixels_TCHW
+        window_THWC = region_THWC[:, top : top + height, left : left + width]
+        return _scaled(window_THWC, self._height, self._width)
 
-    def seen_window(self, frames_THWC: Frames, place: float = 0.5) -> Window:
-        """Return the part of frames that the clip shows if there are no random changes.
+    def seen_windows(self, frames: Frames, place: float = 0.5) -> list[list[Window]]:
+        """Return the part of each frame that each panel shows if there are no random changes.
 
         Args:
-            frames_THWC: uint8, of the size that `decode_size` returned.
+            frames: as in `__call__`.
             place: as in `__call__`.
 
         Returns:
-            Top, left, height and width in pixels of these frames.
+            For each panel and moment, top, left, height and width in pixels of these frames.
         """
-        top, left, height, width = self._motion_window(frames_THWC)
+        whole = (0, 0, *own_frames(frames).shape[1:3])
+        return [
+            [self._within(window, place) for window in windows or [whole] * len(frames)]
+            for windows in self._windows(frames)
+        ]
+
+    def _within(self, window: Window, place: float) -> Window:
+        """Return what is left of a window where the proportions of the panel are cut out of it."""
+        top, left, height, width = window
         inner_top, inner_left, height, width = self._fixed_window(height, width, place)
         return top + inner_top, left + inner_left, height, width
-
-    def _motion_window(self, frames_THWC: Frames) -> Window:
-        """Return the window around motion; the whole frame if the settings ask for none."""
-        if self._focus == 1:
-            return 0, 0, *frames_THWC.shape[1:3]
-        return motion_window(frames_THWC, (self._height, self._width), self._focus)
 
     def _normalise(self, clip_TCHW: Tensor) -> Tensor:
         """Subtract the mean of each channel and divide by its deviation, in place if possible.
@@ -163,7 +183,7 @@ class ClipTransform:
 
     def _fixed_window(self, frame_height: int, frame_width: int, place: float) -> Window:
         """Return top, left, height and width of the window of evaluation."""
-        if self._whole_frame:  # it keeps all of it, squeezed; the window has the panel's proportions already
+        if self._keeps_all:  # the whole frame is squeezed; windows have the panel's proportions already
             return 0, 0, frame_height, frame_width
         if self._focus == 1:  # the frame was decoded so that a pixel of it is one of the clip
             height, width = min(self._height, frame_height), min(self._width, frame_width)
@@ -172,6 +192,45 @@ class ClipTransform:
             height = min(frame_height, max(1, round(self._height * scale)))
             width = min(frame_width, max(1, round(self._width * scale)))
         return *_corner(frame_height - height, frame_width - width, place), height, width
+
+
+def own_frames(frames: Frames) -> Frames:
+    """Return the frames of a clip (T, H, W, C) without their neighbours, if they have any."""
+    return frames[:, 1] if frames.ndim == _DIMENSIONS_WITH_NEIGHBOURS else frames
+
+
+def squeeze(frames_THWC: Frames, height: int, width: int) -> Frames:
+    """Return whole frames at another size, whatever their proportions.
+
+    Args:
+        frames_THWC: uint8.
+        height: in pixels.
+        width: in pixels.
+    """
+    squeezed: Frames = _scaled(frames_THWC, height, width).permute(0, 2, 3, 1).contiguous().numpy()
+    return squeezed
+
+
+def _scaled(frames_THWC: Frames, height: int, width: int) -> Tensor:
+    """Return frames at a size, uint8 (T, C, H, W)."""
+    pixels_TCHW = torch.from_numpy(np.ascontiguousarray(frames_THWC)).permute(0, 3, 1, 2)
+    if frames_THWC.shape[1:3] == (height, width):
+        return pixels_TCHW
+    # Torch scales bytes several times faster than floats.
+    return functional.interpolate(pixels_TCHW, (height, width), mode="bilinear", antialias=True)
+
+
+def _cut(frames_THWC: Frames, windows: Sequence[Window]) -> Frames:
+    """Return a window of each frame; all windows have one size."""
+    if len(set(windows)) == 1:
+        top, left, height, width = windows[0]
+        return frames_THWC[:, top : top + height, left : left + width]
+    return np.stack(
+        [
+            frame_HWC[top : top + height, left : left + width]
+            for frame_HWC, (top, left, height, width) in zip(frames_THWC, windows, strict=True)
+        ]
+    )
 
 
 def _corner(room_y: int, room_x: int, place: float) -> tuple[int, int]:

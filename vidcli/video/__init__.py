@@ -13,7 +13,7 @@ only those above it; `live` and `write` do not import each other.
 from vidcli.video.exact.convert import CONVERSION, SizeRule
 from vidcli.video.exact.decode import DecodedFrames, decode_frames
 from vidcli.video.exact.request import DecodeMode, Plan
-from vidcli.video.exact.sequential import stream_frames
+from vidcli.video.exact.sequential import GridFrame, stream_frames
 from vidcli.video.live.live_decoder import LiveFrames
 from vidcli.video.live.mailbox import LiveFrame
 from vidcli.video.live.source import RawFormat, parse_raw
@@ -31,6 +31,7 @@ __all__ = [
     "DecodeLimits",
     "DecodeMode",
     "DecodedFrames",
+    "GridFrame",
     "HardwareName",
     "LiveFrame",
     "LiveFrames",

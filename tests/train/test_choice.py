@@ -1,0 +1,72 @@
+"""What is chosen by cross-validation."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from vidcli.train.choice import Candidate, Examples, Part, try_all
+
+PANELS, STREAMS = ("whole", "window", "follow"), ("appearance", "motion")
+PARTS: list[Part] = [(panel, stream) for panel in PANELS for stream in STREAMS]
+
+
+def examples(num_rows: int = 1, mirrored: bool = False) -> Examples:
+    """Return 24 videos of two classes in six folds, each with so many rows."""
+    labels = np.arange(24) % 2
+    copies = num_rows * (2 if mirrored else 1)
+    targets = np.where(np.tile(labels, copies)[:, None] == np.arange(2), 1.0, -1.0)
+    return Examples(
+        targets,
+        np.ones(len(targets)),
+        np.tile(np.arange(24), copies),
+        np.arange(len(targets)) >= 24 * num_rows,
+        np.arange(24) // 4,
+        is_multi_label=False,
+    )
+
+
+def kernels(telling: set[Part], given: Examples) -> dict[Part, np.ndarray]:
+    """Return kernels of which some tell the classes apart, and the others are noise."""
+    rng = np.random.default_rng(0)
+    signs = given.targets_NK[:, 0]
+    found = {}
+    for part in PARTS:
+        features = rng.normal(size=(24, 40))[given.video_N] + rng.normal(size=(len(signs), 40)) / 4
+        if part in telling:
+            features[:, :20] += signs[:, None]
+        found[part] = features @ features.T / 40
+    return found
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_what_tells_the_classes_apart_is_found_among_all(part: Part) -> None:
+    given = examples()
+    best = try_all(kernels({part}, given), given)[0]
+    assert best.top1 == 1
+    assert part in best.candidate.parts(PARTS)
+
+
+def test_every_combination_is_tried_where_there_are_no_other_rows() -> None:
+    given = examples()
+    trials = try_all(kernels(set(), given), given)
+    assert len(trials) == len({(t.candidate.streams, t.candidate.panels) for t in trials}) == 3 * 7
+    assert [t.score for t in trials] == sorted((t.score for t in trials), reverse=True)
+
+
+def test_the_best_of_plain_videos_learn_from_all_rows() -> None:
+    given = examples(num_rows=2, mirrored=True)
+    of = kernels({("follow", "motion")}, given)
+    trials = try_all(of, given)
+    assert len(trials) == 4 * 2
+    assert {t.candidate.mirrored for t in trials} == {False, True}
+    plain = {part: kernel[:24, :24] for part, kernel in of.items()}
+    alone = [(t.candidate.streams, t.candidate.panels) for t in try_all(plain, examples())[:4]]
+    assert {(t.candidate.streams, t.candidate.panels) for t in trials} == set(alone)
+    assert {t.candidate.mirrored for t in try_all(of, given, only_mirrored=True)} == {True}
+
+
+def test_a_known_strength_leaves_nothing_to_choose() -> None:
+    given = examples(num_rows=2)
+    (trial,) = try_all(kernels(set(), given), given, strength=3.0)
+    assert trial.candidate == Candidate("both", PANELS, False, 3.0)
