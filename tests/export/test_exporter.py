@@ -81,6 +81,17 @@ def test_int8_is_measured_on_the_validation_split(trained: Path) -> None:
     ).stat().st_size
 
 
+def test_int8_is_measured_on_no_more_videos_than_fit_in_memory(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clip = load_checkpoint(trained / "model.safetensors").config.clip
+    monkeypatch.setattr(exporter, "_MEASURED_BYTES", 5 * clip.num_video_bytes)
+    given = ["--format", "openvino", "--int8", "--max-drop", 1, "--out", tmp_path / "out"]
+    result = run("export", "--model", trained, *given)
+    assert result.exit_code == 0, result.output
+    assert "on 5 videos of val" in result.stdout
+
+
 @pytest.fixture(scope="module")
 def fragile(motion_data: Path, small_config: Callable[..., Config]) -> Checkpoint:
     """A model that is right about every video in float, by margins that int8 cannot hold.

@@ -41,6 +41,8 @@ _MAX_WEIGHT_BYTES = 2**31 - 64 * 2**20
 """The most that weights in ONNX may take: a file holds 2 GiB, of which the graph needs a part."""
 
 _NUM_PARITY_VIDEOS = 16
+_MEASURED_BYTES = 2**31
+"""Memory of the clips on which int8 is measured, and of those on which it is calibrated."""
 _NUM_CALIBRATION_VIDEOS = 200
 
 
@@ -221,8 +223,10 @@ def _quantize(
     # Training videos are a poor measure, but the only one if there are no others.
     validated = "val" if of_split(items, "val") else "train"
     on_step("reading videos for calibration")
-    validation = load_views(of_split(items, validated), checkpoint, None, on_step)
-    training = load_views(of_split(items, "train"), checkpoint, _NUM_CALIBRATION_VIDEOS, on_step)
+    most = max(1, _MEASURED_BYTES // checkpoint.config.clip.num_video_bytes)
+    validation = load_views(of_split(items, validated), checkpoint, most, on_step)
+    num_calibrated = min(most, _NUM_CALIBRATION_VIDEOS)
+    training = load_views(of_split(items, "train"), checkpoint, num_calibrated, on_step)
     before = measure_accuracy(_torch_runner(model), validation, checkpoint.calibration)[0]
     on_step("quantising")
     clips = [video.views_VTCHW[:1] for video in training]
