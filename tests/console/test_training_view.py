@@ -7,13 +7,19 @@ from vidcli.train import ChoiceMade
 
 
 def test_what_was_tried_fits_a_terminal_of_80_columns() -> None:
-    kinds = product(
-        ("appearance", "motion", "both"), (("window",), ("whole", "window", "follow")), (False, True)
-    )
+    panels = "whole,window,follow"
+    read = [
+        ("window", "motion"),
+        ("window,follow", "both"),
+        (panels, "appearance"),
+        (panels, "motion,both,appearance"),
+        (panels, "both,appearance,both"),
+        (panels, "both"),
+    ]
     trials = tuple(
-        {"streams": s, "panels": p, "mirrored": m, "strength": 0.3, "top1": 0.5, "map": None}
+        {"streams": streams, "panels": names, "mirrored": mirrored, "strength": 0.3, "top1": 0.5, "map": None}
         | {"balanced_accuracy": 0.25}
-        for s, p, m in kinds
+        for (names, streams), mirrored in product(read, (False, True))
     )
     for by_look in (False, True):
         lines = choice_lines(ChoiceMade(trials, 10, (0.125, 0.875), by_look))
@@ -21,3 +27,4 @@ def test_what_was_tried_fits_a_terminal_of_80_columns() -> None:
         assert len(set(lines)) == len(trials) + 2
         assert [line.endswith(" *") for line in lines[1:-1]] == [True] + [False] * 11
         assert "0.125 to 0.875" in lines[-1]
+        assert lines[7] == "  0.500/0.250  appearance window+follow, motion whole+window"

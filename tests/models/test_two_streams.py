@@ -107,3 +107,29 @@ def test_a_backbone_without_stages_is_refused(backbone: str) -> None:
 def test_other_shapes_are_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match="expected a clip"):
         build("both").encode(torch.zeros(shape))
+
+
+def test_each_panel_has_streams_of_its_own() -> None:
+    clip = torch.rand(2, 6, 3, 64, 32)
+    mixed, both = build("motion,both", panels=2), build("both", panels=2)
+    mixed.backbone.load_state_dict(both.backbone.state_dict())
+    sizes = descriptor_sizes(both.backbone, both.config)
+    columns = dict(zip(sizes, torch.split(both.encode(clip), list(sizes.values()), dim=1), strict=True))
+    expected = torch.cat([columns[0, "motion"], columns[1, "appearance"], columns[1, "motion"]], dim=1)
+    torch.testing.assert_close(mixed.encode(clip), expected)
+    assert list(descriptor_sizes(mixed.backbone, mixed.config).values()) == [
+        sizes[0, "motion"],
+        sizes[1, "appearance"],
+        sizes[1, "motion"],
+    ]
+
+
+@pytest.mark.parametrize("streams", ["", "sound", "off,motion", "motion,,both"])
+def test_streams_have_names(streams: str) -> None:
+    with pytest.raises(ValueError, match="expected off, or appearance, motion, both"):
+        ModelConfig.model_validate({"streams": streams})
+
+
+def test_streams_are_as_many_as_panels() -> None:
+    with pytest.raises(ValueError, match="streams=motion,both names 2 streams for panels=3"):
+        ModelConfig.model_validate({"streams": "motion,both", "panels": 3})

@@ -5,6 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from vidcli.config import ModelConfig
+from vidcli.models import descriptor_sizes
+from vidcli.models.registry import find_backbone
 from vidcli.train.choice import Candidate, Examples, Part, try_all
 
 PANELS, STREAMS = ("whole", "window", "follow"), ("appearance", "motion")
@@ -44,13 +47,13 @@ def test_what_tells_the_classes_apart_is_found_among_all(part: Part) -> None:
     given = examples()
     best = try_all(kernels({part}, given), given)[0]
     assert best.top1 == 1
-    assert part in best.candidate.parts(PARTS)
+    assert part in best.candidate.parts
 
 
 def test_every_combination_is_tried_where_there_are_no_other_rows() -> None:
     given = examples()
     trials = try_all(kernels(set(), given), given)
-    assert len(trials) == len({(t.candidate.streams, t.candidate.panels) for t in trials}) == 3 * 7
+    assert len(trials) == len({t.candidate.parts for t in trials}) == 2**6 - 1
     assert [t.score for t in trials] == sorted((t.score for t in trials), reverse=True)
 
 
@@ -61,12 +64,29 @@ def test_the_best_of_plain_videos_learn_from_all_rows() -> None:
     assert len(trials) == 4 * 2
     assert {t.candidate.mirrored for t in trials} == {False, True}
     plain = {part: kernel[:24, :24] for part, kernel in of.items()}
-    alone = [(t.candidate.streams, t.candidate.panels) for t in try_all(plain, examples())[:4]]
-    assert {(t.candidate.streams, t.candidate.panels) for t in trials} == set(alone)
+    alone = [trial.candidate.parts for trial in try_all(plain, examples())[:4]]
+    assert {trial.candidate.parts for trial in trials} == set(alone)
     assert {t.candidate.mirrored for t in try_all(of, given, only_mirrored=True)} == {True}
+
+
+@pytest.mark.parametrize(
+    ("parts", "panels", "streams"),
+    [
+        ([("window", "motion")], ("window",), "motion"),
+        (PARTS, PANELS, "both"),
+        ([("whole", "motion"), ("follow", "motion")], ("whole", "follow"), "motion"),
+        ([PARTS[1], PARTS[2], PARTS[3], PARTS[4]], PANELS, "motion,both,appearance"),
+    ],
+)
+def test_a_candidate_is_told_in_settings(parts: list[Part], panels: tuple[str, ...], streams: str) -> None:
+    candidate = Candidate(tuple(parts), False, 1.0)
+    assert (candidate.panels, candidate.streams) == (panels, streams)
+    config = ModelConfig(streams=candidate.streams, panels=len(panels))
+    sizes = descriptor_sizes(find_backbone("timm:test_resnet").build(3), config)
+    assert [(panels[panel], stream) for panel, stream in sizes] == parts
 
 
 def test_a_known_strength_leaves_nothing_to_choose() -> None:
     given = examples(num_rows=2)
     (trial,) = try_all(kernels(set(), given), given, strength=3.0)
-    assert trial.candidate == Candidate("both", PANELS, False, 3.0)
+    assert trial.candidate == Candidate(tuple(PARTS), False, 3.0)

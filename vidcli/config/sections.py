@@ -11,12 +11,15 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from vidcli.config.training import MAX_SEED, TrainConfig
 from vidcli.config.values import (
+    PANELS,
+    STREAMS,
     ChannelMean,
     ChannelSpread,
     FrameSize,
     Panels,
     Section,
     parse_pretrained,
+    parse_streams,
     parse_word,
 )
 from vidcli.sampling import SamplingMode
@@ -59,6 +62,7 @@ class ClipConfig(Section):
     )
     panels: Panels = Field(
         ("window",),
+        json_schema_extra={"enum": [*PANELS]},
         description="What a picture shows, one above the other: whole (the frame, squeezed), window "
         "(clip.focus says how small), follow (a smaller window, which goes along with what moves).",
     )
@@ -261,10 +265,11 @@ class ModelConfig(Section):
         max_length=4096,
         description="Local file of backbone weights (.safetensors or .pth) to start from.",
     )
-    streams: Annotated[Literal["off", "appearance", "motion", "both"], BeforeValidator(parse_word)] = Field(
+    streams: Annotated[str, BeforeValidator(parse_streams)] = Field(
         "off",
-        description="What a clip shows, what moves in it, or both, as descriptors of a backbone of timm, in "
-        "place of a head.",
+        json_schema_extra={"enum": ["off", *STREAMS]},
+        description="What a clip shows (appearance), what moves in it (motion), or both, as descriptors of a "
+        "backbone of timm, in place of a head; one for all panels, or one for each with commas.",
     )
     panels: int = Field(
         1, ge=1, le=3, description="Panels of a picture that streams describe: as many as clip.panels names."
@@ -294,6 +299,19 @@ class ModelConfig(Section):
         description="Share of clips that skip the last residual block in training, falling to 0 at the "
         "first; none keeps the backbone's own.",
     )
+
+    @property
+    def stream_of_each_panel(self) -> tuple[str, ...]:
+        """The stream of each panel, from top to bottom; none without streams."""
+        words = tuple(self.streams.split(",")) if self.streams != "off" else ()
+        return words * self.panels if len(words) == 1 else words
+
+    @model_validator(mode="after")
+    def _has_a_stream_for_each_panel(self) -> ModelConfig:
+        count = len(self.stream_of_each_panel)
+        if count not in (0, self.panels):
+            raise ValueError(f"streams={self.streams} names {count} streams for panels={self.panels}")
+        return self
 
 
 class Config(Section):

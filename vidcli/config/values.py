@@ -10,6 +10,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSeriali
 MIN_PIXELS, MAX_PIXELS = 16, 1024
 TRACKERS = ("tensorboard", "wandb", "mlflow")
 PANELS = ("whole", "window", "follow")
+STREAMS = ("appearance", "motion", "both")
 
 
 class Section(BaseModel):
@@ -57,6 +58,22 @@ def _parse_panels(value: object) -> tuple[str, ...]:
     if not names or not set(names) <= set(PANELS) or len(set(names)) < len(names):
         raise ValueError(f"expected some of {', '.join(PANELS)} with commas between them, each once")
     return tuple(name for name in PANELS if name in names)
+
+
+def parse_streams(value: object) -> str:
+    """Accept off, or the stream of all panels, or one for each with commas or in a list.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    value = parse_word(value)
+    words = value if isinstance(value, list | tuple) else str(value).split(",")
+    names = [str(word).strip() for word in words]
+    if names != ["off"] and not (names and set(names) <= set(STREAMS)):
+        raise ValueError(
+            f"expected off, or {', '.join(STREAMS)}, one for all panels or one for each with commas"
+        )
+    return names[0] if len(set(names)) == 1 else ",".join(names)
 
 
 def parse_trackers(value: object) -> str:

@@ -113,11 +113,11 @@ class TrainingView(ProgressView):
 def choice_lines(choice: ChoiceMade) -> list[str]:
     """Return what was tried by cross-validation and what was chosen, a line each."""
     kept = "look-alikes" if choice.by_look else "groups"
-    what = "mAP" if choice.trials[0]["top1"] is None else "top-1 / balanced accuracy"
+    what = "mAP" if choice.trials[0]["top1"] is None else "top-1/balanced accuracy"
     lines = [f"{what} in cross-validation, {choice.num_folds} folds, {kept} kept whole:"]
     for place, trial in enumerate(choice.trials):
         found = (trial["top1"], trial["balanced_accuracy"], trial["map"])
-        scores = " / ".join(f"{value:.3f}" for value in found if value is not None)
+        scores = "/".join(f"{value:.3f}" for value in found if value is not None)
         lines.append(f"  {scores}  {_describe_trial(trial)}{'' if place else ' *'}")
     if choice.top1_interval is not None:
         low, high = choice.top1_interval
@@ -126,12 +126,17 @@ def choice_lines(choice: ChoiceMade) -> list[str]:
 
 
 def _describe_trial(trial: Mapping[str, object]) -> str:
-    streams = {"both": "appearance+motion"}.get(str(trial["streams"]), str(trial["streams"]))
-    panels = trial["panels"]
-    assert isinstance(panels, tuple | list)
-    where = "+".join(panels)
-    mirrored = ", mirrored" if trial["mirrored"] else ""
-    return f"{streams}, {where}{mirrored}, ridge {trial['strength']:g}"
+    """Return what a trial read, such as `appearance follow, motion window+follow, mirrored`."""
+    panels, words = str(trial["panels"]).split(","), str(trial["streams"]).split(",")
+    words = words * len(panels) if len(words) == 1 else words
+    panels_of = {
+        stream: "+".join(panel for panel, word in zip(panels, words, strict=True) if word in (stream, "both"))
+        for stream in ("appearance", "motion")
+    }
+    if panels_of["appearance"] == panels_of["motion"]:
+        panels_of = {"appearance+motion": panels_of["motion"]}
+    told = [f"{stream} {names}" for stream, names in panels_of.items() if names]
+    return ", ".join([*told, "mirrored"] if trial["mirrored"] else told)
 
 
 def print_best(

@@ -1,7 +1,7 @@
 """Two streams from one backbone, joined late: what a clip shows, and what moves in it.
 
     clip_BTCHW
-      │ panels above each other (`clip.whole_frame`) are taken apart
+      │ panels above each other (`clip.panels`) are taken apart
     frames_NCHW
       │ backbone: maps of its last three stages, and the map that it ends with
       ├─ appearance   mean and spread of that map over time, and the mean of the last stage in cells
@@ -105,7 +105,11 @@ class TwoStreamClassifier(nn.Module):
         described: list[Tensor] = []
         for start, end in _PACES[:count]:
             shown_T = None if count == 1 else _frames_shown(clip_BTCHW.shape[1], start, end)
-            parts = [part for seen in panels for part in self._describe(seen, shown_T)]
+            parts = [
+                part
+                for seen, stream in zip(panels, self.config.stream_of_each_panel, strict=True)
+                for part in self._describe(seen, stream, shown_T)
+            ]
             described.append(torch.cat(parts, dim=1))
         return described
 
@@ -121,21 +125,23 @@ class TwoStreamClassifier(nn.Module):
         rows.append(last_NFhw.mean(dim=(2, 3)))
         return [rows_NF.view(-1, length, rows_NF.shape[1]) for rows_NF in rows]
 
-    def _describe(self, seen: list[Tensor], shown_T: Tensor | None) -> Iterator[Tensor]:
+    @staticmethod
+    def _describe(seen: list[Tensor], stream: str, shown_T: Tensor | None) -> Iterator[Tensor]:
         """Yield the descriptors of each stream of one panel.
 
         Args:
             seen: what `_see` returned.
+            stream: `appearance`, `motion` or `both`.
             shown_T: indices of the frames of the clip; None takes all in order.
         """
         if shown_T is not None:
             seen = [values_BTF[:, shown_T] for values_BTF in seen]
         *cells, last_BTF = seen
-        if self.config.streams != "motion":
+        if stream != "motion":
             mean_BF = last_BTF.mean(dim=1)
             spread_BF = ((last_BTF - mean_BF[:, None]).square().mean(dim=1) + _SOFT**2).sqrt()
             yield torch.cat([mean_BF, spread_BF, cells[-1].mean(dim=1)], dim=1)
-        if self.config.streams != "appearance":
+        if stream != "appearance":
             yield torch.cat([describe_motion(cells_BTF) for cells_BTF in cells], dim=1)
 
 
@@ -193,8 +199,12 @@ def descriptor_sizes(backbone: TimmBackbone, config: ModelConfig) -> dict[tuple[
         "appearance": 2 * backbone.num_features + in_cells[-1],
         "motion": (_NUM_PARTS + 1) * sum(in_cells),
     }
-    streams = ["appearance", "motion"] if config.streams == "both" else [config.streams]
-    return {(panel, stream): sizes[stream] for panel in range(config.panels) for stream in streams}
+    return {
+        (panel, stream): size
+        for panel, word in enumerate(config.stream_of_each_panel)
+        for stream, size in sizes.items()
+        if word in (stream, "both")
+    }
 
 
 def build_two_streams(backbone: nn.Module, num_classes: int, config: ModelConfig) -> TwoStreamClassifier:

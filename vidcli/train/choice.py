@@ -13,7 +13,7 @@ Shape suffixes: N rows, M videos, K classes.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from itertools import combinations, product
 from typing import Any, TypeAlias
 
@@ -27,10 +27,10 @@ STRENGTHS = (0.3, 1.0, 3.0, 10.0, 30.0)
 """Regularisation that is tried; see `ridge.solve`."""
 
 _MOST_FINALISTS = 4
-"""Combinations of streams and panels that learn from all rows."""
+"""Combinations of parts that learn from all rows."""
 
 Part: TypeAlias = tuple[str, str]
-"""A panel and a stream."""
+"""A panel and a stream: `appearance` or `motion`."""
 
 
 @dataclass(frozen=True)
@@ -38,24 +38,26 @@ class Candidate:
     """What a classifier reads.
 
     Attributes:
-        streams: `appearance`, `motion` or `both`.
-        panels: names of the panels that it sees.
+        parts: panels and streams, in the order in which a network describes them.
         mirrored: whether it also learns from mirrored videos.
         strength: of the regularisation.
     """
 
-    streams: str
-    panels: tuple[str, ...]
+    parts: tuple[Part, ...]
     mirrored: bool
     strength: float
 
-    def parts(self, known: Sequence[Part]) -> list[Part]:
-        """Return which panels and streams it reads, of those that there are."""
-        return [
-            (panel, stream)
-            for panel, stream in known
-            if panel in self.panels and self.streams in ("both", stream)
-        ]
+    @property
+    def panels(self) -> tuple[str, ...]:
+        """The panels that it sees, from top to bottom."""
+        return tuple(dict.fromkeys(panel for panel, _ in self.parts))
+
+    @property
+    def streams(self) -> str:
+        """The value of `model.streams`: the stream of each panel, or the one of all."""
+        of_panels = [[stream for name, stream in self.parts if name == panel] for panel in self.panels]
+        words = [streams[0] if len(streams) == 1 else "both" for streams in of_panels]
+        return words[0] if len(set(words)) == 1 else ",".join(words)
 
 
 @dataclass(frozen=True)
@@ -85,8 +87,12 @@ class Trial:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values."""
+        candidate = self.candidate
         return {
-            **asdict(self.candidate),
+            "panels": ",".join(candidate.panels),
+            "streams": candidate.streams,
+            "mirrored": candidate.mirrored,
+            "strength": candidate.strength,
             "top1": self.top1,
             "balanced_accuracy": self.balanced_accuracy,
             "map": self.mean_average_precision,
@@ -161,26 +167,23 @@ class Examples:
 def try_all(
     kernels: Mapping[Part, Float64], examples: Examples, strength: float = 0.0, only_mirrored: bool = False
 ) -> list[Trial]:
-    """Return a trial of each combination of streams and panels that does well, the best first.
+    """Return a trial of each combination of parts that does well, the best first.
 
     Each has the strength that does best. Which combinations do well is found by videos as they are.
 
     Args:
-        kernels: of the rows, by each panel and stream, in order.
+        kernels: of the rows, by panel and stream, in order.
         examples: what there is to learn from.
-        strength: of the regularisation, which leaves all streams and panels as they are; 0 chooses.
+        strength: of the regularisation, which leaves all parts as they are; 0 chooses.
         only_mirrored: leave out candidates that do not learn from mirrored videos, if there are any.
     """
-    panels = [*dict.fromkeys(panel for panel, _ in kernels)]
-    streams = [*dict.fromkeys(stream for _, stream in kernels)]
-    named = [*streams, "both"] if len(streams) > 1 else streams
-    seen = [some for count in range(1, len(panels) + 1) for some in combinations(panels, count)]
+    read = [parts for count in range(1, len(kernels) + 1) for parts in combinations(kernels, count)]
     strengths = [*STRENGTHS]
     if strength:
-        named, seen, strengths = named[-1:], seen[-1:], [strength]
+        read, strengths = read[-1:], [strength]
     has_mirrored = bool(examples.is_mirrored_N.any())
     orientations = [False] if not has_mirrored else [True] if only_mirrored else [False, True]
-    kinds = [Candidate(stream, some, False, 1.0) for stream, some in product(named, seen)]
+    kinds = [Candidate(parts, False, 1.0) for parts in read]
     num_rows, num_videos = len(examples.video_N), examples.num_videos
     if len(kinds) > _MOST_FINALISTS and num_rows > num_videos:
         plain_kernels = {part: kernel[:num_videos, :num_videos] for part, kernel in kernels.items()}
@@ -206,7 +209,7 @@ def _best_of_each(
 
 def mean_kernel(kernels: Mapping[Part, Float64], candidate: Candidate) -> Float64:
     """Return the kernel (N, N) of what a candidate reads."""
-    read = [kernels[part] for part in candidate.parts(list(kernels))]
+    read = [kernels[part] for part in candidate.parts]
     return np.asarray(sum(read) / len(read))
 
 

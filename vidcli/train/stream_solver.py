@@ -130,7 +130,8 @@ class StreamSolver:
         """Draw the folds of the cross-validation, with groups kept whole; without groups, by look."""
         seed = self._config.train.seed
         self._grouped = items
-        shows_look = self._config.model.streams != "motion" and not self._config.data.multi_label
+        first = self._config.model.stream_of_each_panel[0]
+        shows_look = first != "motion" and not self._config.data.multi_label
         if shows_look and all(item.group is None for item in items):
             labels_M = np.array([self._names.index(item.label) for item in items])
             features_MD = plain_MD[:, : self._backbone.num_features].double().numpy()
@@ -178,8 +179,8 @@ class StreamSolver:
         kernels = {part: block.kernel_NN for part, block in blocks.items()}
         kernel_NN = mean_kernel(kernels, candidate)[np.ix_(rows_N, rows_N)]
         solution = solve(kernel_NN, examples.targets_NK[rows_N], weights_N, candidate.strength)
-        parts = [blocks[part] for part in candidate.parts(list(blocks))]
-        read = [Block(b.values_ND[rows_N], b.mean_D, b.scale_D, b.kernel_NN) for b in parts]
+        parts_read = [blocks[part] for part in candidate.parts]
+        read = [Block(b.values_ND[rows_N], b.mean_D, b.scale_D, b.kernel_NN) for b in parts_read]
         weight_KD, bias_K = linear_layer(read, weights_N, solution)
         config = narrowed(self._config, candidate)
         network = build_model(config.model, len(self._names), load_weights=False)
