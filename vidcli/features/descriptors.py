@@ -27,7 +27,7 @@ from vidcli.runtime.memory import free_memory
 from vidcli.runtime.threads import num_workers
 
 _GIB = 2**30
-_VERSION = 1
+_VERSION = 2
 """Of the descriptors; another one leaves those on disk alone."""
 
 
@@ -49,7 +49,8 @@ class Descriptors:
             load: returns the views (V, T, C, H, W) of a video; called in threads.
             device: where to compute.
         """
-        self._model, self._config, self._load, self._device = model, config, load, device
+        self._config, self._load, self._device = config, load, device
+        self._digest, self._model = digest_of_weights(model.backbone), model.folded()
         self._store = None if config.data.cache in ("memory", "off") else self._open_store()
 
     def of(
@@ -106,7 +107,7 @@ class Descriptors:
         return Store(
             "features",
             [
-                digest_of_weights(self._model.backbone),
+                self._digest,
                 ["descriptors", _VERSION, settings.backbone, settings.streams, settings.panels],
                 self._config.clip.model_dump(mode="json"),
                 decoding_settings(self._config),

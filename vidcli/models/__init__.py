@@ -35,7 +35,7 @@ from vidcli.models.registry import (
     network_names,
     unused_settings,
 )
-from vidcli.models.two_streams import TwoStreamClassifier, descriptor_sizes
+from vidcli.models.two_streams import TwoStreamClassifier, descriptor_sizes, for_inference
 
 __all__ = [
     "BackboneCost",
@@ -54,6 +54,7 @@ __all__ = [
     "describe_heads",
     "describe_networks",
     "descriptor_sizes",
+    "for_inference",
     "head_names",
     "heads_that_see_order",
     "is_published",

@@ -22,6 +22,7 @@ map, g cells a side, S parts of the clip, D descriptors, K classes.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 
 import torch
@@ -31,6 +32,7 @@ from torch.nn import functional as F
 from vidcli.config import ModelConfig
 from vidcli.errors import ConfigError
 from vidcli.models.backbones import require_clip
+from vidcli.models.folding import fold_batchnorm
 from vidcli.models.timm_networks import TimmBackbone
 
 _CELLS = (6, 6, 3)
@@ -69,6 +71,15 @@ class TwoStreamClassifier(nn.Module):
     def after_backbone(self) -> nn.Sequential:
         """What makes logits_BK of what `encode` returns: its layers are the model's own."""
         return nn.Sequential(self.head)
+
+    def folded(self) -> TwoStreamClassifier:
+        """Return a copy for inference that answers the same, up to rounding, and computes faster."""
+        faster = copy.copy(self)
+        faster._modules = dict(self._modules)
+        frames_NCHW = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+        device = self.head.weight.device
+        faster.backbone = fold_batchnorm(self.backbone, frames_NCHW.to(device))
+        return faster.eval()
 
     def forward(self, clip_BTCHW: Tensor) -> Tensor:
         """Return logits_BK.
@@ -143,6 +154,11 @@ class TwoStreamClassifier(nn.Module):
             yield torch.cat([mean_BF, spread_BF, cells[-1].mean(dim=1)], dim=1)
         if stream != "appearance":
             yield torch.cat([describe_motion(cells_BTF) for cells_BTF in cells], dim=1)
+
+
+def for_inference(network: nn.Module) -> nn.Module:
+    """Return a network that answers as this one does, and faster where it can be."""
+    return network.folded() if isinstance(network, TwoStreamClassifier) else network
 
 
 def describe_motion(cells_BTF: Tensor) -> Tensor:

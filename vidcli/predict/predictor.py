@@ -30,7 +30,7 @@ from vidcli.config import Config, change_clip
 from vidcli.data.frames import FrameSource
 from vidcli.data.items import VideoItem
 from vidcli.errors import ConfigError, VideoError
-from vidcli.models import VideoClassifier
+from vidcli.models import VideoClassifier, for_inference
 from vidcli.models.calibration import UNCALIBRATED, Calibration
 from vidcli.predict.inputs import explain_failure
 from vidcli.predict.prediction import Prediction
@@ -161,7 +161,7 @@ class Predictor:
             shuffle_seed: see `ViewLoader`.
             network: the model, if it is built already; None builds it from the checkpoint's weights.
         """
-        model = (checkpoint.build() if network is None else network).to(device)
+        model = for_inference(checkpoint.build() if network is None else network).to(device)
         names, calibration = checkpoint.class_names, checkpoint.calibration
         return cls(model, checkpoint.config, names, device, None, shuffle_seed, calibration)
 
