@@ -33,7 +33,7 @@ from vidcli.predict.segments import (
     segment_to_vtt,
     timeline_to_dict,
 )
-from vidcli.predict.timeline import WindowPlan, plan_windows
+from vidcli.predict.window_plan import WindowPlan, plan_windows
 from vidcli.report import draw_timeline
 from vidcli.train import start_run
 from vidcli.video import decode_frames, stream_frames

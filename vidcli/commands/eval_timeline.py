@@ -29,6 +29,7 @@ def run_timeline_eval(terminal: Terminal, options: EvalOptions) -> int:
     from vidcli.commands.videos import clip_seconds_of
     from vidcli.console import print_json
     from vidcli.console.segment_tables import print_timeline_scores
+    from vidcli.data.background import fill_background
     from vidcli.evaluate.measurement import LabelledVideos, describe_learnt
     from vidcli.evaluate.recordings import align, recordings_of, scores_to_dict
     from vidcli.evaluate.segment_scores import score_timelines
@@ -39,8 +40,18 @@ def run_timeline_eval(terminal: Terminal, options: EvalOptions) -> int:
     model_file = find_model(options.model)
     predictor = Predictor.load(model_file, choose_device(options.device))
     split = options.split or "test"
-    videos = LabelledVideos(model_file, options.data, options.data_root, split, options.split is not None)
+    is_named = options.split is not None
+    videos = LabelledVideos(model_file, options.data, options.data_root, split, is_named, whole_spans=True)
     items = videos.select(predictor, terminal.warn)
+    background = predictor.config.data.background
+    if (
+        options.data is not None
+        and background is not None
+        and not any(one.label == background for one in items)
+    ):
+        items, notes = fill_background(items, background)
+        for note in notes:
+            terminal.warn(note)
     recordings = recordings_of(items)
     window = options.window or clip_seconds_of(predictor, model_file)
     with _open_folder(videos, recordings, options) or nullcontext() as folder:
@@ -127,9 +138,12 @@ def _build_all(
     options: EvalOptions,
 ) -> tuple[list[Timeline | None], list[str]]:
     """Return the timeline of each recording, None where it could not be decoded, and why those could not."""
-    from vidcli.predict.timeline import TimelineWork, choose_plan, plan_windows
+    from vidcli.predict.timeline import TimelineWork
+    from vidcli.predict.window_plan import choose_plan, learnt_plan, plan_windows
     from vidcli.video import probe
 
+    learnt = None if options.window else learnt_plan(predictor.config, predictor.rules)
+    rules = None if options.window else predictor.rules
     length = predictor.config.clip.length
     timelines: list[Timeline | None] = []
     failures: list[str] = []
@@ -137,8 +151,9 @@ def _build_all(
         label = f"recording {number} of {len(recordings)}"
         try:
             duration = probe(recording.path).duration_seconds
-            plan = plan_windows(length, window) if options.window else choose_plan(length, window, duration)
-            work = TimelineWork(predictor, recording.path, plan, plan.window_seconds)
+            usual = plan_windows(length, window) if options.window else choose_plan(length, window, duration)
+            plan = learnt or usual
+            work = TimelineWork(predictor, recording.path, plan, plan.window_seconds, rules)
             with terminal.counting(label, past="looked at", noun="second") as show:
                 work.run(progress=lambda done, total, show=show: show(round(done), round(total)))  # type: ignore[misc]
             timelines.append(work.finish())

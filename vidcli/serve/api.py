@@ -20,7 +20,8 @@ from vidcli.names import visible_json
 from vidcli.predict import Predictor
 from vidcli.predict.prediction import prediction_to_dict
 from vidcli.predict.segments import timeline_to_dict
-from vidcli.predict.timeline import TimelineWork, choose_plan, plan_windows
+from vidcli.predict.timeline import TimelineWork
+from vidcli.predict.window_plan import choose_plan, plan_windows
 from vidcli.serve.inbox import Inbox, Video
 from vidcli.serve.metrics import CONTENT_TYPE, Metrics
 from vidcli.serve.model_thread import ModelThread

@@ -35,6 +35,7 @@ from vidcli.errors import CheckpointError, ConfigError, DataError, VideoError
 from vidcli.evaluate import evaluate
 from vidcli.evaluate.grouped import GroupedAnswers
 from vidcli.features.descriptors import Descriptors
+from vidcli.features.recording_descriptors import RecordingDescriptors
 from vidcli.models import TwoStreamClassifier, build_model
 from vidcli.models.two_streams import NUM_PACES
 from vidcli.predict import Prediction, Predictor
@@ -103,7 +104,9 @@ class ClosedFormRun:
         network = build_model(config.model, len(self._names)).to(device).eval()
         assert isinstance(network, TwoStreamClassifier)
         self._network = network
-        self._describer = Descriptors(network, config, ViewLoader(config).load, device)
+        cuts_spans = config.data.clips_per_span > 1 and config.clip.focus == 1 and not config.clip.whole_frame
+        describer = RecordingDescriptors if cuts_spans else Descriptors
+        self._describer = describer(network, config, ViewLoader(config).load, device)
         self._guard = InterruptGuard(run, ALONE, on_event)
         for text in iter_advice_of_ridge(config):
             on_event(Notice(text))
