@@ -27,6 +27,8 @@ def test_half_of_the_time_is_background_and_all_behaviours_occur():
     for bouts in drawn:
         assert set(LONG_CLASSES) == {bout.label for bout in bouts}
         assert all(bout.end < later.start for bout, later in pairwise(bouts))
+    short = [draw_bouts(np.random.default_rng(seed), TINY) for seed in range(20)]
+    assert all(set(LONG_CLASSES) == {bout.label for bout in bouts} for bouts in short)
     seconds = [(bout.end - bout.start) / usual.fps for bouts in drawn for bout in bouts]
     assert min(seconds) < 0.5
     assert 40 < max(seconds) <= 60.1

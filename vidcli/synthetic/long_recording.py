@@ -37,8 +37,9 @@ _DURATIONS = {
 LONG_CLASSES = tuple(sorted(_DURATIONS))
 _DECK = {"flick": 6, "hop": 6, "spin": 4, "dart": 4, "pulse": 2, "sleep": 1}
 """How many bouts of each there are before all were there as often: in about 150 s, half of it background."""
-_GAP_SECONDS = (0.4, 3.2)  # the least, and the mean of what comes on top
-_LONGEST_SHARE = 0.2  # of a recording that one bout may take
+_GAP_SECONDS = (0.4, 3.2)  # the least, and about the mean of what comes on top
+_GAP_SHARE = 0.027  # of a recording, that the second of these is at most
+_LONGEST_SHARE = 0.1  # of a recording that one bout may take
 
 _BANK = 16  # pictures of noise, of which each frame shows one, shifted
 _CHUNK = 48  # frames that are drawn at once
@@ -96,20 +97,20 @@ def draw_bouts(rng: np.random.Generator, options: LongRecordingOptions) -> list[
         options: length of the recording.
     """
     bouts: list[Bout] = []
-    least, more = _GAP_SECONDS
+    seconds = 60 * options.minutes
+    least, more = _GAP_SECONDS[0], min(_GAP_SECONDS[1], _GAP_SHARE * seconds)
     place = 0
     deck: list[str] = []
     while True:
-        place += max(1, round((least + rng.exponential(more)) * options.fps))
+        place += round((least + min(rng.exponential(more), 2 * more)) * options.fps)
         if not deck:
             cards = [name for name, count in _DECK.items() for _ in range(count - (not bouts))]
             first = rng.permutation(list(_DURATIONS)).tolist() if not bouts else []
             deck = [*first, *rng.permutation(cards).tolist()][::-1]
         label = deck.pop()
         low, high = _DURATIONS[label]
-        seconds = np.exp(rng.uniform(np.log(low), np.log(high)))
-        seconds = min(seconds, 60 * options.minutes * _LONGEST_SHARE)
-        end = place + max(4, round(seconds * options.fps))
+        lasts = min(np.exp(rng.uniform(np.log(low), np.log(high))), _LONGEST_SHARE * seconds)
+        end = place + max(4, round(lasts * options.fps))
         if end > options.num_frames:
             return bouts
         bouts.append(Bout(label, place, end))

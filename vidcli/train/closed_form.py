@@ -178,7 +178,8 @@ class ClosedFormRun:
 
     def _describe(self, items: Sequence[VideoItem], mirrored: bool) -> list[Tensor | VideoError]:
         num_orientations = 1 if self._mirrored is None else 2
-        paces = NUM_PACES if NUM_PACES * num_orientations * len(items) <= _MOST_ROWS else 1
+        is_cut = self._config.data.clips_per_span > 1  # a clip without its end has another middle and class
+        paces = NUM_PACES if not is_cut and NUM_PACES * num_orientations * len(items) <= _MOST_ROWS else 1
         return self._describer.of(
             items, mirrored, paces, lambda done, total: self._on_event(FeatureProgress(done, total))
         )

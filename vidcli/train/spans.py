@@ -26,7 +26,7 @@ from vidcli.data.span_clips import cut_spans, join_overlaps, overlapping, requir
 from vidcli.predict import Predictor
 from vidcli.runtime.files import write_text
 from vidcli.runtime.processes import ALONE, Group
-from vidcli.train.events import Event, FeatureProgress, Notice
+from vidcli.train.events import Event, FollowProgress, Notice
 from vidcli.train.learnt_rules import describe_gain, learn_rules
 
 
@@ -137,7 +137,7 @@ def learn_timeline(
         return
     predictor = Predictor.from_checkpoint(checkpoint, device)
     clips = [item for item in load_run_items(run / SPLITS_FILE) if item.split == "train"]
-    trials = learn_rules(predictor, spans, clips, lambda done, total: on_event(FeatureProgress(done, total)))
+    trials = learn_rules(predictor, spans, clips, lambda done, total: on_event(FollowProgress(done, total)))
     if not trials:
         return
     num_recordings = len({item.path for item in spans if item.split == "val"})
