@@ -26,7 +26,7 @@ from vidcli.predict.stream_windows import StreamWindows, stream_network
 from vidcli.synthetic import LongRecordingOptions, write_recordings
 from vidcli.train import Notice, resume_run, start_run
 from vidcli.train.learnt_rules import count_transitions
-from vidcli.train.spans import settle_spans
+from vidcli.train.recording_spans import settle_spans
 
 CPU = torch.device("cpu")
 QUICK = [

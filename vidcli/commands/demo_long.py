@@ -62,7 +62,7 @@ def run_long_demo(terminal: Terminal, options: LongDemoOptions) -> int:
         f"making {options.num_recordings} recordings of {options.minutes:g} min: six behaviours of 0.3 to 60 "
         "s, and nothing of these half of the time"
     )
-    with terminal.counting("drawing frames", past="drew") as show:
+    with terminal.counting("drawing frames", past="drew", noun="frame") as show:
         table = make_long_data(options.keep, options.num_recordings, options.seed, look, show)
     terminal.say(f"labelled spans: {table}")
     with TrainingView(terminal, config.train.epochs) as view:

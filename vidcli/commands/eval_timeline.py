@@ -14,6 +14,7 @@ from vidcli.errors import ConfigError, VideoError
 if TYPE_CHECKING:
     from vidcli.commands.eval import EvalOptions
     from vidcli.console import Terminal
+    from vidcli.data.items import VideoItem
     from vidcli.evaluate.measurement import LabelledVideos
     from vidcli.evaluate.recordings import LabelledRecording
     from vidcli.predict import Predictor
@@ -29,7 +30,6 @@ def run_timeline_eval(terminal: Terminal, options: EvalOptions) -> int:
     from vidcli.commands.videos import clip_seconds_of
     from vidcli.console import print_json
     from vidcli.console.segment_tables import print_timeline_scores
-    from vidcli.data.background import fill_background
     from vidcli.evaluate.measurement import LabelledVideos, describe_learnt
     from vidcli.evaluate.recordings import align, recordings_of, scores_to_dict
     from vidcli.evaluate.segment_scores import score_timelines
@@ -42,16 +42,7 @@ def run_timeline_eval(terminal: Terminal, options: EvalOptions) -> int:
     split = options.split or "test"
     is_named = options.split is not None
     videos = LabelledVideos(model_file, options.data, options.data_root, split, is_named, whole_spans=True)
-    items = videos.select(predictor, terminal.warn)
-    background = predictor.config.data.background
-    if (
-        options.data is not None
-        and background is not None
-        and not any(one.label == background for one in items)
-    ):
-        items, notes = fill_background(items, background)
-        for note in notes:
-            terminal.warn(note)
+    items = _select(terminal, videos, predictor)
     recordings = recordings_of(items)
     window = options.window or clip_seconds_of(predictor, model_file)
     with _open_folder(videos, recordings, options) or nullcontext() as folder:
@@ -84,6 +75,19 @@ def run_timeline_eval(terminal: Terminal, options: EvalOptions) -> int:
     for failure in failures:
         terminal.fail(f"counted as wrong: {failure}")
     return 1 if failures else 0
+
+
+def _select(terminal: Terminal, videos: LabelledVideos, predictor: Predictor) -> list[VideoItem]:
+    """Return the spans to compare with, in new data also what nobody labelled if the model has that class."""
+    from vidcli.data.background import fill_background
+
+    items, background = videos.select(predictor, terminal.warn), predictor.config.data.background
+    if videos.data is None or background is None or any(item.label == background for item in items):
+        return items
+    items, notes = fill_background(items, background)
+    for note in notes:
+        terminal.warn(note)
+    return items
 
 
 def _refuse_others(options: EvalOptions) -> None:

@@ -105,7 +105,10 @@ class ClipConfig(Section):
 
 
 class DataConfig(Section):
-    """How videos become splits and batches."""
+    """How videos become splits and batches.
+
+    Large because each attribute is a setting of `data`.
+    """
 
     val_fraction: float = Field(
         0.15, ge=0, lt=0.9, description="Share of the training videos held out when there is no val split."

@@ -108,7 +108,8 @@ def _clips_of(span: VideoItem, duration: float, config: Config) -> list[VideoIte
     count = max(1, min(data.clips_per_span, round(room / step)))
     starts = first + (np.arange(count) + 0.5) / count * room
     latest = max(0.0, np.floor((duration - length) / spacing + 1e-6) * spacing)
-    snapped = np.clip(np.round(starts / spacing) * spacing, 0, latest)
+    # Rounded up from halves: to even numbers, neighbours would be the same.
+    snapped = np.clip(np.floor(starts / spacing + 0.5) * spacing, 0, latest)
     if not data.across_borders:
         snapped = np.clip(snapped, first, last)
     return [

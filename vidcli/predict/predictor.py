@@ -112,8 +112,10 @@ class ViewLoader:
 class Predictor:
     """A model with its own sampling and preprocessing.
 
+    Large because all that answers about a video goes through it.
+
     Attributes:
-        threshold: the probability below which the model abstains; None always answers.
+        threshold: probability below which the model abstains; None always answers.
         rules: how windows of a timeline become segments, where that was learnt.
         views: loads the clips that the model classifies.
         model_seconds: the time that the model has computed so far.
@@ -145,8 +147,7 @@ class Predictor:
         self.threshold: float | None = None
         self.rules: TimelineRules | None = None
         self.views = ViewLoader(config, source, shuffle_seed)
-        self.model_seconds = 0.0
-        self.network = model
+        self.network, self.model_seconds = model, 0.0
 
     @classmethod
     def from_checkpoint(
@@ -166,9 +167,9 @@ class Predictor:
         """
         model = (checkpoint.build() if network is None else network).to(device)
         names, calibration = checkpoint.class_names, checkpoint.calibration
-        predictor = cls(model, checkpoint.config, names, device, None, shuffle_seed, calibration)
-        predictor.rules = checkpoint.rules
-        return predictor
+        made = cls(model, checkpoint.config, names, device, None, shuffle_seed, calibration)
+        made.rules = checkpoint.rules
+        return made
 
     @classmethod
     def load(

@@ -44,7 +44,7 @@ from vidcli.train.adapters import build_trained_model
 from vidcli.train.batchnorm import fewest_clips, single_clips
 from vidcli.train.closed_form import ClosedFormRun, refuse_other_settings
 from vidcli.train.events import CheckProgress, EpochRow, Event, Notice
-from vidcli.train.spans import cut_for_run, learn_timeline, settle_spans
+from vidcli.train.recording_spans import cut_for_run, learn_timeline, settle_spans
 from vidcli.train.trackers import NOT_INSTALLED, choose_trackers, lacks_tensorboard
 from vidcli.train.trainer import Trainer
 
