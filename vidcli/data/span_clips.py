@@ -184,6 +184,29 @@ def _describe(
     )
 
 
+def group_clips(items: Sequence[VideoItem], most_seconds: float) -> list[list[int]]:
+    """Return the places of clips that lie close together in one recording, by their starts.
+
+    Between neighbours of a group lies no more than they last.
+
+    Args:
+        items: clips, all of which have an end.
+        most_seconds: from the start of a group's first clip to the end of its last, unless one is longer.
+    """
+    groups: list[list[int]] = []
+    order = sorted(range(len(items)), key=lambda place: (str(items[place].path), items[place].start_seconds))
+    for place in order:
+        clip = items[place]
+        if groups and items[groups[-1][0]].path == clip.path:
+            first, last = items[groups[-1][0]], items[groups[-1][-1]]
+            is_near = clip.start_seconds - _end(last) <= _end(clip) - clip.start_seconds
+            if is_near and _end(clip) - first.start_seconds <= most_seconds:
+                groups[-1].append(place)
+                continue
+        groups.append([place])
+    return groups
+
+
 def overlapping(items: Sequence[VideoItem]) -> tuple[VideoItem, VideoItem] | None:
     """Return two rows of one video with different labels that overlap; None where there are none."""
     for rows in rows_by_video(items).values():

@@ -15,7 +15,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -24,7 +23,7 @@ from torch import Tensor
 from vidcli.config import Config
 from vidcli.data.frames import FrameSource
 from vidcli.data.items import VideoItem
-from vidcli.data.span_clips import clip_seconds
+from vidcli.data.span_clips import clip_seconds, group_clips
 from vidcli.errors import VideoError
 from vidcli.features.descriptors import Descriptors
 from vidcli.models import TwoStreamClassifier
@@ -163,7 +162,7 @@ def find_stretches(items: Sequence[VideoItem], config: Config) -> tuple[list[Str
     """
     spacing, length = config.clip.stride_seconds, config.clip.length
     seconds = clip_seconds(config.clip)
-    of_recordings: dict[Path, list[tuple[int, int]]] = {}
+    on_grid: list[tuple[int, VideoItem]] = []
     alone: list[int] = []
     for place, item in enumerate(items):
         first = round(item.start_seconds / spacing)
@@ -175,21 +174,13 @@ def find_stretches(items: Sequence[VideoItem], config: Config) -> tuple[list[Str
         ):
             alone.append(place)
         else:
-            of_recordings.setdefault(item.path, []).append((first, place))
-    stretches: list[Stretch] = []
-    for path, clips in of_recordings.items():
-        waiting: list[tuple[int, int]] = []
-        for first, place in sorted(clips):
-            far = waiting and first - waiting[-1][0] > 2 * length
-            if waiting and (far or first + length - waiting[0][0] > max(_MOST_FRAMES, length)):
-                stretches.append(_stretch_of(path, waiting, spacing, length))
-                waiting = []
-            waiting.append((first, place))
-        stretches.append(_stretch_of(path, waiting, spacing, length))
-    return stretches, alone
+            on_grid.append((place, item))
+    groups = group_clips([item for _, item in on_grid], _MOST_FRAMES * spacing)
+    return [_stretch_of([on_grid[number] for number in group], spacing, length) for group in groups], alone
 
 
-def _stretch_of(path: Path, clips: Sequence[tuple[int, int]], spacing: float, length: int) -> Stretch:
-    start, end = clips[0][0], clips[-1][0] + length
-    span = VideoItem(path, "", start_seconds=start * spacing, end_seconds=end * spacing)
-    return Stretch([place for _, place in clips], [first - start for first, _ in clips], span, end - start)
+def _stretch_of(clips: Sequence[tuple[int, VideoItem]], spacing: float, length: int) -> Stretch:
+    firsts = [round(item.start_seconds / spacing) for _, item in clips]
+    start, end = firsts[0], firsts[-1] + length
+    span = VideoItem(clips[0][1].path, "", start_seconds=start * spacing, end_seconds=end * spacing)
+    return Stretch([place for place, _ in clips], [first - start for first in firsts], span, end - start)
