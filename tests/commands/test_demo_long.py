@@ -50,7 +50,7 @@ def test_the_demo_makes_recordings_and_scores_timelines(
     assert "that nobody labelled are rest" in again.stderr
     told = run("timeline", "long/recording_03.mp4", "--model", "runs/long", "--format", "csv")
     assert told.exit_code == 0, told.stderr
-    assert "windows of 0.8 s, one every 0.1 s; each window computed whole; as the clips" in told.stderr
+    assert "windows of 0.8 s, one every 0.1 s; each frame computed once; as the clips" in told.stderr
 
 
 @pytest.mark.parametrize(

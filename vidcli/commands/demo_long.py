@@ -11,7 +11,7 @@ from vidcli.errors import ConfigError
 if TYPE_CHECKING:
     from vidcli.console import Terminal
 
-LONG_RECIPE = "recordings"
+LONG_RECIPE = "recordings-motion"
 _BACKGROUND = "rest"
 
 
