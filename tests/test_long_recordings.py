@@ -37,9 +37,9 @@ def test_half_of_the_time_is_background_and_all_behaviours_occur():
 def test_the_subject_moves_in_a_dart_and_lies_still_in_sleep():
     options = LongRecordingOptions(minutes=1, jitter=0, noise=0)
     bouts = draw_bouts(np.random.default_rng(5), options)
-    frames = np.stack([*render_long(np.random.default_rng(6), bouts, options, has_second=False)]).astype(
-        float
-    )
+    rng, kind = np.random.default_rng(6), np.random.SeedSequence(7)
+    drawn = render_long(rng, kind, bouts, options, has_second=False)
+    frames = np.stack([*drawn]).astype(float)
 
     def change(label: str) -> float:
         bout = next(bout for bout in bouts if bout.label == label)

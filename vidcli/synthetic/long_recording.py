@@ -6,8 +6,10 @@
 
     time     ···spin·····hop··flick···sleepsleepsleepsleepsleep·····dartdart···   · nothing of these
 
-Every recording has a subject and a scene of its own, a camera that shakes, noise, and light that changes. In
-some a second subject wanders about, which never does any of these things.
+Every recording has a scene of its own, a camera that shakes, noise, and light that changes. The subjects of
+all recordings of a seed are of one kind, as animals of a species are: they have its outline and marking, and
+are as bright as their scene. In some recordings a second subject wanders about, which never does any of these
+things.
 
 Array names end in their axes: T frames, H rows, W columns, C red-green-blue.
 """
@@ -118,27 +120,33 @@ def draw_bouts(rng: np.random.Generator, options: LongRecordingOptions) -> list[
 
 
 def render_long(
-    rng: np.random.Generator, bouts: list[Bout], options: LongRecordingOptions, has_second: bool
+    rng: np.random.Generator,
+    kind: np.random.SeedSequence,
+    bouts: list[Bout],
+    options: LongRecordingOptions,
+    has_second: bool,
 ) -> Iterator[Frames]:
     """Yield the frames of a recording, uint8 (H, W, 3).
 
     Args:
-        rng: draws scene, subjects and all that shakes.
+        rng: draws the scene, the ways of the subjects, and all that shakes.
+        kind: seed of the outline and marking of the subjects.
         bouts: what the subject does when, in order.
         options: size, length and look.
         has_second: a second subject wanders about.
     """
     height, width = options.size
     side = min(options.size)
-    margin = max(1, round(options.jitter * side))
+    margin = round(options.jitter * side)
     luma = rng.uniform(95, 160)
     scene_HWC = _draw_scene(rng, height + 2 * margin, width + 2 * margin, luma)
     bank = rng.standard_normal((_BANK, height, width, 3), np.float32) * np.float32(options.noise)
     shake_T2 = _draw_shake(rng, options.num_frames, margin)
     light_T = 1 + 0.06 * np.sin(np.arange(options.num_frames) / options.fps / rng.uniform(8, 30))
     light_T *= rng.uniform(0.97, 1.03, options.num_frames)
-    actors = [(draw_sprite(rng, luma, side), _draw_track(rng, [], options))] if has_second else []
-    actors.append((draw_sprite(rng, luma, side), _draw_track(rng, bouts, options)))
+    sprite = draw_sprite(np.random.default_rng(kind), luma, side)
+    tracks = [_draw_track(rng, [], options)] if has_second else []
+    tracks.append(_draw_track(rng, bouts, options))
     for start in range(0, options.num_frames, _CHUNK):
         span = slice(start, min(start + _CHUNK, options.num_frames))
         frames_THWC = np.empty((span.stop - start, height, width, 3), np.float32)
@@ -146,7 +154,7 @@ def render_long(
             frame_HWC[:] = scene_HWC[
                 margin + down : margin + down + height, margin + right : margin + right + width
             ]
-        for sprite, track_T4 in actors:
+        for track_T4 in tracks:
             _paste_actor(frames_THWC, sprite, track_T4[span], shake_T2[span])
         frames_THWC *= light_T[span, None, None, None].astype(np.float32)
         for frame_HWC in frames_THWC:

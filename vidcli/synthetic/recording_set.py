@@ -28,6 +28,7 @@ from vidcli.video import encode_video
 LABELS_FILE = "labels.csv"
 _COLUMNS = ("path", "label", "split", "group", "start", "end")
 _FRAMES_AHEAD = 64
+_KIND_KEY = 2**32 - 1  # of the seed of what the subjects look like; recordings have the keys from 0
 
 
 @dataclass(frozen=True)
@@ -37,13 +38,13 @@ class _Job:
     Attributes:
         path: of the video.
         split: train, val or test.
-        seeds: of what happens, and of how it looks.
+        seeds: of what happens, of the scene, and of what the subjects of all recordings look like.
         has_second: a second subject wanders about.
     """
 
     path: Path
     split: str
-    seeds: tuple[np.random.SeedSequence, np.random.SeedSequence]
+    seeds: tuple[np.random.SeedSequence, np.random.SeedSequence, np.random.SeedSequence]
     has_second: bool
 
 
@@ -60,8 +61,8 @@ def write_recordings(
         folder/labels.csv              path, label, split, group, start, end: a row for each bout
         folder/recordings.json         written last: settings, seed, version
 
-    Every recording depends on the seed and its number alone. Test recordings have scenes, subjects and bouts
-    that no other has. An interrupted call is completed by the next one.
+    Every recording depends on the seed and its number alone. Test recordings have scenes and bouts that no
+    other has, and subjects of the same kind as all. An interrupted call is completed by the next one.
 
     Args:
         folder: must not exist, be empty, or have been written by this function.
@@ -107,10 +108,11 @@ def split_of(number: int, num_recordings: int) -> str:
 
 
 def _plan(root: Path, num_recordings: int, seed: int) -> Iterator[_Job]:
+    kind = np.random.SeedSequence(seed, spawn_key=(_KIND_KEY,))
     for number in range(num_recordings):
         bouts, look = np.random.SeedSequence(seed, spawn_key=(number,)).spawn(2)
         path = root / f"recording_{number + 1:02}.mp4"
-        yield _Job(path, split_of(number, num_recordings), (bouts, look), number % 2 == 1)
+        yield _Job(path, split_of(number, num_recordings), (bouts, look, kind), number % 2 == 1)
 
 
 def _is_ours(path: Path) -> bool:
@@ -128,11 +130,11 @@ def _write_missing(
 ) -> None:
     rows: list[tuple[str, ...]] = []
     for number, job in enumerate(jobs):
-        bouts_seed, look_seed = job.seeds
+        bouts_seed, look_seed, kind = job.seeds
         bouts = draw_bouts(np.random.default_rng(bouts_seed), options)
         rows += [_row(job, bout, options.fps) for bout in bouts]
         if not job.path.exists():
-            frames = render_long(np.random.default_rng(look_seed), bouts, options, job.has_second)
+            frames = render_long(np.random.default_rng(look_seed), kind, bouts, options, job.has_second)
             _encode(job.path, _counted(frames, number, len(jobs), options, progress), options)
     write_text(table, csv_text([_COLUMNS, *rows]))
 
