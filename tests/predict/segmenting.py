@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vidcli.predict.merging import stream_segments
+from vidcli.predict.segment_streams import stream_segments
 from vidcli.predict.timeline import TimelineWork
 
 

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.predict.segmenting import merge_cells, merge_classes
-from vidcli.predict.merging import equal_stretches, smooth_labels, stream_segments
+from vidcli.predict.merging import equal_stretches, smooth_labels
+from vidcli.predict.segment_streams import stream_segments
 from vidcli.predict.segments import Segment
 
 NAMES = ("a", "b", "c")

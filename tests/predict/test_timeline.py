@@ -33,7 +33,8 @@ from vidcli.predict.segments import (
     segment_to_vtt,
     timeline_to_dict,
 )
-from vidcli.predict.timeline import WindowPlan, _with_neighbours, plan_windows
+from vidcli.predict.timeline import _with_neighbours
+from vidcli.predict.window_plan import WindowPlan, plan_windows
 from vidcli.report import draw_timeline
 from vidcli.sampling import neighbour_steps
 from vidcli.train import start_run

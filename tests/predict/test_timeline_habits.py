@@ -19,7 +19,8 @@ from vidcli.commands.app import app
 from vidcli.errors import VideoError
 from vidcli.models import build_model
 from vidcli.predict import Predictor
-from vidcli.predict.timeline import MAX_WINDOWS, TimelineWork, WindowPlan, choose_plan, plan_windows
+from vidcli.predict.timeline import TimelineWork
+from vidcli.predict.window_plan import MAX_WINDOWS, WindowPlan, choose_plan, plan_windows
 from vidcli.runtime.signals import AskedToEnd
 from vidcli.train import start_run
 
@@ -159,7 +160,7 @@ def timeline(run, monkeypatch, tmp_path):
 def test_windows_are_told_and_why(timeline, long_video, monkeypatch):
     result = timeline(long_video)
     assert "windows of 0.667 s, one every 0.167 s; each frame computed once; as long as the" in result.stderr
-    monkeypatch.setattr("vidcli.predict.timeline.MAX_WINDOWS", 10)
+    monkeypatch.setattr("vidcli.predict.window_plan.MAX_WINDOWS", 10)
     result = timeline(long_video)
     assert "windows of 1.2 s, one every 1.2 s;" in result.stderr
     assert "10 at most, unless asked for: --window 0.667, as long as the clips" in result.stderr

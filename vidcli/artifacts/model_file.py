@@ -26,6 +26,7 @@ from vidcli.models.calibration import UNCALIBRATED, Calibration, uncalibrated
 from vidcli.models.hf_architecture import made_with
 from vidcli.models.hf_encoders import PREFIX, encoder_name
 from vidcli.models.registry import find_backbone, find_head
+from vidcli.models.timeline_rules import TimelineRules, rules_from_dict
 from vidcli.names import is_text, normal_names
 from vidcli.runtime.files import require_regular, write_whole
 from vidcli.runtime.plain import is_number, one_line, parse_json, shown
@@ -52,6 +53,7 @@ class Checkpoint:
         metrics: the scores of these weights on the validation videos, by name.
         fingerprint: SHA-256 digest of the videos that it was trained and validated on.
         calibration: the temperature, and any thresholds, that turn logits into answers.
+        rules: how windows of a timeline become segments, where that was learnt.
     """
 
     weights: Mapping[str, Tensor]
@@ -60,6 +62,7 @@ class Checkpoint:
     metrics: Mapping[str, float | int | None] = field(default_factory=dict)
     fingerprint: str = ""
     calibration: Calibration = UNCALIBRATED
+    rules: TimelineRules | None = None
 
     def build(self) -> VideoModel:
         """Return the model with its weights, in evaluation mode.
@@ -90,15 +93,17 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
 def describe_checkpoint(checkpoint: Checkpoint) -> dict[str, Any]:
     """Return everything in a model file except the weights, as plain values for JSON.
 
-    `model.weights` names the file that training started from, and `hf:FOLDER` that of an encoder. Only their
-    names are kept, without the folder: the model no longer needs them, and folder names can be private.
+    `model.weights` names the file that training started from, `data.labelled_spans` the table of what was
+    looked at, and `hf:FOLDER` the folder of an encoder. Only their names are kept, without the folder: the
+    model no longer needs them, and folder names can be private.
     """
     settings = config_to_dict(checkpoint.config)
     encoder = encoder_name(settings["model"]["backbone"])
     if encoder is not None and os.path.isdir(os.path.expanduser(encoder)):
         settings["model"]["backbone"] = f"{PREFIX}{Path(encoder).name}"
-    if settings["model"]["weights"] is not None:
-        settings["model"]["weights"] = Path(settings["model"]["weights"]).name
+    for section, name in (("model", "weights"), ("data", "labelled_spans")):
+        if settings[section][name] is not None:
+            settings[section][name] = Path(settings[section][name]).name
     return {
         "format_version": FORMAT_VERSION,
         "config": settings,
@@ -108,6 +113,7 @@ def describe_checkpoint(checkpoint: Checkpoint) -> dict[str, Any]:
         "metrics": {name: value if is_number(value) else None for name, value in checkpoint.metrics.items()},
         "fingerprint": checkpoint.fingerprint,
         "calibration": asdict(checkpoint.calibration),
+        **({} if checkpoint.rules is None else {"timeline": checkpoint.rules.to_dict()}),
     }
 
 
@@ -147,6 +153,7 @@ def parse_description(about: object, source: Path) -> dict[str, Any]:
             "calibration": _calibration_of(
                 about.get("calibration", {}), len(class_names), config.data.multi_label
             ),
+            "rules": _rules_of(about.get("timeline"), len(class_names)),
         }
     except (ConfigError, KeyError, ValueError) as error:
         told = f"{error} is missing" if isinstance(error, KeyError) else error
@@ -208,6 +215,14 @@ def _calibration_of(values: object, num_classes: int, multi_label: bool) -> Cali
     if values and (thresholds is not None) != multi_label:
         raise ValueError(f"thresholds {shown(thresholds)} with data.multi_label={str(multi_label).lower()}")
     return Calibration(**values) if values else uncalibrated(num_classes, multi_label)
+
+
+def _rules_of(values: object, num_classes: int) -> TimelineRules | None:
+    if values is None:
+        return None
+    if not isinstance(values, dict):
+        raise ValueError(f"timeline {shown(values)}, expected rules by name")
+    return rules_from_dict(values, num_classes)
 
 
 def load_checkpoint(path: Path) -> Checkpoint:

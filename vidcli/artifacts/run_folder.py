@@ -5,6 +5,8 @@ Every file is written whole or not at all.
     RUN/model.safetensors    best epoch            RUN/config.yaml      settings, fully resolved
     RUN/last.safetensors     last epoch            RUN/metrics.jsonl    a row an epoch
     RUN/resume.pt            what goes on training RUN/splits.csv       every video used and its split
+    RUN/spans.csv            labelled spans of recordings, where splits.csv holds clips cut from them
+    RUN/smoothing.json       how timelines could be smoothed, and how good that was on validation recordings
     RUN/choice.json          what was tried by cross-validation, of a run in closed form
     RUN/unusable.csv         the videos left out and why; missing where there are none
     RUN/environment.json     versions and hardware it was trained with
@@ -31,12 +33,13 @@ from vidcli.runtime.plain import is_number
 MODEL_FILE, LAST_FILE, RESUME_FILE = "model.safetensors", "last.safetensors", "resume.pt"
 CONFIG_FILE, METRICS_FILE, SPLITS_FILE = "config.yaml", "metrics.jsonl", "splits.csv"
 UNUSABLE_FILE, ENVIRONMENT_FILE = "unusable.csv", "environment.json"
-CHOICE_FILE = "choice.json"
+CHOICE_FILE, SPANS_FILE, SMOOTHING_FILE = "choice.json", "spans.csv", "smoothing.json"
 CARD_FILE, TRACKERS_FILE = "README.md", "trackers.json"
 CURVES_FILE, SAMPLES_FILE, CONFUSION_FILE = "curves.png", "samples.png", "confusion.png"
 RUN_FILES = (
     *(MODEL_FILE, LAST_FILE, RESUME_FILE, CONFIG_FILE, METRICS_FILE, SPLITS_FILE, UNUSABLE_FILE),
-    *(ENVIRONMENT_FILE, CHOICE_FILE, CURVES_FILE, SAMPLES_FILE, CONFUSION_FILE, CARD_FILE, TRACKERS_FILE),
+    *(ENVIRONMENT_FILE, CHOICE_FILE, SPANS_FILE, SMOOTHING_FILE, CARD_FILE, TRACKERS_FILE),
+    *(CURVES_FILE, SAMPLES_FILE, CONFUSION_FILE),
 )
 EVENTS_PREFIX = "events.out.tfevents."
 LOCK_FILE = "run.lock"

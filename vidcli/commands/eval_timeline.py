@@ -14,6 +14,7 @@ from vidcli.errors import ConfigError, VideoError
 if TYPE_CHECKING:
     from vidcli.commands.eval import EvalOptions
     from vidcli.console import Terminal
+    from vidcli.data.items import VideoItem
     from vidcli.evaluate.measurement import LabelledVideos
     from vidcli.evaluate.recordings import LabelledRecording
     from vidcli.predict import Predictor
@@ -39,8 +40,9 @@ def run_timeline_eval(terminal: Terminal, options: EvalOptions) -> int:
     model_file = find_model(options.model)
     predictor = Predictor.load(model_file, choose_device(options.device))
     split = options.split or "test"
-    videos = LabelledVideos(model_file, options.data, options.data_root, split, options.split is not None)
-    items = videos.select(predictor, terminal.warn)
+    is_named = options.split is not None
+    videos = LabelledVideos(model_file, options.data, options.data_root, split, is_named, whole_spans=True)
+    items = _select(terminal, videos, predictor)
     recordings = recordings_of(items)
     window = options.window or clip_seconds_of(predictor, model_file)
     with _open_folder(videos, recordings, options) or nullcontext() as folder:
@@ -73,6 +75,19 @@ def run_timeline_eval(terminal: Terminal, options: EvalOptions) -> int:
     for failure in failures:
         terminal.fail(f"counted as wrong: {failure}")
     return 1 if failures else 0
+
+
+def _select(terminal: Terminal, videos: LabelledVideos, predictor: Predictor) -> list[VideoItem]:
+    """Return the spans to compare with, in new data also what nobody labelled if the model has that class."""
+    from vidcli.data.background import fill_background
+
+    items, background = videos.select(predictor, terminal.warn), predictor.config.data.background
+    if videos.data is None or background is None or any(item.label == background for item in items):
+        return items
+    items, notes = fill_background(items, background)
+    for note in notes:
+        terminal.warn(note)
+    return items
 
 
 def _refuse_others(options: EvalOptions) -> None:
@@ -127,9 +142,12 @@ def _build_all(
     options: EvalOptions,
 ) -> tuple[list[Timeline | None], list[str]]:
     """Return the timeline of each recording, None where it could not be decoded, and why those could not."""
-    from vidcli.predict.timeline import TimelineWork, choose_plan, plan_windows
+    from vidcli.predict.timeline import TimelineWork
+    from vidcli.predict.window_plan import choose_plan, learnt_plan, plan_windows
     from vidcli.video import probe
 
+    learnt = None if options.window else learnt_plan(predictor.config, predictor.rules)
+    rules = None if options.window else predictor.rules
     length = predictor.config.clip.length
     timelines: list[Timeline | None] = []
     failures: list[str] = []
@@ -137,8 +155,9 @@ def _build_all(
         label = f"recording {number} of {len(recordings)}"
         try:
             duration = probe(recording.path).duration_seconds
-            plan = plan_windows(length, window) if options.window else choose_plan(length, window, duration)
-            work = TimelineWork(predictor, recording.path, plan, plan.window_seconds)
+            usual = plan_windows(length, window) if options.window else choose_plan(length, window, duration)
+            plan = learnt or usual
+            work = TimelineWork(predictor, recording.path, plan, plan.window_seconds, rules)
             with terminal.counting(label, past="looked at", noun="second") as show:
                 work.run(progress=lambda done, total, show=show: show(round(done), round(total)))  # type: ignore[misc]
             timelines.append(work.finish())

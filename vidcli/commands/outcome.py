@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vidcli.artifacts.run_folder import CHOICE_FILE, MODEL_FILE, RESUME_FILE, SPLITS_FILE
+from vidcli.artifacts.run_folder import CHOICE_FILE, MODEL_FILE, RESUME_FILE, SPANS_FILE, SPLITS_FILE
 from vidcli.commands.eval import evaluate_own_split
 from vidcli.console import Terminal
 from vidcli.console.training_view import print_best, print_kept, print_run_end
@@ -36,6 +36,8 @@ def say_outcome(terminal: Terminal, run: Path, rows: Sequence[EpochRow], device:
         _measure_held_out(terminal, run, of_split(items, "test"), device, is_alone)
     say_kept(terminal, run)
     print_run_end(terminal, run)
+    if (run / SPANS_FILE).is_file():
+        terminal.say(f"timelines of the held-out recordings: vidcli eval --timeline --model {run}")
 
 
 def say_kept(terminal: Terminal, run: Path) -> None:

@@ -36,7 +36,8 @@ if TYPE_CHECKING:
     from vidcli.data.items import VideoItem
     from vidcli.predict import Predictor
     from vidcli.predict.segments import Segment, Timeline
-    from vidcli.predict.timeline import TimelineWork, WindowPlan
+    from vidcli.predict.timeline import TimelineWork
+    from vidcli.predict.window_plan import WindowPlan
 
 _PACE_SECONDS = 2.0
 """How long it takes to know how fast the work goes."""
@@ -64,7 +65,10 @@ StepOption = Annotated[
     typer.Option(min=0.001, help="Seconds from window to window; without it, a quarter of one."),
 ]
 MinSecondsOption = Annotated[
-    float | None, typer.Option(min=0, help="Seconds of the shortest segment; without it, those of a window.")
+    float | None,
+    typer.Option(
+        min=0, help="Seconds of the shortest segment; without it, as the model learnt, or those of a window."
+    ),
 ]
 PictureOption = Annotated[Path | None, typer.Option(metavar="PNG", help="Draw the timeline into this file.")]
 BoutsOption = Annotated[
@@ -92,6 +96,11 @@ class TimelineOptions(NamedTuple):
     min_seconds: float | None
     picture: Path | None
     bouts: Path | None
+
+    @property
+    def leaves_all_to_model(self) -> bool:
+        """Whether windows and smoothing are as the model learnt them, if it did."""
+        return self.window_seconds is None and self.step_seconds is None and self.min_seconds is None
 
 
 @app.command(
@@ -167,7 +176,8 @@ def run_timeline(terminal: Terminal, options: TimelineOptions) -> int:
                     terminal.say(sentence)
                     said = sentence
                 min_seconds = plan.window_seconds if options.min_seconds is None else options.min_seconds
-                work = TimelineWork(predictor, item.path, plan, min_seconds)
+                rules = predictor.rules if options.leaves_all_to_model else None
+                work = TimelineWork(predictor, item.path, plan, min_seconds, rules)
                 _segment_video(job, item, work, writer, whole)
             except VideoError as error:
                 num_failed += 1
@@ -209,13 +219,18 @@ def _plan(
     predictor: Predictor, item: VideoItem, window: float, options: TimelineOptions
 ) -> tuple[WindowPlan, str]:
     """Return the windows of a video, and a sentence on them and why it is these."""
-    from vidcli.predict.timeline import MAX_WINDOWS, choose_plan, plan_windows
+    from vidcli.predict.timeline import shares_frames
+    from vidcli.predict.window_plan import MAX_WINDOWS, choose_plan, learnt_plan, plan_windows
     from vidcli.video import probe
 
-    once = "each frame computed once" if predictor.frame_network else "each window computed whole"
+    once = "each frame computed once" if shares_frames(predictor) else "each window computed whole"
     usual = plan_windows(predictor.config.clip.length, window, options.step_seconds)
     plan, why = usual, ""
-    if options.window_seconds is None:
+    learnt = learnt_plan(predictor.config, predictor.rules)
+    if options.window_seconds is None and learnt is not None:
+        plan = learnt if options.step_seconds is None else usual
+        why = "; as the clips that the model learnt"
+    elif options.window_seconds is None:
         why = "; as long as the clips that the model learnt"
         if options.step_seconds is None:
             duration = probe(item.path).duration_seconds

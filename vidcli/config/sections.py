@@ -86,6 +86,11 @@ class ClipConfig(Section):
         return self.focus < 1 or self.follows
 
     @property
+    def is_frame_alone(self) -> bool:
+        """Whether a picture shows one frame, and nothing of it depends on the other frames."""
+        return len(self.panels) == 1 and not self.looks_for_motion
+
+    @property
     def num_bytes(self) -> int:
         """What one clip takes in memory: three float32 a pixel."""
         height, width = self.size
@@ -121,7 +126,10 @@ class ClipConfig(Section):
 
 
 class DataConfig(Section):
-    """How videos become splits and batches."""
+    """How videos become splits and batches.
+
+    Large because each attribute is a setting of `data`.
+    """
 
     val_fraction: float = Field(
         0.15, ge=0, lt=0.9, description="Share of the training videos held out when there is no val split."
@@ -142,6 +150,45 @@ class DataConfig(Section):
     )
     split_seed: int = Field(
         0, ge=0, le=MAX_SEED, description="Seed of the automatic split; train.seed leaves the split alone."
+    )
+    clips_per_span: int = Field(
+        1,
+        ge=1,
+        le=10_000,
+        description="Most clips that a labelled span of a recording is cut into; 1 takes each span whole.",
+    )
+    clip_step_seconds: float = Field(
+        0.0,
+        ge=0,
+        le=3600,
+        description="Seconds from one clip of a span to the next; 0 is an eighth of a clip.",
+    )
+    max_clips: int = Field(
+        4000,
+        ge=2,
+        le=10_000_000,
+        description="Most training clips that are cut from spans, as many of each class and then of each "
+        "recording as there are; of validation clips a quarter of that.",
+    )
+    across_borders: bool = Field(
+        True,
+        description="Clips cut from a span may show what is before and after it, and are of the class of "
+        "their middle; false keeps them inside of the span.",
+    )
+    background: str | None = Field(
+        None,
+        min_length=1,
+        max_length=1000,
+        description="Name of a class of what nobody labelled in recordings; none learns nothing from that.",
+    )
+    background_share: float = Field(
+        0.3, gt=0, lt=0.95, description="Share of the clips cut from spans that are of data.background."
+    )
+    labelled_spans: str | None = Field(
+        None,
+        max_length=4096,
+        description="Table with path, start and end of what was looked at in recordings; none takes all of "
+        "them for looked at.",
     )
     max_unusable: float = Field(
         0.1, ge=0, le=1, description="Share of undecodable videos above which the run stops."

@@ -22,6 +22,7 @@ from vidcli.train import (
     EpochDone,
     EpochRow,
     Event,
+    FollowProgress,
     Notice,
     RunPlan,
     StepDone,
@@ -71,6 +72,10 @@ class TrainingView(ProgressView):
         elif isinstance(event, StepDone):
             self._begin(f"trained {count_noun(self._num_epochs, 'epoch')}")
             self._show_step(event)
+        elif isinstance(event, FollowProgress):
+            self._begin(f"followed {event.done} s of validation recordings")
+            self._shown.begin("following recordings")
+            self._shown.update(event.done, event.total)
         else:
             is_check = isinstance(event, CheckProgress)
             what = "read" if is_check else "computed the features of"
@@ -272,6 +277,27 @@ def describe_answer(comparison: Comparison) -> str:
 
 def _with_interval(accuracy: float, interval: tuple[float, float]) -> str:
     return f"{accuracy:.3f}  {interval[0]:.2f}–{interval[1]:.2f}"
+
+
+def print_long_demo_end(terminal: Terminal, run: Path, table: Path) -> None:
+    """Show how to do what the demo of long recordings did with one's own.
+
+    Args:
+        terminal: to print on.
+        run: directory of the trained model.
+        table: of the labelled spans.
+    """
+    commands = [
+        f"vidcli eval --timeline --model {run}",
+        f"vidcli timeline {table.parent / 'recording_01.mp4'} --model {run}",
+        "",
+        "vidcli import EVENTS --media VIDEOS -o spans.csv    # from BORIS, ELAN, CVAT and others",
+        "vidcli train spans.csv --config recordings --set data.background=rest",
+        "vidcli timeline VIDEO... --output segments.json",
+    ]
+    terminal.out.print("\nwhat was done here, again; and the same with recordings of your own:")
+    for command in commands:
+        terminal.out.print(plain(f"  {command}", "bold"), soft_wrap=True)
 
 
 def print_demo_end(

@@ -1,4 +1,4 @@
-"""The built-in motion videos, made once and kept in the user's cache folder."""
+"""The built-in motion videos and long recordings, made once and kept in the user's cache folder."""
 
 from __future__ import annotations
 
@@ -7,7 +7,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from vidcli.data.caches import cache_folder
-from vidcli.synthetic import GENERATOR_VERSION, MotionVideoOptions, write_motion_videos
+from vidcli.synthetic import (
+    GENERATOR_VERSION,
+    LONG_VERSION,
+    LongRecordingOptions,
+    MotionVideoOptions,
+    write_motion_videos,
+    write_recordings,
+)
 
 
 @dataclass(frozen=True)
@@ -56,6 +63,33 @@ def make_motion_data(
         progress,
     )
     return folder
+
+
+def make_long_data(
+    folder: Path | None,
+    num_recordings: int,
+    seed: int,
+    options: LongRecordingOptions,
+    progress: Callable[[int, int], None] | None = None,
+) -> Path:
+    """Return the table of labelled spans of long recordings; they are written if they are not there yet.
+
+    Args:
+        folder: folder for the recordings; None is a folder in the cache whose name tells the options.
+        num_recordings: at least 3.
+        seed: seed of all recordings.
+        options: length and look.
+        progress: called with the number of frames that are done and the number of all frames.
+
+    Raises:
+        DataError: the folder holds other things or cannot be written.
+    """
+    height, width = options.size
+    name = (
+        f"long-v{LONG_VERSION}-{num_recordings}x{options.minutes:g}min-s{seed}-{height}x{width}-{options.fps:g}fps"
+        f"-j{options.jitter:g}-n{options.noise:g}-crf{options.crf}"
+    )
+    return write_recordings(folder or cache_folder() / name, num_recordings, seed, options, progress)
 
 
 def _name(options: MotionDataOptions) -> str:

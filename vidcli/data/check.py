@@ -16,6 +16,7 @@ import numpy as np
 from vidcli.config import Config, DataConfig
 from vidcli.data.frames import DiskCache, FrameSource, MemoryCache, decoding_settings
 from vidcli.data.items import VideoItem
+from vidcli.data.recording_cache import RecordingCache, stretches_of
 from vidcli.data.store import Store
 from vidcli.errors import ConfigError, DataError, VideoError
 from vidcli.runtime.memory import free_memory
@@ -146,6 +147,16 @@ def choose_source(items: Sequence[VideoItem], config: Config, workers: int) -> t
         return FrameSource(config), unused if wanted in ("memory", "disk") else []
     if wanted == "off":
         return FrameSource(config), []
+    if (
+        config.data.clips_per_span > 1
+        and wanted != "disk"
+        and all(one.end_seconds is not None for one in items)
+    ):
+        spans = [span for span, _ in stretches_of(items)]
+        needed = sum(_measure(spans, config, None, workers))
+        if needed <= min(MEMORY_SHARE * free_memory(), config.data.cache_gib * _GIB):
+            cache = RecordingCache(items, FrameSource(config).decode_all)
+            return FrameSource(config, cache), [f"frames of clips are kept in memory: {_gib(needed)}"]
     store = Store("frames", decoding_settings(config), config.data.cache_gib * _GIB)
     stored, missing = _measure(items, config, None if wanted == "memory" else store, workers)
     needed = stored + missing

@@ -168,6 +168,14 @@ class FrameSource:
             frames = self.cache.frames(item, noted, lambda: self._decode(item, None))
         return frames if together == 1 else frames.reshape(-1, together, *frames.shape[1:])
 
+    def decode_all(self, item: VideoItem) -> DecodedFrames:
+        """Return all frames of a video, or of a span of one.
+
+        Raises:
+            VideoError: it cannot be decoded, or exceeds a limit.
+        """
+        return self._decode(item, None)
+
     def take_notices(self) -> list[str]:
         """Return the notices of the cache since this was last called."""
         return self.cache.take_notices() if self.cache is not None else []

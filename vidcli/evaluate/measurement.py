@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vidcli.artifacts.run_folder import EXPORT_FILE, SPLITS_FILE
+from vidcli.artifacts.run_folder import EXPORT_FILE, SPANS_FILE, SPLITS_FILE
 from vidcli.data.items import SPLITS, VideoItem, class_names_of
 from vidcli.data.manifest import load_items, read_data
 from vidcli.data.relocation import find_learnt, load_run_items
@@ -31,6 +31,7 @@ class LabelledVideos:
         data_root: folder that the run's own data has moved to; None where it has not.
         split: train, val, test or all.
         is_split_named: a person named the split, which data without splits then has to have.
+        whole_spans: of a run that cut spans of recordings into clips, take the spans.
     """
 
     model_file: Path
@@ -38,6 +39,7 @@ class LabelledVideos:
     data_root: Path | None
     split: str
     is_split_named: bool
+    whole_spans: bool = False
 
     @property
     def subject(self) -> str:
@@ -97,7 +99,7 @@ class LabelledVideos:
                 f"--model {self.model_file}: was published without videos; name the DATA to evaluate on"
             )
         run = self.model_file.parent
-        splits = run / SPLITS_FILE
+        splits = run / SPANS_FILE if self.whole_spans and (run / SPANS_FILE).is_file() else run / SPLITS_FILE
         if not splits.is_file():
             raise DataError(f"{run}: holds no {SPLITS_FILE}; name the DATA to evaluate on")
         return splits, load_run_items(splits, self.data_root)

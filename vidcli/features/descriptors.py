@@ -81,12 +81,22 @@ class Descriptors:
         with closing(compute_once(jobs, self._store, workers)) as results:
             for done, result in enumerate(results, start=1):
                 described.append(result.features)
-                if done == 1 and isinstance(result.features, Tensor):
-                    _require_room(result.features.nbytes * len(items))
+                if done == 1:
+                    self._require_room([result.features], len(items))
                 progress(done, len(items))
         if self._store is not None:
             self._store.prune()
         return described
+
+    def _require_room(self, found: Sequence[Tensor | VideoError], num_items: int) -> None:
+        """Refuse more videos like these than there is memory for.
+
+        Raises:
+            ConfigError: there are.
+        """
+        sizes = [one.nbytes for one in found if isinstance(one, Tensor)]
+        if sizes:
+            _require_room(max(sizes) * num_items)
 
     def _begin(self, mirrored: bool, paces: int, item: VideoItem) -> Tensor:
         views_VTCHW = self._load(item)

@@ -124,6 +124,17 @@ class TwoStreamClassifier(nn.Module):
             described.append(torch.cat(parts, dim=1))
         return described
 
+    def see_frames(self, frames_BTCHW: Tensor) -> Tensor:
+        """Return what the backbone says of each frame of one panel, (B, T, F), for `describe_frames`."""
+        return torch.cat(self._see(frames_BTCHW), dim=2)
+
+    def describe_frames(self, seen_BTF: Tensor) -> Tensor:
+        """Return descriptors_BD of clips of one panel, of whose frames `see_frames` told."""
+        in_cells = _sizes_in_cells(self.backbone)
+        seen = torch.split(seen_BTF, [*in_cells, self.backbone.num_features], dim=2)
+        (stream,) = self.config.stream_of_each_panel
+        return torch.cat([*self._describe([*seen], stream, None)], dim=1)
+
     def _see(self, panel_BTCHW: Tensor) -> list[Tensor]:
         """Return what the backbone says of each frame of a panel: cells_BTF of stages, last_BTF."""
         length = panel_BTCHW.shape[1]
@@ -210,7 +221,7 @@ def descriptor_sizes(backbone: TimmBackbone, config: ModelConfig) -> dict[tuple[
         backbone: of timm, with maps of several stages.
         config: streams and panels.
     """
-    in_cells = [channels * side**2 for channels, side in zip(backbone.stage_channels, _CELLS, strict=True)]
+    in_cells = _sizes_in_cells(backbone)
     sizes = {
         "appearance": 2 * backbone.num_features + in_cells[-1],
         "motion": (_NUM_PARTS + 1) * sum(in_cells),
@@ -221,6 +232,11 @@ def descriptor_sizes(backbone: TimmBackbone, config: ModelConfig) -> dict[tuple[
         for stream, size in sizes.items()
         if word in (stream, "both")
     }
+
+
+def _sizes_in_cells(backbone: TimmBackbone) -> list[int]:
+    """Return how many features a frame has in the cells of each of the last stages."""
+    return [channels * side**2 for channels, side in zip(backbone.stage_channels, _CELLS, strict=True)]
 
 
 def build_two_streams(backbone: nn.Module, num_classes: int, config: ModelConfig) -> TwoStreamClassifier:

@@ -17,7 +17,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import groupby
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -35,20 +35,27 @@ _REACHED = 0
 """The label, of two, of a cell in which a class reaches its threshold."""
 
 
-def smooth_labels(probabilities_NK: Float64, min_cells: int) -> Int64:
+def smooth_labels(probabilities_NK: Float64, min_cells: int | Sequence[int]) -> Int64:
     """Return the most probable label of each cell, smoothed so that no label lasts less than `min_cells`.
 
-    The shortest stretches go first. Each takes the label of the neighbour that is more probable there.
+    The shortest stretches go first, for which their length counts as a share of what it should be. Each takes
+    the label of the neighbour that is more probable there.
+
+    Args:
+        probabilities_NK: of each label in each cell.
+        min_cells: the same for all labels, or one for each.
     """
     labels_N = probabilities_NK.argmax(axis=1)
+    least_K = np.broadcast_to(min_cells, probabilities_NK.shape[1])
     while True:
         stretches = list(equal_stretches(labels_N))
-        shortest = min(end - start for start, end in stretches)
-        if shortest >= min_cells or len(stretches) == 1:
+        shares = [(end - start) / least_K[labels_N[start]] for start, end in stretches]
+        shortest = min(shares)
+        if shortest >= 1 or len(stretches) == 1:
             return np.asarray(labels_N, dtype=np.int64)
-        for start, end in stretches:
+        for (start, end), share in zip(stretches, shares, strict=True):
             # Of neighbours that are equally short, one may have grown by the other.
-            if end - start != shortest or _length_at(labels_N, start) != shortest:
+            if share != shortest or _length_at(labels_N, start) != end - start:
                 continue
             neighbours = [labels_N[place] for place in (start - 1, end) if 0 <= place < len(labels_N)]
             means = [probabilities_NK[start:end, label].mean() for label in neighbours]
@@ -80,12 +87,12 @@ class StretchStream:
     All stretches together are those of `smooth_labels` for the whole video.
     """
 
-    def __init__(self, scores: Cells, min_cells: int) -> None:
+    def __init__(self, scores: Cells, min_cells: int | Sequence[int]) -> None:
         """Begin before the first cell.
 
         Args:
             scores: the score of each label in each cell (N, L), which must not change later.
-            min_cells: length of the shortest stretch, in cells.
+            min_cells: length of the shortest stretch, in cells; the same for all labels, or one for each.
         """
         self._scores, self._min_cells = scores, min_cells
         self._num_cells = 0
@@ -104,9 +111,10 @@ class StretchStream:
             if label != self._label:
                 self._label, self._label_start = label, cell
             length = cell + 1 - self._label_start
-            if length == self._min_cells:
-                found += self._settle(cell + 1)
-            if length >= self._min_cells:
+            least = self._min_cells if isinstance(self._min_cells, int) else self._min_cells[label]
+            if length == least:
+                found += self._settle(cell + 1, least)
+            if length >= least:
                 self._fixed_end = cell + 1
         self._num_cells = num_cells
         return found
@@ -119,10 +127,10 @@ class StretchStream:
         """Return the first cell at which a stretch of `label` may start that was not returned yet."""
         return self._open_start if self._open_label in (label, -1) else self._fixed_end
 
-    def _settle(self, end: int) -> list[Stretch]:
+    def _settle(self, end: int, least: int) -> list[Stretch]:
         *certain, last = self._smoothed(end)
         self._open_start, _, self._open_label = last
-        self._fixed_start = end - self._min_cells
+        self._fixed_start = end - least
         return certain
 
     def _smoothed(self, end: int) -> list[Stretch]:
@@ -135,6 +143,16 @@ class StretchStream:
         ]
         stretches[0] = (self._open_start, *stretches[0][1:])
         return stretches
+
+
+class Stretches(Protocol):
+    """What makes stretches of cells that come in order."""
+
+    def advance(self, num_cells: int) -> list[Stretch]:
+        """Take the cells up to `num_cells`; return the stretches that are certain now."""
+
+    def finish(self, num_cells: int) -> list[Stretch]:
+        """Take the last cells; return all stretches that were not returned yet."""
 
 
 class SegmentStream(ABC):
@@ -172,13 +190,20 @@ class OneLabelStream(SegmentStream):
         cells: Cells,
         class_names: Sequence[str],
         cell_seconds: float,
-        min_cells: int,
+        stretches: Stretches,
         threshold: float | None,
     ) -> None:
-        """Begin before the first cell; see `stream_segments` for the arguments."""
+        """Begin before the first cell.
+
+        Args:
+            cells: as in `stream_segments`.
+            class_names: as in `stream_segments`.
+            cell_seconds: as in `stream_segments`.
+            stretches: makes stretches of these cells.
+            threshold: as in `stream_segments`.
+        """
         super().__init__(cells, class_names, cell_seconds)
-        self._threshold = threshold
-        self._stretches = StretchStream(cells, min_cells)
+        self._threshold, self._stretches = threshold, stretches
         # An unknown segment waits, since the next one may be unknown too and join it.
         self._unknown: Segment | None = None
 
@@ -267,31 +292,3 @@ class MultiLabelStream(SegmentStream):
         popped = [segment for start, _, segment in self._waiting if is_certain(start)]
         del self._waiting[: len(popped)]
         return popped
-
-
-def stream_segments(
-    cells: Cells,
-    class_names: Sequence[str],
-    cell_seconds: float,
-    min_seconds: float,
-    threshold: float | None,
-    thresholds: Sequence[float] | None,
-) -> SegmentStream:
-    """Return what joins cells into segments.
-
-    A stretch shorter than `min_seconds` becomes a part of a neighbour, the shortest first. In a
-    multi-label model that holds for a stretch in which a class is as for one in which it is not.
-
-    Args:
-        cells: the probability of each class in each cell (N, K).
-        class_names: the names of the K classes; a class's position is its label.
-        cell_seconds: duration of a cell.
-        min_seconds: duration of the shortest segment.
-        threshold: a segment whose mean probability is lower is unknown; None makes none unknown.
-        thresholds: for each class of a multi-label model, the probability from which a cell has the
-            class; None for any other model.
-    """
-    min_cells = max(1, round(min_seconds / cell_seconds))
-    if thresholds is not None:
-        return MultiLabelStream(cells, class_names, cell_seconds, min_cells, thresholds)
-    return OneLabelStream(cells, class_names, cell_seconds, min_cells, threshold)

@@ -32,6 +32,7 @@ from vidcli.data.items import VideoItem
 from vidcli.errors import ConfigError, VideoError
 from vidcli.models import VideoClassifier, for_inference
 from vidcli.models.calibration import UNCALIBRATED, Calibration
+from vidcli.models.timeline_rules import TimelineRules
 from vidcli.predict.inputs import explain_failure
 from vidcli.predict.prediction import Prediction
 from vidcli.runtime.threads import map_ahead, num_workers
@@ -111,8 +112,11 @@ class ViewLoader:
 class Predictor:
     """A model with its own sampling and preprocessing.
 
+    Large because all that answers about a video goes through it.
+
     Attributes:
-        threshold: the probability below which the model abstains; None always answers.
+        threshold: probability below which the model abstains; None always answers.
+        rules: how windows of a timeline become segments, where that was learnt.
         views: loads the clips that the model classifies.
         model_seconds: the time that the model has computed so far.
     """
@@ -141,9 +145,9 @@ class Predictor:
         self.config, self.class_names, self.calibration = config, tuple(class_names), calibration
         self.device = device
         self.threshold: float | None = None
+        self.rules: TimelineRules | None = None
         self.views = ViewLoader(config, source, shuffle_seed)
-        self.model_seconds = 0.0
-        self.network = model
+        self.network, self.model_seconds = model, 0.0
 
     @classmethod
     def from_checkpoint(
@@ -163,7 +167,9 @@ class Predictor:
         """
         model = for_inference(checkpoint.build() if network is None else network).to(device)
         names, calibration = checkpoint.class_names, checkpoint.calibration
-        return cls(model, checkpoint.config, names, device, None, shuffle_seed, calibration)
+        made = cls(model, checkpoint.config, names, device, None, shuffle_seed, calibration)
+        made.rules = checkpoint.rules
+        return made
 
     @classmethod
     def load(

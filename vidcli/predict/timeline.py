@@ -15,12 +15,10 @@ Shape suffixes: N frames or cells, T frames a window, C channels, H W pixels, E 
 
 from __future__ import annotations
 
-import math
 import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -30,89 +28,19 @@ from vidcli.arrays import Float64, Frames
 from vidcli.data.frames import decode_limits
 from vidcli.errors import VideoError
 from vidcli.models import VideoClassifier
-from vidcli.predict.merging import stream_segments
+from vidcli.models.timeline_rules import TimelineRules
 from vidcli.predict.predictor import Predictor
+from vidcli.predict.segment_streams import stream_segments
 from vidcli.predict.segments import Segment, Timeline
+from vidcli.predict.stream_windows import StreamWindows, stream_network
+from vidcli.predict.window_plan import WindowCells, WindowPlan, window_weights
 from vidcli.runtime.signals import undivided
 from vidcli.runtime.threads import run_ahead
 from vidcli.sampling import neighbour_steps
 from vidcli.video import GridFrame, VideoInfo, stream_frames
 
-MAX_WINDOWS = 600
-"""The most windows of a video for which the user chose none."""
-
 _NUM_DECODERS = 2
 _CHUNKS_AHEAD = 4
-_WINDOWS_A_STEP = 4
-_FIRST_CELLS = 1024
-
-
-@dataclass(frozen=True)
-class WindowPlan:
-    """How windows lie on the grid of frames.
-
-    Attributes:
-        length: number of frames in a window, T.
-        step: number of frames from one window to the next, and in a cell; divides the length.
-        spacing_seconds: time from one frame of the grid to the next.
-    """
-
-    length: int
-    step: int
-    spacing_seconds: float
-
-    @property
-    def cell_seconds(self) -> float:
-        """Duration of a cell."""
-        return self.step * self.spacing_seconds
-
-    @property
-    def window_seconds(self) -> float:
-        """Duration of a window."""
-        return self.length * self.spacing_seconds
-
-    @property
-    def num_cells(self) -> int:
-        """Number of cells in a window."""
-        return self.length // self.step
-
-
-def plan_windows(length: int, window_seconds: float, step_seconds: float | None = None) -> WindowPlan:
-    """Return how windows of `length` frames lie on the grid.
-
-    Args:
-        length: number of frames in a window.
-        window_seconds: duration of a window.
-        step_seconds: wanted time from one window to the next; the nearest that divides a window is
-            taken. None is a quarter of a window.
-    """
-    spacing = window_seconds / length
-    wanted = (window_seconds / _WINDOWS_A_STEP if step_seconds is None else step_seconds) / spacing
-    divisors = [step for step in range(1, length + 1) if length % step == 0]
-    return WindowPlan(length, min(divisors, key=lambda step: (abs(step - wanted), step)), spacing)
-
-
-def choose_plan(length: int, clip_seconds: float, duration_seconds: float) -> WindowPlan:
-    """Return windows for a video for which the user chose none: at most about `MAX_WINDOWS` of them.
-
-    A window is as long as the clips that the model learnt from, and starts a quarter of that after the
-    one before. If that makes too many windows, they overlap less; if there are still too many, they
-    are longer.
-
-    Args:
-        length: number of frames in a window.
-        clip_seconds: duration of the clips that the model learnt from.
-        duration_seconds: duration of the video.
-    """
-    usual = plan_windows(length, clip_seconds)
-    for step in range(usual.step, length + 1):
-        plan = WindowPlan(length, step, usual.spacing_seconds)
-        if length % step == 0 and duration_seconds <= MAX_WINDOWS * plan.cell_seconds:
-            return plan
-    window = duration_seconds / MAX_WINDOWS
-    # Rounded up to two digits, so that --window can repeat it.
-    digit = 10.0 ** (math.floor(math.log10(window)) - 1)
-    return WindowPlan(length, length, math.ceil(window / digit) * digit / length)
 
 
 class TimelineWork:
@@ -123,7 +51,12 @@ class TimelineWork:
     """
 
     def __init__(
-        self, predictor: Predictor, video: str | os.PathLike[str], plan: WindowPlan, min_seconds: float
+        self,
+        predictor: Predictor,
+        video: str | os.PathLike[str],
+        plan: WindowPlan,
+        min_seconds: float,
+        rules: TimelineRules | None = None,
     ) -> None:
         """Begin before the first frame.
 
@@ -132,9 +65,11 @@ class TimelineWork:
             video: a local file.
             plan: the windows.
             min_seconds: duration of the shortest segment; shorter ones become a part of a neighbour.
+            rules: how to read windows and smooth, as was learnt, in place of `min_seconds`.
         """
         self._predictor, self._video, self._plan = predictor, video, plan
-        self._cells = _Cells(len(predictor.class_names))
+        reading = "mean" if rules is None else rules.reading
+        self._cells = WindowCells(len(predictor.class_names), window_weights(plan.num_cells, reading))
         self._info: VideoInfo | None = None
         self._num_frames = 0
         self._is_whole = False
@@ -146,6 +81,7 @@ class TimelineWork:
             min_seconds,
             predictor.threshold,
             self._thresholds,
+            rules,
         )
         self.segments: list[Segment] = []
         self._finished: Timeline | None = None
@@ -167,20 +103,14 @@ class TimelineWork:
                 classified before.
         """
         predictor, plan = self._predictor, self._plan
-        network = predictor.frame_network
-        scorer = (
-            _WholeWindows(predictor, plan) if network is None else _FeatureWindows(predictor, plan, network)
-        )
-        # The time for a whole video is not limited, only the wait for its next frames.
-        patience = predictor.config.data.max_seconds
-        chunks = run_ahead(_chunks(predictor, self._video, plan), _CHUNKS_AHEAD, patience)
-        with closing(chunks), _naming(self._video, patience):
+        scorer = _open_scorer(predictor, plan)
+        with _open_chunks(predictor, self._video, plan) as chunks:
             for frames_NHWC, count, info in chunks:
                 # One window at a time: it may take long, and a signal to stop keeps the windows before it.
                 for probabilities_K in scorer.push(frames_NHWC):
                     with undivided():
                         self._info = info
-                        self._cells.add_window(probabilities_K, plan.num_cells)
+                        self._cells.add_window(probabilities_K)
                         self._add(self._stream.advance(self._cells.num_final), tell)
                 with undivided():
                     self._info = info
@@ -227,6 +157,47 @@ class TimelineWork:
                 tell(segment)
 
 
+def classify_windows(
+    predictor: Predictor,
+    video: str | os.PathLike[str],
+    plan: WindowPlan,
+    progress: Callable[[float, float], None] | None = None,
+) -> tuple[Float64, int, float]:
+    """Return the probabilities of all windows of a video (W, K), the number of its cells, and its seconds.
+
+    Args:
+        predictor: the model.
+        video: a local file.
+        plan: the windows.
+        progress: called with the seconds that are done and those of the whole video.
+
+    Raises:
+        VideoError: the video cannot be decoded to its end.
+    """
+    scorer = _open_scorer(predictor, plan)
+    found: list[Float64] = []
+    num_frames, duration = 0, 0.0
+    with _open_chunks(predictor, video, plan) as chunks:
+        for frames_NHWC, count, info in chunks:
+            found += scorer.push(frames_NHWC)
+            num_frames, duration = num_frames + count, info.duration_seconds
+            if progress is not None:
+                progress(min(num_frames * plan.spacing_seconds, duration), duration)
+    duration = max(duration, (num_frames - 1) * plan.spacing_seconds)
+    return np.stack(found), -(-num_frames // plan.step), duration
+
+
+@contextmanager
+def _open_chunks(
+    predictor: Predictor, video: str | os.PathLike[str], plan: WindowPlan
+) -> Iterator[Iterator[tuple[Frames, int, VideoInfo]]]:
+    """Give the frames of a video as they are decoded; the wait for the next ones is limited, not all."""
+    patience = predictor.config.data.max_seconds
+    chunks = run_ahead(_chunks(predictor, video, plan), _CHUNKS_AHEAD, patience)
+    with closing(chunks), _naming(video, patience):
+        yield chunks
+
+
 @contextmanager
 def _naming(video: str | os.PathLike[str], patience_seconds: float) -> Iterator[None]:
     try:
@@ -235,42 +206,6 @@ def _naming(video: str | os.PathLike[str], patience_seconds: float) -> Iterator[
         raise VideoError(
             video, f"hangs: no frame came for {patience_seconds:g} s (data.max_seconds), and it was abandoned"
         ) from None
-
-
-class _Cells:
-    """The sum of the probabilities of the windows over each cell, and the number of these windows.
-
-    All cells lie in one array that grows. With an array of its own for each cell, hours of video took
-    gigabytes: each small array stayed where the clips of its window had been, so that the next clip did
-    not fit there.
-    """
-
-    def __init__(self, num_classes: int) -> None:
-        self._sums_NK = np.zeros((_FIRST_CELLS, num_classes))
-        self._counts_N = np.zeros(_FIRST_CELLS, np.int64)
-        self._num_cells = self._num_windows = 0
-
-    def add_window(self, probabilities_K: Float64, num_cells: int) -> None:
-        """Add a window, which starts one cell after the window before it."""
-        first = self._num_cells - num_cells + 1 if self._num_cells else 0
-        self._num_cells = first + num_cells
-        if self._num_cells > len(self._counts_N):
-            self._sums_NK = np.concatenate([self._sums_NK, np.zeros_like(self._sums_NK)])
-            self._counts_N = np.concatenate([self._counts_N, np.zeros_like(self._counts_N)])
-        self._sums_NK[first : self._num_cells] += probabilities_K
-        self._counts_N[first : self._num_cells] += 1
-        self._num_windows += 1
-
-    @property
-    def num_final(self) -> int:
-        """Number of cells that no later window covers."""
-        return self._num_windows
-
-    def means(self, start: int, end: int) -> Float64:
-        """Return, for each cell from `start` up to `end`, the mean over its windows (N, K)."""
-        covered = slice(start, min(end, self._num_cells))
-        means_NK: Float64 = self._sums_NK[covered] / self._counts_N[covered, None]
-        return means_NK
 
 
 def _chunks(
@@ -324,6 +259,20 @@ def _with_neighbours(stream: Iterable[GridFrame], steps: int) -> Iterator[GridFr
 
 def _joined(before: GridFrame, own: GridFrame, after: GridFrame) -> GridFrame:
     return GridFrame(np.stack([before.picture, own.picture, after.picture]), own.info)
+
+
+def shares_frames(predictor: Predictor) -> bool:
+    """Tell whether each frame is computed once, for all windows that hold it."""
+    return predictor.frame_network is not None or stream_network(predictor) is not None
+
+
+def _open_scorer(predictor: Predictor, plan: WindowPlan) -> _FeatureWindows | StreamWindows | _WholeWindows:
+    """Return what makes probabilities of windows from frames, in the quickest way that the model allows."""
+    if (network := predictor.frame_network) is not None:
+        return _FeatureWindows(predictor, plan, network)
+    if (streams := stream_network(predictor)) is not None:
+        return StreamWindows(predictor, plan.length, plan.step, streams)
+    return _WholeWindows(predictor, plan)
 
 
 class _WholeWindows:

@@ -20,7 +20,8 @@ from vidcli.names import visible_json
 from vidcli.predict import Predictor
 from vidcli.predict.prediction import prediction_to_dict
 from vidcli.predict.segments import timeline_to_dict
-from vidcli.predict.timeline import TimelineWork, choose_plan, plan_windows
+from vidcli.predict.timeline import TimelineWork
+from vidcli.predict.window_plan import choose_plan, learnt_plan, plan_windows
 from vidcli.serve.inbox import Inbox, Video
 from vidcli.serve.metrics import CONTENT_TYPE, Metrics
 from vidcli.serve.model_thread import ModelThread
@@ -137,12 +138,15 @@ class Desk:
         length, wanted = self.predictor.config.clip.length, window or self.clip_seconds
         assert wanted is not None  # `build_app` asked for it
         try:
+            rules = self.predictor.rules
             if window is None and step is None:
-                plan = choose_plan(length, wanted, probe(video.path).duration_seconds)
+                usual = choose_plan(length, wanted, probe(video.path).duration_seconds)
+                plan = learnt_plan(self.predictor.config, rules) or usual
             else:
                 plan = plan_windows(length, wanted, step)
             shortest = plan.window_seconds if min_seconds is None else min_seconds
-            work = TimelineWork(self.predictor, video.path, plan, shortest)
+            is_chosen = window is not None or step is not None or min_seconds is not None
+            work = TimelineWork(self.predictor, video.path, plan, shortest, None if is_chosen else rules)
             work.run(progress=lambda done, total: check())
         except VideoError as error:
             return {"video": video.name, "error": error.reason}

@@ -2,33 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
-import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from vidcli.errors import DataError, WriteError
-from vidcli.runtime.files import is_leftover, read_regular, write_text, write_whole
-from vidcli.runtime.locks import FileLock
-from vidcli.runtime.plain import parse_json
+from vidcli.runtime.files import is_leftover, write_whole
+from vidcli.synthetic.claimed_folder import ClaimedFolder
 from vidcli.synthetic.motion import GENERATOR_VERSION, MOTION_CLASSES, MotionVideoOptions, render_motion
 from vidcli.video import encode_video
 
 MOTION_SPLITS = ("train", "val", "test")
-
-_MARKER = "motion.json"
-_UNFINISHED_MARKER = "motion.unfinished.json"
-_PARTIAL_PREFIX = ".partial-"  # of earlier versions
-_LOCK = "motion.lock"
-_POLL_SECONDS = 0.1
-_MAX_MARKER_BYTES = 2**20
 
 
 def write_motion_videos(
@@ -79,17 +66,9 @@ def write_motion_videos(
     }
     root = Path(folder)
     jobs = dict(_plan_videos(root, num_per_class, seed))
-    try:
-        if not _is_complete(root, request, jobs):
-            with _turn(root):
-                _claim(root, request)
-                _write_missing(jobs, options, progress)
-                _write_json(root / _MARKER, request)
-                (root / _UNFINISHED_MARKER).unlink(missing_ok=True)
-        elif progress is not None:
-            progress(len(jobs), len(jobs))
-    except (OSError, WriteError) as error:
-        raise _unwritable(root, error) from error
+    claimed = ClaimedFolder(root, "motion", "motion videos", _is_ours)
+    if not claimed.write(request, jobs, lambda: _write_missing(jobs, options, progress)) and progress:
+        progress(len(jobs), len(jobs))
     return list(jobs)
 
 
@@ -104,85 +83,13 @@ def _plan_videos(
                 yield path, np.random.SeedSequence(seed, spawn_key=key)
 
 
-def _is_complete(root: Path, request: dict[str, Any], jobs: Iterable[Path]) -> bool:
-    is_whole = (root / _MARKER).is_file() and _read_json(root / _MARKER) == request
-    return is_whole and all(path.exists() for path in jobs)
-
-
-@contextmanager
-def _turn(root: Path) -> Iterator[None]:
-    """Make the folder and wait until no other process writes it."""
-    if root.exists() and not root.is_dir():
-        raise DataError(
-            f"{root}: is a file, where a folder for the motion videos was expected. Name another."
-        )
-    root.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(root / _LOCK)
-    while not lock.acquire():
-        time.sleep(_POLL_SECONDS)
-    if lock.read():  # ours is empty
-        lock.release()
-        raise _foreign(root, root / _LOCK)
-    try:
-        yield
-    finally:
-        lock.remove()
-
-
-def _unwritable(root: Path, error: OSError | WriteError) -> DataError:
-    reason = getattr(error, "strerror", None) or error
-    return DataError(
-        f"{root}: the motion videos cannot be written there ({reason}). Free the space, mend the "
-        "permissions, or name another folder."
-    )
-
-
-def _foreign(root: Path, path: Path) -> DataError:
-    return DataError(
-        f"{root}: holds other things ({path.relative_to(root)}), where an empty folder was expected for the "
-        "motion videos. Name a folder that is empty or does not exist."
-    )
-
-
-def _claim(root: Path, request: dict[str, Any]) -> None:
-    """Make the folder ready for what is missing in it.
-
-    From then on it holds one of the two markers, which tell a later call whose it is.
-    """
-    if (root / _MARKER).exists():
-        if _read_json(root / _MARKER) != request:
-            raise DataError(
-                f"{root}: holds motion videos that were made with other settings (see {_MARKER} there). "
-                f"Delete that folder, or name another."
-            )
-        return
-    foreign, videos = _list_contents(root)
-    unfinished = root / _UNFINISHED_MARKER
-    if foreign or (videos and not unfinished.exists()):
-        raise _foreign(root, (foreign or videos)[0])
-    same = unfinished.exists() and _read_json(unfinished) == request
-    for path in videos:
-        if not same or path.name.startswith(_PARTIAL_PREFIX) or is_leftover(path):
-            path.unlink()
-    _write_json(unfinished, request)
-
-
-def _list_contents(root: Path) -> tuple[list[Path], list[Path]]:
-    """Return the files that this module never writes, and its videos, whole and partial."""
+def _is_ours(path: Path) -> bool:
+    """Tell whether a path below the folder is one of its videos, or what is left of one."""
     places = {(split, name) for split in MOTION_SPLITS for name in MOTION_CLASSES}
-    foreign, videos = [], []
-    for path in sorted(root.rglob("*")):
-        parents = path.relative_to(root).parent.parts
-        name = path.name.removeprefix(_PARTIAL_PREFIX)
-        if path.is_dir():
-            continue
-        if parents in places and (
-            re.fullmatch(rf"{re.escape(parents[1])}_\d{{4,}}\.mp4", name) or is_leftover(path)
-        ):
-            videos.append(path)
-        elif parents or (name not in (_MARKER, _UNFINISHED_MARKER, _LOCK) and not is_leftover(path)):
-            foreign.append(path)
-    return foreign, videos
+    parents = path.parent.parts
+    return parents in places and (
+        re.fullmatch(rf"{re.escape(parents[1])}_\d{{4,}}\.mp4", path.name) is not None or is_leftover(path)
+    )
 
 
 def _write_missing(
@@ -214,14 +121,3 @@ def _write_video(path: Path, seed_sequence: np.random.SeedSequence, options: Mot
     write_whole(
         path, lambda temporary: encode_video(temporary, clip.frames, options.fps, options=codec_options)
     )
-
-
-def _read_json(path: Path) -> object:
-    try:
-        return parse_json(read_regular(path, _MAX_MARKER_BYTES).decode("utf-8"))
-    except (OSError, ValueError):
-        return None  # damaged, and so equal to no request
-
-
-def _write_json(path: Path, value: dict[str, Any]) -> None:
-    write_text(path, json.dumps(value, indent=2))

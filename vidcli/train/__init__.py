@@ -9,6 +9,7 @@ from vidcli.train.events import (
     EpochRow,
     Event,
     FeatureProgress,
+    FollowProgress,
     Notice,
     StepDone,
 )
@@ -25,6 +26,7 @@ __all__ = [
     "EpochRow",
     "Event",
     "FeatureProgress",
+    "FollowProgress",
     "HeadScore",
     "Notice",
     "RunPlan",

@@ -35,6 +35,7 @@ from vidcli.errors import CheckpointError, ConfigError, DataError, VideoError
 from vidcli.evaluate import evaluate
 from vidcli.evaluate.grouped import GroupedAnswers
 from vidcli.features.descriptors import Descriptors
+from vidcli.features.recording_descriptors import RecordingDescriptors
 from vidcli.models import TwoStreamClassifier, build_model
 from vidcli.models.two_streams import NUM_PACES
 from vidcli.predict import Prediction, Predictor
@@ -103,7 +104,9 @@ class ClosedFormRun:
         network = build_model(config.model, len(self._names)).to(device).eval()
         assert isinstance(network, TwoStreamClassifier)
         self._network = network
-        self._describer = Descriptors(network, config, ViewLoader(config).load, device)
+        cuts_spans = config.data.clips_per_span > 1 and config.clip.is_frame_alone
+        describer = RecordingDescriptors if cuts_spans else Descriptors
+        self._describer = describer(network, config, ViewLoader(config).load, device)
         self._guard = InterruptGuard(run, ALONE, on_event)
         for text in iter_advice_of_ridge(config):
             on_event(Notice(text))
@@ -175,7 +178,8 @@ class ClosedFormRun:
 
     def _describe(self, items: Sequence[VideoItem], mirrored: bool) -> list[Tensor | VideoError]:
         num_orientations = 1 if self._mirrored is None else 2
-        paces = NUM_PACES if NUM_PACES * num_orientations * len(items) <= _MOST_ROWS else 1
+        is_cut = self._config.data.clips_per_span > 1  # a clip without its end has another middle and class
+        paces = NUM_PACES if not is_cut and NUM_PACES * num_orientations * len(items) <= _MOST_ROWS else 1
         return self._describer.of(
             items, mirrored, paces, lambda done, total: self._on_event(FeatureProgress(done, total))
         )

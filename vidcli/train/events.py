@@ -98,6 +98,14 @@ class FeatureProgress:
 
 
 @dataclass(frozen=True)
+class FollowProgress:
+    """The seconds of validation recordings that were followed from end to end, and of all."""
+
+    done: int
+    total: int
+
+
+@dataclass(frozen=True)
 class ChoiceMade:
     """What was tried by cross-validation, and what was chosen.
 
@@ -114,4 +122,6 @@ class ChoiceMade:
     by_look: bool
 
 
-Event: TypeAlias = ChoiceMade | CheckProgress | FeatureProgress | StepDone | EpochDone | Notice
+Event: TypeAlias = (
+    ChoiceMade | CheckProgress | FeatureProgress | FollowProgress | StepDone | EpochDone | Notice
+)

@@ -11,7 +11,13 @@ import torch
 
 from vidcli.artifacts.claim import RunClaim, in_use
 from vidcli.artifacts.resume_file import load_resume
-from vidcli.artifacts.run_folder import CONFIG_FILE, RESUME_FILE, SPLITS_FILE, UNUSABLE_FILE, is_over
+from vidcli.artifacts.run_folder import (
+    CONFIG_FILE,
+    RESUME_FILE,
+    SPLITS_FILE,
+    UNUSABLE_FILE,
+    is_over,
+)
 from vidcli.config import Config, load_config
 from vidcli.data.check import check_videos, failures_csv
 from vidcli.data.items import (
@@ -25,6 +31,7 @@ from vidcli.data.items import (
 from vidcli.data.loader import batch_ends
 from vidcli.data.manifest import read_data
 from vidcli.data.relocation import load_run_items
+from vidcli.data.span_clips import cut_spans
 from vidcli.data.splits import assign_splits, of_split
 from vidcli.errors import CheckpointError, ConfigError, VideoError
 from vidcli.models import network_names, settle_clip
@@ -37,6 +44,7 @@ from vidcli.train.adapters import build_trained_model
 from vidcli.train.batchnorm import fewest_clips, single_clips
 from vidcli.train.closed_form import ClosedFormRun, refuse_other_settings
 from vidcli.train.events import CheckProgress, EpochRow, Event, Notice
+from vidcli.train.recording_spans import cut_for_run, learn_timeline, settle_spans
 from vidcli.train.trackers import NOT_INSTALLED, choose_trackers, lacks_tensorboard
 from vidcli.train.trainer import Trainer
 
@@ -101,14 +109,15 @@ def start_run(
     if lacks_tensorboard(config):
         on_event(Notice(NOT_INSTALLED))
     with RunClaim() as claim:
-        run, items = group.from_main(
-            lambda: (claim.begin(out, run_name(config)), plan_items(config, data, on_event))
+        run, (config, items) = group.from_main(
+            lambda: _begin(claim.begin(out, run_name(config)), config, data, on_event)
         )
         if config.train.optimizer == "ridge":
             refuse_other_settings(config, group)
             rows = ClosedFormRun(config, items, run, device, on_event).train()
         else:
             rows = _train_by_steps(config, items, run, device, on_event, group)
+        learn_timeline(run, device, on_event, group)
     _write_card(run, on_event, group)
     return run, rows
 
@@ -146,6 +155,7 @@ def resume_run(
             _, _, trainer = _build_trainer(config, items, run, device, on_event, group)
             trainer.restore()
             rows = trainer.train()
+        learn_timeline(run, device, on_event, group)
     _write_card(run, on_event, group)
     return run, rows
 
@@ -195,14 +205,20 @@ def plan_items(config: Config, data: Path, on_event: Callable[[Event], None]) ->
         ConfigError: `train.class_balance` does not go with several classes a video.
         DataError: there are no videos, fewer than two classes, or splits that do not work out.
     """
+    return _plan(config, data, on_event)[1]
+
+
+def _plan(config: Config, data: Path, on_event: Callable[[Event], None]) -> tuple[Config, list[VideoItem]]:
+    """Return the settings that the data ask for, and videos or spans of recordings with their splits."""
     listing = read_data(data, settings=config.data)
-    require_two_classes(listing.items, config.data.multi_label)
+    config, rows = settle_spans(config, listing.items, lambda text: on_event(Notice(text)))
+    require_two_classes(rows, config.data.multi_label)
     if config.data.multi_label and config.train.class_balance != "off":
         raise ConfigError(
             f"train.class_balance={config.train.class_balance}: balances classes of one a video, and "
             "data.multi_label has several; leave one of the two out"
         )
-    joined = [item.label for item in listing.items if LABEL_SEPARATOR in item.label]
+    joined = [item.label for item in rows if LABEL_SEPARATOR in item.label]
     if joined and not config.data.multi_label:
         on_event(
             Notice(
@@ -212,7 +228,15 @@ def plan_items(config: Config, data: Path, on_event: Callable[[Event], None]) ->
         )
     for text in listing.notes:
         on_event(Notice(text))
-    return assign_splits(listing.items, config.data)
+    return config, assign_splits(rows, config.data)
+
+
+def _begin(
+    run: Path, config: Config, data: Path, on_event: Callable[[Event], None]
+) -> tuple[Path, tuple[Config, list[VideoItem]]]:
+    """Return a new run's directory, and what `_plan` does; spans of recordings are cut into clips."""
+    config, items = _plan(config, data, on_event)
+    return run, (config, cut_for_run(run, config, items, lambda text: on_event(Notice(text))))
 
 
 def plan_run(config: Config, data: Path, on_event: Callable[[Event], None]) -> RunPlan:
@@ -229,7 +253,11 @@ def plan_run(config: Config, data: Path, on_event: Callable[[Event], None]) -> R
     """
     config = settle_clip(config, may_fetch=False)
     choose_trackers(config)
-    items = plan_items(config, data, on_event)
+    config, items = _plan(config, data, on_event)
+    if config.data.clips_per_span > 1:
+        items, notes = cut_spans(items, config)
+        for note in notes:
+            on_event(Notice(note))
     multi_label = config.data.multi_label
     class_names = class_names_of(of_split(items, "train"), multi_label)
     model = build_trained_model(config, len(class_names), load_weights=False)

@@ -1,0 +1,83 @@
+"""Generated long recordings: what happens in them, what the table says, and that a seed repeats them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from vidcli.data.manifest import load_items
+from vidcli.errors import DataError
+from vidcli.synthetic import LONG_CLASSES, LongRecordingOptions, write_recordings
+from vidcli.synthetic.long_recording import draw_bouts, render_long
+from vidcli.synthetic.recording_set import split_of
+from vidcli.video import probe
+
+TINY = LongRecordingOptions(minutes=0.5, size=(32, 32), fps=10)
+
+
+def test_half_of_the_time_is_background_and_all_behaviours_occur():
+    usual = LongRecordingOptions()
+    drawn = [draw_bouts(np.random.default_rng(seed), usual) for seed in range(20)]
+    lengths = [sum(bout.end - bout.start for bout in bouts) / usual.num_frames for bouts in drawn]
+    assert 0.4 < np.mean(lengths) < 0.6
+    for bouts in drawn:
+        assert set(LONG_CLASSES) == {bout.label for bout in bouts}
+        assert all(bout.end < later.start for bout, later in pairwise(bouts))
+    short = [draw_bouts(np.random.default_rng(seed), TINY) for seed in range(20)]
+    assert all(set(LONG_CLASSES) == {bout.label for bout in bouts} for bouts in short)
+    seconds = [(bout.end - bout.start) / usual.fps for bouts in drawn for bout in bouts]
+    assert min(seconds) < 0.5
+    assert 40 < max(seconds) <= 60.1
+
+
+def test_the_subject_moves_in_a_dart_and_lies_still_in_sleep():
+    options = LongRecordingOptions(minutes=1, jitter=0, noise=0)
+    bouts = draw_bouts(np.random.default_rng(5), options)
+    rng, kind = np.random.default_rng(6), np.random.SeedSequence(7)
+    drawn = render_long(rng, kind, bouts, options, has_second=False)
+    frames = np.stack([*drawn]).astype(float)
+
+    def change(label: str) -> float:
+        bout = next(bout for bout in bouts if bout.label == label)
+        inner = frames[bout.start + 4 : bout.end - 4]
+        normal = inner / inner.mean(axis=(1, 2, 3), keepdims=True)  # the light changes in every frame
+        return float(np.abs(np.diff(normal, axis=0)).mean())
+
+    assert change("dart") > 3 * change("sleep")
+
+
+@pytest.mark.parametrize(("number", "expected"), [(3, (1, 1, 1)), (4, (2, 1, 1)), (10, (5, 2, 3))])
+def test_every_split_has_recordings(number: int, expected: tuple[int, int, int]):
+    counts = Counter(split_of(k, number) for k in range(number))
+    assert tuple(counts[name] for name in ("train", "val", "test")) == expected
+
+
+def test_equal_seeds_write_equal_files_that_are_used_again(tmp_path: Path):
+    told: list[tuple[int, int]] = []
+    one = write_recordings(tmp_path / "one", 3, 7, TINY, lambda *numbers: told.append(numbers))
+    assert told[-1] == (900, 900)
+    items = load_items(one)
+    assert {item.path.name for item in items} == {f"recording_0{k}.mp4" for k in (1, 2, 3)}
+    assert all(item.end_seconds is not None and item.end_seconds <= 30 for item in items)
+    assert probe(items[0].path).duration_seconds == pytest.approx(30)
+    write_recordings(tmp_path / "two", 3, 7, TINY)
+    files = [{path.name: path.read_bytes() for path in one.parent.iterdir()}]
+    files.append({path.name: path.read_bytes() for path in (tmp_path / "two").iterdir()})
+    assert files[0] == files[1]
+    before = items[0].path.stat().st_mtime_ns
+    (one.parent / "recording_02.mp4").unlink()  # what is missing is written, all else stays
+    write_recordings(one.parent, 3, 7, TINY)
+    assert items[0].path.stat().st_mtime_ns == before
+    assert {path.name: path.read_bytes() for path in one.parent.iterdir()} == files[0]
+    with pytest.raises(DataError, match="other settings"):
+        write_recordings(one.parent, 3, 8, TINY)
+
+
+@pytest.mark.parametrize("wrong", [{"minutes": 0.1}, {"size": (31, 64)}, {"fps": 5}])
+def test_options_that_cannot_be_are_refused(wrong: dict[str, object]):
+    with pytest.raises(ValueError, match="must be"):
+        LongRecordingOptions(**wrong)  # type: ignore[arg-type]

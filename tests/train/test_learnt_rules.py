@@ -1,0 +1,157 @@
+"""Training on spans of recordings from end to end, and how their timelines are smoothed is learnt."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from vidcli.artifacts.model_file import load_checkpoint, save_checkpoint
+from vidcli.config import Config, load_config
+from vidcli.data.items import VideoItem
+from vidcli.data.manifest import load_items
+from vidcli.errors import CheckpointError
+from vidcli.features.descriptors import Descriptors
+from vidcli.features.recording_descriptors import RecordingDescriptors, find_stretches
+from vidcli.models import TwoStreamClassifier, build_model
+from vidcli.models.timeline_rules import TimelineRules
+from vidcli.predict import Predictor
+from vidcli.predict.predictor import ViewLoader
+from vidcli.predict.stream_windows import StreamWindows, stream_network
+from vidcli.synthetic import LongRecordingOptions, write_recordings
+from vidcli.train import Notice, resume_run, start_run
+from vidcli.train.learnt_rules import count_transitions
+from vidcli.train.recording_spans import settle_spans
+
+CPU = torch.device("cpu")
+QUICK = [
+    *(
+        "data.background=rest",
+        "data.max_clips=30",
+        "clip.length=8",
+        "clip.stride_seconds=0.1",
+        "clip.size=32",
+    ),
+    *("model.streams=off", "model.backbone=compact_cnn", "model.pretrained=false", "model.width=16"),
+    *("train.optimizer=adamw", "train.plots=false", "train.batch_size=8", "train.tracker=none"),
+]
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("long") / "recordings"
+    return write_recordings(folder, 3, 4, LongRecordingOptions(minutes=0.5, size=(32, 32), fps=10))
+
+
+def test_transitions_follow_from_spans():
+    def span(label: str, start: float, end: float) -> VideoItem:
+        return VideoItem(Path("day.mp4"), label, "train", None, start, end)
+
+    spans = [span("a", 0, 4), span("b", 4, 5), span("a", 5, 9), span("c", 20, 22)]
+    probable = count_transitions(("a", "b", "c"), spans, 0.5)
+    np.testing.assert_allclose(probable.sum(axis=1), 1)
+    np.testing.assert_allclose(np.diag(probable), [1 - 1 / 8, 1 / 2, 3 / 4])  # 4, 1 and 2 s of 0.5 s
+    np.testing.assert_allclose(probable[0], [7 / 8, 1 / 8 * 1.5 / 2, 1 / 8 * 0.5 / 2])  # b once, c never
+
+
+def test_a_run_keeps_spans_cuts_clips_and_learns_to_smooth(table: Path, tmp_path: Path):
+    told: list[str] = []
+    config = load_config("recordings", [*QUICK, "train.epochs=1"])
+    run, _ = start_run(
+        config, table, tmp_path / "run", CPU, lambda e: told.append(e.text) if isinstance(e, Notice) else None
+    )
+    spans, clips = load_items(run / "spans.csv"), load_items(run / "splits.csv")
+    assert {item.label for item in spans} == {item.label for item in clips if item.split != "val"}
+    assert "rest" in {item.label for item in spans}
+    learnt = [item for item in clips if item.split == "train"]
+    assert len(learnt) <= 30
+    assert {round(item.end_seconds - item.start_seconds, 6) for item in learnt} == {0.8}
+    assert Counter(item.split for item in clips)["test"] == Counter(item.split for item in spans)["test"]
+    assert any(text.startswith("train: ") and "clips" in text for text in told)
+    (gain,) = [text for text in told if "on 1 validation recordings F1@50" in text]
+    rules = load_checkpoint(run / "model.safetensors").rules
+    assert rules is not None
+    assert rules.step_seconds == pytest.approx(0.1)
+    trials = json.loads((run / "smoothing.json").read_text())["trials"]
+    assert len({(one["reading"], one["smoothing"]) for one in trials}) == 6
+    scores = [one["macro_f1"] + one["f1@50"] for one in trials]
+    assert scores == sorted(scores, reverse=True)
+    assert f"{trials[0]['f1@50']:.3f}" in gain
+    assert Predictor.load(run, CPU).rules == rules
+    _, rows = resume_run(run, CPU, lambda event: None)  # it is over, and nothing is learnt again
+    assert len(rows) == 1
+    wrong = replace(
+        load_checkpoint(run / "model.safetensors"), rules=TimelineRules(1.0, "mean", "duration", (1.0,))
+    )
+    save_checkpoint(tmp_path / "wrong.safetensors", wrong)
+    with pytest.raises(CheckpointError, match="timeline rules of another number of classes"):
+        load_checkpoint(tmp_path / "wrong.safetensors")
+
+
+def stream_config(*more: str) -> Config:
+    usual = ["clip.size=64", "clip.length=8", "clip.stride_seconds=0.1", "clip.mean=[0.5,0.5,0.5]"]
+    return load_config("recordings", [*usual, "clip.std=[0.2,0.2,0.2]", "model.pretrained=false", *more])
+
+
+@pytest.fixture(scope="module")
+def streams() -> TwoStreamClassifier:
+    torch.manual_seed(0)
+    network = build_model(stream_config().model, 3).eval()
+    assert isinstance(network, TwoStreamClassifier)
+    torch.nn.init.normal_(network.head.weight)
+    return network
+
+
+def test_clips_of_a_stretch_are_described_as_each_by_itself(table: Path, streams: TwoStreamClassifier):
+    config = stream_config("data.cache=off")
+    path = load_items(table)[0].path
+    clips = [VideoItem(path, "a", "train", None, start, start + 0.8) for start in (3.0, 0.5, 3.3, 20.0)]
+    clips.append(VideoItem(path, "a", "train", None, 5.03, 5.4))  # off the grid and short
+    stretches, alone = find_stretches(clips, config)
+    assert [stretch.places for stretch in stretches] == [[1], [0, 2], [3]]
+    assert alone == [4]
+    load = ViewLoader(config).load
+    done: list[int] = []
+    found = RecordingDescriptors(streams, config, load, CPU).of(clips, False, 3, lambda n, of: done.append(n))
+    usual = Descriptors(streams, config, load, CPU).of(clips, False, 1, lambda n, of: None)
+    assert done[-1] == len(clips)
+    for one, other in zip(found, usual, strict=True):
+        assert isinstance(one, torch.Tensor)
+        assert isinstance(other, torch.Tensor)
+        torch.testing.assert_close(one.float(), other.float(), atol=2e-3, rtol=2e-3)
+
+
+def test_windows_that_share_frames_answer_as_whole_ones(table: Path, streams: TwoStreamClassifier):
+    config = stream_config()
+    predictor = Predictor(streams, config, ("a", "b", "c"), CPU)
+    assert stream_network(predictor) is streams
+    frames = np.random.default_rng(0).integers(0, 256, (20, 64, 64, 3), dtype=np.uint8)
+    windows = StreamWindows(predictor, 8, 2, streams)
+    found = [row for part in (frames[:5], frames[5:13], frames[13:]) for row in windows.push(part)]
+    assert len(found) == 7
+    for number, row in enumerate(found):
+        clip = predictor.views.transform(frames[2 * number : 2 * number + 8])
+        whole = predictor.calibration.probabilities(predictor.classify(clip[None]))
+        np.testing.assert_allclose(row, whole, atol=1e-4)
+    cropped = Predictor(streams, stream_config("clip.focus=0.5"), ("a", "b", "c"), CPU)
+    assert stream_network(cropped) is None
+
+
+def test_overlaps_become_several_labels_and_idle_settings_are_told():
+    rows = [VideoItem(Path("day.mp4"), label, None, None, s, e) for label, s, e in (("a", 0, 4), ("b", 2, 6))]
+    told: list[str] = []
+    config, joined = settle_spans(load_config("recordings"), rows, told.append)
+    assert config.data.multi_label
+    assert [row.label for row in joined] == ["a", "a|b", "b"]
+    assert told[0].startswith("day.mp4: a and b overlap at 2 s: a moment can have several classes")
+    assert len(told) == 1
+    told.clear()
+    settle_spans(load_config(None, ["data.max_clips=7", "data.background_share=0.5"]), rows, told.append)
+    assert "data.max_clips has no effect without data.clips_per_span" in told
+    assert "data.background_share has no effect without data.background and clips_per_span" in told
+    assert any("the recipe `recordings` cuts them into clips" in text for text in told)
