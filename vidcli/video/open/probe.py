@@ -37,6 +37,7 @@ class VideoInfo:
         has_b_frames: frames are coded in another order than they are shown.
         num_video_streams: video streams without cover art, of which one is decoded.
         stated_seconds: length as the container states it; None where it does not; only `probe` sets it.
+        pixel_format: FFmpeg's name of the format of decoded pixels, such as `yuv420p`.
         tolerance_seconds: how much later than a wanted moment a frame may start.
     """
 
@@ -55,6 +56,7 @@ class VideoInfo:
     num_video_streams: int = 1
     stated_seconds: float | None = None
     tolerance_seconds: float = TIMESTAMP_TOLERANCE_SECONDS
+    pixel_format: str = ""
 
     @property
     def upright_size(self) -> tuple[int, int]:
@@ -122,6 +124,7 @@ def describe(
         is_mirrored=orientation.is_mirrored,
         num_video_streams=len(video_streams(container)) if len(container.streams.video) > 1 else 1,
         tolerance_seconds=tolerance_of(stream),
+        pixel_format=frame.format.name,
     )
 
 
