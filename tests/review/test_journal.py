@@ -27,7 +27,7 @@ clips = read_clips(Path(sys.argv[1]), False, print)
 journal = Journal(clips, Path(sys.argv[2]))
 for number in range(10**6):
     position = number % len(clips.items)
-    journal.say(position, journal.version(position), Verdict(f"class {number}", by_person=True))
+    journal.say(position, journal.states()[position][0], Verdict(f"class {number}", by_person=True))
     print(number, flush=True)
 """
 
@@ -56,7 +56,7 @@ def test_an_earlier_journal_is_taken_up(journal: Journal, clips: ClipList, manif
     journal.close()
     with closing(again(clips, manifest)) as later:
         assert later.verdicts() == before
-        assert (later.version(0), later.revision) == (2, 3)
+        assert (later.states()[0][0], later.revision) == (2, 3)
         assert later.changed_since(2) == [1]
 
 

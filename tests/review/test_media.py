@@ -15,7 +15,7 @@ from PIL import Image
 from vidcli.data.items import VideoItem
 from vidcli.errors import VideoError
 from vidcli.review.media import MediaShelf, Playable
-from vidcli.video import decode_frames, encode_video, probe
+from vidcli.video import decode_frames, encode_video, find_pixel_format, probe
 
 
 @pytest.fixture
@@ -57,7 +57,8 @@ def test_others_are_coded_anew(
     assert found.is_copy
     assert found.path is not None
     info = probe(found.path)
-    assert (info.codec, info.pixel_format, info.num_frames, info.fps) == ("h264", "yuv420p", 20, 10.0)
+    assert (info.codec, info.num_frames, info.fps) == ("h264", 20, 10.0)
+    assert find_pixel_format(found.path) == "yuv420p"
     copied = decode_frames(found.path).frames.astype(int)
     np.testing.assert_allclose(copied[:, 20, 30], np.array(frames())[:, 20, 30], atol=6)
     assert shelf.find(tmp_path / name).path == found.path

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -54,7 +55,7 @@ def visit(browser: Any, client: Client) -> Iterator[Callable[..., Any]]:
         page.on("console", lambda message: told.append(message.text))
         page.on("pageerror", lambda error: told.append(str(error)))
         page.goto(f"http://127.0.0.1:{client.port}/?token={TOKEN}")
-        page.wait_for_function("video.readyState >= 2")
+        until(page, "video.readyState >= 2")
         opened.append(page)
         return page
 
@@ -62,7 +63,7 @@ def visit(browser: Any, client: Client) -> Iterator[Callable[..., Any]]:
     for page in opened:
         page.context.close()
     assert [url for url in asked if not url.startswith(f"http://127.0.0.1:{client.port}/")] == []
-    assert told == []
+    assert [text for text in told if "409 (Conflict)" not in text] == []
 
 
 def labels(manifest: Path) -> list[tuple[str, str]]:
@@ -75,8 +76,16 @@ def name_class(page: Any, name: str) -> None:
     page.keyboard.press("Enter")
 
 
+def until(page: Any, condition: str) -> None:
+    """Wait until a condition holds; Playwright's own way evaluates a string, which the policy forbids."""
+    end = time.monotonic() + 30
+    while not page.evaluate(condition):
+        assert time.monotonic() < end, (condition, page.text_content("#said"))
+        page.wait_for_timeout(50)
+
+
 def saved(page: Any, text: str) -> None:
-    page.wait_for_function(f"document.getElementById('said').textContent.includes({text!r})")
+    until(page, f"document.getElementById('said').textContent.includes({text!r})")
 
 
 def test_clips_are_labelled_by_key_alone(visit: Callable[..., Any], manifest: Path) -> None:
@@ -84,7 +93,7 @@ def test_clips_are_labelled_by_key_alone(visit: Callable[..., Any], manifest: Pa
     first = page.text_content("#name")
     name_class(page, "left")
     saved(page, "is left")
-    page.wait_for_function(f"document.getElementById('name').textContent !== {first!r}")
+    until(page, f"document.getElementById('name').textContent !== {first!r}")
     second = page.text_content("#name")
     name_class(page, "right")
     saved(page, "is right")
@@ -105,12 +114,13 @@ def test_two_windows_see_each_other(visit: Callable[..., Any], manifest: Path) -
     one, other = visit(), visit()
     same = one.text_content("#name")
     assert other.text_content("#name") == same
+    other.evaluate("Object.defineProperty(document, 'hidden', {get: () => true})")  # it asks for no news
+    other.wait_for_timeout(200)
     name_class(one, "left")
     saved(one, "is left")
     name_class(other, "right")
     saved(other, "not saved: said meanwhile in another window")
     assert labels(manifest) == [(same, "left")]
-    other.context.pages[0].on("console", lambda message: None)
 
 
 def test_segments_by_key_and_by_hand(visit: Callable[..., Any], manifest: Path) -> None:

@@ -186,15 +186,12 @@ class Desk:
 
     def clip(self, position: int) -> dict[str, Any]:
         """Return what the page shows of a clip in lists."""
-        return {
-            "id": position,
-            "version": self.journal.version(position),
-            **self.journal.verdicts()[position].to_dict(),
-        }
+        version, verdict = self.journal.states()[position]
+        return {"id": position, "version": version, **verdict.to_dict()}
 
     def clip_list(self) -> dict[str, Any]:
         """Return all clips, as the page begins with them."""
-        items, verdicts = self.clips.items, self.journal.verdicts()
+        items, revision, states = self.clips.items, self.journal.revision, self.journal.states()
         rows = [
             {
                 "id": position,
@@ -202,12 +199,12 @@ class Desk:
                 "start": items[position].start_seconds,
                 "end": items[position].end_seconds,
                 "group": items[position].group,
-                "version": self.journal.version(position),
-                **verdicts[position].to_dict(),
+                "version": states[position][0],
+                **states[position][1].to_dict(),
             }
             for position, name in enumerate(self.clips.names)
         ]
-        return {"clips": rows, "revision": self.journal.revision, "manifest": str(self.journal.manifest)}
+        return {"clips": rows, "revision": revision, "manifest": str(self.journal.manifest)}
 
     def news(self, revision: int, ranking: int) -> dict[str, Any]:
         """Return what changed.
@@ -216,9 +213,12 @@ class Desk:
             revision: of the journal, that the page knows.
             ranking: number of the ranking that the page knows.
         """
-        now = self.ranking
+        now, latest = (
+            self.ranking,
+            self.journal.revision,
+        )  # before the clips: what comes between is told again
         told: dict[str, Any] = {
-            "revision": self.journal.revision,
+            "revision": latest,
             "clips": [self.clip(position) for position in self.journal.changed_since(revision)],
             "classes": sorted({*class_names(self.journal.verdicts()), *self.predictions.class_names}),
             "progress": {

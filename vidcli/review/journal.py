@@ -85,9 +85,10 @@ class Journal:
         with self._lock:
             return list(self._verdicts)
 
-    def version(self, position: int) -> int:
-        """Return how often something was said of a clip."""
-        return self._versions[position]
+    def states(self) -> list[tuple[int, Verdict]]:
+        """Return of each clip how often something was said of it, and what is so now."""
+        with self._lock:
+            return list(zip(self._versions, self._verdicts, strict=True))
 
     def changed_since(self, revision: int) -> list[int]:
         """Return the clips of which something was said after a revision."""

@@ -27,9 +27,9 @@ from vidcli.models import TwoStreamClassifier, build_model, descriptor_sizes, se
 from vidcli.models.calibration import UNCALIBRATED, fit_temperature, softmax
 from vidcli.models.two_streams import NUM_PACES
 from vidcli.predict.predictor import ViewLoader
-from vidcli.train.choice import Candidate, Examples, Part, mean_kernel, try_all
+from vidcli.train.choice import Candidate, Examples, Part, Trial, mean_kernel, try_all
 from vidcli.train.closed_form import MOST_ROWS
-from vidcli.train.ridge import answer, solve, standardise
+from vidcli.train.ridge import answer, leave_one_out, solve, standardise
 
 SETTINGS = ("augment.flip=off",)
 """What the page changes of the recipe: mirrored clips would have to be described as well."""
@@ -115,10 +115,10 @@ class Opinion:
 
     Attributes:
         class_names: the classes that it knows.
-        probabilities_NK: for a labelled clip by a classifier that did not learn from it or its group.
+        probabilities_NK: for a labelled clip by classifiers that did not learn from it.
         kernel_NN: of what the classifier reads.
-        is_cross_validated: whether the classifier was chosen, and labelled clips were held out.
-        top1: share of the labelled clips that were right when they were held out; None if none were.
+        is_cross_validated: whether the classifier was chosen, and labelled clips were left out in turn.
+        top1: share of the labelled clips that are right when their whole group is held out; None if none is.
     """
 
     class_names: Sequence[str]
@@ -152,22 +152,38 @@ def learn(kernels: Kernels, items: Sequence[VideoItem], labels: Sequence[str | N
         _folds_of([replace(items[n], label=str(labels[n])) for n in known]),
         False,
     )
-    candidate, calibration, held_out_MK = WHOLE, UNCALIBRATED, None
+    candidate, calibration, held_out_MK, top1 = WHOLE, UNCALIBRATED, None, None
     if len(known) >= _FEWEST_TO_CHOOSE and counts_K.max() < len(known):
         own = {part: kernel[np.ix_(rows_M, rows_M)] for part, kernel in kernels.of_part.items()}
-        best = try_all(own, examples)[0]
-        candidate, held_out_MK = best.candidate, best.logits_MK
+        trials = try_all(own, examples)
+        candidate, top1 = trials[0].candidate, trials[0].top1
+        held_out_MK = _leave_each_out(own, examples, trials[: len(trials) // 2])
         calibration = fit_temperature([row[None] for row in held_out_MK], label_M.tolist())
     kernel_NN = mean_kernel(kernels.of_part, candidate)
     own_MM, weights = kernel_NN[np.ix_(rows_M, rows_M)], examples.weights_N
     solution = solve(own_MM, examples.targets_NK, weights, candidate.strength)
     logits_NK = answer(kernel_NN[:, rows_M], own_MM, weights, solution)
-    top1 = None
     if held_out_MK is not None:
         logits_NK[rows_M] = held_out_MK
-        top1 = float((held_out_MK.argmax(axis=1) == label_M).mean())
     probabilities_NK = softmax(logits_NK / calibration.temperature)
     return Opinion(names, probabilities_NK, kernel_NN, held_out_MK is not None, top1)
+
+
+def _leave_each_out(kernels: Mapping[Part, Float64], examples: Examples, trials: Sequence[Trial]) -> Float64:
+    """Return the mean scores (M, K) of each labelled clip by classifiers that learnt from all others.
+
+    Its neighbours in the same group count here: they say much of whether its label is right.
+    """
+    scores = [
+        leave_one_out(
+            mean_kernel(kernels, trial.candidate),
+            examples.targets_NK,
+            examples.weights_N,
+            trial.candidate.strength,
+        )
+        for trial in trials
+    ]
+    return np.mean(scores, axis=0)
 
 
 def _folds_of(items: Sequence[VideoItem]) -> Int64:

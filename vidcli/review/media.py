@@ -15,7 +15,7 @@ from PIL import Image
 from vidcli.arrays import Frames
 from vidcli.data.items import VideoItem
 from vidcli.errors import VideoError
-from vidcli.video import VideoInfo, decode_frames, encode_video, probe, stream_frames
+from vidcli.video import VideoInfo, decode_frames, encode_video, find_pixel_format, probe, stream_frames
 
 _MOST_LINES = 720
 """Height of a copy, at most."""
@@ -64,6 +64,7 @@ class MediaShelf:
         self._thread = ThreadPoolExecutor(1, "vidcli-copies")
         self._lock = threading.Lock()
         self._infos: dict[Path, VideoInfo] = {}
+        self._kinds: dict[Path, str | None] = {}
         self._copies: dict[Path, _Copy] = {}
         self._pictures: dict[tuple[Path, float], bytes] = {}
         self._is_closed = False
@@ -81,7 +82,7 @@ class MediaShelf:
         """
         info = self._info(path)
         fps = info.fps or 25.0
-        kind = media_type(info)
+        kind = self._kind(path, info)
         if kind is not None:
             return Playable(path, kind, 1.0, fps, info.duration_seconds, is_copy=False)
         with self._lock:
@@ -114,6 +115,11 @@ class MediaShelf:
             self._infos[path] = probe(path)
         return self._infos[path]
 
+    def _kind(self, path: Path, info: VideoInfo) -> str | None:
+        if path not in self._kinds:
+            self._kinds[path] = media_type(info, find_pixel_format(path))
+        return self._kinds[path]
+
     def _make(self, path: Path, target: Path, info: VideoInfo, copy: _Copy) -> Path:
         fps = min(info.fps or 25.0, _MOST_FPS)
         total = max(1.0, info.duration_seconds * fps)
@@ -129,12 +135,16 @@ class MediaShelf:
         return target
 
 
-def media_type(info: VideoInfo) -> str | None:
+def media_type(info: VideoInfo, pixel_format: str) -> str | None:
     """Return the media type by which all browsers play a video; None where they do not.
 
-    H.264 is common to all in 8 bits and 4:2:0 alone. Matroska is not common to all, but for WebM.
+    H.264 is common to all in 8 bits and 4:2:0 alone, and Matroska is not common to all.
+
+    Args:
+        info: container and codec of the video.
+        pixel_format: FFmpeg's name of it.
     """
-    if info.pixel_format not in ("yuv420p", "yuvj420p"):
+    if pixel_format not in ("yuv420p", "yuvj420p"):
         return None
     if "mp4" in info.container and info.codec in ("h264", "vp9", "libdav1d", "av1"):
         return "video/mp4"

@@ -304,7 +304,7 @@ async function news() {
   try {
     const told = await ask(`/api/news?revision=${revision}&ranking=${ranking}`);
     revision = told.revision;
-    for (const clip of told.clips) Object.assign(clips.get(clip.id), clip);
+    for (const clip of told.clips) if (clip.version > clips.get(clip.id).version) Object.assign(clips.get(clip.id), clip);   // an older answer may come late
     const changed = told.queues || JSON.stringify(told.classes) !== JSON.stringify(classes) || told.clips.length;
     classes = told.classes;
     if (told.queues) {

@@ -37,7 +37,6 @@ class VideoInfo:
         has_b_frames: frames are coded in another order than they are shown.
         num_video_streams: video streams without cover art, of which one is decoded.
         stated_seconds: length as the container states it; None where it does not; only `probe` sets it.
-        pixel_format: FFmpeg's name of the format of decoded pixels, such as `yuv420p`.
         tolerance_seconds: how much later than a wanted moment a frame may start.
     """
 
@@ -56,7 +55,6 @@ class VideoInfo:
     num_video_streams: int = 1
     stated_seconds: float | None = None
     tolerance_seconds: float = TIMESTAMP_TOLERANCE_SECONDS
-    pixel_format: str = ""
 
     @property
     def upright_size(self) -> tuple[int, int]:
@@ -78,6 +76,17 @@ def probe(path: str | os.PathLike[str], limits: DecodeLimits | None = None) -> V
     """
     budget = Budget(path, limits or DecodeLimits())
     return call_in_time(budget, lambda: _probe(budget))
+
+
+def find_pixel_format(path: str | os.PathLike[str], limits: DecodeLimits | None = None) -> str:
+    """Return FFmpeg's name of the format of a video's decoded pixels, such as `yuv420p`; see `probe`."""
+    budget = Budget(path, limits or DecodeLimits())
+
+    def find() -> str:
+        with open_video(path, budget) as (container, stream):
+            return str(next(decode_stream(budget, container, stream)).format.name)
+
+    return call_in_time(budget, find)
 
 
 def _probe(budget: Budget) -> VideoInfo:
@@ -124,7 +133,6 @@ def describe(
         is_mirrored=orientation.is_mirrored,
         num_video_streams=len(video_streams(container)) if len(container.streams.video) > 1 else 1,
         tolerance_seconds=tolerance_of(stream),
-        pixel_format=frame.format.name,
     )
 
 
