@@ -16,8 +16,8 @@ from vidcli.review.clips import ClipList, read_clips
 from vidcli.review.desk import Desk
 from vidcli.review.journal import Journal
 from vidcli.review.knowledge import Kernels
-from vidcli.review.media import MediaShelf
 from vidcli.review.pages import build_page
+from vidcli.review.playable import MediaShelf
 from vidcli.review.retrain import Training
 from vidcli.serve.listening import build_server, listen
 

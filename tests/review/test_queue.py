@@ -9,7 +9,7 @@ import numpy as np
 from tests.review.conftest import kernels_of
 from vidcli.data.items import VideoItem
 from vidcli.review import queue
-from vidcli.review.knowledge import WHOLE, learn
+from vidcli.review.knowledge import WHOLE, Opinion, learn
 from vidcli.train.choice import mean_kernel
 
 NAMES = ("a", "b", "c")
@@ -34,40 +34,34 @@ def test_without_labels_each_cluster_is_seen_first() -> None:
     assert "unlike what is labelled" in places[0].reason
 
 
-def test_novelty_is_the_variance_that_labels_leave() -> None:
+def test_each_clip_explains_most_of_those_that_are_left() -> None:
     kernels = kernels_of(clusters(5)[0])
-    kernel = mean_kernel(kernels.of_part, WHOLE)
-    residual, known = queue._Residual(kernel), [1, 7, 12, 3]
-    for position in known:
-        residual.explain(position)
-    inverse = np.linalg.inv(kernel[np.ix_(known, known)] + queue._NOISE * np.eye(4))
-    left = kernel.diagonal() - np.einsum("nm,mk,nk->n", kernel[:, known], inverse, kernel[:, known])
-    np.testing.assert_allclose(residual.variance_N, left, atol=1e-9)
+    kernel, known, noise = mean_kernel(kernels.of_part, WHOLE), [1, 7], queue._NOISE
+    labels = ["a" if n in known else None for n in range(15)]
+
+    def left(given: list[int], others: list[int]) -> float:
+        inverse = np.linalg.inv(kernel[np.ix_(given, given)] + noise * np.eye(len(given)))
+        cross = kernel[np.ix_(others, given)]
+        return float(np.trace(kernel[np.ix_(others, others)] - cross @ inverse @ cross.T))
+
+    places = queue.rank_unlabelled(kernels, None, labels, np.array([label is None for label in labels]), 3)
+    for place in places:
+        others = [n for n in range(15) if n not in known]
+        best = min(others, key=lambda n: left([*known, n], others))
+        assert place.position == best
+        known.append(best)
 
 
-def test_a_clip_between_two_classes_comes_before_a_sure_one() -> None:
-    points, truth = clusters(20, spread=0.5)
-    points[59] = (points[:20].mean(axis=0) + points[20:40].mean(axis=0)) / 2
-    labels: list[str | None] = [*truth]
-    labels[58] = labels[59] = None
-    kernels = kernels_of(points)
-    opinion = learn(kernels, items_of(truth), labels)
+def test_doubt_and_rare_classes_come_first_among_clips_that_are_alike_to_none() -> None:
+    asked = [[0.98, 0.01, 0.01], [0.5, 0.49, 0.01], [0.1, 0, 0.9]]
+    labels: list[str | None] = [*"aaabbbc", None, None, None]
+    shares = np.array([*np.eye(3)[[0, 0, 0, 1, 1, 1, 2]], *asked])
+    opinion = Opinion(NAMES, shares, np.eye(10), True, None)
     open_ = np.array([label is None for label in labels])
-    first, second = queue.rank_unlabelled(kernels, opinion, labels, open_, 5)
-    assert (first.position, second.position) == (59, 58)
-    assert first.reason.startswith("torn between")
-
-
-def test_rare_classes_come_first_among_equals() -> None:
-    points, truth = clusters(20)
-    labels: list[str | None] = [*truth]
-    labels[41:] = [None] * 19
-    labels[15:20] = [None] * 5
-    kernels = kernels_of(points)
-    opinion = learn(kernels, items_of(truth), labels)
-    open_ = np.array([label is None for label in labels])
-    places = queue.rank_unlabelled(kernels, opinion, labels, open_, 5)
-    assert sum(truth[place.position] == "c" for place in places) >= 4
+    places = queue.rank_unlabelled(kernels_of(np.eye(10)), opinion, labels, open_, 3)
+    assert [place.position for place in places] == [9, 8, 7]
+    assert places[0].reason.startswith("perhaps c, of which there are 1 labels")
+    assert places[1].reason.startswith("torn between a (50%) and b (49%)")
 
 
 def test_flipped_labels_are_the_most_suspicious() -> None:

@@ -123,8 +123,8 @@ def _review(terminal: Terminal, options: ReviewOptions) -> None:
     from vidcli.review.desk import Desk
     from vidcli.review.journal import Journal
     from vidcli.review.knowledge import SETTINGS, describe_clips
-    from vidcli.review.media import MediaShelf
     from vidcli.review.pages import build_page
+    from vidcli.review.playable import MediaShelf
     from vidcli.review.retrain import Training
     from vidcli.runtime.devices import choose_device
     from vidcli.serve.listening import address_of, build_server, listen

@@ -14,7 +14,7 @@ from vidcli.errors import VidcliError
 from vidcli.review.clips import ClipList, Verdict
 from vidcli.review.journal import Journal, class_names
 from vidcli.review.knowledge import WHOLE, Kernels, Opinion, learn
-from vidcli.review.media import MediaShelf
+from vidcli.review.playable import MediaShelf
 from vidcli.review.queue import Place, rank_disputed, rank_suspicious, rank_unlabelled
 from vidcli.review.retrain import Training
 from vidcli.train.choice import mean_kernel

@@ -1,13 +1,15 @@
 """Which clips to look at next, and why.
 
-Unlabelled clips are ranked by what a label would teach. Clips are drawn one by one, the one of the highest
+Unlabelled clips are ranked by what a label would teach. Clips are drawn one by one, the one first whose label
+would explain most of all unlabelled clips:
 
-    value = novelty x (doubt + rarity)
+    value of a clip j = sum over clips i of weight_i x covariance_ij^2 / (variance_j + noise)
 
-first. Novelty is the share of a clip that neither labelled clips nor those drawn before it explain: the
-variance of a Gaussian process of the same kernel given all of them, as in Krause and Guestrin 2007
-(arXiv:1206.5266). Doubt is one less the difference of the two highest probabilities (margin sampling,
-Scheffer et al. 2001). Rarity is the probability of classes with few labels.
+Variance and covariance are those of a Gaussian process of the same kernel, given the labelled clips and
+those drawn before: the sum is the variance that goes with the label (V-optimal design; Cohn et al. 1996). So
+the clips drawn are unlike each other, and each is like many that are left. The weight of a clip grows with
+doubt, one less the difference of its two highest probabilities (margin sampling, Scheffer et al. 2001), and
+with the probability of classes that have few labels.
 
 Labelled clips are ranked by confident learning (Northcutt et al. 2021, arXiv:1911.00068) on probabilities of
 classifiers that did not learn from them: a clip is suspicious whose probability of another class reaches the
@@ -23,13 +25,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vidcli.arrays import Bool, Float64
+from vidcli.arrays import Bool, Float64, Int64
 from vidcli.review.knowledge import WHOLE, Kernels, Opinion
 from vidcli.train.choice import mean_kernel
 
 _NOISE = 0.1
 """Variance of a clip that its neighbours never explain, as a share of a mean clip's."""
-_FEW_LABELS = 5.0
+_ASIDE = 0.5
+"""How much doubt and rarity count beside a clip that has neither."""
+_MOST_RANKED = 2000
+"""Unlabelled clips that are ranked at a time, drawn at random where there are more."""
 
 
 @dataclass(frozen=True)
@@ -57,43 +62,43 @@ def rank_unlabelled(
         is_open_N: which clips to rank.
         count: how many places to return at most.
     """
-    kernel_NN = mean_kernel(kernels.of_part, WHOLE)
-    if opinion is not None:
-        kernel_NN = opinion.kernel_NN
-    left_N = is_open_N & kernels.is_usable_N
-    diagonal_N = np.maximum(kernel_NN.diagonal(), 1e-9)
-    residual = _Residual(kernel_NN)
-    for position in np.flatnonzero([label is not None for label in labels] & kernels.is_usable_N):
-        residual.explain(int(position))
+    kernel_NN = mean_kernel(kernels.of_part, WHOLE) if opinion is None else opinion.kernel_NN
+    open_ = np.flatnonzero(is_open_N & kernels.is_usable_N)
+    if len(open_) > _MOST_RANKED:
+        open_ = np.sort(np.random.default_rng(0).permutation(open_)[:_MOST_RANKED])
+    known = np.flatnonzero(np.array([label is not None for label in labels]) & kernels.is_usable_N)
+    covariance_RR = covariance_given(kernel_NN, open_, known)
     doubt_N, rarity_N = _doubt_and_rarity(opinion, labels, len(kernel_NN))
+    weight_R = 1 + _ASIDE * (doubt_N + rarity_N)[open_]
+    scale_R = np.maximum(kernel_NN.diagonal()[open_], 1e-9)
+    left_R = np.full(len(open_), True)
     places = []
-    for _ in range(min(count, int(left_N.sum()))):
-        novelty_N = np.clip(residual.variance_N / diagonal_N, 0, 1)
-        value_N = np.where(left_N, novelty_N * (doubt_N + rarity_N), -np.inf)
-        best = int(value_N.argmax())
-        places.append(Place(best, _why(best, opinion, labels, novelty_N[best], rarity_N[best])))
-        left_N[best] = False
-        residual.explain(best)
+    for _ in range(min(count, len(open_))):
+        variance_R = np.clip(covariance_RR.diagonal(), 0, None)
+        value_R = np.square(covariance_RR) @ (weight_R * left_R) / (variance_R + _NOISE)
+        best = int(np.where(left_R, value_R, -np.inf).argmax())
+        novelty, position = float(variance_R[best] / scale_R[best]), int(open_[best])
+        places.append(Place(position, _why(position, opinion, labels, novelty, rarity_N[position])))
+        left_R[best] = False
+        column_R = covariance_RR[:, best].copy()
+        covariance_RR -= np.outer(column_R, column_R / (variance_R[best] + _NOISE))
     return places
 
 
-class _Residual:
-    """What of each clip is not explained yet, updated a clip at a time (a pivoted Cholesky factor)."""
+def covariance_given(kernel_NN: Float64, open_R: Int64, known_M: Int64) -> Float64:
+    """Return the covariance (R, R) of unlabelled clips, given labelled ones.
 
-    def __init__(self, kernel_NN: Float64) -> None:
-        self._kernel_NN = kernel_NN
-        self.variance_N = kernel_NN.diagonal().copy()
-        self._columns: list[Float64] = []
-
-    def explain(self, position: int) -> None:
-        """Take a clip for labelled."""
-        column_N = self._kernel_NN[:, position].copy()
-        if self._columns:
-            factor_NC = np.stack(self._columns, axis=1)
-            column_N -= factor_NC @ factor_NC[position]
-        column_N /= np.sqrt(max(self.variance_N[position], 0.0) + _NOISE)
-        self._columns.append(column_N)
-        self.variance_N = self.variance_N - np.square(column_N)
+    Args:
+        kernel_NN: covariance of all clips.
+        open_R: the unlabelled clips.
+        known_M: the labelled clips.
+    """
+    covariance_RR = kernel_NN[np.ix_(open_R, open_R)]
+    if not len(known_M):
+        return covariance_RR
+    cross_RM = kernel_NN[np.ix_(open_R, known_M)]
+    noisy_MM = kernel_NN[np.ix_(known_M, known_M)] + _NOISE * np.eye(len(known_M))
+    return np.asarray(covariance_RR - cross_RM @ np.linalg.solve(noisy_MM, cross_RM.T))
 
 
 def _doubt_and_rarity(

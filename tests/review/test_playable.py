@@ -14,7 +14,7 @@ from PIL import Image
 
 from vidcli.data.items import VideoItem
 from vidcli.errors import VideoError
-from vidcli.review.media import MediaShelf, Playable
+from vidcli.review.playable import MediaShelf, Playable
 from vidcli.video import decode_frames, encode_video, find_pixel_format, probe
 
 
