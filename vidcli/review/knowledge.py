@@ -183,7 +183,7 @@ def _leave_each_out(kernels: Mapping[Part, Float64], examples: Examples, trials:
         )
         for trial in trials
     ]
-    return np.mean(scores, axis=0)
+    return np.asarray(np.mean(scores, axis=0))
 
 
 def _folds_of(items: Sequence[VideoItem]) -> Int64:
