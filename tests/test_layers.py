@@ -38,6 +38,7 @@ LAYERS = (
     ("report",),
     ("train",),
     ("doctor", "export", "studies"),
+    ("review",),
     ("bench",),
     ("console",),
     ("commands",),

@@ -128,6 +128,7 @@ OPTIONS = {
         "--threshold",
         "--device",
     ],
+    "review": ["--output", "--model", "--unlabelled", "--port", "--no-browser", "--who", "--device"],
     "demo": ["--keep", "--out", "--device", "--set", "--count", "--size", "--length", "--seed"],
     "cache": ["--clear", "--json"],
     "check": ["--config", "--set", "--format", "--quarantine", "--pictures"],

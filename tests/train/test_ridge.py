@@ -5,7 +5,7 @@ import numpy.typing as npt
 import pytest
 import torch
 
-from vidcli.train.ridge import Block, answer, linear_layer, solve, standardise
+from vidcli.train.ridge import Block, answer, leave_one_out, linear_layer, solve, standardise
 
 STRENGTH = 0.7
 
@@ -69,3 +69,17 @@ def test_features_that_never_change_give_an_empty_kernel() -> None:
     block = standardise(torch.full((3, 4), 2.0))
     assert not block.kernel_NN.any()
     assert torch.isfinite(block.scale_D).all()
+
+
+def test_rows_are_left_out_as_if_solved_anew() -> None:
+    blocks, targets_NK, weights_N = random_blocks(0)
+    kernel_NN = sum(block.kernel_NN for block in blocks) / len(blocks)
+    left_out = leave_one_out(kernel_NN, targets_NK, weights_N, STRENGTH)
+    for row in range(len(kernel_NN)):
+        others = np.arange(len(kernel_NN)) != row
+        own, weights = kernel_NN[np.ix_(others, others)], weights_N[others]
+        # The strength counts in mean weights, which change when a row goes.
+        strength = STRENGTH * weights_N.mean() / weights.mean()
+        solution = solve(own, targets_NK[others], weights, strength)
+        expected = answer(kernel_NN[row, others][None], own, weights, solution)[0]
+        np.testing.assert_allclose(left_out[row], expected, atol=1e-9)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 # isort: off
 from vidcli.commands.app import app, run
-from vidcli.commands import demo, import_labels, check
+from vidcli.commands import demo, import_labels, review, check
 from vidcli.commands import train, crossval, tune
 from vidcli.commands import predict, timeline, live, serve, export_labels, export
 from vidcli.commands import eval, explain, embed, report, models, settings, cache, bench
@@ -32,6 +32,7 @@ __all__ = [
     "models",
     "predict",
     "report",
+    "review",
     "run",
     "serve",
     "settings",

@@ -77,6 +77,31 @@ def check_data(data: Path, config: Config, progress: Callable[[int, int], None] 
     return DataReport(items, findings, summary, config.data.multi_label)
 
 
+def find_pairs(
+    items: Sequence[VideoItem], config: Config, root: Path, progress: Callable[[int, int], None]
+) -> list[tuple[int, int]]:
+    """Return the positions of items that show the same, or may, whatever their labels; a pair once.
+
+    Args:
+        items: labelled or not; every file is decoded to its end.
+        config: settings of clips and of data.
+        root: the folder to which names are relative.
+        progress: called with the number of files that are done and of all; what it raises ends the work.
+    """
+    inspected = _inspect(items, config, root, progress)
+    positions: dict[str, list[int]] = {}
+    for position, item in enumerate(items):
+        positions.setdefault(str(item.path), []).append(position)
+    pairs: set[tuple[int, int]] = set()
+    for found in find_copies(inspected):
+        if found.pair is not None:
+            pairs.add((min(found.pair.first, found.pair.second), max(found.pair.first, found.pair.second)))
+            continue
+        for own in positions.get(found.video or "", []):
+            pairs |= {(min(own, n), max(own, n)) for other in found.others for n in positions.get(other, [])}
+    return sorted(pair for pair in pairs if pair[0] != pair[1])
+
+
 def _inspect(
     items: Sequence[VideoItem],
     config: Config,
@@ -142,4 +167,4 @@ def _num_bytes(path: Path) -> int | None:
         return None
 
 
-__all__ = ["DataReport", "Finding", "Pair", "Severity", "Spread", "Summary", "check_data"]
+__all__ = ["DataReport", "Finding", "Pair", "Severity", "Spread", "Summary", "check_data", "find_pairs"]

@@ -15,8 +15,11 @@ from __future__ import annotations
 from vidcli.errors import ConfigError
 
 
-def require_extra() -> None:
+def require_extra(command: str = "vidcli serve") -> None:
     """Refuse to go on without the libraries of the extra `serve`.
+
+    Args:
+        command: that needs them.
 
     Raises:
         ConfigError: one of them is not installed.
@@ -27,5 +30,5 @@ def require_extra() -> None:
         import uvicorn  # noqa: F401
     except ImportError as error:
         raise ConfigError(
-            f"vidcli serve needs {error.name}, which is not installed: pip install 'vidcli[serve]'"
+            f"{command} needs {error.name}, which is not installed: pip install 'vidcli[serve]'"
         ) from error

@@ -52,7 +52,7 @@ from vidcli.train.stream_solver import Learnt, StreamSolver
 from vidcli.train.validation import score
 from vidcli.transforms import mirrored_classes
 
-_MOST_ROWS = 3000
+MOST_ROWS = 3000
 """Rows of all videos: the kernel of many rows takes long to solve, and many videos need no copies."""
 
 
@@ -179,7 +179,7 @@ class ClosedFormRun:
     def _describe(self, items: Sequence[VideoItem], mirrored: bool) -> list[Tensor | VideoError]:
         num_orientations = 1 if self._mirrored is None else 2
         is_cut = self._config.data.clips_per_span > 1  # a clip without its end has another middle and class
-        paces = NUM_PACES if not is_cut and NUM_PACES * num_orientations * len(items) <= _MOST_ROWS else 1
+        paces = NUM_PACES if not is_cut and NUM_PACES * num_orientations * len(items) <= MOST_ROWS else 1
         return self._describer.of(
             items, mirrored, paces, lambda done, total: self._on_event(FeatureProgress(done, total))
         )

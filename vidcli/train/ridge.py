@@ -100,6 +100,24 @@ def answer(
     return np.asarray(centred_MN @ coefficients_NK + mean_K)
 
 
+def leave_one_out(kernel_NN: Float64, targets_NK: Float64, weights_N: Float64, strength: float) -> Float64:
+    """Return the scores (N, K) of each row by a solution that has not learnt from it, without solving again.
+
+    The residual of a row that is left out is its residual over one less its own influence (Allen 1974).
+
+    Args:
+        kernel_NN: of the rows to learn from.
+        targets_NK: their targets.
+        weights_N: how much each row counts.
+        strength: as in `solve`.
+    """
+    influence_NN = answer(
+        kernel_NN, kernel_NN, weights_N, solve(kernel_NN, np.eye(len(kernel_NN)), weights_N, strength)
+    )
+    residual_NK = targets_NK - influence_NN @ targets_NK
+    return np.asarray(targets_NK - residual_NK / (1 - influence_NN.diagonal())[:, None])
+
+
 def linear_layer(
     blocks: list[Block], weights_N: Float64, solution: tuple[Float64, Float64]
 ) -> tuple[Tensor, Tensor]:

@@ -20,7 +20,7 @@ from vidcli.video.live.source import RawFormat, parse_raw
 from vidcli.video.open.budget import MAX_PIXELS, DecodeLimits
 from vidcli.video.open.container import VIDEO_SUFFIXES
 from vidcli.video.open.hardware import HardwareName
-from vidcli.video.open.probe import VideoInfo, probe
+from vidcli.video.open.probe import VideoInfo, find_pixel_format, probe
 from vidcli.video.write.encode import encode_video, library_versions, repeat_video, write_png
 from vidcli.video.write.rewrite import rewrite_video
 
@@ -41,6 +41,7 @@ __all__ = [
     "VideoInfo",
     "decode_frames",
     "encode_video",
+    "find_pixel_format",
     "library_versions",
     "parse_raw",
     "probe",

@@ -78,6 +78,17 @@ def probe(path: str | os.PathLike[str], limits: DecodeLimits | None = None) -> V
     return call_in_time(budget, lambda: _probe(budget))
 
 
+def find_pixel_format(path: str | os.PathLike[str], limits: DecodeLimits | None = None) -> str:
+    """Return FFmpeg's name of the format of a video's decoded pixels, such as `yuv420p`; see `probe`."""
+    budget = Budget(path, limits or DecodeLimits())
+
+    def find() -> str:
+        with open_video(path, budget) as (container, stream):
+            return str(next(decode_stream(budget, container, stream)).format.name)
+
+    return call_in_time(budget, find)
+
+
 def _probe(budget: Budget) -> VideoInfo:
     with open_video(budget.path, budget) as (container, stream):
         frame = next(decode_stream(budget, container, stream))

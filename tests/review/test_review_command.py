@@ -1,0 +1,98 @@
+"""`vidcli review` in a process of its own: what it prints, what it refuses, and how it ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+import vidcli
+from tests.serve.client import Client
+from vidcli.commands.app import app
+from vidcli.data.manifest import read_data
+
+
+def run(*args: object) -> Any:
+    return CliRunner().invoke(app, [str(arg) for arg in args], env={"COLUMNS": "200"})
+
+
+def test_labels_stay_when_it_ends_and_the_same_command_goes_on(folder: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "vidcli", "review", str(folder), "--no-browser", "--device", "cpu", "-q"]
+    known = os.environ | {"PYTHONPATH": str(Path(vidcli.__file__).parents[1]), "NO_COLOR": "1"}
+    known["TMPDIR"] = str(tmp_path / "tmp")
+    (tmp_path / "tmp").mkdir()
+    for version in (0, 1):
+        with subprocess.Popen(command, env=known, text=True, stderr=subprocess.PIPE) as process:
+            assert process.stderr is not None
+            match = re.fullmatch(
+                r"http://127\.0\.0\.1:(\d+)/\?token=([\w-]{43})\n", process.stderr.readline()
+            )
+            assert match
+            client = Client(int(match[1]), match[2])
+            clip = client.ask("GET", "/api/clips").value["clips"][2]
+            assert clip["version"] == version
+            body = json.dumps({"version": version, "label": f"class {version}"}).encode()
+            assert client.ask("POST", "/api/clips/2", body, Content_Type="application/json").status == 200
+            process.send_signal(signal.SIGINT)
+            assert process.wait(60) == 130
+            assert process.stderr.read() == ""
+    items = read_data(tmp_path / "clips-labels.csv").items
+    assert [(item.path.name, item.label) for item in items] == [("2.mp4", "class 1")]
+    assert list((tmp_path / "tmp").iterdir()) == []
+
+
+def test_a_missing_folder_is_named(tmp_path: Path) -> None:
+    done = run("review", tmp_path / "nowhere", "--no-browser")
+    assert done.exit_code == 1
+    assert "nowhere: no such folder or manifest" in done.stderr
+
+
+def test_only_a_csv_is_written(folder: Path) -> None:
+    done = run("review", folder, "--no-browser", "-o", folder / "labels.txt")
+    assert done.exit_code == 2
+    assert "expected a file that ends in .csv" in done.stderr
+
+
+def test_a_file_of_others_stays(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "clips-labels.csv").write_text("mine\n")
+    done = run("review", folder, "--no-browser")
+    assert done.exit_code == 2
+    assert "is not as vidcli review wrote it" in done.stderr
+    assert (tmp_path / "clips-labels.csv").read_text() == "mine\n"
+
+
+def test_a_missing_extra_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "uvicorn", None)
+    done = run("review", folder, "--no-browser")
+    assert done.exit_code == 2
+    assert "vidcli review needs uvicorn, which is not installed: pip install 'vidcli[serve]'" in done.stderr
+
+
+def test_clips_are_described_and_broken_ones_left_out(
+    write_video: Callable[..., Path], tmp_path: Path
+) -> None:
+    import torch
+
+    from vidcli.review.clips import read_clips
+    from vidcli.review.knowledge import describe_clips
+
+    for number in range(3):
+        write_video(tmp_path / f"{number}.mp4", seed=number)
+    (tmp_path / "broken.mp4").write_bytes(b"no video")
+    clips = read_clips(tmp_path, False, print)
+    told: list[tuple[int, int]] = []
+    kernels = describe_clips(clips.items, torch.device("cpu"), lambda *done: told.append(done))
+    assert told[-1] == (4, 4)
+    assert list(kernels.failures) == [3]
+    assert kernels.is_usable_N.tolist() == [True, True, True, False]
+    assert all(kernel.shape == (4, 4) and not kernel[3].any() for kernel in kernels.of_part.values())
+    assert all(kernel[:3, :3].diagonal().min() > 0 for kernel in kernels.of_part.values())
