@@ -35,7 +35,7 @@ from vidcli.train.ridge import answer, leave_one_out, solve, standardise
 SETTINGS = ("augment.flip=off",)
 """What the page changes of the recipe: mirrored clips would have to be described as well."""
 _VIEWS = {"whole": "scene", "window": "scene", "follow": "detail"}
-"""What panels show. Frame and window say much the same: they count as one, so that choosing takes a moment."""
+"""What panels show. Frame and window say much the same and count as one, so that choosing is quick."""
 WHOLE = Candidate(tuple(product(("scene", "detail"), ("appearance", "motion"))), False, 1.0)
 """What is read before anything is chosen."""
 _AT_ONCE = 64
