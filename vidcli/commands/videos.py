@@ -126,7 +126,7 @@ def open_job(
 
 
 def _share(
-    terminal: Terminal, options: VideoOptions, items: list[VideoItem]
+    terminal: Terminal, options: VideoOptions, items: Sequence[VideoItem]
 ) -> tuple[Sequence[VideoItem], Path | None]:
     """Return this process's part of the items, and the file for its results."""
     launched = shard_of_launcher(os.environ)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -51,6 +52,14 @@ class VideoItem:
             object.__setattr__(self, "group", normal_name(self.group))
 
 
+class CountedVideos(Sequence[VideoItem]):
+    """Videos that know how many there are of each label without a look at each."""
+
+    @abstractmethod
+    def label_counts(self) -> Mapping[str, int]:
+        """Return the number of videos of each label."""
+
+
 LABEL_SEPARATOR = "|"
 
 
@@ -67,9 +76,22 @@ def labels_of(label: str, multi_label: bool) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for name in names if name))
 
 
+def label_counts_of(items: Iterable[VideoItem]) -> Mapping[str, int]:
+    """Return the number of videos of each label, in the order in which the labels come first."""
+    return items.label_counts() if isinstance(items, CountedVideos) else Counter(item.label for item in items)
+
+
+def class_counts_of(items: Iterable[VideoItem], multi_label: bool = False) -> Counter[str]:
+    """Return the number of videos of each class, in the order in which the classes come first."""
+    counts: Counter[str] = Counter()
+    for label, count in label_counts_of(items).items():
+        counts.update(dict.fromkeys(labels_of(label, multi_label), count))
+    return counts
+
+
 def class_names_of(items: Iterable[VideoItem], multi_label: bool = False) -> list[str]:
     """Return the class names that occur, in alphabetical order."""
-    return sorted({name for item in items for name in labels_of(item.label, multi_label)})
+    return sorted(class_counts_of(items, multi_label))
 
 
 def require_two_classes(items: Iterable[VideoItem], multi_label: bool) -> None:
@@ -88,7 +110,7 @@ def require_two_classes(items: Iterable[VideoItem], multi_label: bool) -> None:
 
 def tell_alike_classes(items: Iterable[VideoItem], multi_label: bool = False) -> list[str]:
     """Return one sentence for each set of classes whose names a reader may confuse."""
-    return tell_alike(Counter(name for item in items for name in labels_of(item.label, multi_label)))
+    return tell_alike(class_counts_of(items, multi_label))
 
 
 def name_few(paths: Sequence[object]) -> str:

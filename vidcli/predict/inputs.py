@@ -55,7 +55,7 @@ Item = TypeVar("Item")
 def collect_items(
     paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
     tell: Callable[[str], object] = lambda text: None,
-) -> list[VideoItem]:
+) -> Sequence[VideoItem]:
     """Return the named videos, in order.
 
     A path that does not exist, a folder without videos or a pattern without a match is kept: its

@@ -121,7 +121,7 @@ class ResultsFile(ABC):
         self.done: Counter[ResultKey] = Counter()
         self.failed: Counter[ResultKey] = Counter()
 
-    def split(self, items: Sequence[VideoItem]) -> tuple[list[VideoItem], int]:
+    def split(self, items: Sequence[VideoItem]) -> tuple[Sequence[VideoItem], int]:
         """Return the items that the file lacks, and how many of the others are in it as failures."""
         there = self.done.copy()
         remaining, num_failed = [], 0
