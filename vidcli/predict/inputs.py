@@ -24,7 +24,6 @@ from typing import IO, TypeVar
 
 from vidcli.data.folders import FolderContents, is_of_vidcli, list_videos, look_through
 from vidcli.data.items import VideoItem, name_few
-from vidcli.data.manifest import read_data
 from vidcli.errors import ConfigError, DataError
 from vidcli.runtime.files import open_regular, read_at_most
 from vidcli.runtime.launcher import rank_and_size
@@ -74,6 +73,8 @@ def collect_items(
         if is_results(path):
             results.append(path)
         elif path.suffix.lower() in _TABLE_SUFFIXES and os.path.isfile(path):
+            from vidcli.data.manifest import read_data  # Arrow, which `predict a.mp4` does without
+
             listing = read_data(path, missing_ok=True)
             items += listing.items
             for text in listing.notes:

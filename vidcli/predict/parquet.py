@@ -16,7 +16,6 @@ import pyarrow as pa
 import pyarrow.parquet
 
 from vidcli.errors import OutputError, WriteError
-from vidcli.names import visible
 from vidcli.predict.prediction import Prediction
 from vidcli.predict.results import JsonResults, ResultsFile, Source
 from vidcli.runtime.files import write_whole
@@ -45,8 +44,7 @@ class ParquetResults(ResultsFile):
         if merged and self._partial.is_file() and _digest(self._partial) == merged:
             self._partial.unlink()  # a run was killed after adding it, before removing it
         self._gathered = JsonResults(self._partial, top_k, source)
-        self.done += self._gathered.done
-        self.failed += self._gathered.failed
+        self.finished.extend(self._gathered.finished)
 
     def write(self, prediction: Prediction) -> None:
         """Add the result of one video to the gathered ones."""
@@ -87,9 +85,7 @@ class ParquetResults(ResultsFile):
             for batch in file.iter_batches(_BATCH_ROWS, columns=["video", "rank", "error", "start", "end"]):
                 for row in batch.to_pylist():
                     if row["error"] is not None or row["rank"] == 1:
-                        self._count(
-                            (visible(row["video"]), row["start"], row["end"]), row["error"] is not None
-                        )
+                        self.finished.add(row["video"], row["start"], row["end"], row["error"] is not None)
         return str(about["added"])
 
     def _write_all(self, target: Path) -> None:
