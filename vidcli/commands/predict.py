@@ -72,7 +72,10 @@ OutputOption = Annotated[
 ]
 ShardOption = Annotated[
     str | None,
-    typer.Option(metavar="I/N", help="Take part I of N; without it, the rank under torchrun."),
+    typer.Option(
+        metavar="I/N",
+        help="Take part I of N, or auto: as SLURM, Kubernetes or torchrun say. Without it, torchrun's rank.",
+    ),
 ]
 ViewsOption = Annotated[
     int | None,

@@ -53,7 +53,11 @@ class VideoItem:
 
 
 class CountedVideos(Sequence[VideoItem]):
-    """Videos that know how many there are of each label without a look at each."""
+    """Videos that are kept as columns, of which one is asked for without making each item."""
+
+    @abstractmethod
+    def path_texts(self) -> Iterable[str]:
+        """Return the path of each video."""
 
     @abstractmethod
     def label_counts(self) -> Mapping[str, int]:
@@ -74,6 +78,11 @@ def labels_of(label: str, multi_label: bool) -> tuple[str, ...]:
         return (label,)
     names = (name.strip() for name in label.split(LABEL_SEPARATOR))
     return tuple(dict.fromkeys(name for name in names if name))
+
+
+def path_texts_of(items: Iterable[VideoItem]) -> Iterable[str]:
+    """Return the path of each video."""
+    return items.path_texts() if isinstance(items, CountedVideos) else (str(item.path) for item in items)
 
 
 def label_counts_of(items: Iterable[VideoItem]) -> Mapping[str, int]:

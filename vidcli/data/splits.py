@@ -100,7 +100,7 @@ def _units_of(items: VideoTable) -> Int64:
 
 
 def _num_units(units_N: Int64) -> int:
-    return np.count_nonzero(np.bincount(units_N))
+    return int(np.count_nonzero(np.bincount(units_N)))
 
 
 def assign_folds(items: Sequence[VideoItem], num_folds: int, seed: int) -> list[int]:

@@ -228,6 +228,10 @@ class VideoTable(CountedVideos):
         """Return the same videos with other splits."""
         return replace(self, splits=splits)
 
+    def path_texts(self) -> Iterable[str]:
+        """Return the path of each video."""
+        return map(str, self.paths)
+
     def label_counts(self) -> Mapping[str, int]:
         """Return the number of videos of each label."""
         return self.labels.counts()

@@ -58,7 +58,8 @@ class FinishedVideos:
         options = pyarrow.json.ReadOptions(use_threads=False, block_size=len(lines) + 1)
         parse = pyarrow.json.ParseOptions(explicit_schema=_SCHEMA, unexpected_field_behavior="ignore")
         try:
-            rows = pyarrow.json.read_json(io.BytesIO(lines), options, parse)
+            # The pool of the C library gives back what each block took.
+            rows = pyarrow.json.read_json(io.BytesIO(lines), options, parse, pa.system_memory_pool())
         except pa.ArrowException:
             return None
         needed = [rows[name] for name in ("video", "model", "settings")]
@@ -93,8 +94,9 @@ class FinishedVideos:
         table = VideoTable.of(items)
         starts_N, ends_N, failed_N = (np.concatenate(parts) for parts in zip(*self._spans, strict=True))
         asked = [_as_shown(chunk) for chunk in _text_chunks(table.paths)]
+        # The chunks of one call share a dictionary.
         codes = pa.chunked_array([*self._videos, *asked], pa.string()).dictionary_encode()
-        keys = np.concatenate([chunk.indices.to_numpy() for chunk in codes.unify_dictionaries().chunks])
+        keys = np.concatenate([chunk.indices.to_numpy() for chunk in codes.chunks])
         spans = np.concatenate([starts_N, table.starts_N]), np.concatenate([ends_N, table.ends_N])
         if spans[0].any() or not np.isnan(spans[1]).all():
             bits = [keys.astype(np.int64), *(times.view(np.int64) for times in spans)]
@@ -105,7 +107,7 @@ class FinishedVideos:
         left_M = done_K[asked_M] - _occurrences(asked_M)
         num_failed = int(np.count_nonzero((left_M > 0) & (left_M - 1 < failed_K[asked_M])))
         rows_M = np.flatnonzero(left_M <= 0)
-        return (table.take(rows_M) if table is items else [items[row] for row in rows_M]), num_failed
+        return (table.take(rows_M) if table is items else [items[row] for row in rows_M.tolist()]), num_failed
 
 
 def _as_shown(videos: pa.Array) -> pa.Array:

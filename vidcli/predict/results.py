@@ -46,7 +46,7 @@ FORMAT_OF_SUFFIX = {
 }
 
 
-_BLOCK_BYTES = 1 << 23
+_BLOCK_BYTES = 1 << 20
 _ROW_START = b'{"video": "'
 _TORN_ROW = re.compile(
     rb"""\{"video":\ "(?:[^"\\]|\\.)*                             # a name
