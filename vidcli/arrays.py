@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 Bool: TypeAlias = npt.NDArray[np.bool_]
+Int32: TypeAlias = npt.NDArray[np.int32]
 Int64: TypeAlias = npt.NDArray[np.int64]
 Float32: TypeAlias = npt.NDArray[np.float32]
 Float64: TypeAlias = npt.NDArray[np.float64]

@@ -13,6 +13,7 @@ import io
 import itertools
 import re
 from collections.abc import Iterable, Iterator, Sequence, Set
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ _MAX_BYTES = 2**30
 _MAX_LINE = 2**24
 _MAX_PREFACE = 200
 """Lines before a header that are looked through."""
+_LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+")
 _WORKBOOKS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")
 _BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
@@ -103,20 +105,36 @@ def read_sheet(path: Path, known: Sequence[str] = ()) -> Sheet:
     Raises:
         DataError: the file is no table of text.
     """
+    with translated_errors(path):
+        text, encoding = read_table_text(path)
+        return open_table(text, known).to_sheet(guess_notes(path, encoding))
+
+
+@contextmanager
+def translated_errors(path: Path) -> Iterator[None]:
+    """Raise what goes wrong while a table is read as a DataError that names the file."""
     try:
-        text, encoding = read_text(path)
-        if encoding.startswith("utf-16") and not re.search(r"[\r\n]", text):
-            raise ValueError("it begins like UTF-16, and holds no line")
-        guessed = (
-            f"{path.name}: is not UTF-8 and was read as Windows-1252; save it as UTF-8 if names are wrong"
-        )
-        return open_table(text, known).to_sheet([guessed] if encoding == "cp1252" else [])
+        yield
     except OSError as error:
         raise DataError(f"{path}: cannot be read as a text table ({error.strerror})") from error
     except (ValueError, csv.Error) as error:
         raise DataError(
             f"{path}: cannot be read as a text table ({error}); expected CSV, best in UTF-8"
         ) from error
+
+
+def read_table_text(path: Path) -> tuple[str, str]:
+    """Return the text of a table and its encoding; errors are those of `read_text`."""
+    text, encoding = read_text(path)
+    if encoding.startswith("utf-16") and not re.search(r"[\r\n]", text):
+        raise ValueError("it begins like UTF-16, and holds no line")
+    return text, encoding
+
+
+def guess_notes(path: Path, encoding: str) -> list[str]:
+    """Return a sentence if the encoding of a table was guessed."""
+    guessed = f"{path.name}: is not UTF-8 and was read as Windows-1252; save it as UTF-8 if names are wrong"
+    return [guessed] if encoding == "cp1252" else []
 
 
 @dataclass(frozen=True)
@@ -127,11 +145,13 @@ class OpenTable:
         columns: names of the columns as in `Sheet`; those at the end may have none.
         rows: for each row that is not blank, the number of the line at its end, and its cells.
         delimiter: the character between cells.
+        header_line: the number of the line at the end of the header.
     """
 
     columns: list[str]
     rows: Iterator[tuple[int, Sequence[str]]]
     delimiter: str
+    header_line: int
 
     def to_sheet(self, notes: Sequence[str] = ()) -> Sheet:
         """Return the whole table.
@@ -140,8 +160,7 @@ class OpenTable:
             ValueError, csv.Error: the text is no table.
         """
         cells = list(self.rows)
-        width = max(map(_width, (self.columns, *(fields for _, fields in cells))))
-        columns = self.columns[:width]
+        columns = self.columns[: used_width(self.columns, cells)]
         rows = [(line, _by_column(columns, fields)) for line, fields in cells]
         return Sheet(columns, rows, self.delimiter, list(notes))
 
@@ -176,9 +195,9 @@ def open_rows(rows: Sequence[Sequence[str]], headers: Sequence[Set[str]] = ()) -
 
 def _open(numbered: Iterable[tuple[int, Sequence[str]]], delimiter: str) -> OpenTable:
     rows = ((number, fields) for number, fields in numbered if any(cell.strip() for cell in fields))
-    header = next((fields for _, fields in rows if not _states_delimiter(fields)), [])
+    line, header = next((row for row in rows if not _states_delimiter(row[1])), (0, []))
     columns = [name.strip().lstrip("\ufeff").strip().casefold() for name in header]
-    return OpenTable(columns, rows, delimiter)
+    return OpenTable(columns, rows, delimiter, line)
 
 
 def _states_delimiter(fields: Sequence[str]) -> bool:
@@ -244,7 +263,8 @@ def _lines(text: str) -> Iterator[str]:
     Raises:
         ValueError: a line is too long for a table.
     """
-    for number, line in enumerate(io.StringIO(text, newline=""), start=1):
+    for number, found in enumerate(_LINE.finditer(text), start=1):
+        line = found[0]
         if len(line) > _MAX_LINE:
             raise ValueError(f"line {number} is longer than {_MAX_LINE >> 20} million characters")
         yield line
@@ -264,6 +284,11 @@ def _find_delimiter(header: str, known: Sequence[str]) -> str:
         return sum(name in names for name in known), len(names)
 
     return max(_DELIMITERS, key=fit)
+
+
+def used_width(columns: Sequence[str], rows: Iterable[tuple[int, Sequence[str]]]) -> int:
+    """Return the number of columns up to the last that has a name or a cell."""
+    return max(map(_width, (columns, *(fields for _, fields in rows))))
 
 
 def _width(fields: Sequence[str]) -> int:

@@ -195,13 +195,6 @@ def test_wrong_usage(here, args, message):
     assert message in " ".join(result.stderr.replace("│", " ").split())
 
 
-def test_without_pyarrow_the_command_to_install_it_is_told(here, monkeypatch):
-    monkeypatch.setitem(sys.modules, "pyarrow", None)
-    result = predict("many", "--output", "out.parquet")
-    assert result.exit_code == 2
-    assert "pip install 'vidcli[parquet]'" in result.stderr
-
-
 def test_a_table_file_is_not_replaced(here):
     assert predict("many/000.mp4", "--output", "out.txt").exit_code == 0
     before = Path("out.txt").read_text()

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from vidcli.config import DataConfig
 from vidcli.data.items import VideoItem
 from vidcli.data.splits import assign_folds, assign_splits, of_split
+from vidcli.data.stratified import Members, draw_in_turn, draw_single_videos
 from vidcli.errors import DataError
 
 DEFAULT = DataConfig()
@@ -232,3 +233,20 @@ def test_few_groups_are_a_fold_each_and_one_is_refused() -> None:
     assert sorted(assign_folds([video(n, group=f"g{n}") for n in range(3)], 5, seed=0)) == [0, 1, 2]
     with pytest.raises(DataError, match="all videos are of one group"):
         assign_folds([video(n, group="g") for n in range(3)], 5, seed=0)
+
+
+@given(
+    st.lists(st.integers(0, 4), min_size=1, max_size=200),
+    st.integers(0, 9),
+    st.sampled_from([0.1, 0.15, 0.5]),
+)
+def test_single_videos_are_drawn_as_if_in_turn(classes: list[int], seed: int, share: float) -> None:
+    num = len(classes)
+    members = Members(np.arange(num), np.array(classes), np.ones(num, np.int64), num, 5)
+    order = np.random.default_rng(seed).permutation(num)
+    shares = np.array([1 - 2 * share + 0.01, share, share - 0.01])
+    with np.errstate(divide="ignore", invalid="ignore"):
+        assert (
+            draw_single_videos(members, order, shares).tolist()
+            == draw_in_turn(members, order, shares).tolist()
+        )

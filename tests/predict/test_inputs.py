@@ -124,6 +124,43 @@ def test_the_launcher_tells_the_shard(environment, shard):
     assert shard_of_launcher(environment) == shard
 
 
+@pytest.mark.parametrize(
+    ("environment", "shard"),
+    [
+        (
+            {"SLURM_ARRAY_TASK_ID": "7", "SLURM_ARRAY_TASK_COUNT": "4", "SLURM_ARRAY_TASK_MIN": "5"},
+            Shard(3, 4),
+        ),
+        ({"SLURM_ARRAY_TASK_ID": "0", "SLURM_ARRAY_TASK_COUNT": "4"}, Shard(1, 4)),
+        ({"JOB_COMPLETION_INDEX": "3", "JOB_COMPLETIONS": "4"}, Shard(4, 4)),
+        ({"RANK": "2", "WORLD_SIZE": "3"}, Shard(3, 3)),
+    ],
+)
+def test_a_scheduler_tells_the_shard(environment, shard, monkeypatch):
+    for name in ("RANK", "WORLD_SIZE"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert parse_shard("auto") == shard
+
+
+@pytest.mark.parametrize(
+    ("environment", "message"),
+    [
+        ({}, "found no SLURM_ARRAY_TASK_ID"),
+        ({"JOB_COMPLETION_INDEX": "3"}, "JOB_COMPLETION_INDEX=3 tell no part.*set JOB_COMPLETIONS"),
+        ({"SLURM_ARRAY_TASK_ID": "8", "SLURM_ARRAY_TASK_COUNT": "4"}, "one of SLURM_ARRAY_TASK_COUNT"),
+    ],
+)
+def test_a_scheduler_that_tells_no_shard(environment, message, monkeypatch):
+    for name in ("RANK", "WORLD_SIZE"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigError, match=message):
+        parse_shard("auto")
+
+
 # --- lists and results from elsewhere -------------------------------------------------------------
 
 

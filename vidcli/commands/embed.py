@@ -164,7 +164,7 @@ def run_embed(terminal: Terminal, options: EmbedOptions) -> int:
 
 def _read_items(
     terminal: Terminal, options: EmbedOptions, model_file: Path, predictor: Predictor
-) -> list[VideoItem]:
+) -> Sequence[VideoItem]:
     from vidcli.artifacts.run_folder import SPLITS_FILE
     from vidcli.data.items import SPLITS
     from vidcli.data.manifest import read_data

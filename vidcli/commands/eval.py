@@ -135,7 +135,7 @@ class _Answers:
 
     videos: LabelledVideos
     predictor: Predictor
-    items: list[VideoItem]
+    items: Sequence[VideoItem]
     predictions: list[Prediction]
     rival_file: Path | None
     rival_predictions: list[Prediction]
@@ -318,7 +318,7 @@ def _warn_of_learnt(terminal: Terminal, model_file: Path, items: Sequence[VideoI
 
 
 def _predict_all(
-    terminal: Terminal, predictor: Predictor, items: list[VideoItem], label: str, group: Group
+    terminal: Terminal, predictor: Predictor, items: Sequence[VideoItem], label: str, group: Group
 ) -> list[Prediction]:
     """Predict this process's share of the videos, and return what all of them predicted, in order."""
     own = group.share(items)

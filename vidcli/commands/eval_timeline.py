@@ -77,7 +77,7 @@ def run_timeline_eval(terminal: Terminal, options: EvalOptions) -> int:
     return 1 if failures else 0
 
 
-def _select(terminal: Terminal, videos: LabelledVideos, predictor: Predictor) -> list[VideoItem]:
+def _select(terminal: Terminal, videos: LabelledVideos, predictor: Predictor) -> Sequence[VideoItem]:
     """Return the spans to compare with, in new data also what nobody labelled if the model has that class."""
     from vidcli.data.background import fill_background
 

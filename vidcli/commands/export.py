@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -78,7 +79,7 @@ def export(
 
 def _labelled_videos(
     data: Path | None, data_root: Path | None, run: Path, checkpoint: Checkpoint
-) -> list[VideoItem]:
+) -> Sequence[VideoItem]:
     """Return the videos to compare and calibrate on, with their splits."""
     from vidcli.artifacts.run_folder import SPLITS_FILE
     from vidcli.data.manifest import load_items

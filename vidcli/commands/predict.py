@@ -72,7 +72,10 @@ OutputOption = Annotated[
 ]
 ShardOption = Annotated[
     str | None,
-    typer.Option(metavar="I/N", help="Take part I of N; without it, the rank under torchrun."),
+    typer.Option(
+        metavar="I/N",
+        help="Take part I of N, or auto: as SLURM, Kubernetes or torchrun say. Without it, torchrun's rank.",
+    ),
 ]
 ViewsOption = Annotated[
     int | None,
@@ -214,7 +217,6 @@ def _num_clips(predictor: Predictor) -> int:
 
 def _choose_form(shared: VideoOptions) -> str:
     """Return how answers are written: as --format says, else by the name of the file, else as a table."""
-    from vidcli.predict.parquet import import_pyarrow
     from vidcli.predict.results import FORMAT_OF_SUFFIX
     from vidcli.predict.segments import SUBTITLES
 
@@ -222,10 +224,8 @@ def _choose_form(shared: VideoOptions) -> str:
     form = shared.form or by_name
     if form in SUBTITLES:
         raise ConfigError(f"--format {form}: subtitles are written by `vidcli timeline`")
-    if form == "parquet":
-        if shared.output is None:
-            raise ConfigError("--format parquet: is written to a file; name it with --output")
-        import_pyarrow()
+    if form == "parquet" and shared.output is None:
+        raise ConfigError("--format parquet: is written to a file; name it with --output")
     return form
 
 

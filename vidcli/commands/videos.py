@@ -12,13 +12,11 @@ from vidcli.artifacts.run_folder import SPLITS_FILE, describe_unfinished, files_
 from vidcli.commands.options import VideoOptions
 from vidcli.console import Terminal
 from vidcli.data.frames import decode_limits
-from vidcli.data.items import VideoItem
-from vidcli.data.manifest import load_items
-from vidcli.data.splits import of_split
+from vidcli.data.items import VideoItem, path_texts_of
 from vidcli.errors import ConfigError, OutputError, VidcliError, VideoError
 from vidcli.predict import Predictor
 from vidcli.predict.annotate import Annotator
-from vidcli.predict.inputs import STDIN, collect_items, parse_shard, read_list, shard_of_launcher
+from vidcli.predict.inputs import AUTO, STDIN, collect_items, parse_shard, read_list, shard_of_launcher
 from vidcli.predict.segments import Timeline
 from vidcli.runtime.devices import choose_device
 from vidcli.runtime.files import is_stream
@@ -103,16 +101,21 @@ def open_job(
         _check_annotation(options.annotate, items)
     device = choose_device(options.device)
     model_file = find_model(options.model)
-    inputs = [*files_of_model(model_file), *options.videos, *(item.path for item in items)]
+    named: list[str | Path] = [*files_of_model(model_file), *options.videos]
     if options.from_list is not None and options.from_list != STDIN:
-        inputs.append(Path(options.from_list))
+        named.append(Path(options.from_list))
     places = [path for path in (output, options.annotate, picture, bouts) if path is not None]
     places = [Path(os.path.realpath(path)) for path in places if not is_stream(path)]
     if len(set(places)) < len(places):
         raise OutputError(f"{places[0]}: is named as the place of two outputs; give each its own")
 
     def check(option: str, path: Path | None, is_continued: bool = False) -> OutputFile | None:
-        return None if path is None else OutputFile(option, path, inputs, options.overwrite, is_continued)
+        if path is None:
+            return None
+        videos = path_texts_of(items)
+        if is_continued:  # its content shows that it is none of the videos; millions are not looked at each
+            videos = (video for video in videos if video.endswith(path.name))
+        return OutputFile(option, path, [*named, *videos], options.overwrite, is_continued)
 
     results = check("--output", output, is_continued and not options.overwrite)
     annotated, drawn = check("--annotate", options.annotate), check("--picture", picture)
@@ -126,7 +129,7 @@ def open_job(
 
 
 def _share(
-    terminal: Terminal, options: VideoOptions, items: list[VideoItem]
+    terminal: Terminal, options: VideoOptions, items: Sequence[VideoItem]
 ) -> tuple[Sequence[VideoItem], Path | None]:
     """Return this process's part of the items, and the file for its results."""
     launched = shard_of_launcher(os.environ)
@@ -134,7 +137,7 @@ def _share(
     if shard is None:
         return items, options.output
     part, output = shard.take(items), options.output
-    if options.shard is None and output is not None:
+    if options.shard in (None, AUTO) and output is not None:
         output = shard.name_file(output)  # processes of one launch share one command line
     place = f" to {output}" if output else ""
     terminal.say(f"part {shard.number} of {shard.count}: {len(part)} of {len(items)} videos{place}")
@@ -163,6 +166,10 @@ def clip_seconds_of(predictor: Predictor, model_file: Path) -> float:
     Raises:
         ConfigError: nothing tells.
     """
+    # Arrow, which `predict a.mp4` does without.
+    from vidcli.data.manifest import load_items
+    from vidcli.data.splits import of_split
+
     clip = predictor.config.clip
     if clip.sampling == "dense":
         return clip.length * clip.stride_seconds

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -51,6 +52,18 @@ class VideoItem:
             object.__setattr__(self, "group", normal_name(self.group))
 
 
+class CountedVideos(Sequence[VideoItem]):
+    """Videos that are kept as columns, of which one is asked for without making each item."""
+
+    @abstractmethod
+    def path_texts(self) -> Iterable[str]:
+        """Return the path of each video."""
+
+    @abstractmethod
+    def label_counts(self) -> Mapping[str, int]:
+        """Return the number of videos of each label."""
+
+
 LABEL_SEPARATOR = "|"
 
 
@@ -67,9 +80,27 @@ def labels_of(label: str, multi_label: bool) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for name in names if name))
 
 
+def path_texts_of(items: Iterable[VideoItem]) -> Iterable[str]:
+    """Return the path of each video."""
+    return items.path_texts() if isinstance(items, CountedVideos) else (str(item.path) for item in items)
+
+
+def label_counts_of(items: Iterable[VideoItem]) -> Mapping[str, int]:
+    """Return the number of videos of each label, in the order in which the labels come first."""
+    return items.label_counts() if isinstance(items, CountedVideos) else Counter(item.label for item in items)
+
+
+def class_counts_of(items: Iterable[VideoItem], multi_label: bool = False) -> Counter[str]:
+    """Return the number of videos of each class, in the order in which the classes come first."""
+    counts: Counter[str] = Counter()
+    for label, count in label_counts_of(items).items():
+        counts.update(dict.fromkeys(labels_of(label, multi_label), count))
+    return counts
+
+
 def class_names_of(items: Iterable[VideoItem], multi_label: bool = False) -> list[str]:
     """Return the class names that occur, in alphabetical order."""
-    return sorted({name for item in items for name in labels_of(item.label, multi_label)})
+    return sorted(class_counts_of(items, multi_label))
 
 
 def require_two_classes(items: Iterable[VideoItem], multi_label: bool) -> None:
@@ -88,7 +119,7 @@ def require_two_classes(items: Iterable[VideoItem], multi_label: bool) -> None:
 
 def tell_alike_classes(items: Iterable[VideoItem], multi_label: bool = False) -> list[str]:
     """Return one sentence for each set of classes whose names a reader may confuse."""
-    return tell_alike(Counter(name for item in items for name in labels_of(item.label, multi_label)))
+    return tell_alike(class_counts_of(items, multi_label))
 
 
 def name_few(paths: Sequence[object]) -> str:

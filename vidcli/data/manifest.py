@@ -16,36 +16,35 @@ from __future__ import annotations
 import difflib
 import hashlib
 import os
-import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import numpy as np
+
 from vidcli.config import DataConfig
+from vidcli.data.cells import open_cells
 from vidcli.data.class_folders import read_class_folders
-from vidcli.data.clock import parse_seconds
 from vidcli.data.column_names import ALIASES, find_column
 from vidcli.data.folders import find_others, list_videos, look_through, subfolders
 from vidcli.data.items import (
-    LABEL_SEPARATOR,
-    SPLIT_ALIASES,
-    SPLITS,
     VideoItem,
     name_few,
     name_some,
     tell_alike_classes,
 )
 from vidcli.data.layouts import UNUSED_FOLD, is_kinetics_list, read_kinetics_list, read_published
+from vidcli.data.manifest_rows import COLUMNS, RowRules, needs_mark, read_rows
+from vidcli.data.present_files import find_missing
+from vidcli.data.video_table import VideoTable
 from vidcli.errors import DataError, did_you_mean
-from vidcli.names import is_placeholder, is_text, likeness, visible
+from vidcli.names import is_text, visible
 from vidcli.runtime.files import require_regular
-from vidcli.sheets import Sheet, csv_text, name_columns, read_sheet, unescape_cell
+from vidcli.sheets import csv_text, name_columns
 from vidcli.video import VIDEO_SUFFIXES
 
-COLUMNS = ("path", "label", "split", "group", "start", "end", "digest")
 _NUM_NAMED = 10
-_MAX_LABEL = 1000
 _LONGEST_PATH = 400
 
 
@@ -59,14 +58,14 @@ class DataListing:
         of_names: those of the notes that are about class names which a reader may confuse.
     """
 
-    items: list[VideoItem]
+    items: Sequence[VideoItem]
     notes: list[str]
     of_names: list[str] = field(default_factory=list)
 
 
 def load_items(
     data: str | os.PathLike[str], missing_ok: bool = False, settings: DataConfig | None = None
-) -> list[VideoItem]:
+) -> Sequence[VideoItem]:
     """Return the videos of a data set; arguments and errors are those of `read_data`.
 
     Args:
@@ -99,17 +98,19 @@ def read_data(
         place = str(error.filename or path)
         named = place if len(place) <= _LONGEST_PATH else f"{place[:_LONGEST_PATH]}…"
         raise DataError(f"{named}: cannot be read ({error.strerror})") from error
-    listing.of_names.extend(tell_alike_classes(listing.items, settings.multi_label))
+    items = VideoTable.of(listing.items)
+    listing.of_names.extend(tell_alike_classes(items, settings.multi_label))
     listing.notes.extend(listing.of_names)
-    unwritable = [str(item.path) for item in listing.items if not is_text(str(item.path))]
+    unwritable = [str(path) for path in items.paths if not is_text(str(path))]
     if unwritable:
         raise DataError(
             "names that are no valid UTF-8 cannot stand in a run's files; rename\n" + name_some(unwritable)
         )
-    return listing
+    return replace(listing, items=items)
 
 
 def _read(path: Path, missing_ok: bool, settings: DataConfig) -> DataListing:
+    items: Sequence[VideoItem]
     if path.is_dir():
         published = read_published(path, settings.fold, settings.max_unusable, missing_ok)
         if published is not None:
@@ -174,7 +175,7 @@ def manifest_text(items: Sequence[VideoItem]) -> str:
     def row(item: VideoItem) -> tuple[str, ...]:
         end = "" if item.end_seconds is None else repr(item.end_seconds)
         start = repr(item.start_seconds) if item.start_seconds else ""
-        label, group = (f"'{name}" if _needs_mark(name) else name for name in (item.label, item.group or ""))
+        label, group = (f"'{name}" if needs_mark(name) else name for name in (item.label, item.group or ""))
         known = str(item.path.absolute()), label, item.split or "", group, start, end
         return (*known, item.digest or "") if with_digest else known
 
@@ -182,58 +183,52 @@ def manifest_text(items: Sequence[VideoItem]) -> str:
     return csv_text([COLUMNS if with_digest else COLUMNS[:-1], *map(row, items)])
 
 
-def read_manifest(path: Path, missing_ok: bool) -> tuple[list[VideoItem], list[str]]:
+def read_manifest(path: Path, missing_ok: bool) -> tuple[VideoTable, list[str]]:
     """Read a manifest; return its videos, and one sentence for each kind of thing that is passed over.
 
     Args:
-        path: CSV or TSV file.
+        path: CSV, TSV or Parquet file.
         missing_ok: keep rows whose video is missing.
 
     Raises:
         DataError: rows or columns are wrong or missing; names all of them.
     """
-    sheet = read_sheet(path, (*COLUMNS, *(name for names in ALIASES.values() for name in names)))
-    sheet, renamed = _rename_columns(path, sheet)
-    notes = [*sheet.notes, *renamed, *_check_columns(path, sheet.columns)]
+    known = (*COLUMNS, *(name for names in ALIASES.values() for name in names))
+    cells = open_cells(path, known)
+    columns, renamed = _rename_columns(path, cells.columns)
+    notes = [*cells.notes, *renamed, *_check_columns(path, columns)]
     is_of_run = path.name == "splits.csv" and (path.parent / "config.yaml").is_file()
-    items: list[VideoItem] = []
-    faults: list[str] = []
-    for line, row in sheet.rows:
-        try:
-            items.append(_read_row(row, path.parent, sheet, is_of_run))
-        except ValueError as error:
-            faults.append(f"line {line}: {error}")
-    faults += ([] if missing_ok else _missing_files(items)) + _repeated_rows(items)
-    with_split = sum(item.split is not None for item in items)
-    if 0 < with_split < len(items):
-        faults.append(f"{len(items) - with_split} rows have no split although {with_split} have one")
+    # Where commas do not separate cells, a number may be written with a decimal comma.
+    rules = RowRules(path.parent, cells.delimiter not in ("", ","), is_of_run)
+    items, faults = read_rows(replace(cells, columns=columns), rules, known)
+    if not missing_ok:
+        faults += [f"{item}: {reason}" for item, reason in find_missing(items.paths)]
+    faults += [f"{name}: listed {count} times" for name, count in items.repeats()]
+    num_without = int(np.count_nonzero(items.splits.mask(None)))
+    if 0 < num_without < len(items):
+        faults.append(f"{num_without} rows have no split although {len(items) - num_without} have one")
     if faults:
         raise DataError(f"{path}: " + name_some(faults))
-    if not items:
+    if not len(items):
         raise DataError(f"{path}: holds no rows under its header")
     return items, notes
 
 
-def _rename_columns(path: Path, sheet: Sheet) -> tuple[Sheet, list[str]]:
-    """Return a table whose columns have the names of a manifest, and a sentence that names the others.
+def _rename_columns(path: Path, columns: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Return the columns by the names of a manifest, and a sentence that names the others.
 
     Raises:
         DataError: two columns can be the same one of a manifest.
     """
     try:
-        found = {name: find_column(sheet.columns, names) for name, names in ALIASES.items()}
+        found = {name: find_column(columns, names) for name, names in ALIASES.items()}
     except ValueError as error:
         raise DataError(f"{path}: {error}") from error
     names = {given: name for name, given in found.items() if given not in (None, name)}
     if not names:
-        return sheet, []
-    rows = [
-        (line, {None if key is None else names.get(key, key): cell for key, cell in row.items()})
-        for line, row in sheet.rows
-    ]
-    columns = [names.get(name, name) for name in sheet.columns]
+        return list(columns), []
     told = ", ".join(f"{given!r} as {name}" for given, name in names.items())
-    return replace(sheet, columns=columns, rows=rows), [f"{path.name}: columns are read as others: {told}"]
+    return [names.get(name, name) for name in columns], [f"{path.name}: columns are read as others: {told}"]
 
 
 def _check_columns(path: Path, columns: Sequence[str]) -> list[str]:
@@ -262,88 +257,3 @@ def _check_columns(path: Path, columns: Sequence[str]) -> list[str]:
     hinted = "".join(f" Did you mean {found[0]!r} by {name!r}?" for name, found in near.items() if found)
     count = "1 column is" if len(unknown) == 1 else f"{len(unknown)} columns are"
     return [f"{path.name}: {count} not known and ignored: {name_columns(unknown, _NUM_NAMED)}.{hinted}"]
-
-
-def _read_row(row: Mapping[str | None, str], folder: Path, sheet: Sheet, is_of_run: bool) -> VideoItem:
-    if None in row:
-        raise ValueError("more fields than columns; quote fields that hold the delimiter")
-    values = {str(key): value.strip() for key, value in row.items()}
-    if not values.get("path"):
-        raise ValueError("no path")
-    label = _read_label(values.get("label", ""), is_of_run)
-    split = values.get("split", "").lower() or None
-    split = SPLIT_ALIASES.get(split, split) if split else None
-    if split is not None and split not in SPLITS:
-        raise ValueError(f"split {split!r}; expected train, val or test")
-    # Where commas do not separate cells, a number may be written with a decimal comma.
-    has_decimal_commas = sheet.delimiter != ","
-    start = _seconds(values, "start", has_decimal_commas) or 0.0
-    end = _seconds(values, "end", has_decimal_commas)
-    if end is not None and end <= start:
-        raise ValueError(f"end {end:g} is not after start {start:g}")
-    group = values.get("group", "")
-    if is_placeholder(group) and not is_of_run:
-        raise ValueError(f"group {group!r} is what programs write where there is none; leave it empty")
-    file, digest = _find_file(folder, row["path"]), values.get("digest") or None
-    return VideoItem(file, label, split, _name_in(group) or None, start, end, digest)
-
-
-def _read_label(cell: str, is_of_run: bool) -> str:
-    """Return the label in a cell.
-
-    Raises:
-        ValueError: the cell is empty, holds what programs write for a missing value, or is too long.
-    """
-    if not likeness(cell):
-        raise ValueError(f"no label; write {LABEL_SEPARATOR} for a video that has none of several classes")
-    if len(cell) > _MAX_LABEL:
-        raise ValueError(f"a label of {len(cell)} characters; expected the name of a class")
-    if not is_of_run and not cell.startswith("'") and _needs_mark(cell):
-        raise ValueError(
-            f"label {cell!r} is what programs write where there is none; give the row a label or remove it, "
-            f"or write '{cell} with the apostrophe if the class is called so"
-        )
-    return _name_in(cell)
-
-
-def _name_in(cell: str) -> str:
-    """Return a name without the apostrophe that marks it as a name."""
-    return cell[1:] if cell.startswith("'") and _needs_mark(cell[1:]) else unescape_cell(cell)
-
-
-def _needs_mark(name: str) -> bool:
-    """Tell whether a class or group, apostrophes aside, is called what programs write for a missing value."""
-    return any(map(is_placeholder, name.lstrip("'").split(LABEL_SEPARATOR)))
-
-
-def _find_file(folder: Path, cell: str) -> Path:
-    """Return the file that a cell names; if it is not there as written, the first spelling that is there."""
-    bare = cell.strip()
-    written = [cell, unescape_cell(cell), bare, unescape_cell(bare)]
-    if os.sep == "/":
-        written += [name.replace("\\", "/") for name in (unescape_cell(bare),) if "\\" in name]
-    if not bare.isascii():
-        written += [unicodedata.normalize(form, name) for form in ("NFC", "NFD") for name in written]
-    candidates = [folder / name for name in dict.fromkeys(written)]
-    usual = folder / unescape_cell(bare)
-    if len(candidates) == 1:
-        return usual
-    return next((path for path in candidates if os.path.lexists(path)), usual)
-
-
-def _seconds(values: Mapping[str, str], name: str, has_decimal_commas: bool) -> float | None:
-    text = values.get(name, "")
-    return parse_seconds(text, name, has_decimal_commas) if text else None
-
-
-def _missing_files(items: Sequence[VideoItem]) -> list[str]:
-    return [
-        f"{item.path}: {'is no regular file' if os.path.exists(item.path) else 'no such file'}"
-        for item in items
-        if not os.path.isfile(item.path)
-    ]
-
-
-def _repeated_rows(items: Sequence[VideoItem]) -> list[str]:
-    counts = Counter((item.path, item.start_seconds, item.end_seconds) for item in items)
-    return [f"{key[0]}: listed {count} times" for key, count in counts.items() if count > 1]

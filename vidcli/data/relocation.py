@@ -41,7 +41,7 @@ def with_digests(items: Iterable[VideoItem]) -> list[VideoItem]:
     return [replace(item, digest=digest_content(item.path)) for item in items]
 
 
-def load_run_items(splits: Path, data_root: Path | None = None) -> list[VideoItem]:
+def load_run_items(splits: Path, data_root: Path | None = None) -> Sequence[VideoItem]:
     """Return the videos of a run, including videos that are missing now.
 
     Args:

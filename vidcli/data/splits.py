@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 
 import numpy as np
-import numpy.typing as npt
 
+from vidcli.arrays import Int64
 from vidcli.config import DataConfig
 from vidcli.data.items import VideoItem, class_names_of, labels_of
+from vidcli.data.stratified import Members, draw_in_turn, draw_single_videos
+from vidcli.data.video_table import CodedColumn, VideoTable
 from vidcli.errors import DataError
 
 
-def assign_splits(items: Sequence[VideoItem], config: DataConfig) -> list[VideoItem]:
+def assign_splits(items: Sequence[VideoItem], config: DataConfig) -> VideoTable:
     """Return the items in their order, each with a split.
 
     If no item has a split, test is drawn from all videos and then val from the rest, so that recipes
@@ -29,23 +29,22 @@ def assign_splits(items: Sequence[VideoItem], config: DataConfig) -> list[VideoI
         DataError: nothing is left to train on, a group spans given splits, or a class of val or
             test does not occur in train.
     """
-    given = {item.split for item in items}
-    if given == {None}:
-        assigned = _draw_test_then_val(items, config)
+    table = VideoTable.of(items)
+    given = table.splits.counts()
+    if not given:
+        table = _draw_test_then_val(table, config)
     elif "train" in given and "val" not in given and config.val_fraction > 0:
-        train = [item for item in items if item.split == "train"]
-        drawn = iter(_draw(train, {"val": config.val_fraction}, config.split_seed, config.multi_label))
-        assigned = [next(drawn) if item.split == "train" else item for item in items]
-    else:
-        assigned = list(items)
-    _check(assigned, config.multi_label)
-    return assigned
+        train_M = np.flatnonzero(table.splits.mask("train"))
+        table = _draw_from(table, _units_of(table), train_M, {"val": config.val_fraction}, config)
+    _check(table, config.multi_label)
+    return table
 
 
-def _draw_test_then_val(items: Sequence[VideoItem], config: DataConfig) -> list[VideoItem]:
+def _draw_test_then_val(items: VideoTable, config: DataConfig) -> VideoTable:
     shares = {"test": config.test_fraction, "val": config.val_fraction}
     drawn = {split: share for split, share in shares.items() if share > 0}
-    num_units = len(_units_of(items))
+    units_N = _units_of(items)
+    num_units = _num_units(units_N)
     if drawn and num_units < len(drawn) + 1:
         raise DataError(
             f"{num_units} separate videos or groups are too few for train, {' and '.join(drawn)}. Give "
@@ -53,24 +52,55 @@ def _draw_test_then_val(items: Sequence[VideoItem], config: DataConfig) -> list[
         )
     if sum(drawn.values()) >= 1:
         raise DataError("data.val_fraction and data.test_fraction leave no videos to train on")
-    assigned = list(items)
+    items = items.with_splits(CodedColumn(np.zeros(len(items), np.int32), ("train",)))
     left = 1.0
     for split, share in drawn.items():
-        kept = [item for item in assigned if item.split in (None, "train")]
-        if len(_units_of(kept)) < 2:
+        kept_M = np.flatnonzero(items.splits.mask("train"))
+        if _num_units(units_N[kept_M]) < 2:
             break  # what is left is needed to train on
-        given = iter(_draw(kept, {split: share / left}, config.split_seed, config.multi_label))
-        assigned = [next(given) if item.split in (None, "train") else item for item in assigned]
+        items = _draw_from(items, units_N, kept_M, {split: share / left}, config)
         left -= share
-    return [item if item.split is not None else replace(item, split="train") for item in assigned]
+    return items
 
 
-def _units_of(items: Sequence[VideoItem]) -> list[list[int]]:
-    """Return the positions of the items of each group or ungrouped file, sorted by its name."""
-    units: dict[tuple[str, str], list[int]] = defaultdict(list)
-    for index, item in enumerate(items):
-        units[("group", item.group) if item.group is not None else ("video", str(item.path))].append(index)
-    return [units[key] for key in sorted(units)]
+def _draw_from(
+    items: VideoTable, units_N: Int64, rows_M: Int64, shares: Mapping[str, float], config: DataConfig
+) -> VideoTable:
+    """Draw splits for some of the rows, which are in train until then.
+
+    Args:
+        items: all videos.
+        units_N: their units.
+        rows_M: which of them to draw from.
+        shares: share of each split.
+        config: the seed, and whether a video has several classes.
+    """
+    labels = items.labels.take(rows_M)
+    drawn_M, names = _draw(labels, units_N[rows_M], shares, config.split_seed, config.multi_label)
+    values = [*items.splits.values, *(name for name in names if name not in items.splits.values)]
+    codes_N = items.splits.codes_N.copy()
+    codes_N[rows_M] = np.array([values.index(name) for name in names], np.int32)[drawn_M]
+    return items.with_splits(CodedColumn(codes_N, values))
+
+
+def _units_of(items: VideoTable) -> Int64:
+    """Return the number of the unit of each item, which is a group or an ungrouped file.
+
+    Units are numbered from 0 in the order of their names, groups first.
+    """
+    is_grouped_N = items.groups.codes_N >= 0
+    if not is_grouped_N.any():
+        return items.paths.ranks_N
+    used, codes_G = np.unique(items.groups.codes_N[is_grouped_N], return_inverse=True)
+    rank_G = np.argsort(np.argsort([items.groups.values[code] for code in used])) if len(used) else codes_G
+    units_N = np.empty(len(items), np.int64)
+    units_N[is_grouped_N] = rank_G[codes_G]
+    units_N[~is_grouped_N] = len(used) + items.paths.take(np.flatnonzero(~is_grouped_N)).ranks_N
+    return units_N
+
+
+def _num_units(units_N: Int64) -> int:
+    return int(np.count_nonzero(np.bincount(units_N)))
 
 
 def assign_folds(items: Sequence[VideoItem], num_folds: int, seed: int) -> list[int]:
@@ -87,7 +117,9 @@ def assign_folds(items: Sequence[VideoItem], num_folds: int, seed: int) -> list[
     Raises:
         DataError: all videos are of one group, so that there cannot be two folds.
     """
-    num_units = len({("group", item.group) if item.group else ("video", item.path) for item in items})
+    table = VideoTable.of(items)
+    units_N = _units_of(table)
+    num_units = _num_units(units_N)
     if num_units < 2:
         raise DataError(
             "all videos are of one group: none can be held out from the others. Group them by what may "
@@ -95,20 +127,25 @@ def assign_folds(items: Sequence[VideoItem], num_folds: int, seed: int) -> list[
         )
     num_folds = min(num_folds, num_units)
     shares = {str(fold): 1 / num_folds for fold in range(1, num_folds)}
-    drawn = _draw(items, shares, seed)  # what it calls train is fold 0
-    names = [item.split or "" for item in drawn]
-    number_of = {name: number for number, name in enumerate(sorted(set(names)))}
-    return [number_of[name] for name in names]
+    drawn_N, names = _draw(table.labels, units_N, shares, seed)  # what it calls train is fold 0
+    used = sorted(names[code] for code in np.flatnonzero(np.bincount(drawn_N)).tolist())
+    return [used.index(names[code]) for code in drawn_N.tolist()]
 
 
-def of_split(items: Sequence[VideoItem], split: str) -> list[VideoItem]:
+def of_split(items: Sequence[VideoItem], split: str) -> Sequence[VideoItem]:
     """Return the items of one split."""
+    if isinstance(items, VideoTable):
+        return items.of_split(split)
     return [item for item in items if item.split == split]
 
 
 def _draw(
-    items: Sequence[VideoItem], fractions: Mapping[str, float], seed: int, multi_label: bool = False
-) -> list[VideoItem]:
+    labels: CodedColumn,
+    units_N: Int64,
+    fractions: Mapping[str, float],
+    seed: int,
+    multi_label: bool = False,
+) -> tuple[Int64, list[str]]:
     """Assign each unit (a group, or a video without a group) to the split that then fits its share best.
 
     The largest units are assigned first, as in greedy bin packing, because a large recording that comes
@@ -116,66 +153,72 @@ def _draw(
     count, class by class, relative to the size of the class, so that rare classes count as much as
     common ones. The last unit of a class that train still lacks goes to train, whatever the shares.
     Spans of one file are one unit, because they share scene and camera.
+
+    Args:
+        labels: label of each video.
+        units_N: number of the unit of each video, in the order of the units' names.
+        fractions: share of each split but train.
+        seed: seed of the random draw.
+        multi_label: whether a video may have several classes.
+
+    Returns:
+        The position of each item's split among the names of splits, and these.
     """
-    unit_list = _units_of(items)
-    if fractions and len(unit_list) < len(fractions) + 1:
+    _, units_N, sizes_U = np.unique(units_N, return_inverse=True, return_counts=True)
+    num_units = len(sizes_U)
+    if fractions and num_units < len(fractions) + 1:
         raise DataError(
-            f"{len(unit_list)} separate videos or groups are too few for train, {' and '.join(fractions)}. "
+            f"{num_units} separate videos or groups are too few for train, {' and '.join(fractions)}. "
             "Give splits in the manifest, or set data.val_fraction or data.test_fraction to 0"
         )
-    # Videos without any class count as a class of their own here.
-    names_of = [labels_of(item.label, multi_label) or ("",) for item in items]
-    labels = sorted({name for names in names_of for name in names})
-    column = {label: k for k, label in enumerate(labels)}
-
-    def count(indices: Iterable[int]) -> npt.NDArray[np.int64]:
-        found = [column[name] for index in indices for name in names_of[index]]
-        return np.bincount(found, minlength=len(labels))
-
+    shares_S = np.array([1 - sum(fractions.values()), *fractions.values()])
+    members = _count_members(labels, units_N, num_units, multi_label)
     # Only roughly by size: in the exact order, groups of different sizes would allow one assignment only.
-    weight_U = np.random.default_rng(seed).uniform(0.5, 1.5, len(unit_list))
-    order = sorted(range(len(unit_list)), key=lambda unit: -len(unit_list[unit]) * weight_U[unit])
-
-    totals_K = count(range(len(items))).astype(float)
-    names = ["train", *fractions]
-    shares = np.array([1 - sum(fractions.values()), *fractions.values()])
-    wanted_SK = shares[:, None] * totals_K
-    counts_SK = np.zeros_like(wanted_SK)
-    split_of: dict[int, str] = {}
-    added_UK = np.array([count(unit) for unit in unit_list])
-    waiting_K = np.count_nonzero(added_UK, axis=0)  # units of the class that have no split yet
-    for unit in order:
-        members, added_K = unit_list[unit], added_UK[unit]
-        # How much the misfit grows if split s takes this unit; the others stay as they are.
-        growth_S = (
-            ((counts_SK + added_K - wanted_SK) ** 2 - (counts_SK - wanted_SK) ** 2) / totals_K**2
-        ).sum(axis=1)
-        last_chance_K = (added_K > 0) & (waiting_K == 1) & (counts_SK[0] == 0)
-        chosen = 0 if last_chance_K.any() else int(np.argmin(growth_S))
-        waiting_K -= added_K > 0
-        counts_SK[chosen] += added_K
-        split_of.update(dict.fromkeys(members, names[chosen]))
-    return [replace(item, split=split_of[index]) for index, item in enumerate(items)]
+    weight_U = np.random.default_rng(seed).uniform(0.5, 1.5, num_units)
+    order_U = np.argsort(-sizes_U * weight_U, kind="stable")
+    draw = draw_single_videos if members.are_single else draw_in_turn
+    return draw(members, order_U, shares_S)[units_N], ["train", *fractions]
 
 
-def _check(items: Sequence[VideoItem], multi_label: bool) -> None:
-    train_labels = set(class_names_of(of_split(items, "train"), multi_label))
+def _count_members(labels: CodedColumn, units_N: Int64, num_units: int, multi_label: bool) -> Members:
+    """Count the videos of each class in each unit."""
+    # Videos without any class count as a class of their own here.
+    names_of = [labels_of(label, multi_label) or ("",) for label in labels.values]
+    present = np.flatnonzero(np.bincount(labels.codes_N)).tolist()
+    names = sorted({name for code in present for name in names_of[code]})
+    column = {name: k for k, name in enumerate(names)}
+    most = max((len(names_of[code]) for code in present), default=0)
+    # Of the videos whose labels hold so many names, the class of the first name, of the second and so on.
+    keys = []
+    for place in range(most):
+        class_of_label = np.array(
+            [column.get(found[place], -1) if place < len(found) else -1 for found in names_of], np.int64
+        )
+        classes_N = class_of_label[labels.codes_N]
+        keys.append((units_N * len(names) + classes_N)[classes_N >= 0])
+    found, counts = np.unique(np.concatenate(keys), return_counts=True)
+    return Members(found // len(names), found % len(names), counts, num_units, len(names))
+
+
+def _check(items: VideoTable, multi_label: bool) -> None:
+    train_labels = set(class_names_of(items.of_split("train"), multi_label))
     if not train_labels:
         raise DataError("no videos to train on: the train split is empty")
     for split in ("val", "test"):
-        strangers = sorted(set(class_names_of(of_split(items, split), multi_label)) - train_labels)
+        strangers = sorted(set(class_names_of(items.of_split(split), multi_label)) - train_labels)
         if strangers:
             raise DataError(
                 f"classes in {split} that train lacks: {', '.join(strangers)}. Add training videos of "
                 "them, or leave them out"
             )
-    splits_of_group: dict[str, Counter[str]] = defaultdict(Counter)
-    for item in items:
-        if item.group is not None and item.split is not None:
-            splits_of_group[item.group][item.split] += 1
-    torn = [group for group, splits in splits_of_group.items() if len(splits) > 1]
+    groups_N, splits_N = items.groups.codes_N, items.splits.codes_N
+    is_known_N = (groups_N >= 0) & (splits_N >= 0)
+    pairs = np.unique(np.stack([groups_N[is_known_N], splits_N[is_known_N]]), axis=1)
+    codes, num_splits = np.unique(pairs[0], return_counts=True)
+    torn = {items.groups.values[code] for code in codes[num_splits > 1].tolist()}
     if torn:
+        named = [group for group in items.groups.counts() if group in torn]
         raise DataError(
-            f"groups that appear in more than one split: {', '.join(torn[:10])}. Scores would be too good; "
+            f"groups that appear in more than one split: {', '.join(named[:10])}. Scores would be too good; "
             "keep each group in one split, or drop the group column"
         )

@@ -38,7 +38,7 @@ class DataReport:
         multi_label: whether a video can have several classes.
     """
 
-    items: list[VideoItem]
+    items: Sequence[VideoItem]
     findings: list[Finding]
     summary: Summary
     multi_label: bool = False

@@ -51,7 +51,7 @@ class LabelledVideos:
         """The folder for an evaluation for which none is named; see `evaluation_folder`."""
         return evaluation_folder(self.model_file, self.split, self.data)
 
-    def select(self, predictor: Predictor, warn: Callable[[str], None]) -> list[VideoItem]:
+    def select(self, predictor: Predictor, warn: Callable[[str], None]) -> Sequence[VideoItem]:
         """Return the videos to evaluate.
 
         Args:
@@ -87,7 +87,7 @@ class LabelledVideos:
             )
         return chosen
 
-    def _read(self, predictor: Predictor, warn: Callable[[str], None]) -> tuple[Path, list[VideoItem]]:
+    def _read(self, predictor: Predictor, warn: Callable[[str], None]) -> tuple[Path, Sequence[VideoItem]]:
         """Return the file or folder that names the videos, and all that it names."""
         if self.data is not None:
             listing = read_data(self.data, self.data.name == SPLITS_FILE, predictor.config.data)

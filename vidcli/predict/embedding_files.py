@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
 
 from vidcli.arrays import Float64, Int64
 from vidcli.data.items import LABEL_SEPARATOR
 from vidcli.errors import ConfigError
 from vidcli.predict.embedding import Embedding, stack_vectors
-from vidcli.predict.parquet import import_pyarrow
 from vidcli.sheets import csv_text, shown_cell
 
 SUFFIXES = (".npz", ".parquet")
@@ -27,15 +28,13 @@ NEIGHBOUR_COLUMNS = (
 
 
 def check_suffix(path: Path) -> None:
-    """Refuse a file whose name does not say how to write it, and Parquet without its library.
+    """Refuse a file whose name does not say how to write it.
 
     Raises:
         ConfigError: says what would do.
     """
     if path.suffix.lower() not in SUFFIXES:
         raise ConfigError(f"--output {path}: expected a name that ends with {' or '.join(SUFFIXES)}")
-    if path.suffix.lower() == ".parquet":
-        import_pyarrow()
 
 
 def write_embeddings(path: Path, embeddings: Sequence[Embedding], cluster_N: Int64 | None) -> None:
@@ -53,14 +52,13 @@ def write_embeddings(path: Path, embeddings: Sequence[Embedding], cluster_N: Int
         }
         np.savez_compressed(path, embeddings=stack_vectors(embeddings), **columns)
         return
-    arrow = import_pyarrow()
     vectors_NE = stack_vectors(embeddings)
-    flat = arrow.array(vectors_NE.reshape(-1), arrow.float32())
+    flat = pa.array(vectors_NE.reshape(-1), pa.float32())
     table = {
-        "embedding": arrow.FixedSizeListArray.from_arrays(flat, vectors_NE.shape[1]),
+        "embedding": pa.FixedSizeListArray.from_arrays(flat, vectors_NE.shape[1]),
         **_columns(embeddings, cluster_N),
     }
-    arrow.parquet.write_table(arrow.table(table), path)
+    pyarrow.parquet.write_table(pa.table(table), path)
 
 
 def _columns(embeddings: Sequence[Embedding], cluster_N: Int64 | None) -> dict[str, list[Any]]:

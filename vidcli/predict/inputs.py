@@ -24,7 +24,6 @@ from typing import IO, TypeVar
 
 from vidcli.data.folders import FolderContents, is_of_vidcli, list_videos, look_through
 from vidcli.data.items import VideoItem, name_few
-from vidcli.data.manifest import read_data
 from vidcli.errors import ConfigError, DataError
 from vidcli.runtime.files import open_regular, read_at_most
 from vidcli.runtime.launcher import rank_and_size
@@ -49,13 +48,21 @@ _OWN_VIDEO = "overlay.mp4"
 _PARQUET_KEY = b"vidcli"
 _RESULTS_SUFFIXES = (".csv", ".json", ".jsonl", ".ndjson", ".parquet", ".partial")
 
+AUTO = "auto"
+_SCHEDULERS = (
+    ("SLURM_ARRAY_TASK_ID", "SLURM_ARRAY_TASK_COUNT", "SLURM_ARRAY_TASK_MIN"),
+    ("JOB_COMPLETION_INDEX", "JOB_COMPLETIONS", ""),
+)
+"""What holds the number of a part, the count of parts and the first number."""
+_ABSENT = ("", "", "0")
+
 Item = TypeVar("Item")
 
 
 def collect_items(
     paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
     tell: Callable[[str], object] = lambda text: None,
-) -> list[VideoItem]:
+) -> Sequence[VideoItem]:
     """Return the named videos, in order.
 
     A path that does not exist, a folder without videos or a pattern without a match is kept: its
@@ -74,6 +81,8 @@ def collect_items(
         if is_results(path):
             results.append(path)
         elif path.suffix.lower() in _TABLE_SUFFIXES and os.path.isfile(path):
+            from vidcli.data.manifest import read_data  # Arrow, which `predict a.mp4` does without
+
             listing = read_data(path, missing_ok=True)
             items += listing.items
             for text in listing.notes:
@@ -225,14 +234,16 @@ class Shard:
 
 
 def parse_shard(text: str) -> Shard:
-    """Read the number and the count of a part, such as `2/4`.
+    """Read the number and the count of a part, such as `2/4`; `auto` asks the job scheduler.
 
     Raises:
-        ConfigError: the text has another form, or the number exceeds the count.
+        ConfigError: the text has another form, the number exceeds the count, or no scheduler tells them.
     """
+    if text.strip() == AUTO:
+        return _shard_of_scheduler(os.environ)
     match = re.fullmatch(r"(\d+)/(\d+)", text.strip())
     if not match or not 1 <= int(match[1]) <= int(match[2]):
-        raise ConfigError(f"--shard {text}: expected I/N with I from 1 to N, such as 1/4")
+        raise ConfigError(f"--shard {text}: expected I/N with I from 1 to N, such as 1/4, or auto")
     return Shard(int(match[1]), int(match[2]))
 
 
@@ -240,6 +251,33 @@ def shard_of_launcher(environment: Mapping[str, str]) -> Shard | None:
     """Return this process's part under `torchrun`; None outside of it or where it runs alone."""
     found = rank_and_size(environment)
     return None if found is None else Shard(found[0] + 1, found[1])
+
+
+def _shard_of_scheduler(environment: Mapping[str, str]) -> Shard:
+    """Return this process's part of a SLURM array, of an indexed job of Kubernetes, or under `torchrun`."""
+    for names in _SCHEDULERS:
+        given = {name: environment[name] for name in names if name in environment}
+        if names[0] not in given:
+            continue
+        number, count, first = (
+            given.get(name, default) for name, default in zip(names, _ABSENT, strict=True)
+        )
+        if number.isdecimal() and count.isdecimal() and first.isdecimal():
+            place = int(number) - int(first)
+            if 0 <= place < int(count):
+                return Shard(place + 1, int(count))
+        told = ", ".join(f"{name}={value}" for name, value in given.items())
+        raise ConfigError(
+            f"--shard auto: {told} tell no part; expected {names[0]} to be one of {names[1]} neighbouring "
+            f"numbers; set {names[1]}, or write --shard I/N"
+        )
+    launched = shard_of_launcher(environment)
+    if launched is None:
+        raise ConfigError(
+            "--shard auto: found no SLURM_ARRAY_TASK_ID, no JOB_COMPLETION_INDEX and no RANK; expected a "
+            "SLURM array, an indexed job of Kubernetes, or torchrun; else write --shard I/N"
+        )
+    return launched
 
 
 def _is_pattern(path: Path) -> bool:

@@ -12,30 +12,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from vidcli.errors import ConfigError, OutputError, WriteError
-from vidcli.names import visible
+import pyarrow as pa
+import pyarrow.parquet
+
+from vidcli.errors import OutputError, WriteError
 from vidcli.predict.prediction import Prediction
 from vidcli.predict.results import JsonResults, ResultsFile, Source
 from vidcli.runtime.files import write_whole
 
 _METADATA_KEY = b"vidcli"
 _BATCH_ROWS = 50_000
-
-
-def import_pyarrow() -> Any:
-    """Return the library pyarrow with its Parquet part.
-
-    Raises:
-        ConfigError: pyarrow is not installed.
-    """
-    try:
-        import pyarrow
-        import pyarrow.parquet
-    except ImportError as error:
-        raise ConfigError(
-            "--format parquet needs pyarrow, which is not installed: pip install 'vidcli[parquet]'"
-        ) from error
-    return pyarrow
 
 
 def partial_file(path: Path) -> Path:
@@ -52,15 +38,13 @@ class ParquetResults(ResultsFile):
 
     def __init__(self, path: Path, top_k: int, source: Source) -> None:
         super().__init__()
-        self._arrow = import_pyarrow()
         self.path, self._source = path, source
         self._partial = partial_file(path)
         merged = self._read_finished()
         if merged and self._partial.is_file() and _digest(self._partial) == merged:
             self._partial.unlink()  # a run was killed after adding it, before removing it
         self._gathered = JsonResults(self._partial, top_k, source)
-        self.done += self._gathered.done
-        self.failed += self._gathered.failed
+        self.finished.extend(self._gathered.finished)
 
     def write(self, prediction: Prediction) -> None:
         """Add the result of one video to the gathered ones."""
@@ -84,7 +68,7 @@ class ParquetResults(ResultsFile):
         if not self.path.exists() or not self.path.stat().st_size:
             return ""
         try:
-            file = self._arrow.parquet.ParquetFile(self.path)
+            file = pyarrow.parquet.ParquetFile(self.path)
             about = json.loads((file.schema_arrow.metadata or {}).get(_METADATA_KEY, b"null"))
         except (OSError, ValueError) as error:  # ArrowInvalid is a ValueError
             raise OutputError(
@@ -101,39 +85,36 @@ class ParquetResults(ResultsFile):
             for batch in file.iter_batches(_BATCH_ROWS, columns=["video", "rank", "error", "start", "end"]):
                 for row in batch.to_pylist():
                     if row["error"] is not None or row["rank"] == 1:
-                        self._count(
-                            (visible(row["video"]), row["start"], row["end"]), row["error"] is not None
-                        )
+                        self.finished.add(row["video"], row["start"], row["end"], row["error"] is not None)
         return str(about["added"])
 
     def _write_all(self, target: Path) -> None:
-        arrow = self._arrow
         about = {
             "model": self._source.model,
             "settings": self._source.settings,
             "added": _digest(self._partial),
         }
-        schema = arrow.schema(
+        schema = pa.schema(
             [
-                arrow.field("video", arrow.string(), nullable=False),
-                arrow.field("rank", arrow.int32()),
-                arrow.field("label", arrow.string()),
-                arrow.field("probability", arrow.float64()),
-                arrow.field("error", arrow.string()),
-                arrow.field("start", arrow.float64(), nullable=False),
-                arrow.field("end", arrow.float64()),
-                arrow.field("unknown", arrow.bool_()),
-                arrow.field("chosen", arrow.bool_()),
+                pa.field("video", pa.string(), nullable=False),
+                pa.field("rank", pa.int32()),
+                pa.field("label", pa.string()),
+                pa.field("probability", pa.float64()),
+                pa.field("error", pa.string()),
+                pa.field("start", pa.float64(), nullable=False),
+                pa.field("end", pa.float64()),
+                pa.field("unknown", pa.bool_()),
+                pa.field("chosen", pa.bool_()),
             ],
             metadata={_METADATA_KEY: json.dumps(about).encode()},
         )
-        with arrow.parquet.ParquetWriter(target, schema) as writer:
+        with pyarrow.parquet.ParquetWriter(target, schema) as writer:
             if self.path.exists() and self.path.stat().st_size:
-                with arrow.parquet.ParquetFile(self.path) as old:
+                with pyarrow.parquet.ParquetFile(self.path) as old:
                     for batch in old.iter_batches(_BATCH_ROWS):
                         writer.write_batch(batch)
             for rows in _batches(self._partial):
-                writer.write_batch(arrow.RecordBatch.from_pylist(rows, schema=schema))
+                writer.write_batch(pa.RecordBatch.from_pylist(rows, schema=schema))
 
 
 def _batches(partial: Path) -> Iterator[list[dict[str, Any]]]:

@@ -28,7 +28,7 @@ from vidcli.artifacts.model_file import Checkpoint
 from vidcli.artifacts.run_folder import find_model
 from vidcli.config import Config, change_clip
 from vidcli.data.frames import FrameSource
-from vidcli.data.items import VideoItem
+from vidcli.data.items import CountedVideos, VideoItem
 from vidcli.errors import ConfigError, VideoError
 from vidcli.models import VideoClassifier, for_inference
 from vidcli.models.calibration import UNCALIBRATED, Calibration
@@ -107,6 +107,16 @@ class ViewLoader:
             return self.load(item)
         except VideoError as error:
             return error
+
+
+def _items_of(
+    videos: str | os.PathLike[str] | VideoItem | Iterable[str | os.PathLike[str] | VideoItem],
+) -> list[VideoItem]:
+    """Return paths and spans of videos, or a single one, as spans."""
+    return [
+        video if isinstance(video, VideoItem) else VideoItem(Path(video), label="")
+        for video in ([videos] if isinstance(videos, str | os.PathLike | VideoItem) else videos)
+    ]
 
 
 class Predictor:
@@ -242,10 +252,7 @@ class Predictor:
             videos: paths or spans of videos, or a single one.
             seen: called with each video that could be decoded and its clips (V, T, C, H, W).
         """
-        items = [
-            video if isinstance(video, VideoItem) else VideoItem(Path(video), label="")
-            for video in ([videos] if isinstance(videos, str | os.PathLike | VideoItem) else videos)
-        ]
+        items = videos if isinstance(videos, CountedVideos) else _items_of(videos)
         with closing(self.load_many(items)) as loaded:
             for item, views in zip(items, loaded, strict=True):
                 if isinstance(views, VideoError):

@@ -14,31 +14,28 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
+import itertools
 import json
 import os
 import re
 import stat
 from abc import ABC, abstractmethod
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, TypeAlias
+from typing import BinaryIO
 
 import torch
 
 from vidcli.data.items import VideoItem
 from vidcli.errors import OutputError, VidcliError
-from vidcli.names import visible, visible_json
+from vidcli.names import visible_json
 from vidcli.predict.prediction import CSV_COLUMNS, Prediction, prediction_to_dict, prediction_to_rows
 from vidcli.predict.predictor import Predictor
 from vidcli.runtime.files import is_stream
 from vidcli.runtime.locks import lock_open_file
 from vidcli.sheets import csv_line, unescape_cell
-
-ResultKey: TypeAlias = tuple[str, float, float | None]
-"""The path of a video, and start and end of the classified span in seconds."""
 
 FORMAT_OF_SUFFIX = {
     ".json": "json",
@@ -49,6 +46,7 @@ FORMAT_OF_SUFFIX = {
 }
 
 
+_BLOCK_BYTES = 1 << 20
 _ROW_START = b'{"video": "'
 _TORN_ROW = re.compile(
     rb"""\{"video":\ "(?:[^"\\]|\\.)*                             # a name
@@ -113,26 +111,17 @@ class ResultsFile(ABC):
     """A file of results that a later run continues.
 
     Attributes:
-        done: for each video, the number of its results in the file.
-        failed: for each video, the number of those results that are errors.
+        finished: the videos that have a result in the file.
     """
 
     def __init__(self) -> None:
-        self.done: Counter[ResultKey] = Counter()
-        self.failed: Counter[ResultKey] = Counter()
+        from vidcli.predict.finished import FinishedVideos  # Arrow, which `predict a.mp4` does without
 
-    def split(self, items: Sequence[VideoItem]) -> tuple[list[VideoItem], int]:
+        self.finished = FinishedVideos()
+
+    def split(self, items: Sequence[VideoItem]) -> tuple[Sequence[VideoItem], int]:
         """Return the items that the file lacks, and how many of the others are in it as failures."""
-        there = self.done.copy()
-        remaining, num_failed = [], 0
-        for item in items:
-            key = visible(str(item.path)), item.start_seconds, item.end_seconds
-            if there[key]:
-                there[key] -= 1
-                num_failed += there[key] < self.failed[key]
-            else:
-                remaining.append(item)
-        return remaining, num_failed
+        return self.finished.split(items)
 
     @abstractmethod
     def write(self, prediction: Prediction) -> None:
@@ -145,10 +134,6 @@ class ResultsFile(ABC):
     @abstractmethod
     def close(self, is_complete: bool) -> None:
         """Close the file; `is_complete` tells that it holds every video of the run."""
-
-    def _count(self, key: ResultKey, has_failed: bool) -> None:
-        self.done[key] += 1
-        self.failed[key] += has_failed
 
 
 class _LinesFile(ResultsFile):
@@ -276,11 +261,23 @@ class JsonResults(_LinesFile):
         return visible_json(json.dumps(row, ensure_ascii=False)) + "\n"
 
     def _read(self, content: BinaryIO) -> int:
-        end = 0
-        for number, line in enumerate(content, start=1):
-            if not line.endswith(b"\n"):
-                break
-            end += len(line)
+        end, num_lines = 0, 0
+        while block := content.read(_BLOCK_BYTES):
+            block += content.readline()
+            lines = block[: block.rfind(b"\n") + 1]
+            named = self.finished.add_json(lines)
+            if named is None:
+                self._read_lines(lines, num_lines)
+            else:
+                for model, settings in itertools.product(*named):
+                    self._check_source(model, settings)
+            end += len(lines)
+            num_lines += lines.count(b"\n")
+        return end
+
+    def _read_lines(self, lines: bytes, num_before: int) -> None:
+        """Count the videos in lines one by one."""
+        for number, line in enumerate(io.BytesIO(lines), start=num_before + 1):
             try:
                 row = json.loads(line)
             except ValueError as error:
@@ -288,8 +285,7 @@ class JsonResults(_LinesFile):
             if not isinstance(row, dict) or not isinstance(row.get("video"), str):
                 raise self._damaged(number)
             self._check_source(row.get("model"), row.get("settings"))
-            self._count((visible(row["video"]), row.get("start", 0.0), row.get("end")), "error" in row)
-        return end
+            self.finished.add(row["video"], row.get("start", 0.0), row.get("end"), "error" in row)
 
     def _can_be_torn(self, rest: bytes, is_first: bool) -> bool:
         if len(rest) <= len(_ROW_START):
@@ -336,16 +332,13 @@ class CsvResults(_LinesFile):
             rows.append(row)
             # Only the last video of the file can lack rows.
             if row["error"] or len(rows) == self._num_ranks:
-                self._count(_key_of_row(row), bool(row["error"]))
+                start, stop = float(row["start"] or 0), float(row["end"]) if row["end"] else None
+                self.finished.add(row["video"], start, stop, bool(row["error"]))
                 end, rows = position, []
         return end
 
     def _can_be_torn(self, rest: bytes, is_first: bool) -> bool:
         return not is_first or self._header().startswith(rest)
-
-
-def _key_of_row(row: Mapping[str, str]) -> ResultKey:
-    return visible(row["video"]), float(row["start"] or 0), float(row["end"]) if row["end"] else None
 
 
 def _csv_records(content: BinaryIO) -> Iterator[tuple[int, list[str]]]:

@@ -43,7 +43,7 @@ _MAX_JSON_BYTES = 64 * 2**20
 def gather_report(
     model_file: Path,
     checkpoint: Checkpoint,
-    items: list[VideoItem],
+    items: Sequence[VideoItem],
     split: str,
     evaluation: Mapping[str, Any],
     progress: Callable[[int, int], None],
@@ -142,7 +142,7 @@ def _to_text(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) or value is None else str(value)
 
 
-def _count_videos(checkpoint: Checkpoint, items: list[VideoItem]) -> dict[str, dict[str, int]]:
+def _count_videos(checkpoint: Checkpoint, items: Sequence[VideoItem]) -> dict[str, dict[str, int]]:
     multi_label = checkpoint.config.data.multi_label
     counts = Counter((name, item.split) for item in items for name in labels_of(item.label, multi_label))
     return {name: {split: counts[(name, split)] for split in SPLITS} for name in checkpoint.class_names}

@@ -62,7 +62,7 @@ def check_folds(folds: str) -> str:
     return folds
 
 
-def studied_items(items: Sequence[VideoItem], config: DataConfig, all_splits: bool) -> list[VideoItem]:
+def studied_items(items: Sequence[VideoItem], config: DataConfig, all_splits: bool) -> Sequence[VideoItem]:
     """Return the videos of a study: all but those of test, which are drawn as `train` draws them.
 
     Args:

@@ -224,7 +224,7 @@ def _compare(
 
 def _read_items(
     config: Config, data: Path, split: str, on_event: Callable[[CompareProgress | Notice], None]
-) -> list[VideoItem]:
+) -> Sequence[VideoItem]:
     """Return the videos with their splits; test videos only where they are asked for."""
     listing = read_data(data, settings=config.data)
     for text in listing.notes:

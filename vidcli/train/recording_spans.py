@@ -32,7 +32,7 @@ from vidcli.train.learnt_rules import describe_gain, learn_rules
 
 def settle_spans(
     config: Config, items: Sequence[VideoItem], tell: Callable[[str], None]
-) -> tuple[Config, list[VideoItem]]:
+) -> tuple[Config, Sequence[VideoItem]]:
     """Return the settings and rows to learn from: overlaps joined, and what nobody labelled as a class.
 
     Args:
@@ -44,7 +44,7 @@ def settle_spans(
         ConfigError: clips of spans would have no length of their own.
         DataError: there is no background, or its class is there already.
     """
-    data, rows = config.data, list(items)
+    data, rows = config.data, items
     require_dense(config)
     for text in _idle_settings(data):
         tell(text)
@@ -65,9 +65,13 @@ def settle_spans(
             notes.append(strange)
         for note in notes:
             tell(note)
-    elif data.clips_per_span == 1 and all(map(is_recording, rows_by_video(rows).values())) and rows:
+    elif data.clips_per_span == 1 and rows and rows[0].end_seconds is not None and _are_recordings(rows):
         tell("rows are spans of recordings, each one clip; the recipe `recordings` cuts them into clips")
     return config, rows
+
+
+def _are_recordings(rows: Sequence[VideoItem]) -> bool:
+    return all(map(is_recording, rows_by_video(rows).values()))
 
 
 def _idle_settings(data: DataConfig) -> Iterator[str]:
@@ -86,8 +90,8 @@ def _idle_settings(data: DataConfig) -> Iterator[str]:
 
 
 def cut_for_run(
-    run: Path, config: Config, items: list[VideoItem], tell: Callable[[str], None]
-) -> list[VideoItem]:
+    run: Path, config: Config, items: Sequence[VideoItem], tell: Callable[[str], None]
+) -> Sequence[VideoItem]:
     """Return the clips of a run; the spans that they are cut from stay in its `spans.csv`.
 
     Args:

@@ -24,8 +24,9 @@ from vidcli.data.items import (
     LABEL_SEPARATOR,
     SPLITS,
     VideoItem,
+    class_counts_of,
     class_names_of,
-    labels_of,
+    label_counts_of,
     require_two_classes,
 )
 from vidcli.data.loader import batch_ends
@@ -193,7 +194,7 @@ def epochs_of_run(run: Path) -> int:
     return _config_of_run(run).train.epochs
 
 
-def plan_items(config: Config, data: Path, on_event: Callable[[Event], None]) -> list[VideoItem]:
+def plan_items(config: Config, data: Path, on_event: Callable[[Event], None]) -> Sequence[VideoItem]:
     """Read the data and give every video a split.
 
     Args:
@@ -208,7 +209,9 @@ def plan_items(config: Config, data: Path, on_event: Callable[[Event], None]) ->
     return _plan(config, data, on_event)[1]
 
 
-def _plan(config: Config, data: Path, on_event: Callable[[Event], None]) -> tuple[Config, list[VideoItem]]:
+def _plan(
+    config: Config, data: Path, on_event: Callable[[Event], None]
+) -> tuple[Config, Sequence[VideoItem]]:
     """Return the settings that the data ask for, and videos or spans of recordings with their splits."""
     listing = read_data(data, settings=config.data)
     config, rows = settle_spans(config, listing.items, lambda text: on_event(Notice(text)))
@@ -218,12 +221,12 @@ def _plan(config: Config, data: Path, on_event: Callable[[Event], None]) -> tupl
             f"train.class_balance={config.train.class_balance}: balances classes of one a video, and "
             "data.multi_label has several; leave one of the two out"
         )
-    joined = [item.label for item in rows if LABEL_SEPARATOR in item.label]
+    joined = {label: n for label, n in label_counts_of(rows).items() if LABEL_SEPARATOR in label}
     if joined and not config.data.multi_label:
         on_event(
             Notice(
-                f"{len(joined)} labels hold a {LABEL_SEPARATOR!r}, such as {joined[0]!r}, and count as one "
-                "class each; data.multi_label=true reads them as several"
+                f"{sum(joined.values())} labels hold a {LABEL_SEPARATOR!r}, such as {next(iter(joined))!r}, "
+                "and count as one class each; data.multi_label=true reads them as several"
             )
         )
     for text in listing.notes:
@@ -233,7 +236,7 @@ def _plan(config: Config, data: Path, on_event: Callable[[Event], None]) -> tupl
 
 def _begin(
     run: Path, config: Config, data: Path, on_event: Callable[[Event], None]
-) -> tuple[Path, tuple[Config, list[VideoItem]]]:
+) -> tuple[Path, tuple[Config, Sequence[VideoItem]]]:
     """Return a new run's directory, and what `_plan` does; spans of recordings are cut into clips."""
     config, items = _plan(config, data, on_event)
     return run, (config, cut_for_run(run, config, items, lambda text: on_event(Notice(text))))
@@ -261,13 +264,8 @@ def plan_run(config: Config, data: Path, on_event: Callable[[Event], None]) -> R
     multi_label = config.data.multi_label
     class_names = class_names_of(of_split(items, "train"), multi_label)
     model = build_trained_model(config, len(class_names), load_weights=False)
-    counts = {
-        name: {
-            split: sum(name in labels_of(item.label, multi_label) for item in of_split(items, split))
-            for split in SPLITS
-        }
-        for name in class_names
-    }
+    counts_of = {split: class_counts_of(of_split(items, split), multi_label) for split in SPLITS}
+    counts = {name: {split: counts_of[split][name] for split in SPLITS} for name in class_names}
     batch_size, fewest = config.train.batch_size, fewest_clips(model, config)
     if batch_size < fewest:
         raise single_clips(config)
@@ -280,7 +278,7 @@ def plan_run(config: Config, data: Path, on_event: Callable[[Event], None]) -> R
     )
 
 
-def _open_run(run: Path, claim: RunClaim, data_root: Path | None) -> tuple[Config, list[VideoItem]]:
+def _open_run(run: Path, claim: RunClaim, data_root: Path | None) -> tuple[Config, Sequence[VideoItem]]:
     """Return the settings and videos of a run, and claim its directory unless the run is finished."""
     config = _config_of_run(run)
     if not _is_finished(run, config):

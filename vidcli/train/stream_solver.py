@@ -49,7 +49,7 @@ class Learnt:
     network: TwoStreamClassifier
     calibration: Calibration
     trials: list[Trial]
-    scored: list[VideoItem]
+    scored: Sequence[VideoItem]
     num_folds: int
     train_loss: float
     train_accuracy: float
@@ -76,9 +76,9 @@ class StreamSolver:
         self._config, self._names, self._mirrored = config, list(class_names), mirrored
         self._backbone = backbone
         self._folds: list[int] = []
-        self._grouped: list[VideoItem] = []
+        self._grouped: Sequence[VideoItem] = []
 
-    def learn(self, items: list[VideoItem], described: list[Tensor]) -> Learnt:
+    def learn(self, items: Sequence[VideoItem], described: list[Tensor]) -> Learnt:
         """Choose what to read by cross-validation, and solve for all training videos.
 
         Args:
@@ -126,7 +126,7 @@ class StreamSolver:
             float(right_M.mean()),
         )
 
-    def _choose_folds(self, items: list[VideoItem], plain_MD: Tensor) -> None:
+    def _choose_folds(self, items: Sequence[VideoItem], plain_MD: Tensor) -> None:
         """Draw the folds of the cross-validation, with groups kept whole; without groups, by look."""
         seed = self._config.train.seed
         self._grouped = items
@@ -149,7 +149,7 @@ class StreamSolver:
         scored_M[rng.permutation(num_videos)[:_MOST_SCORED]] = True
         return scored_M
 
-    def _examples(self, items: list[VideoItem], num_paces: int, num_orientations: int) -> Examples:
+    def _examples(self, items: Sequence[VideoItem], num_paces: int, num_orientations: int) -> Examples:
         is_multi_label, num_videos = self._config.data.multi_label, len(items)
         there_MK = targets_of(items, self._names)
         there_NK = np.tile(there_MK, (num_paces, 1))
