@@ -24,7 +24,6 @@ DEMO_RECIPE = "demo"
     rich_help_panel=PREPARE,
     epilog=examples(
         "vidcli demo",
-        "vidcli demo --count 40 --set train.epochs=5",
         "vidcli demo --keep motion/",
         "vidcli demo --long --recordings 4 --minutes 2",
     ),

@@ -63,8 +63,8 @@ class ClipConfig(Section):
     panels: Panels = Field(
         ("window",),
         json_schema_extra={"enum": [*PANELS]},
-        description="What a picture shows, one above the other: whole (the frame, squeezed), window "
-        "(clip.focus says how small), follow (a smaller window, which goes along with what moves).",
+        description="Parts of a picture, from above: whole (the frame, squeezed), window (of clip.focus), "
+        "follow (goes along with what moves).",
     )
     sampling: SamplingMode = Field(
         "segments", description="segments covers the whole video; dense takes neighbouring frames."
@@ -315,8 +315,8 @@ class ModelConfig(Section):
     streams: Annotated[str, BeforeValidator(parse_streams)] = Field(
         "off",
         json_schema_extra={"enum": ["off", *STREAMS]},
-        description="What a clip shows (appearance), what moves in it (motion), or both, as descriptors of a "
-        "backbone of timm, in place of a head; one for all panels, or one for each with commas.",
+        description="What a clip shows (appearance), what moves in it (motion), or both, in place of a head; "
+        "one for each panel with commas, or one for all.",
     )
     panels: int = Field(
         1, ge=1, le=3, description="Panels of a picture that streams describe: as many as clip.panels names."
