@@ -59,7 +59,7 @@ def offline(predictor, pictures):
 @pytest.mark.parametrize(("head", "layers"), [("rnn", 1), ("lstm", 2), ("gru", 1), ("gru", 2)])
 def test_a_state_that_goes_on_is_the_clip_of_all_pictures(build, pictures, head, layers, differences):
     predictor = build(model__head=head, model__layers=layers, model__frame_differences=differences)
-    session = open_session(predictor, keeps_state=True)
+    session = open_session(predictor, keeps_state=True, spacing_seconds=0.1)
     answers = []
     for count, frame in enumerate(live_frames(pictures), start=1):
         session.push([frame])
@@ -84,7 +84,7 @@ WINDOWS = [
 @pytest.mark.parametrize("settings", WINDOWS)
 def test_each_answer_is_the_clip_of_the_last_pictures(build, pictures, settings):
     predictor = build(**settings)
-    session = open_session(predictor, keeps_state=False)
+    session = open_session(predictor, keeps_state=False, spacing_seconds=0.1)
     for count, frame in enumerate(live_frames(pictures), start=1):
         session.push([frame])
         assert session.is_full == (count >= LENGTH)
@@ -93,11 +93,27 @@ def test_each_answer_is_the_clip_of_the_last_pictures(build, pictures, settings)
             np.testing.assert_allclose(session.answer(), expected, rtol=1e-4)
 
 
+@pytest.mark.parametrize(("spacing", "steps"), [(0.1, 1), (0.125, 3)])
+def test_a_model_that_follows_reads_the_last_moments_with_their_neighbours(build, spacing, steps):
+    shown = np.random.default_rng(0).integers(0, 256, (4 * steps + 3, 48, 48, 3), dtype=np.uint8)
+    predictor = build(clip__panels="window,follow", clip__size="64x32")
+    session = open_session(predictor, False, spacing)
+    assert session.steps == steps
+    for count, frame in enumerate(live_frames(shown), start=1):
+        session.push([frame])
+        assert session.is_full == (count >= LENGTH * steps)
+        if session.is_full:
+            last = shown[count - LENGTH * steps : count]
+            moments = range(steps // 2, len(last), steps)
+            frames = np.stack([last[[max(0, m - 1), m, min(len(last) - 1, m + 1)]] for m in moments])
+            np.testing.assert_array_equal(session.answer(), offline(predictor, frames))
+
+
 @pytest.mark.parametrize("keeps_state", [False, True])
 @pytest.mark.parametrize("differences", [False, True])
 def test_a_moment_without_a_picture_is_held_by_the_one_before(build, pictures, keeps_state, differences):
     predictor = build(model__frame_differences=differences)
-    session = open_session(predictor, keeps_state)
+    session = open_session(predictor, keeps_state, spacing_seconds=0.1)
     session.push(live_frames(pictures[:3], [0, 3, 5]))
     shown = pictures[[0, 0, 0, 1, 1, 2]]
     expected = offline(predictor, shown if keeps_state else shown[-LENGTH:])
@@ -111,7 +127,7 @@ def test_each_picture_is_computed_once_and_a_held_one_not_at_all(build, pictures
     monkeypatch.setattr(
         network, "features", lambda clip: calls.append(clip.shape[:2].numel()) or features(clip)
     )
-    session = open_session(predictor, keeps_state=False)
+    session = open_session(predictor, keeps_state=False, spacing_seconds=0.1)
     for frame in live_frames(pictures, [0, 1, 2, 3, 4, 5, 6, 9, 10, 900_000_000]):
         session.push([frame])
         session.answer()
@@ -121,7 +137,7 @@ def test_each_picture_is_computed_once_and_a_held_one_not_at_all(build, pictures
 def test_a_short_video_is_held_to_a_clip(build, pictures):
     predictor = build()
     for keeps_state in (False, True):
-        session = open_session(predictor, keeps_state)
+        session = open_session(predictor, keeps_state, spacing_seconds=0.1)
         session.push(live_frames(pictures[:2]))
         session.fill()
         np.testing.assert_allclose(session.answer(), offline(predictor, pictures[[0, 1, 1, 1]]), rtol=1e-4)
@@ -136,7 +152,7 @@ def test_only_a_one_way_recurrence_over_single_frames_keeps_a_state(build):
         assert can_keep_state(predictor) == is_able
         if not is_able:
             with pytest.raises(ValueError, match="no one-way state"):
-                open_session(predictor, keeps_state=True)
+                open_session(predictor, keeps_state=True, spacing_seconds=0.1)
 
 
 @pytest.fixture(scope="module")

@@ -146,9 +146,10 @@ def run_live(terminal: Terminal, options: LiveOptions) -> int:
             "--keep-state: this model has no state that goes on from picture to picture, which takes a head "
             "rnn, lstm or gru, model.bidirectional=false and model.shift=off; leave it out"
         )
-    session = open_session(predictor, options.keeps_state)
     window = options.window_seconds or clip_seconds_of(predictor, model_file)
     spacing = window / predictor.config.clip.length
+    session = open_session(predictor, options.keeps_state, spacing)
+    spacing /= session.steps
     limits = decode_limits(predictor.config.data)
     source = LiveFrames(
         options.camera, spacing, predictor.views.transform.decode_size, session.capacity, raw, limits

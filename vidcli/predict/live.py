@@ -20,10 +20,10 @@ import torch
 from torch import Tensor
 
 from vidcli.arrays import Float64, Frames
-from vidcli.errors import ConfigError
 from vidcli.models import VideoClassifier
 from vidcli.models.heads import RecurrentHead, RecurrentState
 from vidcli.predict.predictor import Predictor
+from vidcli.sampling import neighbour_steps
 from vidcli.video import LiveFrame
 
 
@@ -32,9 +32,11 @@ class LiveSession(ABC):
 
     Attributes:
         capacity: number of pictures that may wait for the model; it has no use for older ones.
+        steps: pictures from one moment of a clip to the next.
     """
 
     capacity = 1
+    steps = 1
 
     def __init__(self, predictor: Predictor) -> None:
         """Begin with nothing seen."""
@@ -44,7 +46,7 @@ class LiveSession(ABC):
 
     @property
     def is_full(self) -> bool:
-        """Whether the model has seen as many moments as a clip has."""
+        """Whether the model has seen as many pictures as a clip covers."""
         return self._next_moment >= self._length
 
     def push(self, frames: list[LiveFrame]) -> None:
@@ -80,11 +82,19 @@ class LiveSession(ABC):
 
 
 class WholeSession(LiveSession):
-    """The whole model reads the last T pictures."""
+    """The whole model reads the last T moments, with their neighbours if it follows what moves."""
 
-    def __init__(self, predictor: Predictor) -> None:
-        """Begin with nothing seen."""
+    def __init__(self, predictor: Predictor, spacing_seconds: float) -> None:
+        """Begin with nothing seen.
+
+        Args:
+            predictor: the model.
+            spacing_seconds: from one moment of a clip to the next.
+        """
         super().__init__(predictor)
+        self._follows = predictor.config.clip.follows
+        self.steps = neighbour_steps(spacing_seconds) if self._follows else 1
+        self._length *= self.steps
         self.capacity = self._length
         self._window: deque[Frames] = deque(maxlen=self._length)
 
@@ -95,7 +105,12 @@ class WholeSession(LiveSession):
         self._window.append(self._window[-1])
 
     def _logits(self) -> Float64:
-        return self._predictor.classify(self._predictor.views.transform(np.stack(self._window))[None])
+        frames = np.stack(self._window)
+        if self._follows:
+            own_T = np.arange(self.steps // 2, len(frames), self.steps)
+            near_T3 = own_T[:, None] + np.array([-1, 0, 1])
+            frames = frames[near_T3.clip(0, len(frames) - 1)]
+        return self._predictor.classify(self._predictor.views.transform(frames)[None])
 
 
 class _FeatureSession(LiveSession):
@@ -192,26 +207,20 @@ def can_keep_state(predictor: Predictor) -> bool:
     return network is not None and isinstance(network.head, RecurrentHead) and network.head.is_one_way
 
 
-def open_session(predictor: Predictor, keeps_state: bool) -> LiveSession:
+def open_session(predictor: Predictor, keeps_state: bool, spacing_seconds: float) -> LiveSession:
     """Return a session that has seen nothing yet.
 
     Args:
         predictor: the model.
         keeps_state: let each answer depend on all pictures so far; else it depends on the last clip only.
+        spacing_seconds: from one moment of a clip to the next; pictures come `steps` times as often.
 
     Raises:
-        ConfigError: the model needs more than the pictures of a clip.
         ValueError: the model cannot keep a state.
     """
-    if predictor.config.clip.follows:
-        raise ConfigError(
-            "this model follows what moves, for which it needs moments between the pictures of a clip, which "
-            "a live video does not give; train one with --set clip.panels=whole,window --set model.panels=2 "
-            "--set clip.size=384x192"
-        )
     network = predictor.frame_network
     if keeps_state:
         if network is None or not can_keep_state(predictor):
             raise ValueError("this model has no one-way state")
         return StateSession(predictor, network)
-    return WholeSession(predictor) if network is None else FeatureSession(predictor, network)
+    return WholeSession(predictor, spacing_seconds) if network is None else FeatureSession(predictor, network)
