@@ -105,6 +105,7 @@ OPTIONS = {
         "--annotate",
         "--device",
     ],
+    "merge": ["--overwrite"],
     "live": [
         "--raw",
         "--model",

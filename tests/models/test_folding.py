@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from vidcli.config import ModelConfig
-from vidcli.models import TwoStreamClassifier, build_model
+from vidcli.models import TwoStreamClassifier, build_model, loaded_weights
 from vidcli.models.folding import fold_batchnorm
 
 
@@ -42,6 +42,9 @@ def test_two_streams_answer_the_same(backbone: str) -> None:
     with torch.inference_mode():
         torch.testing.assert_close(faster(clip), model(clip), atol=1e-3, rtol=1e-3)
     assert faster.head is model.head
+    weights = loaded_weights(faster)
+    assert weights.keys() == model.state_dict().keys() != faster.state_dict().keys()
+    assert all(torch.equal(value, weights[name]) for name, value in model.state_dict().items())
 
 
 class _OutOfOrder(nn.Module):

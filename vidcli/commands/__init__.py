@@ -11,7 +11,7 @@ from __future__ import annotations
 from vidcli.commands.app import app, run
 from vidcli.commands import demo, import_labels, review, check
 from vidcli.commands import train, crossval, tune
-from vidcli.commands import predict, timeline, live, serve, export_labels, export
+from vidcli.commands import predict, merge, timeline, live, serve, export_labels, export
 from vidcli.commands import eval, explain, embed, report, models, settings, cache, bench
 # isort: on
 
@@ -29,6 +29,7 @@ __all__ = [
     "export_labels",
     "import_labels",
     "live",
+    "merge",
     "models",
     "predict",
     "report",

@@ -35,7 +35,7 @@ from vidcli.models.registry import (
     network_names,
     unused_settings,
 )
-from vidcli.models.two_streams import TwoStreamClassifier, descriptor_sizes, for_inference
+from vidcli.models.two_streams import TwoStreamClassifier, descriptor_sizes, for_inference, loaded_weights
 
 __all__ = [
     "BackboneCost",
@@ -59,6 +59,7 @@ __all__ = [
     "heads_that_see_order",
     "is_published",
     "load_published",
+    "loaded_weights",
     "network_names",
     "published_names",
     "settle_clip",

@@ -59,6 +59,7 @@ class TwoStreamClassifier(nn.Module):
 
     sees_neighbours = False
     looks_aside = True
+    _original: tuple[TwoStreamClassifier, ...] = ()  # in a tuple, so that it is no layer of this one
 
     def __init__(self, backbone: TimmBackbone, num_classes: int, config: ModelConfig) -> None:
         super().__init__()
@@ -75,7 +76,7 @@ class TwoStreamClassifier(nn.Module):
     def folded(self) -> TwoStreamClassifier:
         """Return a copy for inference that answers the same, up to rounding, and computes faster."""
         faster = copy.copy(self)
-        faster._modules = dict(self._modules)
+        faster._modules, faster._original = dict(self._modules), (self,)
         frames_NCHW = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
         device = self.head.weight.device
         faster.backbone = fold_batchnorm(self.backbone, frames_NCHW.to(device))
@@ -170,6 +171,16 @@ class TwoStreamClassifier(nn.Module):
 def for_inference(network: nn.Module) -> nn.Module:
     """Return a network that answers as this one does, and faster where it can be."""
     return network.folded() if isinstance(network, TwoStreamClassifier) else network
+
+
+def loaded_weights(network: nn.Module) -> dict[str, Tensor]:
+    """Return the weights of a network as they were loaded, also of one `for_inference`.
+
+    What was folded differs in the last bits from one kind of processor to another.
+    """
+    if isinstance(network, TwoStreamClassifier) and network._original:
+        (network,) = network._original
+    return dict(network.state_dict())
 
 
 def describe_motion(cells_BTF: Tensor) -> Tensor:

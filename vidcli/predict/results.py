@@ -30,6 +30,7 @@ import torch
 
 from vidcli.data.items import VideoItem
 from vidcli.errors import OutputError, VidcliError
+from vidcli.models import loaded_weights
 from vidcli.names import visible_json
 from vidcli.predict.prediction import CSV_COLUMNS, Prediction, prediction_to_dict, prediction_to_rows
 from vidcli.predict.predictor import Predictor
@@ -78,9 +79,9 @@ class Source:
         clip_settings, model_settings = clip.model_dump(exclude={"views", "crops"}), config.model.model_dump()
         settings = (clip_settings, model_settings), config.data.decode, predictor.class_names
         digest = hashlib.sha256(repr((*settings, predictor.calibration)).encode())
-        for name, tensor in sorted(predictor.network.state_dict().items()):
+        for name, tensor in sorted(loaded_weights(predictor.network).items()):
             digest.update(repr((name, tensor.dtype, tuple(tensor.shape))).encode())
-            digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+            digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
         threshold = "" if predictor.threshold is None else f" threshold={predictor.threshold!r}"
         options = f"top-k={top_k} views={clip.views} crops={clip.crops}{threshold}"
         return cls(digest.hexdigest()[:16], options)

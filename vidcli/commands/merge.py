@@ -1,0 +1,39 @@
+"""`vidcli merge`: the results of the parts of a list, as one file."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vidcli.commands.app import USE, app, examples, open_terminal
+from vidcli.commands.options import OverwriteOption
+
+
+@app.command(
+    "merge",
+    rich_help_panel=USE,
+    epilog=examples("vidcli merge results.jsonl", "vidcli merge out/results.parquet --overwrite"),
+)
+def merge(
+    ctx: typer.Context,
+    output: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FILE",
+            help="What `predict --shard` was told to write; its parts lie beside it.",
+            show_default=False,
+        ),
+    ],
+    overwrite: OverwriteOption = False,
+) -> None:
+    """Join the results of all parts of a list (predict --shard) into one file."""
+    from vidcli.predict.parts import find_parts, join_parts
+    from vidcli.runtime.outputs import OutputFile
+
+    terminal = open_terminal(ctx)
+    parts = find_parts(output)
+    OutputFile("FILE", output, inputs=parts, overwrite=overwrite).write(partial(join_parts, parts))
+    terminal.say(f"wrote {output}: {len(parts)} parts")
