@@ -32,7 +32,7 @@ def primal(blocks: list[Block], targets_NK: npt.NDArray[np.float64], weights_N: 
 @pytest.mark.parametrize("seed", range(3))
 def test_equals_weighted_least_squares(seed: int) -> None:
     blocks, targets_NK, weights_N = random_blocks(seed)
-    kernel_NN = np.mean([block.kernel_NN for block in blocks], axis=0)
+    kernel_NN = np.mean([block.products() for block in blocks], axis=0)
     solution = solve(kernel_NN, targets_NK, weights_N, STRENGTH)
     scores = answer(kernel_NN, kernel_NN, weights_N, solution)
     design, expected = primal(blocks, targets_NK, weights_N)
@@ -42,7 +42,7 @@ def test_equals_weighted_least_squares(seed: int) -> None:
 @pytest.mark.parametrize("seed", range(3))
 def test_linear_layer_gives_the_same_scores(seed: int) -> None:
     blocks, targets_NK, weights_N = random_blocks(seed)
-    kernel_NN = np.mean([block.kernel_NN for block in blocks], axis=0)
+    kernel_NN = np.mean([block.products() for block in blocks], axis=0)
     solution = solve(kernel_NN, targets_NK, weights_N, STRENGTH)
     weight_KD, bias_K = linear_layer(blocks, weights_N, solution)
     values_ND = torch.cat([block.values_ND.float() for block in blocks], dim=1)
@@ -56,24 +56,24 @@ def test_linear_layer_gives_the_same_scores(seed: int) -> None:
 def test_each_block_counts_the_same() -> None:
     blocks, _, _ = random_blocks(0)
     for block in blocks:
-        assert np.diag(block.kernel_NN).mean() == pytest.approx(1)
+        assert np.diag(block.products()).mean() == pytest.approx(1)
 
 
 def test_a_constant_feature_counts_for_nothing() -> None:
     values_ND = torch.tensor([[1.0, 7.0], [2.0, 7.0], [4.0, 7.0]])
     alone = standardise(values_ND[:, :1])
-    np.testing.assert_allclose(standardise(values_ND).kernel_NN, alone.kernel_NN, atol=1e-5)
+    np.testing.assert_allclose(standardise(values_ND).products(), alone.products(), atol=1e-5)
 
 
 def test_features_that_never_change_give_an_empty_kernel() -> None:
     block = standardise(torch.full((3, 4), 2.0))
-    assert not block.kernel_NN.any()
+    assert not block.products().any()
     assert torch.isfinite(block.scale_D).all()
 
 
 def test_rows_are_left_out_as_if_solved_anew() -> None:
     blocks, targets_NK, weights_N = random_blocks(0)
-    kernel_NN = sum(block.kernel_NN for block in blocks) / len(blocks)
+    kernel_NN = sum(block.products() for block in blocks) / len(blocks)
     left_out = leave_one_out(kernel_NN, targets_NK, weights_N, STRENGTH)
     for row in range(len(kernel_NN)):
         others = np.arange(len(kernel_NN)) != row

@@ -110,7 +110,9 @@ def _kernels_of(
         columns = torch.split(torch.stack(list(rows)), list(sizes.values()), dim=1)
         for (panel, stream), values in zip(sizes, columns, strict=True):
             view = views[panel]
-            kernels[view, stream][np.ix_(usable, usable)] += standardise(values).kernel_NN / views.count(view)
+            kernels[view, stream][np.ix_(usable, usable)] += standardise(values).products() / views.count(
+                view
+            )
     return Kernels(kernels, np.isin(np.arange(num_clips), usable), failures)
 
 

@@ -12,13 +12,14 @@ Shape suffixes: N rows (videos, and mirrored ones), M rows to answer, D features
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from vidcli.arrays import Float64
+from vidcli.arrays import Float64, Int64
 
 _LEAST_SPREAD = 1e-3
 """The least spread of a feature, as a share of the mean spread of its block: others hardly ever change."""
@@ -33,17 +34,40 @@ class Block:
         values_ND: features; float16 is enough.
         mean_D: mean of each feature.
         scale_D: what its difference from the mean is multiplied by.
-        kernel_NN: products of all pairs of rows, with a mean diagonal of 1.
     """
 
     values_ND: Tensor
     mean_D: Tensor
     scale_D: Tensor
-    kernel_NN: Float64
+
+    def of(self, rows: Int64) -> Block:
+        """Return the block of some rows, standardised as all were."""
+        return replace(self, values_ND=self.values_ND[rows])
+
+    def products(self) -> Float64:
+        """Return the kernel (N, N): products of all pairs of rows.
+
+        That of a row with itself is 1 in the mean of all rows that were standardised.
+        """
+        num_rows = len(self.values_ND)
+        kernel_NN = torch.zeros(num_rows, num_rows, dtype=torch.float64)
+        for part in self.standard_parts():
+            kernel_NN += part @ part.T
+        return np.asarray(kernel_NN.numpy())
+
+    def standard_parts(self) -> Iterator[Tensor]:
+        """Yield the standardised features, float32, some columns at a time."""
+        for values, mean, scale in zip(
+            torch.split(self.values_ND, _COLUMNS_AT_ONCE, dim=1),
+            torch.split(self.mean_D, _COLUMNS_AT_ONCE),
+            torch.split(self.scale_D, _COLUMNS_AT_ONCE),
+            strict=True,
+        ):
+            yield (values.float() - mean) * scale
 
 
 def standardise(values_ND: Tensor) -> Block:
-    """Return a block of features with its kernel.
+    """Return a block of features.
 
     Args:
         values_ND: features, of any floating type.
@@ -53,14 +77,9 @@ def standardise(values_ND: Tensor) -> Block:
     spread_D = torch.cat([part.float().std(dim=0, correction=0) for part in columns])
     floor = _LEAST_SPREAD * float(spread_D.square().mean().sqrt())
     scale_D = 1 / (spread_D + max(floor, torch.finfo(torch.float32).tiny ** 0.5))
-    kernel_NN = torch.zeros(len(values_ND), len(values_ND), dtype=torch.float64)
-    for part, mean, scale in zip(
-        columns, torch.split(mean_D, _COLUMNS_AT_ONCE), torch.split(scale_D, _COLUMNS_AT_ONCE), strict=True
-    ):
-        standard = (part.float() - mean) * scale
-        kernel_NN += standard @ standard.T
-    size = float(kernel_NN.diagonal().mean()) or 1.0
-    return Block(values_ND, mean_D, scale_D / size**0.5, (kernel_NN / size).numpy())
+    block = Block(values_ND, mean_D, scale_D)
+    size = sum(float(part.square().sum()) for part in block.standard_parts()) / len(values_ND) or 1.0
+    return replace(block, scale_D=scale_D / size**0.5)
 
 
 def solve(

@@ -21,7 +21,7 @@ from vidcli.evaluate.multilabel import targets_of
 from vidcli.models import TwoStreamClassifier, build_model, descriptor_sizes
 from vidcli.models.calibration import Calibration, fit_multi_label, fit_temperature
 from vidcli.models.timm_networks import TimmBackbone
-from vidcli.train.choice import Candidate, Examples, Part, Trial, mean_kernel, try_all
+from vidcli.train.choice import Candidate, Examples, Part, Trial, try_all
 from vidcli.train.look_groups import group_by_look
 from vidcli.train.ridge import Block, linear_layer, solve, standardise
 
@@ -96,7 +96,7 @@ class StreamSolver:
         blocks = {part: standardise(values) for part, values in zip(parts, columns, strict=True)}
         scored_M = self._scored_videos(len(items))
         some, rows = examples.restricted(scored_M)
-        kernels = {part: block.kernel_NN[np.ix_(rows, rows)] for part, block in blocks.items()}
+        kernels = {part: block.of(rows).products() for part, block in blocks.items()}
         train, augment = self._config.train, self._config.augment
         trials = try_all(kernels, some, train.ridge, only_mirrored=augment.flip == "on")
         best = trials[0]
@@ -176,11 +176,12 @@ class StreamSolver:
         """Return the network of a candidate, its settings, and its scores of the rows that it learnt from."""
         rows_N = examples.rows_of(np.full(len(examples.folds_M), True), candidate.mirrored)
         weights_N = examples.weights_N[rows_N]
-        kernels = {part: block.kernel_NN for part, block in blocks.items()}
-        kernel_NN = mean_kernel(kernels, candidate)[np.ix_(rows_N, rows_N)]
+        read = [blocks[part].of(rows_N) for part in candidate.parts]
+        # One kernel at a time: those of many videos are large.
+        kernel_NN = np.zeros((len(rows_N), len(rows_N)))
+        for block in read:
+            kernel_NN += block.products() / len(read)
         solution = solve(kernel_NN, examples.targets_NK[rows_N], weights_N, candidate.strength)
-        parts_read = [blocks[part] for part in candidate.parts]
-        read = [Block(b.values_ND[rows_N], b.mean_D, b.scale_D, b.kernel_NN) for b in parts_read]
         weight_KD, bias_K = linear_layer(read, weights_N, solution)
         config = narrowed(self._config, candidate)
         network = build_model(config.model, len(self._names), load_weights=False)
