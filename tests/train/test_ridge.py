@@ -83,3 +83,9 @@ def test_rows_are_left_out_as_if_solved_anew() -> None:
         solution = solve(own, targets_NK[others], weights, strength)
         expected = answer(kernel_NN[row, others][None], own, weights, solution)[0]
         np.testing.assert_allclose(left_out[row], expected, atol=1e-9)
+
+
+def test_some_rows_are_standardised_as_all_were() -> None:
+    block = standardise(torch.from_numpy(np.random.default_rng(0).normal(3, 2, (9, 20))))
+    rows = np.array([7, 1, 4])
+    np.testing.assert_allclose(block.of(rows).products(), block.products()[np.ix_(rows, rows)], rtol=1e-5)
