@@ -109,10 +109,8 @@ def _kernels_of(
     if len(rows):
         columns = torch.split(torch.stack(list(rows)), list(sizes.values()), dim=1)
         for (panel, stream), values in zip(sizes, columns, strict=True):
-            view = views[panel]
-            kernels[view, stream][np.ix_(usable, usable)] += standardise(values).products() / views.count(
-                view
-            )
+            part = (views[panel], stream)
+            kernels[part][np.ix_(usable, usable)] += standardise(values).products() / views.count(part[0])
     return Kernels(kernels, np.isin(np.arange(num_clips), usable), failures)
 
 
