@@ -29,6 +29,7 @@ def test_labels_stay_when_it_ends_and_the_same_command_goes_on(folder: Path, tmp
     command = [sys.executable, "-m", "vidcli", "review", str(folder), "--no-browser", "--device", "cpu", "-q"]
     known = os.environ | {"PYTHONPATH": str(Path(vidcli.__file__).parents[1]), "NO_COLOR": "1"}
     known["TMPDIR"] = str(tmp_path / "tmp")
+    known["TORCHINDUCTOR_CACHE_DIR"] = str(tmp_path / "torch")  # torch keeps it in TMPDIR else
     (tmp_path / "tmp").mkdir()
     for version in (0, 1):
         with subprocess.Popen(command, env=known, text=True, stderr=subprocess.PIPE) as process:
