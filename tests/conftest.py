@@ -21,6 +21,12 @@ from vidcli.synthetic import MotionVideoOptions, write_motion_videos
 from vidcli.train import EpochRow, Event, start_run
 from vidcli.video import encode_video
 
+CHROMIUM = Path("/usr/bin/chromium")
+SWITCHES = (
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync",
+)  # fmt: skip
+
 # Networks this small gain nothing from a second thread, and lose much when the machine is busy.
 torch.set_num_threads(1)
 
@@ -113,6 +119,18 @@ def write_video() -> Callable[..., Path]:
         return path
 
     return write
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Debian's Chromium without a window, driven by Playwright."""
+    api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
+    if not CHROMIUM.exists():
+        pytest.skip(f"there is no {CHROMIUM}")
+    with api.sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=str(CHROMIUM), args=list(SWITCHES))
+        yield opened
+        opened.close()
 
 
 @pytest.fixture

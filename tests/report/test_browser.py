@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,28 +10,12 @@ import pytest
 from tests.report.pages import CLASS_NAMES, page_of
 
 pytestmark = pytest.mark.browser
-CHROMIUM = Path("/usr/bin/chromium")
-SWITCHES = (
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync",
-)  # fmt: skip
 # What lies beyond the right edge of the window, outside of what scrolls by itself.
 TOO_WIDE = """() => [...document.body.querySelectorAll('*')].filter(element =>
     element.getBoundingClientRect().right > document.documentElement.clientWidth + 1
     && !element.closest('.scroll')).map(element => element.outerHTML.slice(0, 200))"""
 SMALLEST_LETTERS = """() => Math.min(...[...document.querySelectorAll('svg text')].map(
     text => text.getBoundingClientRect().height))"""
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
-    if not CHROMIUM.exists():
-        pytest.skip(f"there is no {CHROMIUM}")
-    with api.sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=str(CHROMIUM), args=list(SWITCHES))
-        yield opened
-        opened.close()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.report.test_browser import CHROMIUM, SWITCHES, TOO_WIDE
+from tests.report.test_browser import TOO_WIDE
 from tests.serve.client import TOKEN, Client
 from vidcli.data.manifest import read_data
 
@@ -27,17 +27,6 @@ CONTRASTS = """() => {
       const [a, b] = [light(getComputedStyle(e).color), light(ground(e))].sort((x, y) => y - x);
       return [(a + 0.05) / (b + 0.05), e.outerHTML.slice(0, 120)]; }).filter(([contrast]) => contrast < 4.5);
 }"""
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
-    if not CHROMIUM.exists():
-        pytest.skip(f"there is no {CHROMIUM}")
-    with api.sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=str(CHROMIUM), args=list(SWITCHES))
-        yield opened
-        opened.close()
 
 
 @pytest.fixture

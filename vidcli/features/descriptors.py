@@ -82,21 +82,11 @@ class Descriptors:
             for done, result in enumerate(results, start=1):
                 described.append(result.features)
                 if done == 1:
-                    self._require_room([result.features], len(items))
+                    require_room([result.features], len(items))
                 progress(done, len(items))
         if self._store is not None:
             self._store.prune()
         return described
-
-    def _require_room(self, found: Sequence[Tensor | VideoError], num_items: int) -> None:
-        """Refuse more videos like these than there is memory for.
-
-        Raises:
-            ConfigError: there are.
-        """
-        sizes = [one.nbytes for one in found if isinstance(one, Tensor)]
-        if sizes:
-            _require_room(max(sizes) * num_items)
 
     def _begin(self, mirrored: bool, paces: int, item: VideoItem) -> Tensor:
         views_VTCHW = self._load(item)
@@ -127,12 +117,17 @@ class Descriptors:
         )
 
 
-def _require_room(num_bytes: int) -> None:
-    """Refuse descriptors that take more memory than is free.
+def require_room(found: Sequence[Tensor | VideoError], num_items: int) -> None:
+    """Refuse descriptors of so many videos that take more memory than is free.
+
+    Args:
+        found: descriptors of some of them.
+        num_items: how many videos there are.
 
     Raises:
         ConfigError: they do.
     """
+    num_bytes = num_items * max((one.nbytes for one in found if isinstance(one, Tensor)), default=0)
     free = free_memory()
     if num_bytes > MEMORY_SHARE * free:
         raise ConfigError(

@@ -25,8 +25,7 @@ from vidcli.data.frames import FrameSource
 from vidcli.data.items import VideoItem
 from vidcli.data.span_clips import clip_seconds, group_clips
 from vidcli.errors import VideoError
-from vidcli.features.descriptors import Descriptors
-from vidcli.models import TwoStreamClassifier
+from vidcli.features.descriptors import Descriptors, require_room
 from vidcli.runtime.threads import map_ahead, num_workers
 from vidcli.sampling import Seconds
 from vidcli.transforms import ClipTransform
@@ -57,17 +56,6 @@ class Stretch:
 class RecordingDescriptors(Descriptors):
     """Describes clips of recordings by a network that sees frames one by one."""
 
-    def __init__(
-        self,
-        model: TwoStreamClassifier,
-        config: Config,
-        load: Callable[[VideoItem], Tensor],
-        device: torch.device,
-    ) -> None:
-        """Keep what describes; see `Descriptors` for the arguments."""
-        super().__init__(model, config, load, device)
-        self._source, self._transform = FrameSource(config), ClipTransform(config.clip)
-
     def of(
         self, items: Sequence[VideoItem], mirrored: bool, paces: int, progress: Callable[[int, int], None]
     ) -> list[Tensor | VideoError]:
@@ -96,7 +84,7 @@ class RecordingDescriptors(Descriptors):
         with closing(map_ahead(work, stretches, workers, ahead=2 * workers)) as results:
             for stretch, found in zip(stretches, results, strict=True):
                 described.update(zip(stretch.places, found, strict=True))
-                self._require_room(found, len(items))
+                require_room(found, len(items))
                 progress(len(described), len(items))
         if self._store is not None:
             self._store.prune()
@@ -135,10 +123,11 @@ class RecordingDescriptors(Descriptors):
         """
         spacing = self._config.clip.stride_seconds
         moments_1N: Seconds = (np.arange(stretch.num_frames, dtype=np.float64)[None] + 0.5) * spacing
-        frames_NHWC = self._source.frames(stretch.span, lambda duration: moments_1N)
+        frames_NHWC = FrameSource(self._config).frames(stretch.span, lambda duration: moments_1N)
+        transform = ClipTransform(self._config.clip)
         seen: list[Tensor] = []
         for start in range(0, len(frames_NHWC), _FRAMES_AT_ONCE):
-            clip_NCHW = self._transform(frames_NHWC[start : start + _FRAMES_AT_ONCE]).to(self._device)
+            clip_NCHW = transform(frames_NHWC[start : start + _FRAMES_AT_ONCE]).to(self._device)
             seen.append(self._model.see_frames((clip_NCHW.flip(3) if mirrored else clip_NCHW)[None])[0])
         return torch.cat(seen)
 

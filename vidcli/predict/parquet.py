@@ -29,17 +29,13 @@ def partial_file(path: Path) -> Path:
     return path.with_name(f"{path.name}.partial")
 
 
-def read_about(path: Path) -> dict[str, Any] | None:
+def read_about(file: pyarrow.parquet.ParquetFile) -> dict[str, Any] | None:
     """Return what a table of results says of its model and settings; None if it is none of ours.
 
     Raises:
-        OSError: it cannot be read.
-        ValueError: it is no Parquet file.
+        ValueError: what it says is damaged.
     """
-    with pyarrow.parquet.ParquetFile(path) as file:
-        about: dict[str, Any] | None = json.loads(
-            (file.schema_arrow.metadata or {}).get(_METADATA_KEY, b"null")
-        )
+    about: dict[str, Any] | None = json.loads((file.schema_arrow.metadata or {}).get(_METADATA_KEY, b"null"))
     return about
 
 
@@ -83,7 +79,7 @@ class ParquetResults(ResultsFile):
             return ""
         try:
             file = pyarrow.parquet.ParquetFile(self.path)
-            about = read_about(self.path)
+            about = read_about(file)
         except (OSError, ValueError) as error:  # ArrowInvalid is a ValueError
             raise OutputError(
                 f"--output {self.path}: is not a Parquet file ({error}); choose another file, or "

@@ -101,7 +101,10 @@ def _source_of(part: Path, form: str) -> tuple[str, str] | None:
     about: dict[str, Any] | None
     try:
         if form == "parquet":
-            about = read_about(part) or {}
+            import pyarrow.parquet as pq
+
+            with pq.ParquetFile(part) as file:
+                about = read_about(file) or {}
         else:
             with open(part, encoding="utf-8", newline="") as rows:
                 about = next(csv.DictReader(rows), None) if form == "csv" else json.loads(next(rows, "null"))

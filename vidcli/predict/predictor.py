@@ -122,8 +122,6 @@ def _items_of(
 class Predictor:
     """A model with its own sampling and preprocessing.
 
-    Large because all that answers about a video goes through it.
-
     Attributes:
         threshold: probability below which the model abstains; None always answers.
         rules: how windows of a timeline become segments, where that was learnt.

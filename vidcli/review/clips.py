@@ -145,7 +145,8 @@ def read_clips(data: Path, unlabelled: bool, tell: Callable[[str], object]) -> C
     else:
         items = collect_items(data, tell)
     missing = [item.path for item in items if not item.path.is_file()]
-    items = [item for item in items if item.path not in set(missing)]
+    gone = set(missing)
+    items = [item for item in items if item.path not in gone]
     if missing:
         tell(f"{len(missing)} videos are missing and left out, such as {missing[0]}")
     if not items:

@@ -213,10 +213,8 @@ class Desk:
             revision: of the journal, that the page knows.
             ranking: number of the ranking that the page knows.
         """
-        now, latest = (
-            self.ranking,
-            self.journal.revision,
-        )  # before the clips: what comes between is told again
+        # Before the clips: what comes between is told again.
+        now, latest = self.ranking, self.journal.revision
         told: dict[str, Any] = {
             "revision": latest,
             "clips": [self.clip(position) for position in self.journal.changed_since(revision)],
