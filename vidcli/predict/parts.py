@@ -5,7 +5,7 @@ results-1of3.csv  results-2of3.csv  results-3of3.csv   ->   results.csv, as one 
 
 from __future__ import annotations
 
-import csv
+import itertools
 import json
 import re
 import shutil
@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 from vidcli.errors import DataError
 from vidcli.predict.inputs import Shard
 from vidcli.predict.parquet import partial_file, read_about
-from vidcli.predict.results import FORMAT_OF_SUFFIX
+from vidcli.predict.results import FORMAT_OF_SUFFIX, csv_records
 
 
 def find_parts(whole: Path) -> list[Path]:
@@ -105,11 +105,15 @@ def _source_of(part: Path, form: str) -> tuple[str, str] | None:
 
             with pq.ParquetFile(part) as file:
                 about = read_about(file) or {}
+        elif form == "csv":
+            with open(part, "rb") as rows:
+                first_two = [fields for _, fields in itertools.islice(csv_records(rows), 2)]
+            about = dict(zip(*first_two, strict=True)) if len(first_two) == 2 else None
         else:
-            with open(part, encoding="utf-8", newline="") as rows:
-                about = next(csv.DictReader(rows), None) if form == "csv" else json.loads(next(rows, "null"))
+            with open(part, encoding="utf-8") as rows:
+                about = json.loads(next(rows, "null"))
         return None if about is None else (str(about["model"]), str(about["settings"]))
-    except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{part}: holds no results of `vidcli predict` ({error})") from error
 
 

@@ -320,7 +320,7 @@ class CsvResults(_LinesFile):
     def _read(self, content: BinaryIO) -> int:
         end = 0  # end of the last complete video
         rows: list[dict[str, str]] = []  # rows of the current video
-        for number, (position, fields) in enumerate(_csv_records(content), start=1):
+        for number, (position, fields) in enumerate(csv_records(content), start=1):
             if number == 1:
                 if fields != list(self._COLUMNS):
                     self._check_source(None, None)
@@ -342,14 +342,21 @@ class CsvResults(_LinesFile):
         return not is_first or self._header().startswith(rest)
 
 
-def _csv_records(content: BinaryIO) -> Iterator[tuple[int, list[str]]]:
-    """Yield the position of the end of each complete record, and its fields, which may hold line ends."""
+def csv_records(content: BinaryIO) -> Iterator[tuple[int, list[str]]]:
+    """Yield the position of the end of each complete record, and its fields, which may hold line ends.
+
+    A record that is no CSV, such as one with an endless field, has no fields.
+    """
     position, record = 0, b""
     for line in content:
         record += line
         position += len(line)
         if line.endswith(b"\n") and record.count(b'"') % 2 == 0:
-            yield position, next(csv.reader(io.StringIO(record.decode("utf-8", "replace"), newline="")), [])
+            try:
+                fields = next(csv.reader(io.StringIO(record.decode("utf-8", "replace"), newline="")), [])
+            except csv.Error:
+                fields = []
+            yield position, fields
             record = b""
 
 
