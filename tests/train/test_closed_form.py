@@ -20,7 +20,7 @@ from vidcli.data.splits import of_split
 from vidcli.errors import ConfigError, DataError
 from vidcli.predict import Predictor
 from vidcli.runtime.processes import Group
-from vidcli.train import ChoiceMade, Event, FeatureProgress, Notice, resume_run, start_run
+from vidcli.train import ChoiceMade, Event, FeatureProgress, Notice, resume_run, start_run, training_videos
 from vidcli.train.closed_form import refuse_other_settings
 
 CPU = torch.device("cpu")
@@ -115,6 +115,43 @@ def test_no_time_for_mirrored_videos_is_told(motion_data: Path, tmp_path: Path) 
     assert any(isinstance(event, Notice) and "mirrored videos are left out" in event.text for event in events)
     assert load_config(str(run / CONFIG_FILE)).train.epochs == 1
     resume_run(run, CPU, lambda event: pytest.fail(f"a finished run goes on: {event}"))
+
+
+def test_many_videos_leave_a_first_model_early(
+    motion_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training_videos, "_LEAST_VIDEOS", 8)
+    monkeypatch.setattr(training_videos, "_LEAST_OF_CLASS", 2)
+    whole, _ = train(motion_data, tmp_path / "whole", "augment.flip=off")
+
+    def stop_before_the_last(event: Event) -> None:
+        if isinstance(event, FeatureProgress) and event.done == event.total:
+            raise KeyboardInterrupt
+
+    out = tmp_path / "stopped"
+    with pytest.raises(KeyboardInterrupt):
+        start_run(settings("augment.flip=off"), motion_data, out, CPU, stop_before_the_last)
+    first = Predictor.load(out, CPU)
+    assert first.class_names == Predictor.load(whole, CPU).class_names
+    assert (out / MODEL_FILE).read_bytes() != (whole / MODEL_FILE).read_bytes()
+    resume_run(out, CPU, lambda event: None)
+    for name in (CONFIG_FILE, MODEL_FILE, METRICS_FILE):
+        assert (out / name).read_bytes() == (whole / name).read_bytes(), name
+
+
+def test_where_time_is_over_the_model_knows_a_fair_part(
+    motion_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training_videos, "_LEAST_VIDEOS", 20)
+    monkeypatch.setattr(training_videos, "_LEAST_OF_CLASS", 1)
+    run, events = train(motion_data, tmp_path / "run", "train.minutes=1e-9")
+    (told,) = [event.text for event in events if isinstance(event, Notice) and "knows" in event.text]
+    assert told.startswith("the model knows 20 of 32 training videos")
+    assert "train.minutes=1e-09" in told
+    rows = [json.loads(line) for line in (run / METRICS_FILE).read_text().splitlines()]
+    assert [row["epoch"] for row in rows] == [1]
+    assert load_config(str(run / CONFIG_FILE)).train.epochs == 1
+    assert len(Predictor.load(run, CPU).class_names) == 8
 
 
 def test_unreadable_videos_are_left_out_or_too_many(motion_data: Path, tmp_path: Path) -> None:

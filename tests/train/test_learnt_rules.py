@@ -117,9 +117,12 @@ def test_clips_of_a_stretch_are_described_as_each_by_itself(table: Path, streams
     assert alone == [4]
     load = ViewLoader(config).load
     done: list[int] = []
-    found = RecordingDescriptors(streams, config, load, CPU).of(clips, False, 3, lambda n, of: done.append(n))
-    usual = Descriptors(streams, config, load, CPU).of(clips, False, 1, lambda n, of: None)
+    describer = RecordingDescriptors(streams, config, load, CPU)
+    found = describer.of(clips, False, 3, lambda count: not done.append(count))
+    usual = Descriptors(streams, config, load, CPU).of(clips, False, 1, lambda count: True)
     assert done[-1] == len(clips)
+    stopped = describer.of(clips, False, 1, lambda count: count < 2)
+    assert [row is None for row in stopped].count(True) in (2, 3)  # one stretch holds two clips
     for one, other in zip(found, usual, strict=True):
         assert isinstance(one, torch.Tensor)
         assert isinstance(other, torch.Tensor)

@@ -11,6 +11,7 @@ Shape suffixes: B clips, T frames, C channels, H W pixels. B may have any size, 
 
 from __future__ import annotations
 
+import ast
 import inspect
 import io
 import warnings
@@ -183,7 +184,7 @@ def _name_layers(proto: Any) -> None:
     taken: set[str] = set()
     for node in proto.graph.node:
         scopes = next((entry.value for entry in node.metadata_props if entry.key == _NAME_SCOPES), "[]")
-        parts = scopes.strip("[]'").split("', '")[:-1]
+        parts = ast.literal_eval(scopes)[:-1]
         layer = next((part for part in reversed(parts) if part and not part.startswith("_")), "")
         name, number = f"{layer or 'model'}/{node.op_type}", 1
         while name in taken:

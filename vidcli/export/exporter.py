@@ -24,6 +24,7 @@ from vidcli.errors import ExportError
 from vidcli.export.conversion import network_files, open_program, to_onnx, to_openvino, trace
 from vidcli.export.labelled_views import LabelledViews, load_views
 from vidcli.export.quantize import measure_accuracy, quantize
+from vidcli.models import TwoStreamClassifier
 from vidcli.models.registry import NETWORKS, NetworkSpec, find_backbone
 from vidcli.runtime.files import remove_leftovers
 from vidcli.runtime.outputs import OutputFolder
@@ -230,8 +231,9 @@ def _quantize(
     before = measure_accuracy(_torch_runner(model), validation, checkpoint.calibration)[0]
     on_step("quantising")
     clips = [video.views_VTCHW[:1] for video in training]
+    exact = model.exact_layers if isinstance(model, TwoStreamClassifier) else ()
     quantized = quantize(
-        network, options.form, clips, validation, checkpoint.calibration, before, options.max_drop
+        network, options.form, clips, validation, checkpoint.calibration, before, options.max_drop, exact
     )
     return quantized.model, {
         "accuracy": quantized.accuracy,

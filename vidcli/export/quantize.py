@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,6 +64,7 @@ def quantize(
     calibration: Calibration,
     accuracy: float,
     max_drop: float,
+    exact: Sequence[str] = (),
 ) -> Quantized:
     """Quantise a model so that it loses at most `max_drop` of its accuracy.
 
@@ -74,6 +76,7 @@ def quantize(
         calibration: how logits become probabilities.
         accuracy: accuracy of the float model on the validation videos.
         max_drop: the most accuracy to lose, as a share of the videos, such as 0.005.
+        exact: the layers that always stay in float: what their names begin with.
 
     Raises:
         ExportError: the accuracy cannot be kept, or nncf is not installed.
@@ -81,8 +84,9 @@ def quantize(
     nncf = import_runtime("nncf")
     nncf.set_log_level(logging.ERROR)
     seen = nncf.Dataset(list(clips), lambda clip: {INPUT_NAME: clip})
+    ignored = nncf.IgnoredScope(patterns=[f"{re.escape(name)}/.*" for name in exact], validate=False)
     with _quiet():
-        all_int8 = nncf.quantize(model, seen, subset_size=len(clips))
+        all_int8 = nncf.quantize(model, seen, subset_size=len(clips), ignored_scope=ignored)
     first = measure_accuracy(_runner(all_int8, form), validation, calibration)[0]
     if accuracy - first <= max_drop:
         return Quantized(all_int8, first, (), first)
@@ -100,6 +104,7 @@ def quantize(
             validate,
             max_drop=max_drop,
             subset_size=len(clips),
+            ignored_scope=ignored,
         )
     reached = measure_accuracy(_runner(kept, form), validation, calibration)[0]
     in_float = tuple(sorted(quantized_layers(all_int8, form) - quantized_layers(kept, form)))

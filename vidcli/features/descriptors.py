@@ -27,7 +27,7 @@ from vidcli.runtime.memory import free_memory
 from vidcli.runtime.threads import num_workers
 
 _GIB = 2**30
-_VERSION = 2
+_VERSION = 3
 """Of the descriptors; another one leaves those on disk alone."""
 
 
@@ -54,15 +54,16 @@ class Descriptors:
         self._store = None if config.data.cache in ("memory", "off") else self._open_store()
 
     def of(
-        self, items: Sequence[VideoItem], mirrored: bool, paces: int, progress: Callable[[int, int], None]
-    ) -> list[Tensor | VideoError]:
+        self, items: Sequence[VideoItem], mirrored: bool, paces: int, goes_on: Callable[[int], bool]
+    ) -> list[Tensor | VideoError | None]:
         """Return the descriptors (R, D) of each video, float16, averaged over its views, or its error.
 
         Args:
             items: the videos.
             mirrored: describe each video as a mirror shows it.
             paces: rows a video, R: the whole video, then without its beginning or its end.
-            progress: called with the number of videos done and of all.
+            goes_on: called with the number of videos done; where it returns False, those that are left are
+                not described, and there is None in their place.
 
         Raises:
             ConfigError: the descriptors do not fit in memory.
@@ -76,14 +77,15 @@ class Descriptors:
             )
             for item in items
         ]
-        described: list[Tensor | VideoError] = []
+        described: list[Tensor | VideoError | None] = [None] * len(items)
         workers = num_workers(self._config.data.workers)
         with closing(compute_once(jobs, self._store, workers)) as results:
-            for done, result in enumerate(results, start=1):
-                described.append(result.features)
-                if done == 1:
+            for place, result in enumerate(results):
+                described[place] = result.features
+                if place == 0:
                     require_room([result.features], len(items))
-                progress(done, len(items))
+                if not goes_on(place + 1):
+                    break
         if self._store is not None:
             self._store.prune()
         return described

@@ -57,38 +57,45 @@ class RecordingDescriptors(Descriptors):
     """Describes clips of recordings by a network that sees frames one by one."""
 
     def of(
-        self, items: Sequence[VideoItem], mirrored: bool, paces: int, progress: Callable[[int, int], None]
-    ) -> list[Tensor | VideoError]:
+        self, items: Sequence[VideoItem], mirrored: bool, paces: int, goes_on: Callable[[int], bool]
+    ) -> list[Tensor | VideoError | None]:
         """Return the descriptors (1, D) of each clip, float16, or the error of its recording.
 
         Args:
             items: clips whose starts lie on the grid of frames; other ones are described by themselves.
             mirrored: describe each clip as a mirror shows it.
             paces: not followed: a clip that is cut short has another middle, which is what its class is of.
-            progress: called with the number of clips done and of all.
+            goes_on: see `Descriptors.of`. Stretches come in random order, so that those which are
+                described are of all recordings.
 
         Raises:
             ConfigError: the descriptors do not fit in memory.
         """
         stretches, alone = find_stretches(items, self._config)
-        described: dict[int, Tensor | VideoError] = {}
-        by_itself = super().of(
-            [items[place] for place in alone], mirrored, 1, lambda done, _: progress(done, len(items))
-        )
-        described.update(zip(alone, by_itself, strict=True))
+        described: list[Tensor | VideoError | None] = [None] * len(items)
+        for place, found in zip(
+            alone, super().of([items[place] for place in alone], mirrored, 1, goes_on), strict=True
+        ):
+            described[place] = found
+        num_done = len(alone)
         workers = num_workers(self._config.data.workers)
 
         def work(stretch: Stretch) -> list[Tensor | VideoError]:
             return self._describe_stretch(items, stretch, mirrored)
 
-        with closing(map_ahead(work, stretches, workers, ahead=2 * workers)) as results:
-            for stretch, found in zip(stretches, results, strict=True):
-                described.update(zip(stretch.places, found, strict=True))
-                require_room(found, len(items))
-                progress(len(described), len(items))
+        order = np.random.default_rng(self._config.train.seed).permutation(len(stretches))
+        drawn = [stretches[number] for number in order.tolist()]
+        with closing(map_ahead(work, drawn, workers, ahead=2 * workers)) as results:
+            for stretch, of_stretch in zip(drawn, results, strict=True):
+                for place, found in zip(stretch.places, of_stretch, strict=True):
+                    described[place] = found
+                require_room(of_stretch, len(items))
+                num_done += len(of_stretch)
+                if not goes_on(num_done):
+                    break
         if self._store is not None:
             self._store.prune()
-        return [described[place] for place in range(len(items))]
+        return described
 
     def _describe_stretch(
         self, items: Sequence[VideoItem], stretch: Stretch, mirrored: bool

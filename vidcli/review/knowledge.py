@@ -29,8 +29,8 @@ from vidcli.models.calibration import UNCALIBRATED, fit_temperature, softmax
 from vidcli.models.two_streams import NUM_PACES
 from vidcli.predict.predictor import ViewLoader
 from vidcli.train.choice import Candidate, Examples, Part, Trial, mean_kernel, try_all
-from vidcli.train.closed_form import MOST_ROWS
 from vidcli.train.ridge import answer, leave_one_out, solve, standardise
+from vidcli.train.training_videos import MOST_ROWS
 
 SETTINGS = ("augment.flip=off",)
 """What the page changes of the recipe: mirrored clips would have to be described as well."""
@@ -85,14 +85,15 @@ def describe_clips(
         for position, described in enumerate(found, start=start):
             if isinstance(described, VideoError):
                 failures[position] = described.reason
-            else:
+            elif described is not None:
                 rows.append(described[0])
                 usable.append(position)
     return _kernels_of(rows, np.array(usable, np.int64), failures, len(items), network, config)
 
 
-def _tell_from(start: int, total: int, progress: Callable[[int, int], None], done: int, _: int) -> None:
+def _tell_from(start: int, total: int, progress: Callable[[int, int], None], done: int) -> bool:
     progress(start + done, total)
+    return True
 
 
 def _kernels_of(

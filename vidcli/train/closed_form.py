@@ -3,9 +3,10 @@
     round 1   describe the videos; choose what to read by cross-validation; solve; save the model
     round 2   describe the videos as a mirror shows them, choose among twice as many candidates, solve, save
 
-A round is what an epoch is elsewhere: a row in metrics.jsonl and a model that can be used. The second is left
-out where mirrored videos are not wanted, or would take longer than `train.minutes` allows. Descriptors are
-kept on disk, so that a run which was stopped goes on where it was.
+A round is what an epoch is elsewhere: a row in metrics.jsonl and a model that can be used. Of many videos, a
+part that holds each class equally often gives a first model, which the one of round 1 replaces. Round 1 takes
+as many videos as `train.minutes` and the memory allow; the second is left out where mirrored videos are not
+wanted, or would take longer. Descriptors are kept on disk: a run that was stopped goes on where it was.
 
 Nothing is drawn at random but the folds of the cross-validation. All else follows from the videos.
 
@@ -16,7 +17,6 @@ videos), D descriptors, K classes.
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -31,29 +31,26 @@ from vidcli.data.check import failures_csv, refuse_unusable
 from vidcli.data.items import VideoItem, class_names_of, require_two_classes
 from vidcli.data.manifest import fingerprint
 from vidcli.data.splits import of_split
-from vidcli.errors import CheckpointError, ConfigError, DataError, VideoError
+from vidcli.errors import CheckpointError, ConfigError, VideoError
 from vidcli.evaluate import evaluate
 from vidcli.evaluate.grouped import GroupedAnswers
 from vidcli.features.descriptors import Descriptors
 from vidcli.features.recording_descriptors import RecordingDescriptors
-from vidcli.models import TwoStreamClassifier, build_model
-from vidcli.models.two_streams import NUM_PACES
+from vidcli.models import TwoStreamClassifier, build_model, descriptor_sizes
 from vidcli.predict import Prediction, Predictor
 from vidcli.predict.predictor import ViewLoader
 from vidcli.runtime.files import write_text
 from vidcli.runtime.plain import one_line
 from vidcli.runtime.processes import ALONE, Group
 from vidcli.train.advice import iter_advice_of_ridge
-from vidcli.train.events import ChoiceMade, EpochDone, EpochRow, Event, FeatureProgress, Notice
+from vidcli.train.events import ChoiceMade, EpochDone, EpochRow, Event, Notice
 from vidcli.train.record import RunRecord
 from vidcli.train.saver import InterruptGuard, Saver
 from vidcli.train.state import TrainState
 from vidcli.train.stream_solver import Learnt, StreamSolver
+from vidcli.train.training_videos import Described, TrainingVideos
 from vidcli.train.validation import score
 from vidcli.transforms import mirrored_classes
-
-MOST_ROWS = 3000
-"""Rows of all videos: the kernel of many rows takes long to solve, and many videos need no copies."""
 
 
 def refuse_other_settings(config: Config, group: Group) -> None:
@@ -111,7 +108,6 @@ class ClosedFormRun:
         for text in iter_advice_of_ridge(config):
             on_event(Notice(text))
         self._state = TrainState()
-        self._started = time.monotonic()
 
     @property
     def _mirrored(self) -> list[int] | None:
@@ -145,60 +141,70 @@ class ClosedFormRun:
         if state.epoch >= self._config.train.epochs:
             return state.rows
         with self._guard.explained_errors(), self._guard.before_epochs():
-            described = self._describe(of_split(self._items, "train"), mirrored=False)
-            items, plain_MRD = self._usable(described)
+            videos = self._training_videos()
             if not state.rows:
                 self._saver(self._config).describe(self._items, self._device)
-            solver = StreamSolver(self._config, self._names, self._mirrored, self._network.backbone)
-            goes_on = True
+                self._leave_first_model(videos)
+            items, plain_MRD = self._usable(videos.items, videos.describe(in_time=state.epoch == 0))
+            solver, goes_on = self._solver(), True
             if state.epoch == 0:
                 learnt = solver.learn(items, [plain_MRD])
-                goes_on = self._has_time_for_mirrored()
+                is_whole = len(items) == len(of_split(self._items, "train"))
+                goes_on = is_whole and videos.takes_mirrored(len(items))
                 self._finish(learnt, is_last=not goes_on)
             if goes_on:
-                mirrored_MRD = _all_of(self._describe(items, mirrored=True))
-                learnt = solver.learn(items, [plain_MRD, mirrored_MRD])
+                learnt = solver.learn(items, [plain_MRD, videos.describe_mirrored(items)])
                 self._finish(learnt, is_last=True)
         return state.rows
 
-    def _has_time_for_mirrored(self) -> bool:
-        """Tell whether to describe mirrored videos too; say so where there is no time for that."""
-        if self._mirrored is None or self._config.train.epochs < 2:
-            return False
-        minutes, spent = self._config.train.minutes, (time.monotonic() - self._started) / 60
-        if minutes and 2 * spent > minutes:
-            self._on_event(
-                Notice(
-                    f"mirrored videos are left out: they would take {spent:.0f} more minutes, and "
-                    f"train.minutes={minutes:g}"
-                )
-            )
-            return False
-        return True
+    def _training_videos(self) -> TrainingVideos:
+        num_descriptors = sum(descriptor_sizes(self._network.backbone, self._config.model).values())
+        items, mirrors = of_split(self._items, "train"), self._mirrored is not None
+        return TrainingVideos(items, self._config, self._describer, num_descriptors, mirrors, self._on_event)
 
-    def _describe(self, items: Sequence[VideoItem], mirrored: bool) -> list[Tensor | VideoError]:
-        num_orientations = 1 if self._mirrored is None else 2
-        is_cut = self._config.data.clips_per_span > 1  # a clip without its end has another middle and class
-        paces = NUM_PACES if not is_cut and NUM_PACES * num_orientations * len(items) <= MOST_ROWS else 1
-        return self._describer.of(
-            items, mirrored, paces, lambda done, total: self._on_event(FeatureProgress(done, total))
+    def _solver(self) -> StreamSolver:
+        return StreamSolver(self._config, self._names, self._mirrored, self._network.backbone)
+
+    def _leave_first_model(self, videos: TrainingVideos) -> None:
+        """Save a model of the first videos, where it need not wait for all; tell how good it is."""
+        described = videos.describe_first()
+        pairs = zip(videos.items, described, strict=False)
+        usable = [(item, found) for item, found in pairs if isinstance(found, Tensor)]
+        items = [item for item, _ in usable]
+        num_groups = len({item.group or item.path for item in items})
+        if num_groups < 2 or class_names_of(items, self._config.data.multi_label) != self._names:
+            return
+        learnt = self._solver().learn(items, [torch.stack([found for _, found in usable])])
+        row = EpochRow(1, 0.0, learnt.train_loss, learnt.train_accuracy)
+        saver, best = self._saver(learnt.config), learnt.trials[0]
+        saver.save_epoch(learnt.network.state_dict(), learnt.calibration, [row], is_best=True)
+        saver.save_resume()
+        kind = "mAP" if best.top1 is None else "top-1"
+        score = best.mean_average_precision if best.top1 is None else best.top1
+        self._on_event(
+            Notice(
+                f"a first model of {len(items)} of {len(videos.items)} training videos is in {self._run} "
+                f"({kind} {score:.2f} in cross-validation); the run goes on, and Ctrl-C leaves it there"
+            )
         )
 
-    def _usable(self, described: Sequence[Tensor | VideoError]) -> tuple[list[VideoItem], Tensor]:
-        """Return the training videos that could be decoded, and their descriptors; leave out the others.
+    def _usable(
+        self, items: Sequence[VideoItem], described: Sequence[Described]
+    ) -> tuple[list[VideoItem], Tensor]:
+        """Return the training videos that were described, and their descriptors.
 
         Raises:
             DataError: more than `data.max_unusable` of them could not be.
         """
-        items = of_split(self._items, "train")
         failures = [found for found in described if isinstance(found, VideoError)]
         for failure in failures:
             self._on_event(Notice(f"left out: {failure}"))
-        refuse_unusable(failures, len(items), self._config.data)
+        refuse_unusable(failures, sum(found is not None for found in described), self._config.data)
         if failures:
             write_text(self._run / UNUSABLE_FILE, failures_csv(failures))
         kept = [item for item, found in zip(items, described, strict=True) if isinstance(found, Tensor)]
-        gone = set(items) - set(kept)
+        pairs = zip(items, described, strict=True)
+        gone = {item for item, found in pairs if isinstance(found, VideoError)}
         self._items = [item for item in self._items if item not in gone]
         self._names = class_names_of(kept, self._config.data.multi_label)
         require_two_classes(kept, self._config.data.multi_label)
@@ -206,19 +212,11 @@ class ClosedFormRun:
 
     def _show_choice(self, learnt: Learnt) -> None:
         """Write and tell what was tried, and draw the confusion of videos not learnt from."""
-        scored, best, num_folds = learnt.scored, learnt.trials[0], learnt.num_folds
+        scored, num_folds = learnt.scored, learnt.num_folds
         interval: tuple[float, float] | None = None
         if not self._config.data.multi_label:
-            predictions = [
-                Prediction(str(item.path), self._names, learnt.calibration.probabilities(logits_K[None]))
-                for item, logits_K in zip(scored, best.logits_MK, strict=True)
-            ]
-            labels = [self._names.index(item.label) for item in scored]
-            guesses = best.logits_MK.argmax(axis=1).tolist()
-            answers = GroupedAnswers(scored, labels, guesses, len(self._names))
-            interval = answers.scores()["top1"].ends
             record = RunRecord(self._run, self._config.train.plots, self._on_event)
-            record.draw_confusion(evaluate(predictions, [item.label for item in scored], self._names))
+            interval = _draw_confusion(learnt, self._names, record)
         rows = [trial.to_dict() for trial in learnt.trials]
         told = {"folds": num_folds, "top1_interval": interval, "trials": rows}
         write_text(self._run / CHOICE_FILE, json.dumps(told, indent=1) + "\n")
@@ -275,18 +273,19 @@ class ClosedFormRun:
         return self._state.to_dict() | {"num_parts": 1}
 
 
+def _draw_confusion(learnt: Learnt, names: Sequence[str], record: RunRecord) -> tuple[float, float]:
+    """Draw it for videos not learnt from, and return the 95% interval of their accuracy over groups."""
+    scored, best = learnt.scored, learnt.trials[0]
+    predictions = [
+        Prediction(str(item.path), names, learnt.calibration.probabilities(logits_K[None]))
+        for item, logits_K in zip(scored, best.logits_MK, strict=True)
+    ]
+    record.draw_confusion(evaluate(predictions, [item.label for item in scored], names))
+    labels = [names.index(item.label) for item in scored]
+    guesses = best.logits_MK.argmax(axis=1).tolist()
+    return GroupedAnswers(scored, labels, guesses, len(names)).scores()["top1"].ends
+
+
 def _with_rounds(config: Config, num_rounds: int) -> Config:
     """Return the settings of a run that ends after so many rounds."""
     return config.model_copy(update={"train": config.train.model_copy(update={"epochs": num_rounds})})
-
-
-def _all_of(described: Sequence[Tensor | VideoError]) -> Tensor:
-    """Return the descriptors of videos that could be decoded before.
-
-    Raises:
-        DataError: one of them no longer can.
-    """
-    for found in described:
-        if isinstance(found, VideoError):
-            raise DataError(f"a video could be decoded and no longer can: {found}")
-    return torch.stack([found for found in described if isinstance(found, Tensor)])
