@@ -18,6 +18,7 @@ from vidcli.config import Config, load_config
 from vidcli.data.manifest import load_items
 from vidcli.data.splits import of_split
 from vidcli.errors import ConfigError, DataError
+from vidcli.export import refit
 from vidcli.predict import Predictor
 from vidcli.runtime.processes import Group
 from vidcli.train import ChoiceMade, Event, FeatureProgress, Notice, resume_run, start_run, training_videos
@@ -206,25 +207,53 @@ def test_a_set_without_groups_is_told_what_its_test_score_is_worth(motion_data: 
     assert not any(isinstance(event, Notice) and "no groups are named" in event.text for event in events)
 
 
-def test_an_exported_model_gives_the_same_answers(motion_data: Path, tmp_path: Path) -> None:
-    run, _ = train(motion_data, tmp_path / "run", "augment.flip=off")
-    out = tmp_path / "onnx"
-    command = [
-        "export",
-        "--model",
-        str(run),
-        "--format",
-        "onnx",
-        "--out",
-        str(out),
-        "--data",
-        str(motion_data),
-    ]
-    done = CliRunner().invoke(app, command)
-    assert done.exit_code == 0, done.output
-    items = of_split(load_items(motion_data), "test")
-    expected, exported = (
-        [answer.probabilities for answer in Predictor.load(model, CPU).predict_many(items)]
-        for model in (run, out)
+@pytest.fixture(scope="module")
+def run_with_mirrored(motion_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return train(motion_data, tmp_path_factory.mktemp("export") / "run", "augment.flip=on")[0]
+
+
+def answers_of(model: Path, data: Path) -> np.ndarray:
+    items = of_split(load_items(data), "test")
+    return np.stack([answer.probabilities for answer in Predictor.load(model, CPU).predict_many(items)])
+
+
+def test_an_exported_model_gives_the_same_answers(
+    run_with_mirrored: Path, motion_data: Path, tmp_path: Path
+) -> None:
+    done = CliRunner().invoke(
+        app, ["export", "--model", str(run_with_mirrored), "--format", "onnx", "--out", str(tmp_path / "out")]
     )
+    assert done.exit_code == 0, done.output
+    exported, expected = (answers_of(model, motion_data) for model in (tmp_path / "out", run_with_mirrored))
     np.testing.assert_allclose(exported, expected, atol=1e-3)
+
+
+@pytest.mark.parametrize("form", ["onnx", "openvino"])
+def test_the_last_layer_is_solved_for_what_an_int8_network_says(
+    form: str, run_with_mirrored: Path, motion_data: Path, tmp_path: Path
+) -> None:
+    given = ["export", "--model", run_with_mirrored, "--format", form, "--out", tmp_path / "out", "--int8"]
+    done = CliRunner().invoke(app, [*map(str, given), "--max-drop", "1"])
+    assert done.exit_code == 0, done.output
+    about = json.loads((tmp_path / "out" / "vidcli.json").read_text())
+    measured = about["export"]["measured"]
+    assert measured["validated_on"] == "train, cross-validated"
+    assert measured["num_validated"] == 32
+    assert about["calibration"] != load_checkpoint(run_with_mirrored / MODEL_FILE).calibration
+    # A layer in the wrong order, or of other descriptors, would know no training video.
+    items = of_split(load_items(motion_data), "train")
+    answers = Predictor.load(tmp_path / "out", CPU).predict_many(items)
+    right = [answer.labels[0] == item.label for answer, item in zip(answers, items, strict=True)]
+    assert np.mean(right) > 0.9
+
+
+def test_int8_that_loses_more_than_allowed_is_refused(
+    run_with_mirrored: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scores = iter([0.7, 0.9])  # that of int8 is asked for first
+    monkeypatch.setattr(refit, "_score_of", lambda learnt: next(scores))
+    given = ["export", "--model", run_with_mirrored, "--out", tmp_path / "out", "--int8"]
+    done = CliRunner().invoke(app, [*map(str, given)])
+    assert done.exit_code == 1
+    assert "int8 loses 0.2000 of 0.9000, more than --max-drop 0.005" in " ".join(done.stderr.split())
+    assert not (tmp_path / "out").exists()

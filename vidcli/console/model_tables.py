@@ -53,7 +53,7 @@ def print_export(terminal: Terminal, report: ExportReport) -> None:
         out.print(
             f"accuracy           {report.accuracy:.3f}, before {report.accuracy_before:.3f}, on {where}"
         )
-        if report.validated_on != "val":
+        if report.validated_on == "train":
             terminal.warn("there is no validation split: accuracy was compared on training videos")
     for layer in report.float_layers:
         out.print(plain(f"left in float      {layer}"), soft_wrap=True)

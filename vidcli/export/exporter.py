@@ -6,7 +6,7 @@ import functools
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,9 @@ from vidcli.errors import ExportError
 from vidcli.export.conversion import network_files, open_program, to_onnx, to_openvino, trace
 from vidcli.export.labelled_views import LabelledViews, load_views
 from vidcli.export.quantize import measure_accuracy, quantize
+from vidcli.export.refit import quantize_and_refit
 from vidcli.models import TwoStreamClassifier
+from vidcli.models.calibration import Calibration
 from vidcli.models.registry import NETWORKS, NetworkSpec, find_backbone
 from vidcli.runtime.files import remove_leftovers
 from vidcli.runtime.outputs import OutputFolder
@@ -80,7 +82,8 @@ class ExportReport:
             quantised.
         accuracy_before: the same of the model.
         num_validated: number of validation videos.
-        validated_on: the split of the validation videos.
+        validated_on: the split of the validation videos; `train` in cross-validation for a model that was
+            solved in closed form, whose last layer was solved anew.
         float_layers: names of the layers that stay in float to keep the accuracy of int8.
     """
 
@@ -148,10 +151,10 @@ def export_model(
     )
     with output:
         remove_leftovers(folder)
-        report, files = _make(checkpoint, items, folder, options, on_step)
+        report, files, calibration = _make(checkpoint, items, folder, options, on_step)
         for name, content in files.items():
             output.write(name, functools.partial(Path.write_bytes, data=content))
-        about = _describe(checkpoint, report, options, files)
+        about = _describe(replace(checkpoint, calibration=calibration), report, options, files)
         output.write_text(EXPORT_FILE, json.dumps(about, indent=1) + "\n")
         output.remove_earlier()
     return report
@@ -163,16 +166,17 @@ def _make(
     folder: Path,
     options: ExportOptions,
     on_step: Callable[[str], None],
-) -> tuple[ExportReport, dict[str, bytes]]:
-    """Return the report and the files of an export; temporary files are written into `folder`."""
+) -> tuple[ExportReport, dict[str, bytes], Calibration]:
+    """Return report, files and calibration of an export; temporary files are written into `folder`."""
     model = checkpoint.build()
     split = next((name for name in ("val", "test", "train") if of_split(items, name)), "")
     compared = load_views(of_split(items, split), checkpoint, _NUM_PARITY_VIDEOS, on_step)
     on_step(f"converting to {options.form}")
     network = _convert(checkpoint, model, folder, options)
     measured: dict[str, Any] = {}
+    calibration = checkpoint.calibration
     if options.int8:
-        network, measured = _quantize(network, checkpoint, model, items, options, on_step)
+        network, measured, calibration = _quantize(network, checkpoint, model, items, options, on_step)
     files = network_files(network, options.form, folder)
     on_step("comparing")
     # A torch program is compared in memory: its file may hold code and is never loaded.
@@ -199,7 +203,7 @@ def _make(
         num_bytes=sum(map(len, files.values())),
         **measured,
     )
-    return report, files
+    return report, files, calibration
 
 
 def _convert(checkpoint: Checkpoint, model: torch.nn.Module, folder: Path, options: ExportOptions) -> Any:
@@ -219,29 +223,34 @@ def _quantize(
     items: Sequence[VideoItem],
     options: ExportOptions,
     on_step: Callable[[str], None],
-) -> tuple[Any, dict[str, Any]]:
-    """Return the model in int8, and the fields of the report that were measured."""
-    # Training videos are a poor measure, but the only one if there are no others.
-    validated = "val" if of_split(items, "val") else "train"
+) -> tuple[Any, dict[str, Any], Calibration]:
+    """Return the model in int8, the fields of the report that were measured, and the calibration."""
     on_step("reading videos for calibration")
     most = max(1, _MEASURED_BYTES // checkpoint.config.clip.num_video_bytes)
+    num_calibrated, train_items = min(most, _NUM_CALIBRATION_VIDEOS), of_split(items, "train")
+    training = load_views(train_items, checkpoint, num_calibrated, on_step)
+    clips = [video.views_VTCHW[:1] for video in training]
+    if isinstance(model, TwoStreamClassifier) and checkpoint.config.train.optimizer == "ridge":
+        refitted, found = quantize_and_refit(
+            network, options.form, model, checkpoint, train_items, clips, options.max_drop, on_step
+        )
+        return refitted, found.measured(), found.calibration
+    # Training videos are a poor measure, but the only one if there are no others.
+    validated = "val" if of_split(items, "val") else "train"
     validation = load_views(of_split(items, validated), checkpoint, most, on_step)
-    num_calibrated = min(most, _NUM_CALIBRATION_VIDEOS)
-    training = load_views(of_split(items, "train"), checkpoint, num_calibrated, on_step)
     before = measure_accuracy(_torch_runner(model), validation, checkpoint.calibration)[0]
     on_step("quantising")
-    clips = [video.views_VTCHW[:1] for video in training]
-    exact = model.exact_layers if isinstance(model, TwoStreamClassifier) else ()
     quantized = quantize(
-        network, options.form, clips, validation, checkpoint.calibration, before, options.max_drop, exact
+        network, options.form, clips, validation, checkpoint.calibration, before, options.max_drop
     )
-    return quantized.model, {
+    measured = {
         "accuracy": quantized.accuracy,
         "accuracy_before": before,
         "num_validated": len(validation),
         "validated_on": validated,
         "float_layers": quantized.float_layers,
     }
+    return quantized.model, measured, checkpoint.calibration
 
 
 def compare(

@@ -56,6 +56,25 @@ class Quantized:
     first_accuracy: float
 
 
+def quantize_all(model: Any, clips: Sequence[Float32], exact: Sequence[str] = ()) -> Any:
+    """Return a model with all layers in int8 but some.
+
+    Args:
+        model: an `onnx.ModelProto` or `openvino.Model` in float.
+        clips: clips (1, T, C, H, W) of training videos, which give the ranges of activations.
+        exact: the layers that stay in float: what their names begin with.
+
+    Raises:
+        ExportError: nncf is not installed.
+    """
+    nncf = import_runtime("nncf")
+    nncf.set_log_level(logging.ERROR)
+    seen = nncf.Dataset(list(clips), lambda clip: {INPUT_NAME: clip})
+    ignored = nncf.IgnoredScope(patterns=[f"{re.escape(name)}/.*" for name in exact], validate=False)
+    with _quiet():
+        return nncf.quantize(model, seen, subset_size=len(clips), ignored_scope=ignored)
+
+
 def quantize(
     model: Any,
     form: str,
@@ -64,7 +83,6 @@ def quantize(
     calibration: Calibration,
     accuracy: float,
     max_drop: float,
-    exact: Sequence[str] = (),
 ) -> Quantized:
     """Quantise a model so that it loses at most `max_drop` of its accuracy.
 
@@ -76,37 +94,33 @@ def quantize(
         calibration: how logits become probabilities.
         accuracy: accuracy of the float model on the validation videos.
         max_drop: the most accuracy to lose, as a share of the videos, such as 0.005.
-        exact: the layers that always stay in float: what their names begin with.
 
     Raises:
         ExportError: the accuracy cannot be kept, or nncf is not installed.
     """
+    all_int8 = quantize_all(model, clips)
     nncf = import_runtime("nncf")
-    nncf.set_log_level(logging.ERROR)
-    seen = nncf.Dataset(list(clips), lambda clip: {INPUT_NAME: clip})
-    ignored = nncf.IgnoredScope(patterns=[f"{re.escape(name)}/.*" for name in exact], validate=False)
-    with _quiet():
-        all_int8 = nncf.quantize(model, seen, subset_size=len(clips), ignored_scope=ignored)
-    first = measure_accuracy(_runner(all_int8, form), validation, calibration)[0]
+    first = measure_accuracy(open_graph(all_int8, form), validation, calibration)[0]
     if accuracy - first <= max_drop:
         return Quantized(all_int8, first, (), first)
 
     def validate(candidate: Any, _: object) -> tuple[float, list[float]]:
         is_compiled = not hasattr(candidate, "SerializeToString")
-        run = _compiled_runner(candidate) if form == "openvino" and is_compiled else _runner(candidate, form)
+        run = (
+            _compiled_runner(candidate) if form == "openvino" and is_compiled else open_graph(candidate, form)
+        )
         return measure_accuracy(run, validation, calibration)
 
     with _quiet():
         kept = nncf.quantize_with_accuracy_control(
             model,
-            seen,
+            nncf.Dataset(list(clips), lambda clip: {INPUT_NAME: clip}),
             nncf.Dataset([{INPUT_NAME: video.views_VTCHW} for video in validation]),
             validate,
             max_drop=max_drop,
             subset_size=len(clips),
-            ignored_scope=ignored,
         )
-    reached = measure_accuracy(_runner(kept, form), validation, calibration)[0]
+    reached = measure_accuracy(open_graph(kept, form), validation, calibration)[0]
     in_float = tuple(sorted(quantized_layers(all_int8, form) - quantized_layers(kept, form)))
     if accuracy - reached > max_drop:
         raise ExportError(
@@ -162,7 +176,8 @@ def _reads_quantized(op: Any) -> bool:
     return source.get_type_name() in _QUANTIZERS
 
 
-def _runner(model: Any, form: str) -> Run:
+def open_graph(model: Any, form: str) -> Run:
+    """Return a function that computes an `onnx.ModelProto` or `openvino.Model`, which stays unchanged."""
     if form == "openvino":
         return compile_openvino(model)
     return open_network(Path("int8"), form, {NETWORK_FILES[form][0]: model.SerializeToString()})

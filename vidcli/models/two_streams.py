@@ -126,8 +126,7 @@ class TwoStreamClassifier(nn.Module):
         by_panel = [values.view(num_panels, -1, *values.shape[1:]).unbind() for values in seen_in_all]
         panels = [*zip(*by_panel, strict=True)]
         described: list[Tensor] = []
-        for start, end in _PACES[:count]:
-            shown_T = None if count == 1 else _frames_shown(clip_BTCHW.shape[1], start, end)
+        for shown_T in _frames_of_paces(clip_BTCHW.shape[1], count):
             parts = [
                 part
                 for seen, stream in zip(panels, self.config.stream_of_each_panel, strict=True)
@@ -231,10 +230,26 @@ def part_weights(length: int) -> Tensor:
     return weights_ST
 
 
-def _frames_shown(length: int, start: float, end: float) -> Tensor:
-    """Return the indices (T,) of the frames that show a span of the clip, given in shares of it."""
-    moments_T = start + (torch.arange(length) + 0.5) / length * (end - start)
-    return (moments_T * length - 0.5).round().long().clamp(0, length - 1)
+def cut_short(clip_BTCHW: Tensor, count: int) -> list[Tensor]:
+    """Return clips, and the same clips without their beginning or their end.
+
+    Args:
+        clip_BTCHW: the clips.
+        count: 1 for whole clips alone, up to `NUM_PACES`.
+    """
+    shown = _frames_of_paces(clip_BTCHW.shape[1], count)
+    return [clip_BTCHW if shown_T is None else clip_BTCHW[:, shown_T] for shown_T in shown]
+
+
+def _frames_of_paces(length: int, count: int) -> list[Tensor | None]:
+    """Return the indices (T,) of the frames that show each span of a clip; None for all in order."""
+    if count == 1:
+        return [None]
+    shown: list[Tensor | None] = []
+    for start, end in _PACES[:count]:
+        moments_T = start + (torch.arange(length) + 0.5) / length * (end - start)
+        shown.append((moments_T * length - 0.5).round().long().clamp(0, length - 1))
+    return shown
 
 
 def _at_unit_length(values_BX: Tensor) -> Tensor:

@@ -70,10 +70,8 @@ class TrainingVideos:
         self.items = in_fair_order(items, config.train.seed)
         self._config, self._describer, self._on_event = config, describer, on_event
         self._mirrors, self._started = mirrors, time.monotonic()
-        # A clip that is cut from a recording, without its end, has another middle and thus another class.
         self._is_cut = config.data.clips_per_span > 1
-        num_rows = NUM_PACES * (2 if mirrors else 1) * len(items)
-        self._num_paces = NUM_PACES if not self._is_cut and num_rows <= MOST_ROWS else 1
+        self._num_paces = num_paces(config, len(items), mirrors)
         self._most = most_videos(self._num_paces, num_descriptors, free_memory())
         self._least = num_wanted(self.items)
         self._first: list[Described] = []
@@ -165,6 +163,20 @@ class TrainingVideos:
             return goes_on(num_known + done)
 
         return self._describer.of(items, mirrored, self._num_paces, count)
+
+
+def num_paces(config: Config, num_videos: int, mirrors: bool) -> int:
+    """Return as how many rows a video is described, R: as it is, and perhaps cut short.
+
+    Args:
+        config: all settings.
+        num_videos: all training videos.
+        mirrors: whether mirrored videos are learnt from as well.
+    """
+    # A clip that is cut from a recording, without its end, has another middle and thus another class.
+    is_cut = config.data.clips_per_span > 1
+    num_rows = NUM_PACES * (2 if mirrors else 1) * num_videos
+    return NUM_PACES if not is_cut and num_rows <= MOST_ROWS else 1
 
 
 def in_fair_order(items: Sequence[VideoItem], seed: int) -> list[VideoItem]:
