@@ -184,6 +184,15 @@ def test_a_multi_label_set(motion_data: Path, tmp_path: Path) -> None:
     )
 
 
+def test_one_video_of_each_class_is_enough(motion_data: Path, tmp_path: Path) -> None:
+    for name in ("up", "down"):
+        (tmp_path / "data" / name).mkdir(parents=True)
+        shutil.copy(min((motion_data / "train" / name).iterdir()), tmp_path / "data" / name)
+    run, events = train(tmp_path / "data", tmp_path / "run", "data.test_fraction=0")
+    assert Predictor.load(run, CPU).class_names == ("down", "up")
+    assert [event.num_folds for event in events if isinstance(event, ChoiceMade)] == [2, 2]
+
+
 def test_settings_that_closed_form_cannot_follow() -> None:
     with pytest.raises(ConfigError, match=r"model\.streams, which is off"):
         refuse_other_settings(load_config(None, ["train.optimizer=ridge"]), Group())

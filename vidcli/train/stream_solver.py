@@ -136,11 +136,17 @@ class StreamSolver:
             labels_M = np.array([self._names.index(item.label) for item in items])
             features_MD = plain_MD[:, : self._backbone.num_features].double().numpy()
             groups_M = group_by_look(features_MD, labels_M, seed)
-            self._grouped = [
-                replace(item, group=f"look {group}") for item, group in zip(items, groups_M, strict=True)
-            ]
+            if len(np.unique(groups_M)) > 1:  # of very few videos there is one
+                self._grouped = [
+                    replace(item, group=f"look {group}") for item, group in zip(items, groups_M, strict=True)
+                ]
         most = _MOST_FOLDS if len(items) < _MANY_VIDEOS else _MOST_FOLDS_OF_MANY
         self._folds = assign_folds(self._grouped, most, seed)
+        if not any(
+            self._folds
+        ):  # each class is in one group alone, which no fold can hold out and learn from
+            number = {item.group or str(item.path): place for place, item in enumerate(self._grouped)}
+            self._folds = [number[item.group or str(item.path)] for item in self._grouped]
 
     def _scored_videos(self, num_videos: int) -> Bool:
         """Return which videos take part in the cross-validation: all, unless they are many."""
