@@ -24,6 +24,7 @@ from vidcli.data.manifest import load_items, manifest_text
 from vidcli.errors import ExportError
 from vidcli.export import ExportOptions, ExportReport, export_model, exporter
 from vidcli.models import build_model
+from vidcli.models.calibration import UNCALIBRATED, Calibration
 
 NAMES = ("clockwise", "counter-clockwise", "down", "in", "left", "out", "right", "up")
 
@@ -52,10 +53,11 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     def make(
         checkpoint: Checkpoint, items: object, folder: Path, options: ExportOptions, on_step: object
-    ) -> tuple[ExportReport, dict[str, bytes]]:
+    ) -> tuple[ExportReport, dict[str, bytes], Calibration]:
         done.append(options.form)
         files = {name: f"{name} {len(done)}".encode() for name in NETWORK_FILES[options.form]}
-        return ExportReport(folder, options.form, "float32", 1, 0.0, 1.0, 9), files
+        report = ExportReport(folder, options.form, "float32", 1, 0.0, 1.0, 9)
+        return report, files, UNCALIBRATED
 
     monkeypatch.setattr(exporter, "_make", make)
     return done
@@ -232,9 +234,11 @@ _KILLED = """
 import os, signal, sys
 from vidcli.commands import app
 from vidcli.export import ExportReport, exporter
+from vidcli.models.calibration import UNCALIBRATED
 from vidcli.runtime import files
 def make(checkpoint, items, folder, options, on_step):
-    return ExportReport(folder, options.form, "float32", 1, 0.0, 1.0, 9), {"model.pt2": b"first"}
+    report = ExportReport(folder, options.form, "float32", 1, 0.0, 1.0, 9)
+    return report, {"model.pt2": b"first"}, UNCALIBRATED
 exporter._make = make
 replace = os.replace
 def die(source, target):

@@ -127,7 +127,7 @@ def choice_lines(choice: ChoiceMade) -> list[str]:
     if choice.top1_interval is not None:
         low, high = choice.top1_interval
         lines.append(f"  * chosen; its 95% interval over groups is {low:.3f} to {high:.3f}")
-    return lines
+    return lines + [f"what would help: {sentence}" for sentence in choice.advice]
 
 
 def _describe_trial(trial: Mapping[str, object]) -> str:

@@ -11,9 +11,8 @@ the clips drawn are unlike each other, and each is like many that are left. The 
 doubt, one less the difference of its two highest probabilities (margin sampling, Scheffer et al. 2001), and
 with the probability of classes that have few labels.
 
-Labelled clips are ranked by confident learning (Northcutt et al. 2021, arXiv:1911.00068) on probabilities of
-classifiers that did not learn from them: a clip is suspicious whose probability of another class reaches the
-mean of the clips so labelled; the ranking is by the normalised margin, p(label) less the highest other.
+Labelled clips are ranked by confident learning (`evaluate.what_helps`) on probabilities of classifiers that
+did not learn from them, by the normalised margin: p(label) less the highest other.
 
 Shape suffixes: N clips, M labelled clips, K classes.
 """
@@ -26,6 +25,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from vidcli.arrays import Bool, Float64, Int64
+from vidcli.evaluate.what_helps import doubt_labels
 from vidcli.review.knowledge import WHOLE, Kernels, Opinion
 from vidcli.train.choice import mean_kernel
 
@@ -150,22 +150,15 @@ def rank_suspicious(
         return []
     label_M = np.array([names.index(str(labels[n])) for n in known])
     shares_MK = opinion.probabilities_NK[known]
-    own_M = shares_MK[np.arange(len(known)), label_M]
-    others_MK = shares_MK.copy()
-    others_MK[np.arange(len(known)), label_M] = -1
-    margin_M = own_M - others_MK.max(axis=1)
-    usual_K = np.array(
-        [own_M[label_M == k].mean() if (label_M == k).any() else 1.0 for k in range(len(names))]
-    )
-    is_confident_M = (others_MK >= usual_K).any(axis=1)
-    order = sorted(range(len(known)), key=lambda m: margin_M[m])
+    doubts = doubt_labels(label_M, shares_MK)
+    order = sorted(range(len(known)), key=lambda m: doubts.margin_N[m])
     places = []
     for m in order[:count]:
-        other = int(others_MK[m].argmax())
-        told = f"labelled {names[label_M[m]]} ({own_M[m]:.0%}), "
-        told += "looks like" if margin_M[m] < 0 else "might be"
-        told += f" {names[other]} ({others_MK[m, other]:.0%})"
-        sure = ", as surely as clips of that class" if is_confident_M[m] else ""
+        other = int(doubts.other_N[m])
+        told = f"labelled {names[label_M[m]]} ({shares_MK[m, label_M[m]]:.0%}), "
+        told += "looks like" if doubts.margin_N[m] < 0 else "might be"
+        told += f" {names[other]} ({shares_MK[m, other]:.0%})"
+        sure = ", as surely as clips of that class" if doubts.is_confident_N[m] else ""
         places.append(Place(known[m], told + sure))
     return places
 

@@ -9,11 +9,10 @@ from typing import Any
 
 from vidcli.data.items import VideoItem
 from vidcli.evaluate.grouped import METRICS, Interval
+from vidcli.evaluate.what_helps import judge_gain
 from vidcli.studies.pooled import RecipeScores
 
 _JUDGED = "balanced_accuracy"
-_LITTLE = 0.02
-"""A gain that nobody would film twice as many videos for."""
 
 
 @dataclass(frozen=True)
@@ -90,20 +89,3 @@ def describe_curve(
     gains = whole.grouped.differences(half.grouped)
     assert set(gains) == set(METRICS)
     return LearningCurve(whole.name, points, gains, judge_gain(gains[_JUDGED]))
-
-
-def judge_gain(gain: Interval) -> str:
-    """Return one sentence: whether more videos would help.
-
-    Args:
-        gain: of balanced accuracy from half of the training groups to all of them.
-    """
-    told = (
-        f"twice as many training groups changed balanced accuracy by {gain.value:+.3f} "
-        f"({gain.low:+.3f} to {gain.high:+.3f} with 95% certainty)"
-    )
-    if gain.low > 0 and gain.value >= _LITTLE:
-        return f"more data would help: {told}; expect somewhat less of the next doubling"
-    if gain.high < _LITTLE:
-        return f"more data of this kind would help little: {told}; try another recipe or better labels"
-    return f"whether more data would help is not certain: {told}"

@@ -207,6 +207,38 @@ def _best_of_each(
     return sorted(trials, key=lambda trial: -trial.score)
 
 
+def answers_of_halves(
+    kernels: Mapping[Part, Float64], examples: Examples, candidate: Candidate, units_M: Int64, seed: int
+) -> list[Float64]:
+    """Return scores (M, K) of all videos by classifiers that have learnt from one half of the others each.
+
+    Args:
+        kernels: of the rows, by panel and stream.
+        examples: what there is to learn from.
+        candidate: what the classifiers read.
+        units_M: number of the group of each video, or of the video where there are no groups, from 0.
+        seed: of the halves.
+    """
+    order_U = np.random.default_rng(seed).permutation(units_M.max() + 1)
+    half_M = order_U[units_M] % 2
+    kernel_NN = mean_kernel(kernels, candidate)
+    scores = [np.zeros((examples.num_videos, examples.targets_NK.shape[1])) for _ in range(2)]
+    for fold in np.unique(examples.folds_M):
+        held_out = np.flatnonzero(examples.folds_M == fold)
+        for half, scores_MK in enumerate(scores):
+            rows = examples.rows_of((examples.folds_M != fold) & (half_M == half), candidate.mirrored)
+            if len(rows):
+                scores_MK[held_out] = _answer(kernel_NN, examples, rows, held_out, candidate.strength)
+    return scores
+
+
+def _answer(kernel_NN: Float64, examples: Examples, rows: Int64, held_out: Int64, strength: float) -> Float64:
+    """Return the scores (M, K) of some videos by a classifier that has learnt from some rows."""
+    own_NN, weights_N = kernel_NN[np.ix_(rows, rows)], examples.weights_N[rows]
+    solution = solve(own_NN, examples.targets_NK[rows], weights_N, strength)
+    return answer(kernel_NN[np.ix_(held_out, rows)], own_NN, weights_N, solution)
+
+
 def mean_kernel(kernels: Mapping[Part, Float64], candidate: Candidate) -> Float64:
     """Return the kernel (N, N) of what a candidate reads."""
     read = [kernels[part] for part in candidate.parts]
@@ -222,11 +254,8 @@ def _try_strengths(
     for fold in np.unique(examples.folds_M):
         held_out = np.flatnonzero(examples.folds_M == fold)
         rows = examples.rows_of(examples.folds_M != fold, kind.mirrored)
-        own_NN, cross_MN = kernel_NN[np.ix_(rows, rows)], kernel_NN[np.ix_(held_out, rows)]
-        weights_N, targets_NK = examples.weights_N[rows], examples.targets_NK[rows]
         for strength in strengths:
-            solution = solve(own_NN, targets_NK, weights_N, strength)
-            logits[strength][held_out] = answer(cross_MN, own_NN, weights_N, solution)
+            logits[strength][held_out] = _answer(kernel_NN, examples, rows, held_out, strength)
     targets_MK = examples.targets_NK[:num_videos] == 1
     return [
         _score(

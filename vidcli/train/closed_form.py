@@ -16,7 +16,6 @@ videos), D descriptors, K classes.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,25 +24,24 @@ import torch
 from torch import Tensor
 
 from vidcli.artifacts.model_file import load_checkpoint
-from vidcli.artifacts.run_folder import CHOICE_FILE, CONFIG_FILE, MODEL_FILE, UNUSABLE_FILE
+from vidcli.artifacts.run_folder import CONFIG_FILE, MODEL_FILE, UNUSABLE_FILE
 from vidcli.config import Config, config_to_yaml
 from vidcli.data.check import failures_csv, refuse_unusable
 from vidcli.data.items import VideoItem, class_names_of, require_two_classes
 from vidcli.data.manifest import fingerprint
 from vidcli.data.splits import of_split
 from vidcli.errors import CheckpointError, ConfigError, VideoError
-from vidcli.evaluate import evaluate
-from vidcli.evaluate.grouped import GroupedAnswers
 from vidcli.features.descriptors import Descriptors
 from vidcli.features.recording_descriptors import RecordingDescriptors
 from vidcli.models import TwoStreamClassifier, build_model, descriptor_sizes
-from vidcli.predict import Prediction, Predictor
+from vidcli.predict import Predictor
 from vidcli.predict.predictor import ViewLoader
 from vidcli.runtime.files import write_text
 from vidcli.runtime.plain import one_line
 from vidcli.runtime.processes import ALONE, Group
 from vidcli.train.advice import iter_advice_of_ridge
-from vidcli.train.events import ChoiceMade, EpochDone, EpochRow, Event, Notice
+from vidcli.train.choice_record import tell_choice
+from vidcli.train.events import EpochDone, EpochRow, Event, Notice
 from vidcli.train.record import RunRecord
 from vidcli.train.saver import InterruptGuard, Saver
 from vidcli.train.state import TrainState
@@ -72,6 +70,13 @@ def refuse_other_settings(config: Config, group: Group) -> None:
         raise ConfigError(
             "train.optimizer=ridge trains in one process: leave torchrun out, or set train.optimizer=adamw"
         )
+
+
+_LOOK_ALIKES = (
+    "no groups are named: if test videos come from the same recordings, people or places as training videos, "
+    "their score is too good; that of the cross-validation is nearer the truth; the manifest's group column "
+    "names groups"
+)
 
 
 class ClosedFormRun:
@@ -210,32 +215,15 @@ class ClosedFormRun:
         require_two_classes(kept, self._config.data.multi_label)
         return kept, torch.stack([found for found in described if isinstance(found, Tensor)])
 
-    def _show_choice(self, learnt: Learnt) -> None:
-        """Write and tell what was tried, and draw the confusion of videos not learnt from."""
-        scored, num_folds = learnt.scored, learnt.num_folds
-        interval: tuple[float, float] | None = None
-        if not self._config.data.multi_label:
-            record = RunRecord(self._run, self._config.train.plots, self._on_event)
-            interval = _draw_confusion(learnt, self._names, record)
-        rows = [trial.to_dict() for trial in learnt.trials]
-        told = {"folds": num_folds, "top1_interval": interval, "trials": rows}
-        write_text(self._run / CHOICE_FILE, json.dumps(told, indent=1) + "\n")
-        named = any(item.group is not None for item in of_split(self._items, "train"))
-        by_look = not named and any(item.group is not None for item in scored)
-        self._on_event(ChoiceMade(tuple(rows), num_folds, interval, by_look))
-        if by_look and not self._state.rows and of_split(self._items, "test"):
-            self._on_event(
-                Notice(
-                    "no groups are named: if test videos come from the same recordings, people or places as "
-                    "training videos, their score is too good; that of the cross-validation is nearer the "
-                    "truth; the manifest's group column names groups"
-                )
-            )
-
     def _finish(self, learnt: Learnt, is_last: bool) -> None:
         """Tell what a round chose, then validate and save its model."""
-        self._show_choice(learnt)
-        state = self._state
+        state, record = self._state, RunRecord(self._run, self._config.train.plots, self._on_event)
+        train_items = of_split(self._items, "train")
+        groups_are_named = any(item.group is not None for item in train_items)
+        told = tell_choice(learnt, self._run, record, groups_are_named, is_last)
+        self._on_event(told)
+        if told.by_look and not state.rows and of_split(self._items, "test"):
+            self._on_event(Notice(_LOOK_ALIKES))
         config = _with_rounds(learnt.config, state.epoch + 1) if is_last else learnt.config
         validation = None
         if val_items := of_split(self._items, "val"):
@@ -271,19 +259,6 @@ class ClosedFormRun:
 
     def _collect_state(self) -> dict[str, Any]:
         return self._state.to_dict() | {"num_parts": 1}
-
-
-def _draw_confusion(learnt: Learnt, names: Sequence[str], record: RunRecord) -> tuple[float, float]:
-    """Draw it for videos not learnt from, and return the 95% interval of their accuracy over groups."""
-    scored, best = learnt.scored, learnt.trials[0]
-    predictions = [
-        Prediction(str(item.path), names, learnt.calibration.probabilities(logits_K[None]))
-        for item, logits_K in zip(scored, best.logits_MK, strict=True)
-    ]
-    record.draw_confusion(evaluate(predictions, [item.label for item in scored], names))
-    labels = [names.index(item.label) for item in scored]
-    guesses = best.logits_MK.argmax(axis=1).tolist()
-    return GroupedAnswers(scored, labels, guesses, len(names)).scores()["top1"].ends
 
 
 def _with_rounds(config: Config, num_rounds: int) -> Config:

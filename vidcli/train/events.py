@@ -114,12 +114,14 @@ class ChoiceMade:
         num_folds: folds of the cross-validation.
         top1_interval: 95% interval of the chosen one's accuracy over groups; None for a multi-label model.
         by_look: whether folds keep videos together that look alike, since the data name no groups.
+        advice: sentences on what would help most; none before the last choice.
     """
 
     trials: tuple[dict[str, Any], ...]
     num_folds: int
     top1_interval: tuple[float, float] | None
     by_look: bool
+    advice: tuple[str, ...] = ()
 
 
 Event: TypeAlias = (

@@ -21,11 +21,13 @@ from vidcli.evaluate.multilabel import targets_of
 from vidcli.models import TwoStreamClassifier, build_model, descriptor_sizes
 from vidcli.models.calibration import Calibration, fit_multi_label, fit_temperature
 from vidcli.models.timm_networks import TimmBackbone
-from vidcli.train.choice import Candidate, Examples, Part, Trial, try_all
+from vidcli.train.choice import Candidate, Examples, Part, Trial, answers_of_halves, try_all
 from vidcli.train.look_groups import group_by_look
 from vidcli.train.ridge import Block, linear_layer, solve, standardise
 
 _MOST_FOLDS, _MOST_FOLDS_OF_MANY, _MANY_VIDEOS = 10, 5, 400
+_FEWEST_UNITS = 4
+"""Groups or videos of which halves tell something."""
 _MOST_SCORED = 600
 """Videos that the cross-validation looks at."""
 
@@ -36,20 +38,25 @@ class Learnt:
 
     Attributes:
         config: all settings of the model, which reads no more than it needs.
+        class_names: the name of each class, at the position of its label.
         network: the model, in evaluation mode.
         calibration: fitted to answers for videos that the answering classifier had not learnt from.
         trials: all candidates, the chosen one first.
         scored: the videos that these were scored on, with the groups that were kept whole.
+        half_logits: scores (M, K) of these videos by the chosen candidate, learnt from one half of the groups
+            each; none of a multi-label model.
         num_folds: of the cross-validation.
         train_loss: mean squared error of a video.
         train_accuracy: share of the videos that the model knows by now.
     """
 
     config: Config
+    class_names: Sequence[str]
     network: TwoStreamClassifier
     calibration: Calibration
     trials: list[Trial]
     scored: Sequence[VideoItem]
+    half_logits: Sequence[Float64]
     num_folds: int
     train_loss: float
     train_accuracy: float
@@ -115,12 +122,18 @@ class StreamSolver:
             else scores_NK[:num_videos].argmax(axis=1) == targets_MK.argmax(axis=1)
         )
         error = float(np.square(scores_NK[:num_videos] - targets_MK).mean())
+        scored = list(compress(self._grouped, scored_M))
+        units = {item.group or str(item.path): number for number, item in enumerate(scored)}
+        units_M = np.unique([units[item.group or str(item.path)] for item in scored], return_inverse=True)[1]
+        learns_halves = not examples.is_multi_label and len(units) >= _FEWEST_UNITS
         return Learnt(
             config,
+            self._names,
             network,
             calibration,
             trials,
-            list(compress(self._grouped, scored_M)),
+            scored,
+            answers_of_halves(kernels, some, best.candidate, units_M, train.seed) if learns_halves else [],
             len(set(self._folds)),
             error,
             float(right_M.mean()),

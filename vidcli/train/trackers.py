@@ -8,9 +8,10 @@ values at N or later as outdated, and in TensorBoard no value appears twice.
 from __future__ import annotations
 
 import importlib.util
+import sys
 import time
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, Protocol, TypeAlias
 
@@ -92,6 +93,19 @@ def _opener(name: str, config: Config) -> OpenTracker:
     return openers[name]
 
 
+@contextmanager
+def _without_s3() -> Iterator[None]:
+    """Let TensorBoard be imported without the client of S3, which opens a socket where it is imported."""
+    hides = "botocore" not in sys.modules
+    if hides:
+        sys.modules["botocore"] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        if hides:
+            del sys.modules["botocore"]
+
+
 class TensorBoardTracker:
     """A TensorBoard event file, written in this thread, so that errors are raised here."""
 
@@ -102,9 +116,10 @@ class TensorBoardTracker:
             run: the run directory.
             position: number of updates done; values that the run wrote for later ones are outdated.
         """
-        from tensorboard.compat.proto.event_pb2 import Event, SessionLog
-        from tensorboard.compat.proto.summary_pb2 import Summary
-        from tensorboard.summary.writer.record_writer import RecordWriter
+        with _without_s3():
+            from tensorboard.compat.proto.event_pb2 import Event, SessionLog
+            from tensorboard.compat.proto.summary_pb2 import Summary
+            from tensorboard.summary.writer.record_writer import RecordWriter
 
         self._event, self._summary = Event, Summary
         # TensorBoard finds event files by this prefix, and reads them in the order of their names.
