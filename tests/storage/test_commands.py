@@ -138,3 +138,26 @@ def test_a_missing_extra_is_one_message(monkeypatch: pytest.MonkeyPatch, tmp_pat
         assert told.stderr.count("s3:// needs s3fs") == 1
         assert "pip install 'vidcli[remote]'" in told.stderr
     addresses.require_extra.cache_clear()
+
+
+def test_shards_are_read_where_they_lie(
+    web: WebServer,
+    small_config: Callable[..., Config],
+    train_run: Callable[..., Run],
+    tmp_path: Path,
+    pair_data: Path,
+) -> None:
+    packed = vidcli("pack", pair_data, "-o", tmp_path / "shards", "--videos-per-shard", 6)
+    assert packed.exit_code == 0, packed.stderr
+    for tar in (tmp_path / "shards").glob("*.tar"):
+        web.files[f"/{tar.name}"] = tar.read_bytes()
+    pattern = f"{web.address}/{{000000..000002}}.tar"
+    near = train_run(small_config(data__cache="off"), tmp_path / "shards", "near")
+    far = train_run(small_config(data__cache="off"), Path(pattern), "far")
+    assert [row.train_loss for row in far.rows] == [row.train_loss for row in near.rows]
+    assert f"{web.address}/000001.tar/" in (far.folder / "splits.csv").read_text()
+    assert traffic.num_bytes <= sum(map(len, web.files.values()))
+    (one,) = vidcli(
+        "predict", f"{web.address}/000000.tar/000003.mp4", "--model", near.folder, "--format", "json"
+    ).stdout.splitlines()
+    assert "predictions" in json.loads(one)

@@ -5,7 +5,8 @@ A data set is read from
     DATA/                  folders of class folders (`class_folders`)
     DATA/                  the published lists of a known data set (`layouts`)
     DATA.csv, DATA.tsv     a manifest with the columns path, label and optionally split, group, start, end
-    DATA.parquet           the same as Parquet
+    DATA.parquet, .jsonl   the same as Parquet, or as JSON objects one a line
+    DATA.tar               shards (`shards`)
     s3://bucket/DATA.csv   the same at an address
 
 Columns may have the names that other programs give them, such as video, class and start_time, and times may
@@ -33,6 +34,7 @@ from vidcli.data.column_names import ALIASES, find_column
 from vidcli.data.fetched import fetch_file
 from vidcli.data.folders import find_others, list_videos, look_through, subfolders
 from vidcli.data.items import (
+    TABLE_SUFFIXES,
     VideoItem,
     name_few,
     name_some,
@@ -41,6 +43,7 @@ from vidcli.data.items import (
 from vidcli.data.layouts import UNUSED_FOLD, is_kinetics_list, read_kinetics_list, read_published
 from vidcli.data.manifest_rows import COLUMNS, RowRules, needs_mark, read_rows
 from vidcli.data.present_files import find_missing
+from vidcli.data.shards import names_shards, read_shards
 from vidcli.data.video_table import VideoTable
 from vidcli.errors import DataError, did_you_mean
 from vidcli.names import is_text, visible
@@ -50,7 +53,6 @@ from vidcli.storage.addresses import StoredPath, is_afar, path_of
 from vidcli.storage.file_systems import StorageError
 from vidcli.video import VIDEO_SUFFIXES
 
-TABLE_SUFFIXES = (".csv", ".tsv", ".parquet")
 _NUM_NAMED = 10
 _LONGEST_PATH = 400
 
@@ -118,8 +120,13 @@ def read_data(
 
 def _read(path: Path, missing_ok: bool, settings: DataConfig) -> DataListing:
     items: Sequence[VideoItem]
+    notes: list[str] = []
     of_names: list[str] = []
-    if is_afar(path):
+    if names_shards(path) or (is_afar(path) and not path.suffix):
+        items = read_shards(path)
+        if not missing_ok and (bare := sum(not item.label for item in items)):
+            raise DataError(f"{path}: {bare} of {len(items)} videos have no label (.cls, .txt or .json)")
+    elif is_afar(path):
         items, notes = read_manifest_afar(path, missing_ok)
     elif path.is_dir():
         published = read_published(path, settings.fold, settings.max_unusable, missing_ok)
@@ -220,7 +227,7 @@ def read_manifest(path: Path, missing_ok: bool, folder: Path | None = None) -> t
     """Read a manifest; return its videos, and one sentence for each kind of thing that is passed over.
 
     Args:
-        path: CSV, TSV or Parquet file.
+        path: CSV, TSV, Parquet or JSON lines file.
         missing_ok: keep rows whose video is missing.
         folder: where relative paths start; None is the folder of the file.
 

@@ -184,6 +184,10 @@ class OutputFolder:
                 "choose another folder, or write beside them with --overwrite"
             )
 
+    def is_there(self, name: str) -> bool:
+        """Tell whether an earlier call of the command wrote the file `name`, as it is now."""
+        return name in self._earlier
+
     def write(self, name: str, write: Callable[[Path], object]) -> None:
         """Let `write` fill the file `name`, and record it before it is in its place.
 

@@ -9,6 +9,8 @@ The index comes first, so that one short read of a tar file that lies afar tells
 
 from __future__ import annotations
 
+import io
+import json
 import tarfile
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +21,7 @@ from vidcli.runtime.plain import one_line, parse_json
 from vidcli.storage.file_systems import StorageError
 
 INDEX_NAME = "__index__"
-FORMAT = "vidcli shard 1"
+FORMAT = "vidcli-shard-1"
 _MAX_INDEX_BYTES = 1 << 28
 _MAX_MEMBERS = 10_000_000
 
@@ -51,7 +53,7 @@ def read_index(file: BinaryIO) -> TarIndex:
         with tarfile.open(fileobj=file, mode="r:") as tar:
             first = tar.next()
             if first is not None and first.name == INDEX_NAME:
-                return _parse(_content(tar, first))
+                return _parse(_content(tar, first), first.offset_data + _padded(first.size))
             spans = {}
             while first is not None:
                 if first.isreg():
@@ -95,9 +97,44 @@ def _content(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
     return opened.read()
 
 
-def _parse(content: bytes) -> TarIndex:
+def _parse(content: bytes, end: int) -> TarIndex:
+    """Return what an index says; the places in it count from its end."""
     described = parse_json(content.decode("utf-8"))
     if not isinstance(described, dict) or described.get("format") != FORMAT:
         raise ValueError(f"an index that is not of the format {FORMAT!r}")
-    spans = {str(name): (int(start), int(size)) for name, (start, size) in described["members"].items()}
-    return TarIndex(spans, described["videos"])
+    spans = {str(name): (end + int(start), int(size)) for name, (start, size) in described["members"].items()}
+    rows = described["videos"]
+    if not isinstance(rows, list) or not all(isinstance(row, dict) and row["path"] in spans for row in rows):
+        raise ValueError("an index that names videos which are not in it")
+    return TarIndex(spans, rows)
+
+
+def write_tar(target: Path, members: Mapping[str, Path | bytes], rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write a tar file that begins with its index; the same members make the same bytes.
+
+    Args:
+        target: the new file.
+        members: files or content, by name.
+        rows: the labelled videos, as JSON values.
+
+    Raises:
+        OSError: it cannot be written, or a file not be read.
+    """
+    spans: dict[str, tuple[int, int]] = {}
+    place = tarfile.BLOCKSIZE
+    for name, content in members.items():
+        size = len(content) if isinstance(content, bytes) else content.stat().st_size
+        spans[name] = place, size
+        place += _padded(size) + tarfile.BLOCKSIZE
+    index = json.dumps({"format": FORMAT, "members": spans, "videos": rows}, ensure_ascii=False).encode()
+    with tarfile.open(target, "w", format=tarfile.USTAR_FORMAT) as tar:
+        for name, content in {INDEX_NAME: index, **members}.items():
+            about = tarfile.TarInfo(name)
+            with io.BytesIO(content) if isinstance(content, bytes) else open(content, "rb") as file:
+                about.size = file.seek(0, io.SEEK_END)
+                file.seek(0)
+                tar.addfile(about, file)
+
+
+def _padded(size: int) -> int:
+    return -(-size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
