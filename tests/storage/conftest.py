@@ -143,6 +143,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 def fresh_connections(monkeypatch: pytest.MonkeyPatch) -> None:
     """Begin without open file systems, kept blocks and counted bytes, and try again at once."""
     monkeypatch.setattr(file_systems, "_systems", {})
+    monkeypatch.setattr(file_systems, "_silent_hosts", set())
     monkeypatch.setattr(file_systems, "_DELAYS", (0.0, 0.0, 0.0))
     monkeypatch.setattr(blocks, "_kept", blocks._KeptBlocks())
     monkeypatch.setattr(blocks.traffic, "num_bytes", 0)

@@ -12,7 +12,7 @@ from tests.storage.conftest import WebServer
 from vidcli.errors import VideoError
 from vidcli.sampling import Seconds
 from vidcli.storage import file_systems
-from vidcli.storage.addresses import path_of
+from vidcli.storage.addresses import StoredPath, path_of
 from vidcli.storage.blocks import traffic
 from vidcli.storage.file_systems import StorageError
 from vidcli.storage.sources import identity_of, open_source
@@ -130,3 +130,20 @@ def test_a_changed_file_is_another(served: WebServer) -> None:
     served.files["/a.mp4"] += b"0"
     file_systems.describe_afar.cache_clear()
     assert identity_of(served.path("a.mp4")) != before
+
+
+def test_a_host_that_does_not_answer_is_asked_once_for_each_further_file(
+    served: WebServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tries: list[str] = []
+    connect = file_systems._connect
+
+    def count(path: StoredPath) -> object:
+        tries.append(path.name)
+        return connect(path)
+
+    monkeypatch.setattr(file_systems, "_connect", count)
+    for name in "bcd":
+        with pytest.raises(VideoError, match=r"connection failed"):
+            probe(path_of(f"https://localhost:1/{name}.mp4"))
+    assert tries == [f"{name}.mp4" for name in "bbbbcd"]

@@ -159,6 +159,8 @@ def fetch_afar(path: StoredPath, target: Path) -> None:
 
 _systems: dict[tuple[object, ...], Any] = {}
 _systems_lock = threading.Lock()
+_silent_hosts: set[tuple[str, ...]] = set()
+"""Those that did not answer however often they were asked; until one does, it is asked once a file."""
 
 
 def _try(path: StoredPath, ask: Callable[[Any, str], Result]) -> Result:
@@ -167,13 +169,18 @@ def _try(path: StoredPath, ask: Callable[[Any, str], Result]) -> Result:
     Raises:
         StorageError: it cannot be had.
     """
-    for delay in (*_DELAYS, None):
+    host = path.parts[:2]
+    for delay in (*(() if host in _silent_hosts else _DELAYS), None):
         key, system = None, None
         try:
             key, system, place = _connect(path)
-            return ask(system, place)
-        except Exception as error:  # of four libraries, their clients and the network
+            answer = ask(system, place)
+            _silent_hosts.discard(host)
+            return answer
+        except Exception as error:  # of five libraries, their clients and the network
             if delay is None or not _may_pass(error):
+                if delay is None and _status_of(error) is None:
+                    _silent_hosts.add(host)
                 raise StorageError(_reason(error)) from error
             with _systems_lock:
                 if key is not None and _systems.get(key) is system:

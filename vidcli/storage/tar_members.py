@@ -98,10 +98,20 @@ def _content(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
 
 
 def _parse(content: bytes, end: int) -> TarIndex:
-    """Return what an index says; the places in it count from its end."""
-    described = parse_json(content.decode("utf-8"))
+    """Return what an index says; the places in it count from its end.
+
+    Raises:
+        StorageError: it is damaged, or another program's.
+    """
+    try:
+        return _index_of(parse_json(content.decode("utf-8")), end)
+    except (KeyError, TypeError, ValueError) as error:
+        raise StorageError(f"has an index that cannot be read ({one_line(error)})") from error
+
+
+def _index_of(described: Any, end: int) -> TarIndex:
     if not isinstance(described, dict) or described.get("format") != FORMAT:
-        raise ValueError(f"an index that is not of the format {FORMAT!r}")
+        raise ValueError(f"expected the format {FORMAT}")
     spans = {str(name): (end + int(start), int(size)) for name, (start, size) in described["members"].items()}
     rows = described["videos"]
     if not isinstance(rows, list) or not all(isinstance(row, dict) and row["path"] in spans for row in rows):
