@@ -23,7 +23,7 @@ from vidcli.data.items import LABEL_SEPARATOR, SPLIT_ALIASES, SPLITS
 from vidcli.data.video_table import CodedColumn, TextColumn, VideoTable
 from vidcli.names import is_placeholder, likeness, normal_name
 from vidcli.sheets import unescape_cell
-from vidcli.storage.addresses import SCHEMES, names_afar, path_of, require_extra, text_of
+from vidcli.storage.addresses import ADDRESS_PATTERN, SCHEMES, names_afar, path_of, require_extra, text_of
 
 COLUMNS = ("path", "label", "split", "group", "start", "end", "digest")
 _MAX_LABEL = 1000
@@ -31,8 +31,7 @@ _MAX_LABEL = 1000
 _PLAIN_PATH = r"^[!-&(-\[\]-~]([ -\[\]-~]*[!-\[\]-~])?$"
 _LOOSE_PATH = r"//|(^|/)\.(/|$)|/$"
 """What `Path` would write in another way."""
-_ADDRESS = f"^({'|'.join(SCHEMES)})://"
-_PLAIN_ADDRESS = rf"{_ADDRESS}[!-.0-~]+(/[!-.0-~]+)*$"
+_PLAIN_ADDRESS = rf"{ADDRESS_PATTERN}[!-.0-~]+(/[!-.0-~]+)*$"
 _PLAIN_NUMBER = r"^[0-9]+(\.[0-9]*)?$"
 
 
@@ -193,7 +192,7 @@ class _Rows:
         if os.sep != "/":
             is_plain = pc.and_(is_plain, False)
         is_absolute = pc.starts_with(cells, "/")
-        if pc.any(is_afar := pc.match_substring_regex(cells, _ADDRESS)).as_py():
+        if pc.any(is_afar := pc.match_substring_regex(cells, ADDRESS_PATTERN)).as_py():
             for scheme in SCHEMES:
                 if pc.any(pc.starts_with(cells, f"{scheme}://")).as_py():
                     require_extra(scheme)

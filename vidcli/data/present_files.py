@@ -13,7 +13,7 @@ import numpy as np
 
 from vidcli.arrays import Bool, Int32
 from vidcli.data.video_table import TextColumn
-from vidcli.storage.addresses import StoredPath, names_afar, path_of
+from vidcli.storage.addresses import ADDRESS_PATTERN, StoredPath, path_of
 
 _FEWEST = 16
 """Paths in a folder from which on it is listed."""
@@ -30,7 +30,11 @@ def find_missing(paths: TextColumn) -> Iterator[tuple[str, str]]:
 
 def are_files(paths: TextColumn) -> Bool:
     """Return which paths are regular files; what lies afar counts as one until it is opened."""
-    are_files_N = np.zeros(len(paths), bool)
+    are_files_N = paths.matches(ADDRESS_PATTERN)
+    if are_files_N.any():
+        local_M = np.flatnonzero(~are_files_N)
+        are_files_N[local_M] = are_files(paths.take(local_M))
+        return are_files_N
     folder_of_N, num_folders = _folders_of(paths)
     order_N = np.argsort(folder_of_N, kind="stable")
     bounds = np.searchsorted(folder_of_N[order_N], np.arange(num_folders + 1))
@@ -47,10 +51,7 @@ def are_files(paths: TextColumn) -> Bool:
 
 
 def _is_file(text: str) -> bool:
-    if names_afar(text) or os.path.isfile(text):
-        return True
-    path = path_of(text)
-    return isinstance(path, StoredPath) and path.exists()
+    return os.path.isfile(text) or (isinstance(path := path_of(text), StoredPath) and path.exists())
 
 
 def _folders_of(paths: TextColumn) -> tuple[Int32, int]:

@@ -53,6 +53,12 @@ class TextColumn:
             except pa.ArrowInvalid:
                 yield from (None if text is None else os.fsdecode(text) for text in block.to_pylist())
 
+    def matches(self, pattern: str) -> Bool:
+        """Return which rows match a regular expression of RE2."""
+        blocks = (self._block(start, start + _BLOCK_ROWS) for start in range(0, len(self), _BLOCK_ROWS))
+        found = [pc.match_substring_regex(block, pattern).to_numpy() for block in blocks]
+        return np.concatenate([*found, np.empty(0, bool)])
+
     def take(self, rows_N: Int64) -> TextColumn:
         """Return some of the rows."""
         return TextColumn(self._chunks, rows_N if self._rows_N is None else self._rows_N[rows_N])

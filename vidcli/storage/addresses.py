@@ -30,6 +30,8 @@ _LIBRARIES = {
 SCHEMES = tuple(_LIBRARIES)
 _TAR_SUFFIX = ".tar"
 
+ADDRESS_PATTERN = f"^({'|'.join(SCHEMES)})://"
+"""What whole addresses begin with, as a regular expression that Arrow takes, too."""
 # A shell or `Path` may have made one slash of two.
 _ADDRESS = re.compile(rf"({'|'.join(SCHEMES)}):/{{1,2}}(?=[^/])")
 _USER = re.compile(r"^([^@/:]*):[^@/]*@")
@@ -170,7 +172,8 @@ def without_secrets(text: str) -> str:
     Args:
         text: an address; other text is returned as it is.
     """
-    found = _ADDRESS.match(text) if ":/" in text else None
+    has_any = ":/" in text and ("@" in text or "?" in text)  # asked of millions, nearly all without
+    found = _ADDRESS.match(text) if has_any else None
     if found is None:
         return text
     rest, mark, query = _USER.sub(r"\1@", text[found.end() :]).partition("?")
