@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner, Result
 
+import vidcli as vidcli_package
 from tests.conftest import Run
 from tests.storage.conftest import WebServer
 from vidcli.commands import app
@@ -176,3 +182,21 @@ def test_an_address_is_no_place_for_outputs(arguments: list[str], pair_data: Pat
     assert told.exit_code == 2
     assert "is an address, but outputs are written to a disk" in told.stderr
     assert not (in_tmp_path / "s3:").exists()
+
+
+def test_ctrl_c_ends_what_is_tried_again_and_again(
+    data: WebServer, trained: Path, certificate: tuple[Path, Path]
+) -> None:
+    data.faults.extend(["503"] * 99)
+    environment = os.environ | {"PYTHONPATH": str(Path(vidcli_package.__file__).parents[1])}
+    videos = [str(data.path(name[1:])) for name in data.files if name.startswith("/train")]
+    command = [sys.executable, "-m", "vidcli", "predict", *videos, "--model", str(trained)]
+    with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL) as process:
+        for _ in range(6000):
+            if sum(method == "GET" for method, _, _ in data.requests) >= 4:
+                break
+            time.sleep(0.01)
+        asked = time.monotonic()
+        process.send_signal(signal.SIGINT)
+    assert process.returncode == 130
+    assert time.monotonic() - asked < 15

@@ -10,6 +10,7 @@ import pytest
 
 from tests.storage.conftest import WebServer
 from vidcli.errors import VideoError
+from vidcli.runtime.signals import leaving
 from vidcli.sampling import Seconds
 from vidcli.storage import file_systems
 from vidcli.storage.addresses import StoredPath, path_of
@@ -147,3 +148,14 @@ def test_a_host_that_does_not_answer_is_asked_once_for_each_further_file(
         with pytest.raises(VideoError, match=r"connection failed"):
             probe(path_of(f"https://localhost:1/{name}.mp4"))
     assert tries == [f"{name}.mp4" for name in "bbbbcd"]
+
+
+def test_nothing_is_tried_again_once_nobody_waits(served: WebServer) -> None:
+    served.faults.extend(["503"] * 9)
+    leaving.set()
+    try:
+        with pytest.raises(VideoError, match="was given up"):
+            decode_frames(served.path("a.mp4"), spread)
+    finally:
+        leaving.clear()
+    assert sum(method == "GET" for method, _, _ in served.requests) == 1

@@ -12,7 +12,6 @@ import ipaddress
 import re
 import ssl
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from vidcli.runtime.plain import one_line
+from vidcli.runtime.signals import leaving
 from vidcli.storage.addresses import StoredPath, require_extra
 from vidcli.storage.blocks import BLOCK_BYTES, BlockFile
 
@@ -178,6 +178,8 @@ def _try(path: StoredPath, ask: Callable[[Any, str], Result]) -> Result:
             _silent_hosts.discard(host)
             return answer
         except Exception as error:  # of five libraries, their clients and the network
+            if leaving.is_set():
+                raise StorageError("was given up") from error
             if delay is None or not _may_pass(error):
                 if delay is None and _status_of(error) is None:
                     _silent_hosts.add(host)
@@ -185,7 +187,7 @@ def _try(path: StoredPath, ask: Callable[[Any, str], Result]) -> Result:
             with _systems_lock:
                 if key is not None and _systems.get(key) is system:
                     del _systems[key]
-            time.sleep(delay)
+            leaving.wait(delay)
     raise AssertionError
 
 
