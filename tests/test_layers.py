@@ -23,6 +23,7 @@ LAYERS = (
     ("names", "arrays"),
     ("errors",),
     ("runtime",),
+    ("storage",),
     ("sheets", "fonts", "palette", "sampling"),
     ("config",),
     ("video",),

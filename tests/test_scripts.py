@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from scripts import cross_validate, docs_pictures, render_scenes
+from scripts import cross_validate, docs_pictures, pack_speed, render_scenes
 from vidcli.data.items import VideoItem
 from vidcli.video import probe
 
@@ -30,6 +30,18 @@ def test_scenes_are_the_same_for_the_same_seed(name: str) -> None:
     first, again = (render_scenes.render_scene(name, np.random.default_rng(3)) for _ in range(2))
     assert first.shape == (render_scenes.NUM_FRAMES, render_scenes.HEIGHT, render_scenes.WIDTH, 3)
     assert np.array_equal(first, again)
+
+
+def test_epochs_from_shards_are_timed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, value in {"HEIGHT": 320, "WIDTH": 480, "FPS": 8}.items():
+        monkeypatch.setattr(pack_speed, name, value)
+    settings = ("--set", "clip.size=32", "--set", "clip.length=4", "--set", "model.width=16")
+    pack_speed.main(["--videos", "8", "--seconds", "1", "--epochs", "2", *settings])
+    told = json.loads(capsys.readouterr().out)
+    assert told["ratio"] > 0
+    assert told["bytes_shards"] > 0
 
 
 def test_groups_stay_whole_and_folds_are_even() -> None:

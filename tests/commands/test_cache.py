@@ -40,13 +40,16 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (model / "onnx-int8").mkdir(parents=True)
     (model / "model.safetensors").write_bytes(b"a model")
     (model / "onnx-int8" / "model.onnx").write_bytes(b"a model")
+    fetched = open_cache("fetched") / ("0123456789" * 4)
+    fetched.mkdir()
+    (fetched / "model.safetensors").write_bytes(b"a model")
     return tmp_path / "cache"
 
 
 def test_every_kind_is_shown(folder: Path) -> None:
     rows = [json.loads(line) for line in run("--json").splitlines()]
-    assert [row["kind"] for row in rows] == ["frames", "features", "bench", "bench", "motion"]
-    assert [row["num_files"] for row in rows] == [1, 1, 1, 2, 9]
+    assert [row["kind"] for row in rows] == ["frames", "features", "bench", "bench", "fetched", "motion"]
+    assert [row["num_files"] for row in rows] == [1, 1, 1, 2, 1, 9]
     frames = next(folder.glob("frames/*/*.npy"))
     assert rows[0]["path"] == str(folder / "frames")
     assert rows[0]["bytes"] == frames.stat().st_size
@@ -72,7 +75,7 @@ def test_kinds_are_the_same_everywhere() -> None:
 
 def test_only_what_was_asked_for_is_deleted(folder: Path) -> None:
     assert "deleted 1 file" in run("frames", "--clear")
-    assert [cache.kind for cache in list_caches()] == ["features", "bench", "bench", "motion"]
+    assert [cache.kind for cache in list_caches()] == ["features", "bench", "bench", "fetched", "motion"]
     assert not (folder / "frames").exists()
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -272,3 +273,33 @@ def test_a_folder_of_nothing_but_videos_has_nothing_to_tell(tmp_path: Path) -> N
         path.parent.mkdir(exist_ok=True)
         path.touch()
     assert read_data(tmp_path).notes == []
+
+
+def test_json_lines_are_a_manifest(write_video, tmp_path):
+    video = write_video(tmp_path / "a.mp4")
+    rows = [
+        {"Video": "a.mp4", "label": "sit", "group": "2020-03-22", "start": 0, "end": 0.5},
+        {"Video": "a.mp4", "label": "007", "start": 0.5, "end": None},
+    ]
+    manifest = tmp_path / "data.jsonl"
+    manifest.write_text("\n\n".join(map(json.dumps, rows)))
+    assert load_items(manifest) == [
+        VideoItem(video, "sit", None, "2020-03-22", 0.0, 0.5),
+        VideoItem(video, "007", None, None, 0.5, None),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ('{"path": "a.mp4", "label": "x"}\n[1]', "line 2: expected an object"),
+        ('{"path": "a.mp4", "label": "x"}\n{"path"', "line 2: "),
+        ('{"path": {}, "label": "x"}', "line 1: expected an object"),
+        ('{"path": "a.mp4", "label": "x"}\n\n{"path": "a.mp4"}', "line 3: no label"),
+    ],
+)
+def test_bad_json_lines_are_named(text, told, write_video, tmp_path):
+    write_video(tmp_path / "a.mp4")
+    (tmp_path / "data.jsonl").write_text(text)
+    with pytest.raises(DataError, match=told):
+        load_items(tmp_path / "data.jsonl")

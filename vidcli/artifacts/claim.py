@@ -37,6 +37,7 @@ from vidcli.artifacts.run_folder import (
 from vidcli.errors import CheckpointError
 from vidcli.runtime.files import is_leftover
 from vidcli.runtime.locks import FileLock
+from vidcli.runtime.outputs import refuse_address
 
 _MARK = "vidcli run\n"
 _HOLDER = re.compile(r"process \d+ on [\w.-]+")
@@ -78,6 +79,7 @@ class RunClaim:
             CheckpointError: the folder is not empty, belongs to another run, or cannot be written.
         """
         run = out or RUNS_FOLDER / name
+        refuse_address(f"--out {run}", run)
         try:
             if out is not None:
                 self._is_made = _make(out)

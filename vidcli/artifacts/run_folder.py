@@ -25,10 +25,13 @@ from pathlib import Path
 from typing import Any
 
 from vidcli.config import Config, TrainConfig
+from vidcli.data.fetched import fetch_file, fetch_together
 from vidcli.errors import CheckpointError, did_you_mean
 from vidcli.models import is_published, published_names
 from vidcli.runtime.files import read_regular
 from vidcli.runtime.plain import is_number
+from vidcli.storage.addresses import StoredPath, path_of
+from vidcli.storage.file_systems import StorageError, list_afar
 
 MODEL_FILE, LAST_FILE, RESUME_FILE = "model.safetensors", "last.safetensors", "resume.pt"
 CONFIG_FILE, METRICS_FILE, SPLITS_FILE = "config.yaml", "metrics.jsonl", "splits.csv"
@@ -41,6 +44,8 @@ RUN_FILES = (
     *(ENVIRONMENT_FILE, CHOICE_FILE, SPANS_FILE, SMOOTHING_FILE, CARD_FILE, TRACKERS_FILE),
     *(CURVES_FILE, SAMPLES_FILE, CONFUSION_FILE),
 )
+_FETCHED_FILES = (MODEL_FILE, CONFIG_FILE, METRICS_FILE, SPLITS_FILE, SPANS_FILE, SMOOTHING_FILE)
+"""What commands read of a run at an address."""
 EVENTS_PREFIX = "events.out.tfevents."
 LOCK_FILE = "run.lock"
 EXPORT_FILE = "vidcli.json"
@@ -53,8 +58,9 @@ def find_model(model: str | os.PathLike[str] | None) -> Path:
     """Return the path that a model is loaded from, for what `--model` names.
 
     Args:
-        model: a run directory, a model file, the folder of an exported model, or the name of a published
-            model. None takes the environment's VIDCLI_MODEL, and without that the newest run in `runs/`.
+        model: a run directory, a model file, the folder of an exported model, an address of one of these,
+            or the name of a published model. None takes the environment's VIDCLI_MODEL, and without that
+            the newest run in `runs/`.
 
     Returns:
         A model file, the folder of an exported model, or the name of a published model. A file or run of
@@ -66,7 +72,9 @@ def find_model(model: str | os.PathLike[str] | None) -> Path:
     model = model or os.environ.get("VIDCLI_MODEL") or None
     if model is None:
         return newest_run(MODEL_FILE) / MODEL_FILE
-    path = Path(model)
+    path = path_of(model)
+    if isinstance(path, StoredPath):
+        return _fetch_model(path)
     # Unlike the methods of Path, these raise no error for a name that is too long.
     if is_published(str(path)) and not os.path.isfile(path) and not os.path.isfile(path / MODEL_FILE):
         return path
@@ -82,6 +90,29 @@ def find_model(model: str | os.PathLike[str] | None) -> Path:
             + (f".{near}" if (near := did_you_mean(str(path), published_names())) else "")
         )
     return path
+
+
+def _fetch_model(path: StoredPath) -> Path:
+    """Return the local copy of a model at an address, as `find_model` returns one.
+
+    Raises:
+        CheckpointError: there is no model, or it cannot be fetched.
+    """
+    is_web = path.parts[0] == "https:"  # which lists no folder
+    try:
+        if path.suffix == Path(MODEL_FILE).suffix:
+            return fetch_file(path)
+        if is_web:
+            return fetch_file(path / MODEL_FILE)
+        files = [file for file in list_afar(path) if file.parent == path]
+        names = {file.name for file in files}
+        if MODEL_FILE in names:
+            return fetch_together([file for file in files if file.name in _FETCHED_FILES]) / MODEL_FILE
+        if EXPORT_FILE in names:
+            return fetch_together(files)
+    except StorageError as error:
+        raise CheckpointError(f"{path}: {error}") from error
+    raise CheckpointError(f"{path}: holds no {MODEL_FILE} and no {EXPORT_FILE}; expected a run or a model")
 
 
 def files_of_model(model_file: Path) -> list[Path]:

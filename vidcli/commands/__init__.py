@@ -9,7 +9,7 @@ from __future__ import annotations
 
 # isort: off
 from vidcli.commands.app import app, run
-from vidcli.commands import demo, import_labels, review, check
+from vidcli.commands import demo, import_labels, review, check, pack
 from vidcli.commands import train, crossval, tune
 from vidcli.commands import predict, merge, timeline, live, serve, export_labels, export
 from vidcli.commands import eval, explain, embed, report, models, settings, cache, bench
@@ -31,6 +31,7 @@ __all__ = [
     "live",
     "merge",
     "models",
+    "pack",
     "predict",
     "report",
     "review",

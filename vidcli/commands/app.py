@@ -152,4 +152,16 @@ def open_terminal(ctx: typer.Context) -> Terminal:
 
     quiet, verbose = ctx.obj
     level = Verbosity.QUIET if quiet else Verbosity.VERBOSE if verbose else Verbosity.NORMAL
-    return Terminal.open(level)
+    terminal = Terminal.open(level)
+    ctx.call_on_close(lambda: _tell_traffic(terminal))
+    return terminal
+
+
+def _tell_traffic(terminal: Terminal) -> None:
+    """Say what was fetched over connections, if anything was."""
+    from vidcli.console.text import format_bytes
+    from vidcli.storage.blocks import traffic
+
+    if traffic.num_requests:
+        size, count = format_bytes(traffic.num_bytes), f"{traffic.num_requests:,}"
+        terminal.say(f"fetched {size} in {count} request{'s' if traffic.num_requests > 1 else ''}")

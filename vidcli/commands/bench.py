@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vidcli.commands.app import LOOK_INSIDE, app, examples, open_terminal
-from vidcli.commands.options import CommandWithSettings, ConfigOption, DeviceOption, ModelOption, SetOption
+from vidcli.commands.options import (
+    CommandWithSettings,
+    ConfigOption,
+    DeviceOption,
+    ModelOption,
+    SetOption,
+    path,
+)
 
 if TYPE_CHECKING:
     from vidcli.config import Config
@@ -88,6 +95,7 @@ def train(
         typer.Argument(
             help="Data to train on, as `train` takes it; without it, the built-in motion videos.",
             show_default=False,
+            parser=path,
         ),
     ] = None,
     config: ConfigOption = None,

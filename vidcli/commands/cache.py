@@ -20,6 +20,7 @@ class CacheKind(str, Enum):
     frames = "frames"
     features = "features"
     bench = "bench"
+    fetched = "fetched"
     motion = "motion"
 
 
@@ -28,7 +29,7 @@ KindsArgument = Annotated[
     typer.Argument(
         metavar="[KIND]...",
         help="Only these: frames (decoded videos), features (outputs of frozen backbones), bench (videos "
-        "and models of vidcli bench), motion (built-in videos).",
+        "and models of vidcli bench), fetched (models and manifests from afar), motion (built-in videos).",
         show_default=False,
     ),
 ]

@@ -17,6 +17,7 @@ from vidcli.commands.options import (
     ReportFormat,
     ReportFormatOption,
     SetOption,
+    path,
 )
 from vidcli.errors import DataError
 
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 )
 def check(
     ctx: typer.Context,
-    data: Annotated[Path, typer.Argument(help="Folder or manifest, as for train.")],
+    data: Annotated[Path, typer.Argument(help="Folder, manifest or shards, as for train.", parser=path)],
     config: ConfigOption = None,
     assignments: SetOption = None,
     form: ReportFormatOption = ReportFormat.table,

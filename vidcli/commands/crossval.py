@@ -11,7 +11,7 @@ import typer
 
 from vidcli.commands.app import TRAIN, app, examples, open_terminal
 from vidcli.commands.completion import complete_recipe
-from vidcli.commands.options import CommandWithSettings, DeviceOption, SetOption
+from vidcli.commands.options import CommandWithSettings, DeviceOption, SetOption, path
 
 if TYPE_CHECKING:
     from vidcli.console import Terminal
@@ -22,6 +22,7 @@ StudyDataArgument = Annotated[
     typer.Argument(
         help="Folder or manifest of labelled videos; with --resume: the folder of the study to go on with.",
         show_default=False,
+        parser=path,
     ),
 ]
 RecipesOption = Annotated[

@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 import typer
 
 from vidcli.commands.app import LOOK_INSIDE, app, examples, open_terminal
-from vidcli.commands.options import DataRootOption, DeviceOption, ModelOption, OverwriteOption, SplitOption
+from vidcli.commands.options import (
+    DataRootOption,
+    DeviceOption,
+    ModelOption,
+    OverwriteOption,
+    SplitOption,
+    path,
+)
 from vidcli.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -24,7 +31,9 @@ _NUM_CLUSTERS = 8
 
 EmbedDataArgument = Annotated[
     Path | None,
-    typer.Argument(help="Folder or manifest; without it, the data of the run.", show_default=False),
+    typer.Argument(
+        help="Folder, manifest or shards; without it, the data of the run.", show_default=False, parser=path
+    ),
 ]
 EmbeddingsOption = Annotated[
     Path, typer.Option("--output", "-o", metavar="FILE", help="Where to write them: .npz or .parquet.")

@@ -20,6 +20,7 @@ from vidcli.commands.options import (
     NamedSplitOption,
     OverwriteOption,
     WindowOption,
+    path,
 )
 from vidcli.errors import ConfigError, DataError
 
@@ -39,7 +40,9 @@ _OUTPUT_FILES = ("predictions.csv", "eval.json", "confusion.png", "reliability.p
 
 DataArgument = Annotated[
     Path | None,
-    typer.Argument(help="Folder or manifest; without it, the data of the run.", show_default=False),
+    typer.Argument(
+        help="Folder, manifest or shards; without it, the data of the run.", show_default=False, parser=path
+    ),
 ]
 AgainstOption = Annotated[
     Path | None,

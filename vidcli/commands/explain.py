@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vidcli.commands.app import LOOK_INSIDE, app, examples, open_terminal
-from vidcli.commands.options import DeviceOption, ModelOption, ReportFormat, ReportFormatOption
+from vidcli.commands.options import DeviceOption, ModelOption, ReportFormat, ReportFormatOption, path
 from vidcli.errors import OutputError
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class MapChoice(str, Enum):
 )
 def explain(
     ctx: typer.Context,
-    video: Annotated[Path, typer.Argument(help="Video file.")],
+    video: Annotated[Path, typer.Argument(help="Video file.", parser=path)],
     model: ModelOption = None,
     label: Annotated[
         str | None, typer.Option(metavar="CLASS", help="Class to explain; without it, the predicted one.")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vidcli.commands.app import USE, app, examples, open_terminal
-from vidcli.commands.options import DataRootOption, ModelOption
+from vidcli.commands.options import DataRootOption, ModelOption, path
 from vidcli.errors import ExportError
 
 if TYPE_CHECKING:
@@ -47,7 +47,10 @@ def export(
     ] = 0.005,
     data: Annotated[
         Path | None,
-        typer.Option(help="Folder or manifest to compare and calibrate on; without it, the run's own data."),
+        typer.Option(
+            help="Folder or manifest to compare and calibrate on; without it, the run's own data.",
+            parser=path,
+        ),
     ] = None,
     data_root: DataRootOption = None,
     out: Annotated[

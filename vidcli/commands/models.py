@@ -10,6 +10,7 @@ import typer
 
 from vidcli.commands.app import LOOK_INSIDE, app, examples, open_terminal
 from vidcli.commands.completion import complete_model
+from vidcli.commands.options import path
 
 if TYPE_CHECKING:
     from vidcli.console import Terminal
@@ -34,7 +35,9 @@ def models(ctx: typer.Context) -> None:
 def show(
     model: Annotated[
         Path,
-        typer.Argument(help="Run directory, model file or exported model.", autocompletion=complete_model),
+        typer.Argument(
+            help="Run directory, model file or exported model.", autocompletion=complete_model, parser=path
+        ),
     ],
 ) -> None:
     """Print all that a model file holds, as JSON: weights by name and shape, and the rest whole."""

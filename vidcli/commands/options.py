@@ -18,6 +18,7 @@ from vidcli.commands.completion import (
     complete_setting,
     complete_split,
 )
+from vidcli.storage.addresses import path_of
 
 
 class ReportFormat(str, Enum):
@@ -25,6 +26,11 @@ class ReportFormat(str, Enum):
 
     table = "table"
     json = "json"
+
+
+def path(text: str) -> Path:
+    """Return what a command line names: a file or folder, an address, or a member of a tar file."""
+    return path_of(text)
 
 
 ConfigOption = Annotated[
@@ -53,6 +59,7 @@ ModelOption = Annotated[
     typer.Option(
         help="Run directory or model file; without it VIDCLI_MODEL, then the newest run.",
         autocompletion=complete_model,
+        parser=path,
     ),
 ]
 SplitOption = Annotated[str, typer.Option(help="train, val, test, or all.", autocompletion=complete_split)]
@@ -86,8 +93,10 @@ VideosArgument = Annotated[
     list[Path] | None,
     typer.Argument(
         metavar="VIDEO...",
-        help="Video files, folders of them, quoted patterns such as 'day*/*.mp4', and manifests (.csv).",
+        help="Video files, folders of them, quoted patterns such as 'day*/*.mp4', manifests (.csv), shards "
+        "(.tar), and addresses of these such as s3://bucket/a.mp4.",
         show_default=False,
+        parser=path,
     ),
 ]
 FromListOption = Annotated[

@@ -17,6 +17,7 @@ from vidcli.commands.options import (
     DeviceOption,
     OutOption,
     SetOption,
+    path,
 )
 from vidcli.errors import ConfigError
 
@@ -40,9 +41,11 @@ _FREQUENT = "Frequent settings, each the same as its --set"
 DataArgument = Annotated[
     Path | None,
     typer.Argument(
-        help="Folder with one folder a class (also under train/ val/ test/), or a CSV or TSV manifest. "
-        "Without it, the built-in motion videos. With --resume: the run to go on with.",
+        help="Folder with one folder a class (also under train/ val/ test/), a manifest (.csv, .tsv, "
+        ".parquet), or shards (.tar). Without it, the built-in motion videos. With --resume: the run to go "
+        "on with.",
         show_default=False,
+        parser=path,
     ),
 ]
 EpochsOption = Annotated[

@@ -11,7 +11,7 @@ import csv
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +22,19 @@ import pyarrow.parquet
 
 from vidcli.errors import DataError
 from vidcli.runtime.files import open_regular
-from vidcli.runtime.plain import one_line
-from vidcli.sheets import OpenTable, guess_notes, open_table, read_table_text, translated_errors, used_width
+from vidcli.runtime.plain import one_line, parse_json
+from vidcli.sheets import (
+    OpenTable,
+    guess_notes,
+    open_rows,
+    open_table,
+    read_table_text,
+    read_text,
+    translated_errors,
+    used_width,
+)
 
+LINES_SUFFIXES = (".jsonl", ".ndjson")
 _BATCH_ROWS = 1 << 15
 _BLOCK_BYTES = 1 << 20
 _HEAD_BYTES = 1 << 16
@@ -121,7 +131,7 @@ class CellTable:
 
 
 def open_cells(path: Path, known: Sequence[str]) -> CellTable:
-    """Read the header of a table of text, or of a Parquet file.
+    """Read the header of a table of text, of a Parquet file, or of JSON lines.
 
     Args:
         path: the table.
@@ -134,6 +144,11 @@ def open_cells(path: Path, known: Sequence[str]) -> CellTable:
         with _open_parquet(path) as file:
             names = [name.strip().casefold() for name in file.schema_arrow.names]
         return CellTable(path, names, unit="row")
+    if path.suffix.lower() in LINES_SUFFIXES:
+        with translated_errors(path):
+            opened = open_rows(_rows_of_objects(path))
+        rows = ((line - 1, cells) for line, cells in opened.rows)  # the header is on no line
+        return CellTable(path, opened.columns, opened=replace(opened, rows=rows))
     with translated_errors(path):
         if (head := _plain_head(path)) is not None:
             table = open_table(head, known)
@@ -145,6 +160,26 @@ def open_cells(path: Path, known: Sequence[str]) -> CellTable:
             return CellTable(path, table.columns, table.delimiter, notes, opened=table)
         # Columns without a name count as far as a row fills them.
         return CellTable(path, table.columns[: used_width(table.columns, table.rows)], table.delimiter, notes)
+
+
+def _rows_of_objects(path: Path) -> list[list[str]]:
+    """Return a file of JSON objects, one a line, as rows under a header.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: a line is no object of text and numbers.
+    """
+    objects: list[dict[str, str]] = []
+    for number, line in enumerate(read_text(path)[0].splitlines(), 1):
+        try:
+            values = parse_json(line) if line.strip() else {}
+        except ValueError as error:
+            raise ValueError(f"line {number}: {error}") from error
+        if not isinstance(values, dict) or any(isinstance(value, dict | list) for value in values.values()):
+            raise ValueError(f'line {number}: expected an object of text and numbers such as {{"path": ...}}')
+        objects.append({name: "" if value is None else str(value) for name, value in values.items()})
+    columns = list(dict.fromkeys(name for values in objects for name in values))
+    return [columns, *([values.get(name, "") for name in columns] for values in objects)]
 
 
 def _plain_head(path: Path) -> str | None:

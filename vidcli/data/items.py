@@ -20,6 +20,8 @@ SPLIT_ALIASES = {
     "testing": "test",
     "training": "train",
 }
+TABLE_SUFFIXES = (".csv", ".tsv", ".parquet", ".jsonl", ".ndjson")
+"""What the names of manifests end with."""
 _NUM_NAMED = 10
 
 

@@ -5,10 +5,14 @@ A data set is read from
     DATA/                  folders of class folders (`class_folders`)
     DATA/                  the published lists of a known data set (`layouts`)
     DATA.csv, DATA.tsv     a manifest with the columns path, label and optionally split, group, start, end
+    DATA.parquet, .jsonl   the same as Parquet, or as JSON objects one a line
+    DATA.tar               shards (`shards`)
+    s3://bucket/DATA.csv   the same at an address
 
 Columns may have the names that other programs give them, such as video, class and start_time, and times may
-be written as HH:MM:SS.mmm. Paths in a manifest are relative to its folder. A path is first tried as it is
-written, then without blanks around it, with `/` for a backslash, and in the other Unicode form of accents.
+be written as HH:MM:SS.mmm. Paths in a manifest are relative to its folder, or addresses. A path is first
+tried as it is written, then without blanks around it, with `/` for a backslash, and in the other Unicode form
+of accents.
 """
 
 from __future__ import annotations
@@ -27,8 +31,10 @@ from vidcli.config import DataConfig
 from vidcli.data.cells import open_cells
 from vidcli.data.class_folders import read_class_folders
 from vidcli.data.column_names import ALIASES, find_column
+from vidcli.data.fetched import fetch_file
 from vidcli.data.folders import find_others, list_videos, look_through, subfolders
 from vidcli.data.items import (
+    TABLE_SUFFIXES,
     VideoItem,
     name_few,
     name_some,
@@ -37,11 +43,14 @@ from vidcli.data.items import (
 from vidcli.data.layouts import UNUSED_FOLD, is_kinetics_list, read_kinetics_list, read_published
 from vidcli.data.manifest_rows import COLUMNS, RowRules, needs_mark, read_rows
 from vidcli.data.present_files import find_missing
+from vidcli.data.shards import names_shards, read_shards
 from vidcli.data.video_table import VideoTable
 from vidcli.errors import DataError, did_you_mean
 from vidcli.names import is_text, visible
 from vidcli.runtime.files import require_regular
 from vidcli.sheets import csv_text, name_columns
+from vidcli.storage.addresses import StoredPath, is_afar, path_of
+from vidcli.storage.file_systems import StorageError
 from vidcli.video import VIDEO_SUFFIXES
 
 _NUM_NAMED = 10
@@ -90,7 +99,7 @@ def read_data(
     Raises:
         DataError: `data` does not exist or holds no video, or columns or files are missing; names all.
     """
-    path = Path(data)
+    path = path_of(data)
     settings = settings or DataConfig()
     try:
         listing = _read(path, missing_ok, settings)
@@ -101,7 +110,7 @@ def read_data(
     items = VideoTable.of(listing.items)
     listing.of_names.extend(tell_alike_classes(items, settings.multi_label))
     listing.notes.extend(listing.of_names)
-    unwritable = [str(path) for path in items.paths if not is_text(str(path))]
+    unwritable = [path for path in items.path_texts() if not is_text(path)]
     if unwritable:
         raise DataError(
             "names that are no valid UTF-8 cannot stand in a run's files; rename\n" + name_some(unwritable)
@@ -111,7 +120,15 @@ def read_data(
 
 def _read(path: Path, missing_ok: bool, settings: DataConfig) -> DataListing:
     items: Sequence[VideoItem]
-    if path.is_dir():
+    notes: list[str] = []
+    of_names: list[str] = []
+    if names_shards(path) or (is_afar(path) and not path.suffix):
+        items = read_shards(path)
+        if not missing_ok and (bare := sum(not item.label for item in items)):
+            raise DataError(f"{path}: {bare} of {len(items)} videos have no label (.cls, .txt or .json)")
+    elif is_afar(path):
+        items, notes = read_manifest_afar(path, missing_ok)
+    elif path.is_dir():
         published = read_published(path, settings.fold, settings.max_unusable, missing_ok)
         if published is not None:
             return DataListing(*published)
@@ -127,7 +144,6 @@ def _read(path: Path, missing_ok: bool, settings: DataConfig) -> DataListing:
         return DataListing(*read_kinetics_list(path, settings.fold, settings.max_unusable, missing_ok))
     else:
         items, notes = read_manifest(path, missing_ok)
-        of_names = []
     if settings.fold != DataConfig().fold:
         notes.append(UNUSED_FOLD)
     return DataListing(items, notes, of_names)
@@ -162,11 +178,16 @@ def _find_unused(folder: Path, items: Iterable[VideoItem]) -> list[str]:
 def fingerprint(items: Iterable[VideoItem]) -> str:
     """Return a digest of labels, splits, spans and file sizes, which does not depend on paths."""
     rows = sorted(
-        f"{item.label}\t{item.split}\t{item.start_seconds}\t{item.end_seconds}\t"
-        f"{item.path.stat().st_size if item.path.exists() else 'missing'}"
+        f"{item.label}\t{item.split}\t{item.start_seconds}\t{item.end_seconds}\t{_stated_size(item.path)}"
         for item in items
     )
     return hashlib.sha256("\n".join(rows).encode()).hexdigest()[:16]
+
+
+def _stated_size(path: Path) -> int | str:
+    if isinstance(path, StoredPath):
+        return "stored elsewhere"  # a million addresses are not asked for their sizes
+    return path.stat().st_size if path.exists() else "missing"
 
 
 def manifest_text(items: Sequence[VideoItem]) -> str:
@@ -183,12 +204,32 @@ def manifest_text(items: Sequence[VideoItem]) -> str:
     return csv_text([COLUMNS if with_digest else COLUMNS[:-1], *map(row, items)])
 
 
-def read_manifest(path: Path, missing_ok: bool) -> tuple[VideoTable, list[str]]:
+def read_manifest_afar(path: Path, missing_ok: bool) -> tuple[VideoTable, list[str]]:
+    """Read a manifest at an address, a copy of which is kept; see `read_manifest`.
+
+    Raises:
+        DataError: it is no manifest, or cannot be fetched.
+    """
+    assert isinstance(path, StoredPath)
+    if path.suffix.lower() not in TABLE_SUFFIXES:
+        raise DataError(
+            f"{path}: expected a manifest ({', '.join(TABLE_SUFFIXES)}) that names the videos at their "
+            "addresses; class folders are read from a disk only"
+        )
+    try:
+        copy = fetch_file(path)
+    except StorageError as error:
+        raise DataError(f"{path}: {error}") from error
+    return read_manifest(copy, missing_ok, path.parent)
+
+
+def read_manifest(path: Path, missing_ok: bool, folder: Path | None = None) -> tuple[VideoTable, list[str]]:
     """Read a manifest; return its videos, and one sentence for each kind of thing that is passed over.
 
     Args:
-        path: CSV, TSV or Parquet file.
+        path: CSV, TSV, Parquet or JSON lines file.
         missing_ok: keep rows whose video is missing.
+        folder: where relative paths start; None is the folder of the file.
 
     Raises:
         DataError: rows or columns are wrong or missing; names all of them.
@@ -199,7 +240,7 @@ def read_manifest(path: Path, missing_ok: bool) -> tuple[VideoTable, list[str]]:
     notes = [*cells.notes, *renamed, *_check_columns(path, columns)]
     is_of_run = path.name == "splits.csv" and (path.parent / "config.yaml").is_file()
     # Where commas do not separate cells, a number may be written with a decimal comma.
-    rules = RowRules(path.parent, cells.delimiter not in ("", ","), is_of_run)
+    rules = RowRules(folder or path.parent, cells.delimiter not in ("", ","), is_of_run)
     items, faults = read_rows(replace(cells, columns=columns), rules, known)
     if not missing_ok:
         faults += [f"{item}: {reason}" for item, reason in find_missing(items.paths)]

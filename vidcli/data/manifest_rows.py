@@ -23,6 +23,7 @@ from vidcli.data.items import LABEL_SEPARATOR, SPLIT_ALIASES, SPLITS
 from vidcli.data.video_table import CodedColumn, TextColumn, VideoTable
 from vidcli.names import is_placeholder, likeness, normal_name
 from vidcli.sheets import unescape_cell
+from vidcli.storage.addresses import ADDRESS_PATTERN, SCHEMES, names_afar, path_of, require_extra, text_of
 
 COLUMNS = ("path", "label", "split", "group", "start", "end", "digest")
 _MAX_LABEL = 1000
@@ -30,6 +31,7 @@ _MAX_LABEL = 1000
 _PLAIN_PATH = r"^[!-&(-\[\]-~]([ -\[\]-~]*[!-\[\]-~])?$"
 _LOOSE_PATH = r"//|(^|/)\.(/|$)|/$"
 """What `Path` would write in another way."""
+_PLAIN_ADDRESS = rf"{ADDRESS_PATTERN}[!-.0-~]+(/[!-.0-~]+)*$"
 _PLAIN_NUMBER = r"^[0-9]+(\.[0-9]*)?$"
 
 
@@ -186,15 +188,23 @@ class _Rows:
         is_plain = pc.and_not(
             pc.match_substring_regex(cells, _PLAIN_PATH), pc.match_substring_regex(cells, _LOOSE_PATH)
         )
-        start = f"{folder / '_'}"[:-1]
+        start = text_of(folder / "_")[:-1]
         if os.sep != "/":
             is_plain = pc.and_(is_plain, False)
         is_absolute = pc.starts_with(cells, "/")
+        if pc.any(is_afar := pc.match_substring_regex(cells, ADDRESS_PATTERN)).as_py():
+            for scheme in SCHEMES:
+                if pc.any(pc.starts_with(cells, f"{scheme}://")).as_py():
+                    require_extra(scheme)
+            is_plain = pc.if_else(is_afar, pc.match_substring_regex(cells, _PLAIN_ADDRESS), is_plain)
+            is_absolute = pc.or_(is_absolute, is_afar)
         prefixes = pc.if_else(is_absolute, "", start) if pc.any(is_absolute).as_py() else start
         paths = pc.binary_join_element_wise(prefixes, cells, "")
         if not pc.all(is_plain).as_py():
             is_odd = pc.invert(is_plain)
-            found = [str(_find_file(folder, cell)) for cell in _not_blank(cells.filter(is_odd).to_pylist())]
+            found = [
+                text_of(_find_file(folder, cell)) for cell in _not_blank(cells.filter(is_odd).to_pylist())
+            ]
             paths = pc.replace_with_mask(paths, is_odd, pa.array(found, pa.string()))
         return paths.cast(pa.large_binary())
 
@@ -280,6 +290,8 @@ def needs_mark(name: str) -> bool:
 def _find_file(folder: Path, cell: str) -> Path:
     """Return the file that a cell names; if it is not there as written, the first spelling that is there."""
     bare = cell.strip()
+    if names_afar(bare):
+        return path_of(bare)
     written = [cell, unescape_cell(cell), bare, unescape_cell(bare)]
     if os.sep == "/":
         written += [name.replace("\\", "/") for name in (unescape_cell(bare),) if "\\" in name]

@@ -13,6 +13,7 @@ import numpy as np
 
 from vidcli.arrays import Bool, Int32
 from vidcli.data.video_table import TextColumn
+from vidcli.storage.addresses import ADDRESS_PATTERN, StoredPath, path_of
 
 _FEWEST = 16
 """Paths in a folder from which on it is listed."""
@@ -28,8 +29,12 @@ def find_missing(paths: TextColumn) -> Iterator[tuple[str, str]]:
 
 
 def are_files(paths: TextColumn) -> Bool:
-    """Return which paths are regular files."""
-    are_files_N = np.zeros(len(paths), bool)
+    """Return which paths are regular files; what lies afar counts as one until it is opened."""
+    are_files_N = paths.matches(ADDRESS_PATTERN)
+    if are_files_N.any():
+        local_M = np.flatnonzero(~are_files_N)
+        are_files_N[local_M] = are_files(paths.take(local_M))
+        return are_files_N
     folder_of_N, num_folders = _folders_of(paths)
     order_N = np.argsort(folder_of_N, kind="stable")
     bounds = np.searchsorted(folder_of_N[order_N], np.arange(num_folders + 1))
@@ -41,8 +46,12 @@ def are_files(paths: TextColumn) -> Bool:
         names = _list_files(folder or os.curdir, _SPARE * len(own)) if len(own) >= _FEWEST else frozenset()
         cut = len(folder)
         # A folder may list a name in another spelling than it takes.
-        are_files_N[rows_M] = [path[cut:] in names or os.path.isfile(path) for path in own]
+        are_files_N[rows_M] = [path[cut:] in names or _is_file(path) for path in own]
     return are_files_N
+
+
+def _is_file(text: str) -> bool:
+    return os.path.isfile(text) or (isinstance(path := path_of(text), StoredPath) and path.exists())
 
 
 def _folders_of(paths: TextColumn) -> tuple[Int32, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
@@ -13,20 +14,25 @@ from vidcli.data.items import VideoItem
 from vidcli.data.manifest import load_items, manifest_text
 from vidcli.errors import DataError, WriteError
 from vidcli.runtime.files import write_text
+from vidcli.storage.addresses import is_afar, path_of
+from vidcli.storage.sources import open_source
 
 _END_BYTES = 1 << 16
 _NUM_TRIED = 50
 
 
 def digest_content(path: Path) -> str | None:
-    """Return a digest of a file's size, beginning and end; None if the file cannot be read.
+    """Return a digest of a file's size, beginning and end; None if it cannot be read or lies afar.
 
     Returns:
         16 hexadecimal digits of SHA-256 over the size and the first and last 64 KiB.
     """
+    if is_afar(path):
+        return None  # it does not move by itself, and a million would be asked for one by one
     try:
-        with open(path, "rb") as file:
-            size = os.fstat(file.fileno()).st_size
+        with open_source(path) as file:
+            size = file.seek(0, io.SEEK_END)
+            file.seek(0)
             digest = hashlib.sha256(b"%d\n" % size)
             digest.update(file.read(_END_BYTES))
             file.seek(max(size - _END_BYTES, file.tell()))
@@ -73,16 +79,22 @@ def relocate(items: Sequence[VideoItem], root: Path) -> list[VideoItem]:
         DataError: not one is there, or one is another video than it was.
     """
     paths = [item.path.absolute() for item in items]
+    if afar := next((path for path in paths if is_afar(path)), None):
+        raise DataError(
+            f"--data-root {root}: is for videos that moved, but those of the run are addresses, such as "
+            f"{afar}; leave it out"
+        )
     depth = len(Path(os.path.commonpath([path.parent for path in paths])).parts)
     tried = paths[:: max(1, len(paths) // _NUM_TRIED)]
 
     def num_found(start: int) -> int:
-        return sum(Path(root, *path.parts[start:]).is_file() for path in tried)
+        return sum(path_of(Path(root, *path.parts[start:])).is_file() for path in tried)
 
     # If several places fit equally well, take the one that keeps the longest part of the old path.
     start = max(range(1, depth + 1), key=num_found)
     moved = [
-        replace(item, path=Path(root, *path.parts[start:])) for item, path in zip(items, paths, strict=True)
+        replace(item, path=path_of(Path(root, *path.parts[start:])))
+        for item, path in zip(items, paths, strict=True)
     ]
     if not any(item.path.is_file() for item in moved):
         expected = Path(root, *paths[0].parts[depth:])

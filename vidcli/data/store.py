@@ -38,6 +38,7 @@ from vidcli.data.caches import find_cache, stored_files, take_cache
 from vidcli.data.items import VideoItem
 from vidcli.errors import WriteError
 from vidcli.runtime.files import is_leftover, open_regular, write_whole
+from vidcli.storage.sources import identity_of
 
 Read = TypeVar("Read")
 Array = npt.NDArray[Any]
@@ -267,11 +268,9 @@ class Store:
             name = self._names.get(key)
         if name is None:
             try:
-                source = item.path.resolve()
-                status = source.stat()
+                of_file = identity_of(item.path)
             except OSError:
                 return None  # decoding the video tells why
-            of_file = [os.fspath(source), status.st_size, status.st_mtime_ns]
             name = _digest([*of_file, item.start_seconds, item.end_seconds, *about])
             with self._lock:
                 self._names[key] = name

@@ -12,7 +12,6 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
 from typing import Any, overload
 
 import numpy as np
@@ -21,6 +20,7 @@ import pyarrow.compute as pc
 
 from vidcli.arrays import Bool, Float64, Int32, Int64
 from vidcli.data.items import CountedVideos, VideoItem
+from vidcli.storage.addresses import path_of, text_of, without_secrets
 
 _BLOCK_ROWS = 1 << 16
 
@@ -52,6 +52,12 @@ class TextColumn:
                 yield from block.cast(pa.large_string()).to_pylist()
             except pa.ArrowInvalid:
                 yield from (None if text is None else os.fsdecode(text) for text in block.to_pylist())
+
+    def matches(self, pattern: str) -> Bool:
+        """Return which rows match a regular expression of RE2."""
+        blocks = (self._block(start, start + _BLOCK_ROWS) for start in range(0, len(self), _BLOCK_ROWS))
+        found = [pc.match_substring_regex(block, pattern).to_numpy() for block in blocks]
+        return np.concatenate([*found, np.empty(0, bool)])
 
     def take(self, rows_N: Int64) -> TextColumn:
         """Return some of the rows."""
@@ -158,7 +164,7 @@ class VideoTable(CountedVideos):
             return items
         digests = (item.digest for item in items)
         return cls(
-            TextColumn.of(str(item.path) for item in items),
+            TextColumn.of(text_of(item.path) for item in items),
             CodedColumn.of(item.label for item in items),
             CodedColumn.of(item.split for item in items),
             CodedColumn.of(item.group for item in items),
@@ -184,7 +190,7 @@ class VideoTable(CountedVideos):
         assert path is not None
         assert label is not None
         return VideoItem(
-            Path(path),
+            path_of(path),
             label,
             self.splits[row],
             self.groups[row],
@@ -199,7 +205,7 @@ class VideoTable(CountedVideos):
         starts = map(float, self.starts_N)
         columns = (self.paths, self.labels, self.splits, self.groups, starts, ends, digests)
         for path, label, split, group, start, end, digest in zip(*columns, strict=True):
-            yield VideoItem(Path(path), label, split, group, start, end, digest)
+            yield VideoItem(path_of(path), label, split, group, start, end, digest)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Sequence):
@@ -230,7 +236,7 @@ class VideoTable(CountedVideos):
 
     def path_texts(self) -> Iterable[str]:
         """Return the path of each video."""
-        return map(str, self.paths)
+        return map(without_secrets, map(str, self.paths))
 
     def label_counts(self) -> Mapping[str, int]:
         """Return the number of videos of each label."""
@@ -247,7 +253,7 @@ class VideoTable(CountedVideos):
         first_M = np.flatnonzero(is_new_N)
         counts_M = np.diff([*first_M, len(self)])
         told = sorted((int(order_N[first_M[at]]), int(counts_M[at])) for at in np.flatnonzero(counts_M > 1))
-        return [(str(self.paths[row]), count) for row, count in told]
+        return [(without_secrets(str(self.paths[row])), count) for row, count in told]
 
 
 def _equal(values: Any, others: Any) -> Any:

@@ -24,6 +24,7 @@ from vidcli.doctor.file_report import FileReport, SpanReport, digest_pictures, i
 from vidcli.doctor.findings import Finding, Inspected, Pair, Severity, find_problems, keep_usable
 from vidcli.doctor.summary import Spread, Summary, summarize
 from vidcli.runtime.threads import map_ahead, num_workers
+from vidcli.storage.sources import size_of
 from vidcli.transforms import build_sampler
 
 
@@ -162,7 +163,7 @@ def _find_equal_pictures(
 
 def _num_bytes(path: Path) -> int | None:
     try:
-        return path.stat().st_size
+        return size_of(path)
     except OSError:
         return None
 

@@ -28,6 +28,7 @@ from vidcli.data.items import VideoItem
 from vidcli.doctor.fingerprint import GREY_SIDE, GREY_STEPS, Fingerprint, Greys, build_fingerprint
 from vidcli.errors import VideoError
 from vidcli.sampling import TIMESTAMP_TOLERANCE_SECONDS, ClipSampler, Seconds, shown_frames
+from vidcli.storage.sources import open_source
 from vidcli.video import VideoInfo, decode_frames, probe
 
 _DECODED_SIDE = 32
@@ -172,7 +173,7 @@ def inspect_file(path: Path, items: Sequence[VideoItem], sampler: ClipSampler, d
 
 def _digest(path: Path) -> str:
     digest = hashlib.sha256()
-    with open(path, "rb") as file:
+    with open_source(path) as file:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from vidcli.artifacts.run_folder import EXPORT_FILE, SPANS_FILE, SPLITS_FILE
+from vidcli.data.fetched import is_fetched
 from vidcli.data.items import SPLITS, VideoItem, class_names_of
 from vidcli.data.manifest import load_items, read_data
 from vidcli.data.relocation import find_learnt, load_run_items
@@ -138,7 +139,9 @@ def evaluation_folder(model_file: Path, split: str, data: Path | None = None) ->
 
 
 def _run_of(model_file: Path) -> Path | None:
-    """Return the folder that a model file or an exported model lies in; None for a published model."""
+    """Return the folder that a model file or an exported model lies in; None for one from elsewhere."""
+    if is_fetched(model_file):
+        return None
     is_exported = (model_file / EXPORT_FILE).is_file()
     return model_file.parent if is_exported or model_file.is_file() else None
 

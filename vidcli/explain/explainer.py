@@ -6,7 +6,6 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -24,6 +23,7 @@ from vidcli.explain.frame_weights import weigh_frames
 from vidcli.explain.maps import MapMethod, map_frames
 from vidcli.names import normal_name
 from vidcli.sampling import Seconds
+from vidcli.storage.addresses import path_of
 from vidcli.transforms import ClipTransform, build_sampler, own_frames, squeeze, to_pixels
 from vidcli.video import decode_frames, probe
 
@@ -181,7 +181,7 @@ def _decode_clip(video: str | os.PathLike[str], about: Checkpoint) -> tuple[Fram
         moments.append(np.minimum(sampler(duration_seconds), duration_seconds))
         return moments[-1]
 
-    frames = FrameSource(about.config).frames(VideoItem(Path(video), label=""), plan)
+    frames = FrameSource(about.config).frames(VideoItem(path_of(video), label=""), plan)
     return frames, (moments[-1][..., 1] if sampler.neighbours else moments[-1]).ravel()
 
 

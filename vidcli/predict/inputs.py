@@ -3,7 +3,9 @@
     file                 the file itself; if it is missing or no video, its prediction holds the error
     folder               all videos below it, known by their suffix, in the order of their paths
     'day*/**/*.mp4'      the paths that match, in their order, unless a file has exactly that name
-    table.csv, .tsv      the rows of a manifest, with their spans
+    table.csv, .tsv      the rows of a manifest, with their spans; also .parquet, .jsonl
+    shards.tar           the videos of shards (`data.shards`)
+    s3://bucket/...      any of these at an address, except a pattern over https
 
 Files that this tool wrote are no input: results that a folder or a pattern holds too are left out.
 """
@@ -23,13 +25,15 @@ from pathlib import Path
 from typing import IO, TypeVar
 
 from vidcli.data.folders import FolderContents, is_of_vidcli, list_videos, look_through
-from vidcli.data.items import VideoItem, name_few
+from vidcli.data.items import TABLE_SUFFIXES, VideoItem, name_few
+from vidcli.data.shards import names_shards
 from vidcli.errors import ConfigError, DataError
 from vidcli.runtime.files import open_regular, read_at_most
 from vidcli.runtime.launcher import rank_and_size
+from vidcli.storage.addresses import StoredPath, is_afar, names_afar, path_of
+from vidcli.storage.file_systems import StorageError, list_afar
 from vidcli.video import VIDEO_SUFFIXES
 
-_TABLE_SUFFIXES = (".csv", ".tsv")
 STDIN = "-"
 _MAX_LIST_BYTES, _MAX_LIST_PATHS = 256 * 2**20, 2_000_000
 _HEAD_BYTES = 2**16
@@ -46,6 +50,7 @@ _RESULTS_JSON = re.compile(
 )
 _OWN_VIDEO = "overlay.mp4"
 _PARQUET_KEY = b"vidcli"
+_SPREADSHEETS = (".csv", ".tsv")
 _RESULTS_SUFFIXES = (".csv", ".json", ".jsonl", ".ndjson", ".parquet", ".partial")
 
 AUTO = "auto"
@@ -78,9 +83,11 @@ def collect_items(
     items: list[VideoItem] = []
     results: list[Path] = []
     for path in collect_videos(paths, tell):
-        if is_results(path):
+        if not names_shards(path) and is_results(path):
             results.append(path)
-        elif path.suffix.lower() in _TABLE_SUFFIXES and os.path.isfile(path):
+        elif names_shards(path) or (
+            path.suffix.lower() in TABLE_SUFFIXES and (is_afar(path) or os.path.isfile(path))
+        ):
             from vidcli.data.manifest import read_data  # Arrow, which `predict a.mp4` does without
 
             listing = read_data(path, missing_ok=True)
@@ -113,7 +120,13 @@ def collect_videos(
     """
     found: list[Path] = []
     for given in [paths] if isinstance(paths, str | os.PathLike) else paths:
-        path = Path(given)
+        path = path_of(given)
+        if names_shards(path):
+            found.append(path)
+            continue
+        if is_afar(path):
+            found += _collect_afar(path)
+            continue
         # Unlike Path.exists, these raise no error if the name is too long for a file.
         if _is_pattern(path) and not os.path.lexists(path):
             matches = [Path(name) for name in sorted(glob.glob(str(path), recursive=True))]
@@ -126,6 +139,23 @@ def collect_videos(
                 tell(text)
             found += [*contents.videos, *contents.unreadable] or [match]
     return found
+
+
+def _collect_afar(path: Path) -> list[Path]:
+    """Return the videos that an address names: itself, those below a folder, or those that match a pattern.
+
+    Where that cannot be found out, the address is kept: opening it tells why.
+    """
+    assert isinstance(path, StoredPath)
+    is_web = path.parts[0] == "https:"  # which has queries, and lists nothing
+    is_pattern = not is_web and glob.has_magic(path.address)
+    if is_web or (not is_pattern and path.suffix.lower() in (*VIDEO_SUFFIXES, *TABLE_SUFFIXES)):
+        return [path]
+    try:
+        listed = list_afar(path)
+    except StorageError:
+        return [path]
+    return [one for one in listed if is_pattern or one.suffix.lower() in VIDEO_SUFFIXES] or [path]
 
 
 def is_results(path: Path) -> bool:
@@ -142,7 +172,7 @@ def is_results(path: Path) -> bool:
             return False
         if suffix in _RESULTS_SUFFIXES and _holds_results(path, suffix):
             return True
-        return suffix not in _TABLE_SUFFIXES and is_of_vidcli(path.parent)
+        return suffix not in _SPREADSHEETS and is_of_vidcli(path.parent)
     except OSError:
         return False
 
@@ -195,7 +225,7 @@ def read_list(source: str) -> list[Path]:
             ) from error
     content = content.removeprefix(codecs.BOM_UTF8)
     if b"\0" in content:  # a program made the list: each name is exact
-        paths = [Path(os.fsdecode(name)) for name in content.split(b"\0") if name.strip()]
+        paths = [path_of(os.fsdecode(name)) for name in content.split(b"\0") if name.strip()]
     else:
         # A name is bytes, which need not be valid text.
         paths = [_find_listed(os.fsdecode(line)) for line in content.splitlines() if line.strip()]
@@ -207,10 +237,12 @@ def read_list(source: str) -> list[Path]:
 def _find_listed(line: str) -> Path:
     """Return the path in a line: exactly what is written if it exists, else without blanks and quotes."""
     bare = line.strip()
+    if names_afar(bare):
+        return path_of(bare)
     is_quoted = len(bare) > 2 and bare[0] == bare[-1] and bare[0] in "\"'"
     candidates = [line, line.rstrip(), bare, *([bare[1:-1]] if is_quoted else [])]
     candidates += [unicodedata.normalize(form, candidates[-1]) for form in ("NFC", "NFD")]
-    return Path(next((name for name in candidates if os.path.lexists(name)), candidates[-3]))
+    return path_of(next((name for name in candidates if os.path.lexists(name)), candidates[-3]))
 
 
 @dataclass(frozen=True)

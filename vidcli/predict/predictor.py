@@ -16,7 +16,6 @@ import os
 import time
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import closing
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -37,6 +36,7 @@ from vidcli.predict.inputs import explain_failure
 from vidcli.predict.prediction import Prediction
 from vidcli.runtime.threads import map_ahead, num_workers
 from vidcli.sampling import shuffled_order
+from vidcli.storage.addresses import path_of
 from vidcli.transforms import ClipTransform, build_sampler
 
 _LOADED_BYTES = 2**30
@@ -114,7 +114,7 @@ def _items_of(
 ) -> list[VideoItem]:
     """Return paths and spans of videos, or a single one, as spans."""
     return [
-        video if isinstance(video, VideoItem) else VideoItem(Path(video), label="")
+        video if isinstance(video, VideoItem) else VideoItem(path_of(video), label="")
         for video in ([videos] if isinstance(videos, str | os.PathLike | VideoItem) else videos)
     ]
 

@@ -34,6 +34,7 @@ from vidcli.runtime.files import read_regular
 from vidcli.runtime.plain import parse_json
 from vidcli.runtime.threads import map_ahead, num_workers
 from vidcli.sheets import read_sheet, unescape_cell
+from vidcli.storage.addresses import path_of
 from vidcli.transforms import build_sampler
 
 _NUM_FRAMES = 6
@@ -193,7 +194,7 @@ def _shown_frames(
     """Decode the videos that the page shows: frames of the first view, spread over the clip."""
     rows = {
         (row["video"], row["start_seconds"]): VideoItem(
-            Path(row["video"]), row["label"], None, None, row["start_seconds"], row["end_seconds"]
+            path_of(row["video"]), row["label"], None, None, row["start_seconds"], row["end_seconds"]
         )
         for row in [*evaluation.get("worst", ()), *evaluation.get("most_confused", ())]
     }

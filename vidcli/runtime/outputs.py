@@ -16,6 +16,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import re
 import stat
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
@@ -33,6 +34,9 @@ from vidcli.runtime.files import (
     write_text,
     write_whole,
 )
+
+_SCHEME = re.compile(r"[a-z][a-z0-9+.-]+:")
+"""The first part of an address, as `Path` divides it; of one letter it is a drive."""
 
 
 class OutputFile:
@@ -150,6 +154,7 @@ class OutputFolder:
         self.folder, self._command, self._subject = folder, command, subject
         self._record = folder / f".vidcli-{command}.json"
         place = f"{option} {folder}"
+        refuse_address(place, folder)
         if os.path.lexists(folder) and not folder.is_dir():
             raise OutputError(f"{place}: is no folder; choose another")
         self._is_new = not folder.exists()
@@ -183,6 +188,10 @@ class OutputFolder:
                 f"{place}: holds other files than those of `vidcli {self._command}`; "
                 "choose another folder, or write beside them with --overwrite"
             )
+
+    def is_there(self, name: str) -> bool:
+        """Tell whether an earlier call of the command wrote the file `name`, as it is now."""
+        return name in self._earlier
 
     def write(self, name: str, write: Callable[[Path], object]) -> None:
         """Let `write` fill the file `name`, and record it before it is in its place.
@@ -287,6 +296,7 @@ def _refuse(
     Raises:
         OutputError: it must not be replaced.
     """
+    refuse_address(what, path)
     if not os.path.lexists(path):
         return
     inputs = list(inputs)
@@ -309,6 +319,20 @@ def _refuse(
         )
     if not overwrite:
         raise OutputError(f"{what}: exists; choose another file, or replace it with --overwrite")
+
+
+def refuse_address(what: str, path: Path) -> None:
+    """Refuse an address such as `s3://bucket/a.csv` in the place of an output.
+
+    Args:
+        what: names the output in the message.
+        path: as a person named it.
+
+    Raises:
+        OutputError: it is one.
+    """
+    if _SCHEME.fullmatch(path.parts[0] if path.parts else ""):
+        raise OutputError(f"{what}: is an address, but outputs are written to a disk; copy them afterwards")
 
 
 def _is_empty_file(path: Path) -> bool:

@@ -17,6 +17,9 @@ _OF_OTHERS = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr
 
 _INTERRUPTED = 130
 
+leaving = threading.Event()
+"""Set while threads whose work is not wanted any more come to their end."""
+
 
 class AskedToEnd(KeyboardInterrupt):
     """A signal asked this process to end, as Ctrl-C would.

@@ -18,6 +18,7 @@ from typing import TypeVar
 import torch
 
 from vidcli.runtime.launcher import num_local_processes
+from vidcli.runtime.signals import leaving
 
 Input = TypeVar("Input")
 Output = TypeVar("Output")
@@ -74,8 +75,12 @@ def map_ahead(
                 yield pending.popleft().result()
         while pending:
             yield pending.popleft().result()
+    except KeyboardInterrupt:
+        leaving.set()  # what the threads wait for is not wanted any more
+        raise
     finally:
         executor.shutdown(wait=True, cancel_futures=True)
+        leaving.clear()
 
 
 def compute_alone(gives_way: bool = False) -> None:

@@ -18,9 +18,10 @@ from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
 
 from vidcli.arrays import Frames
 from vidcli.errors import VideoError
-from vidcli.video.open.container import FOREIGN_ERRORS, reason
+from vidcli.video.open.container import FOREIGN_ERRORS
 from vidcli.video.open.orientation import UPRIGHT, Orientation, make_upright
 from vidcli.video.open.probe import VideoInfo
+from vidcli.video.open.video_bytes import reason
 
 SizeRule: TypeAlias = Callable[[int, int], tuple[int, int]]
 """Given the upright height and width with square pixels, the height and width to decode to."""

@@ -23,9 +23,10 @@ from vidcli.video.exact.convert import Converter, SizeRule
 from vidcli.video.live.mailbox import PATIENCE_SECONDS, LiveFrame, Mailbox, StreamClock
 from vidcli.video.live.source import STDIN, STDIN_NAME, PipeReader, RawFormat, open_camera, open_pipe
 from vidcli.video.open.budget import Budget, DecodeLimits
-from vidcli.video.open.container import FOREIGN_ERRORS, packets_of, reason, seconds_of
+from vidcli.video.open.container import FOREIGN_ERRORS, packets_of, seconds_of
 from vidcli.video.open.duration import next_start
 from vidcli.video.open.probe import VideoInfo, describe
+from vidcli.video.open.video_bytes import reason
 
 _FAREWELL_SECONDS = 2.0  # for the thread to end
 _PAUSE_SECONDS = 0.005  # before a camera without a new picture is asked again

@@ -21,7 +21,8 @@ import av.error
 
 from vidcli.errors import ConfigError, VideoError
 from vidcli.video.open.budget import MAX_PIXELS, Budget
-from vidcli.video.open.container import DEMUXERS, FOREIGN_ERRORS, reason
+from vidcli.video.open.container import DEMUXERS, FOREIGN_ERRORS
+from vidcli.video.open.video_bytes import reason
 
 STDIN = "-"
 STDIN_NAME = "standard input"

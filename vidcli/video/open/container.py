@@ -2,14 +2,15 @@
 
 A file is data, never an address: only the `file:` protocol and the demuxers of real containers are
 allowed, so that no playlist, concatenation list or external reference can make FFmpeg read another file.
+What lies afar or in a tar file is read by `storage`, and FFmpeg is given no protocol at all.
 """
 
 from __future__ import annotations
 
 import heapq
+import io
 import math
 import os
-import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -20,8 +21,10 @@ import av.error
 from av.codec.hwaccel import HWAccel
 
 from vidcli.errors import VideoError
+from vidcli.storage.sources import open_source
 from vidcli.video.open.budget import Budget
 from vidcli.video.open.truncation import find_missing_end
+from vidcli.video.open.video_bytes import VideoBytes, open_bytes, reason
 
 VIDEO_SUFFIXES = frozenset(
     (
@@ -38,7 +41,6 @@ DEMUXERS = (
     "mjpeg,dv,nut,rm,wtv,swf,yuv4mpegpipe"
 )
 _OPEN_OPTIONS = {
-    "protocol_whitelist": "file",
     "format_whitelist": DEMUXERS,
     "enable_drefs": "0",
     "use_absolute_path": "0",
@@ -75,10 +77,11 @@ def open_video(
     is_fast: bool = False,
     hardware: HWAccel | None = None,
 ) -> Iterator[tuple[av.container.InputContainer, av.VideoStream]]:
-    """Open a local file and yield its container and first video stream.
+    """Open a file and yield its container and first video stream.
 
     Args:
-        path: a local file; any string is a file name, also `http://...` and `concat:...`.
+        path: a local file; any string is a file name, also `http://...` and `concat:...`. Only a
+            `StoredPath` is read from elsewhere.
         budget: limits on the size of frames and on the time spent.
         num_threads: decoder threads; more than one decodes several frames at once.
         lean: skip the trial decode of an MP4 or Matroska file, which finds the pixel format, and an
@@ -89,31 +92,10 @@ def open_video(
     Raises:
         VideoError: no such file, not a video, or beyond a limit.
     """
-    head = _read_head(path)
-    options = _OPEN_OPTIONS
-    if lean and (head[4:] in _MOV_BOXES or head[:4] == _EBML_MAGIC):
-        options = _OPEN_OPTIONS | _LEAN_OPTIONS
-    decoder_options = {"max_pixels": str(budget.limits.pixels)}
-    try:
-        # PyAV's own timeouts are not used: they take the interpreter lock at every read, and
-        # raise when the clocks of two processor cores disagree.
-        # The explicit protocol keeps names such as "concat:a|b.mp4" what they are: names.
-        container = av.open(
-            f"file:{os.path.abspath(path)}",
-            mode="r",
-            options=decoder_options,
-            container_options=options,
-            metadata_errors="replace",  # titles are not used, and may be in any encoding
-            hwaccel=hardware,
-        )
-    except (*FOREIGN_ERRORS, RuntimeError) as error:  # RuntimeError: the device cannot decode this
-        budget.check_time()
-        sizes = find_missing_end(path)
-        why = f"cut off: {sizes}" if sizes else reason(error)
-        raise VideoError(path, f"is not a video that can be opened ({why})") from error
-    with container:
+    with open_bytes(path) as source, _open_container(source, budget, lean, hardware) as container:
         stream = _choose_stream(path, container)
         budget.check_size(stream.height, stream.width)
+        decoder_options = {"max_pixels": str(budget.limits.pixels)}
         if is_fast:
             decoder_options["skip_loop_filter"] = "all"
         stream.codec_context.options = decoder_options
@@ -124,29 +106,29 @@ def open_video(
             raise VideoError(path, _ENCRYPTED) from error
 
 
-def _read_head(path: str | os.PathLike[str]) -> bytes:
-    """Return the first 8 bytes of a regular file.
-
-    Raises:
-        VideoError: there is no such file, or it cannot be read, or is empty.
-    """
+def _open_container(
+    source: VideoBytes, budget: Budget, lean: bool, hardware: HWAccel | None
+) -> av.container.InputContainer:
+    """Let FFmpeg open the bytes of a video; see `open_video`."""
+    options = _OPEN_OPTIONS | {"protocol_whitelist": source.protocol}
+    if lean and (source.head[4:] in _MOV_BOXES or source.head[:4] == _EBML_MAGIC):
+        options |= _LEAN_OPTIONS
     try:
-        # Before it is opened, since opening a pipe would wait for its writer.
-        mode = os.stat(path).st_mode
-        if stat.S_ISDIR(mode):
-            os.listdir(path)  # an unreadable folder raises here
-            raise VideoError(path, "is a folder that holds no video")
-        if not stat.S_ISREG(mode):
-            raise VideoError(path, "is not a regular file")
-        with open(path, "rb", buffering=0) as opened:
-            head = opened.read(8)
-    except FileNotFoundError as error:
-        raise VideoError(path, "no such file") from error
-    except (OSError, ValueError) as error:
-        raise VideoError(path, f"cannot be read ({reason(error)})") from error
-    if not head:
-        raise VideoError(path, "is empty (0 bytes)")
-    return head
+        # PyAV's own timeouts are not used: they take the interpreter lock at every read, and
+        # raise when the clocks of two processor cores disagree.
+        return av.open(
+            source.for_ffmpeg,
+            mode="r",
+            options={"max_pixels": str(budget.limits.pixels)},
+            container_options=options,
+            metadata_errors="replace",  # titles are not used, and may be in any encoding
+            hwaccel=hardware,
+        )
+    except (*FOREIGN_ERRORS, RuntimeError) as error:  # RuntimeError: the device cannot decode this
+        budget.check_time()
+        sizes = find_missing_end(source.path)
+        why = f"cut off: {sizes}" if sizes else reason(error)
+        raise VideoError(source.path, f"is not a video that can be opened ({why})") from error
 
 
 def can_be_lean(container: av.container.InputContainer) -> bool:
@@ -355,9 +337,9 @@ def decode_stream(
 
 def is_encrypted(path: str | os.PathLike[str]) -> bool:
     """Tell whether an MP4 file states that it is encrypted (ISO 23001-7)."""
-    with suppress(OSError), open(path, "rb") as file:
+    with suppress(OSError), open_source(path) as file:
         ends = [file.read(_SEARCHED_BYTES)]
-        file.seek(max(0, os.fstat(file.fileno()).st_size - _SEARCHED_BYTES))
+        file.seek(max(0, file.seek(0, io.SEEK_END) - _SEARCHED_BYTES))
         ends.append(file.read())
         return any(box in part for part in ends for box in _ENCRYPTION_BOXES)
     return False
@@ -368,9 +350,3 @@ def seconds_of(frame: av.VideoFrame) -> float | None:
     if frame.pts is None or frame.time_base is None:
         return None
     return float(frame.pts * frame.time_base)
-
-
-def reason(error: BaseException) -> str:
-    """Return the message of an error of FFmpeg or the system, without the path."""
-    text = getattr(error, "strerror", None) or str(error)
-    return "not a known video format" if text.startswith("Invalid data found") else text

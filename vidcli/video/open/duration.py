@@ -21,8 +21,9 @@ import av.container
 from vidcli.errors import VideoError
 from vidcli.sampling import tolerance_seconds
 from vidcli.video.open.budget import Budget
-from vidcli.video.open.container import FOREIGN_ERRORS, all_packets_of, open_video, parse_clock, reason
+from vidcli.video.open.container import FOREIGN_ERRORS, all_packets_of, open_video, parse_clock
 from vidcli.video.open.truncation import find_missing_end
+from vidcli.video.open.video_bytes import reason
 
 _UNKNOWN_PERIOD_SECONDS = 0.04
 _CLOSE_SECONDS = 0.1

@@ -10,7 +10,8 @@ from av import Codec
 from av.codec.hwaccel import HWAccel
 
 from vidcli.errors import VideoError
-from vidcli.video.open.container import FOREIGN_ERRORS, reason
+from vidcli.video.open.container import FOREIGN_ERRORS
+from vidcli.video.open.video_bytes import reason
 
 HardwareName: TypeAlias = Literal["off", "cuda"]
 

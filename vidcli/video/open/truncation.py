@@ -8,11 +8,13 @@ and the onMetaData of FLV.
 
 from __future__ import annotations
 
+import io
 import os
 import struct
 from typing import BinaryIO, NamedTuple
 
 from vidcli.errors import VideoError
+from vidcli.storage.sources import open_source
 from vidcli.video.open.budget import Budget
 
 _SHORTEST_SECONDS = 1.0
@@ -47,9 +49,10 @@ class Sizes(NamedTuple):
 def find_missing_end(path: str | os.PathLike[str]) -> Sizes | None:
     """Return the sizes of a file that is cut off; None for a whole file."""
     try:
-        with open(path, "rb") as file:
-            held = os.fstat(file.fileno()).st_size
-            named = _named_bytes(file, file.read(_HEAD_BYTES))
+        with open_source(path) as file:
+            held = file.seek(0, io.SEEK_END)
+            file.seek(0)
+            named = _named_bytes(file, held, file.read(_HEAD_BYTES))
     except (OSError, ValueError):
         return None
     if named is None or (named >= 0 and named - held <= max(_PADDING_BYTES, _SHORTEST_SHARE * named)):
@@ -81,12 +84,12 @@ def refuse_truncated(
     raise VideoError(budget.path, f"ends after {end:.2f} s {why}: it is truncated")
 
 
-def _named_bytes(file: BinaryIO, head: bytes) -> int | None:
+def _named_bytes(file: BinaryIO, held: int, head: bytes) -> int | None:
     """Return how many bytes a container states; None where it states none, -1 if its index is missing."""
     if head[4:8] in (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip"):
-        return _end_of_boxes(file)
+        return _end_of_boxes(file, held)
     if head[:4] == b"RIFF":
-        return _end_of_chunks(file)
+        return _end_of_chunks(file, held)
     if head[:4] == _EBML:
         return _end_of_segment(head)
     if head[:16] == _ASF:
@@ -96,8 +99,8 @@ def _named_bytes(file: BinaryIO, head: bytes) -> int | None:
     return None
 
 
-def _end_of_boxes(file: BinaryIO) -> int | None:
-    position, size_of_file = 0, os.fstat(file.fileno()).st_size
+def _end_of_boxes(file: BinaryIO, held: int) -> int | None:
+    position = 0
     has_index = False
     for _ in range(_MOST_BOXES):
         file.seek(position)
@@ -115,14 +118,14 @@ def _end_of_boxes(file: BinaryIO) -> int | None:
         if size < 8:
             return None
         position += size
-        if position >= size_of_file:
+        if position >= held:
             break
     return position if has_index else -1
 
 
-def _end_of_chunks(file: BinaryIO) -> int | None:
-    position, size_of_file = 0, os.fstat(file.fileno()).st_size
-    while position < size_of_file:
+def _end_of_chunks(file: BinaryIO, held: int) -> int | None:
+    position = 0
+    while position < held:
         file.seek(position)
         header = file.read(8)
         if len(header) < 8 or header[:4] != b"RIFF":

@@ -12,7 +12,7 @@ import av.error
 
 from vidcli.arrays import Frames
 from vidcli.errors import VideoError
-from vidcli.video.open.container import reason
+from vidcli.video.open.video_bytes import reason
 
 
 def encode_video(

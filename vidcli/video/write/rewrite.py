@@ -16,11 +16,13 @@ import numpy as np
 
 from vidcli.arrays import Frames
 from vidcli.errors import VideoError
+from vidcli.storage.addresses import StoredPath
 from vidcli.video.exact.convert import Converter
 from vidcli.video.open.budget import Budget, DecodeLimits, faults_of
-from vidcli.video.open.container import FOREIGN_ERRORS, decode_packets, open_video, packets_of, reason
+from vidcli.video.open.container import FOREIGN_ERRORS, decode_packets, open_video, packets_of
 from vidcli.video.open.duration import find_rate, next_start, period_of
 from vidcli.video.open.probe import describe
+from vidcli.video.open.video_bytes import reason
 
 _NUM_DECODERS = 2
 _CODING = {"preset": "veryfast", "crf": "20"}
@@ -46,7 +48,8 @@ def rewrite_video(
     Raises:
         VideoError: the source cannot be decoded to its end, or the target cannot be written.
     """
-    if os.path.exists(target) and os.path.samefile(source, target):
+    is_local = not isinstance(source, StoredPath)
+    if is_local and os.path.exists(target) and os.path.samefile(source, target):
         raise VideoError(target, "is the video itself; choose another file to write")
     budget = Budget(source, replace(limits or DecodeLimits(), seconds=None))
     with faults_of(source), open_video(source, budget, _NUM_DECODERS) as (container, stream):

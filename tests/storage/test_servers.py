@@ -1,0 +1,196 @@
+"""The same frames and the same model from real servers: S3 (moto), OpenSSH, nginx."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from vidcli.errors import VideoError
+from vidcli.predict.inputs import collect_items
+from vidcli.storage.addresses import StoredPath, path_of
+from vidcli.storage.file_systems import StorageError, list_afar
+from vidcli.storage.sources import open_source
+from vidcli.video import decode_frames
+
+pytest.importorskip("fsspec")
+
+
+@pytest.fixture
+def folder(write_video: Callable[..., Path], tmp_path: Path) -> Path:
+    """Two videos, one in a folder of its own, and a text."""
+    folder = tmp_path / "videos"
+    write_video(folder / "a.mp4", num_frames=30)
+    write_video(folder / "more" / "b.mp4", num_frames=30, seed=1)
+    (folder / "notes.txt").write_text("no video")
+    return folder
+
+
+def assert_same(folder: Path, address: str) -> None:
+    """Compare what lies at an address with a local folder."""
+    for name in ("a.mp4", "more/b.mp4"):
+        near, far = (
+            decode_frames(path, lambda seconds: np.linspace(0, seconds, 4)).frames
+            for path in (folder / name, path_of(f"{address}/{name}"))
+        )
+        assert np.array_equal(near, far)
+    with pytest.raises(VideoError, match=r"gone\.mp4: no such file$"):
+        decode_frames(path_of(f"{address}/gone.mp4"))
+
+
+def assert_listed(address: str) -> None:
+    """Find the videos below an address, and those that match a pattern."""
+    found = [str(item.path) for item in collect_items(path_of(address))]
+    assert found == [f"{address}/a.mp4", f"{address}/more/b.mp4"]
+    assert [str(item.path) for item in collect_items(f"{address}/*.mp4")] == [f"{address}/a.mp4"]
+    assert [str(item.path) for item in collect_items(f"{address}/none*")] == [f"{address}/none*"]
+
+
+def free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])
+
+
+@contextmanager
+def running(command: list[str], port: int) -> Iterator[None]:
+    """Start a server and wait until it listens."""
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            for _ in range(200):
+                with socket.socket() as one:
+                    if one.connect_ex(("127.0.0.1", port)) == 0:
+                        break
+                if process.poll() is not None:
+                    assert process.stderr is not None
+                    pytest.skip(f"{command[0]} does not start: {process.stderr.read()}")
+                time.sleep(0.05)
+            yield
+        finally:
+            process.terminate()
+
+
+@pytest.fixture
+def bucket(monkeypatch: pytest.MonkeyPatch, folder: Path) -> Iterator[str]:
+    """An S3 bucket that holds the videos."""
+    moto = pytest.importorskip("moto.server")
+    pytest.importorskip("s3fs")
+    server = moto.ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    import boto3
+
+    client = boto3.client("s3")
+    client.create_bucket(Bucket="videos")
+    for path in folder.rglob("*.*"):
+        client.upload_file(str(path), "videos", f"day/{path.relative_to(folder)}")
+    yield "s3://videos/day"
+    client.close()
+    server.stop()
+
+
+def test_s3(bucket: str, folder: Path) -> None:
+    assert_same(folder, bucket)
+    assert_listed(bucket)
+
+
+def test_s3_without_credentials_says_where_they_are_looked_for(
+    bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    with pytest.raises(VideoError, match=r"access is refused .*guide on remote videos"):
+        decode_frames(path_of(f"{bucket}/a.mp4"))
+
+
+@pytest.fixture
+def ssh(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[str]:
+    """OpenSSH's server with its sftp-server, which knows the user's key and whose key is known."""
+    pytest.importorskip("sshfs")
+    sshd, sftp = shutil.which("sshd", path="/usr/sbin:/usr/bin"), Path("/usr/lib/openssh/sftp-server")
+    if sshd is None or not sftp.exists() or not Path("/run/sshd").is_dir():
+        pytest.skip("there is no OpenSSH server")
+    home, port = tmp_path / "home", free_port()
+    keys = home / ".ssh"
+    keys.mkdir(parents=True, mode=0o700)
+    for name in ("host", "id_ed25519"):
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(keys / name)], check=True)
+    shutil.copy(keys / "id_ed25519.pub", keys / "authorized_keys")
+    public = (keys / "host.pub").read_text().split()[:2]
+    (keys / "known_hosts").write_text(f"[localhost]:{port} {' '.join(public)}\n")
+    settings = {
+        "Port": port,
+        "ListenAddress": "127.0.0.1",
+        "HostKey": keys / "host",
+        "UsePAM": "no",
+        "AuthorizedKeysFile": keys / "authorized_keys",
+        "PasswordAuthentication": "no",
+        "StrictModes": "no",
+        "PidFile": "none",
+        "Subsystem": f"sftp {sftp}",
+    }
+    (home / "sshd_config").write_text("".join(f"{name} {value}\n" for name, value in settings.items()))
+    monkeypatch.setenv("HOME", str(home))
+    with running([sshd, "-D", "-e", "-f", str(home / "sshd_config")], port):
+        yield f"sftp://{getpass.getuser()}@localhost:{port}"
+
+
+def test_sftp(ssh: str, folder: Path) -> None:
+    assert_same(folder, f"{ssh}{folder}")
+    assert_listed(f"{ssh}{folder}")
+
+
+def test_sftp_goes_on_with_a_new_connection(ssh: str, folder: Path) -> None:
+    path = path_of(f"{ssh}{folder}/a.mp4")
+    content = (folder / "a.mp4").read_bytes()
+    with open_source(path) as file:
+        assert isinstance(path, StoredPath)
+        from vidcli.storage import file_systems
+
+        (system,) = file_systems._systems.values()
+        system.client.abort()
+        assert file.read() == content
+
+
+def test_sftp_refuses_a_server_that_is_not_known(ssh: str, folder: Path) -> None:
+    (Path(os.environ["HOME"]) / ".ssh" / "known_hosts").write_text("")
+    with pytest.raises(VideoError, match=r"access is refused .*[Hh]ost key"):
+        decode_frames(path_of(f"{ssh}{folder}/a.mp4"))
+
+
+def test_nginx(
+    folder: Path, tmp_path: Path, certificate: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("aiohttp")
+    nginx = shutil.which("nginx", path="/usr/sbin:/usr/bin")
+    if nginx is None:
+        pytest.skip("there is no nginx")
+    port = free_port()
+    settings = tmp_path / "nginx.conf"
+    settings.write_text(
+        f"daemon off; pid {tmp_path}/pid; error_log stderr; master_process off;\n"
+        "events {}\n"
+        f"http {{ access_log off; client_body_temp_path {tmp_path}; proxy_temp_path {tmp_path};\n"
+        f"fastcgi_temp_path {tmp_path}; uwsgi_temp_path {tmp_path}; scgi_temp_path {tmp_path};\n"
+        f"server {{ listen 127.0.0.1:{port} ssl; ssl_certificate {certificate[0]};\n"
+        f"ssl_certificate_key {certificate[1]}; root {folder}; }} }}\n"
+    )
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate[0]))
+    with running([nginx, "-c", str(settings)], port):
+        assert_same(folder, f"https://localhost:{port}")
+        with pytest.raises(StorageError, match="cannot be listed over https"):
+            list_afar(path_of(f"https://localhost:{port}"))  # type: ignore[arg-type]
