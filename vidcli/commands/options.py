@@ -104,6 +104,15 @@ AnnotateOption = Annotated[
     Path | None,
     typer.Option(metavar="VIDEO", help="Write the video with labels and bars of confidence drawn in."),
 ]
+BoxesOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="PATH",
+        help="Boxes or points of subjects in each frame, from MOT, COCO, DeepLabCut, SLEAP or a table; each "
+        "subject has a window of its own.",
+        show_default=False,
+    ),
+]
 WindowOption = Annotated[
     float | None,
     typer.Option(min=0.01, help="Seconds of a window; without it, those of the training clips."),
@@ -124,6 +133,8 @@ class VideoOptions(NamedTuple):
         device: as --device says.
         annotate: video to write, with labels and bars drawn into it.
         overwrite: replace files that are in the way of outputs.
+        boxes: file or folder with boxes of subjects; None sees whole pictures.
+        track: the only subject to look at; None looks at all.
     """
 
     videos: Sequence[Path]
@@ -136,6 +147,8 @@ class VideoOptions(NamedTuple):
     device: str
     annotate: Path | None
     overwrite: bool
+    boxes: Path | None = None
+    track: str | None = None
 
 
 def refuse_pipe(videos: Sequence[Path]) -> None:

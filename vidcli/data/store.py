@@ -272,7 +272,8 @@ class Store:
             except OSError:
                 return None  # decoding the video tells why
             of_file = [os.fspath(source), status.st_size, status.st_mtime_ns]
-            name = _digest([*of_file, item.start_seconds, item.end_seconds, *about])
+            subject = [item.track, item.box] if item.track or item.box else []
+            name = _digest([*of_file, item.start_seconds, item.end_seconds, *subject, *about])
             with self._lock:
                 self._names[key] = name
         return self.folder / f"{name}.npy"

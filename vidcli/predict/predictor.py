@@ -50,6 +50,7 @@ class ViewLoader:
 
     Attributes:
         transform: turns decoded frames into a clip as the model reads it.
+        framing, present: those of the source of frames.
     """
 
     def __init__(
@@ -64,6 +65,7 @@ class ViewLoader:
                 video's name; None keeps their order.
         """
         self._config, self._source = config, source or FrameSource(config)
+        self.framing, self.present = self._source.framing, self._source.present
         self._shuffle_seed = shuffle_seed
         self._sampler = build_sampler(config.clip)
         self.transform = ClipTransform(config.clip)
@@ -318,3 +320,12 @@ class Predictor:
             self.threshold,
             self.calibration.thresholds,
         )
+
+
+def with_boxes(predictor: Predictor, boxes: str | os.PathLike[str]) -> Predictor:
+    """Return a predictor of the same model with a file or folder of boxes of the subjects of other videos."""
+    other = copy.copy(predictor)
+    subject = predictor.config.subject.model_copy(update={"boxes": os.path.abspath(boxes)})
+    other.config = predictor.config.model_copy(update={"subject": subject})
+    other.views = ViewLoader(other.config)
+    return other

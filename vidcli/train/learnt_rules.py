@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from vidcli.arrays import Float64
-from vidcli.data.background import rows_by_video
+from vidcli.data.background import rows_by_subject
 from vidcli.data.items import VideoItem
 from vidcli.errors import VideoError
 from vidcli.evaluate.recordings import LabelledRecording, align, recordings_of
@@ -136,7 +136,7 @@ def _classify(
             progress(round(before + seconds), round(before + of * left))
 
         try:
-            found = classify_windows(predictor, recording.path, plan, show)
+            found = classify_windows(predictor, recording.video, plan, show)
         except VideoError:  # named where it was checked
             continue
         done += found[2]
@@ -199,7 +199,7 @@ def count_transitions(names: Sequence[str], spans: Sequence[VideoItem], step_sec
     """
     place = {name: number for number, name in enumerate(names)}
     follows_KK = np.full((len(names), len(names)), _UNSEEN)
-    for rows in rows_by_video(spans).values():
+    for rows in rows_by_subject(spans).values():
         rows = sorted(rows, key=lambda row: row.start_seconds)
         for one, other in pairwise(rows):
             touches = one.end_seconds is not None and other.start_seconds - one.end_seconds < step_seconds
