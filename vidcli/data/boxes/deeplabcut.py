@@ -42,6 +42,8 @@ def read_deeplabcut(text: str) -> BoxFile:
     coords = [coord.casefold() for coord in header["coords"]]
     if not coords or coords != list(_COORDS) * (len(coords) // 3):
         raise ValueError("has other coords than x, y and likelihood in turn; give predictions, not labels")
+    if any(len(cells) != len(coords) for cells in header.values()):
+        raise ValueError("has header lines of different lengths")
     body = lines[len(header) :]
     if not body:
         raise ValueError("holds no frames under its header")
@@ -50,8 +52,6 @@ def read_deeplabcut(text: str) -> BoxFile:
         raise ValueError(f"has {rows_NC.shape[1]} cells a row, and {len(coords) + 1} in its header")
     points_NP3 = rows_NC[:, 1:].reshape(len(rows_NC), -1, 3)
     animals = header.get("individuals", [""] * len(coords))[::3]
-    if len(animals) != points_NP3.shape[1]:
-        raise ValueError("has header lines of different lengths")
     tracks = []
     for name in dict.fromkeys(animals):
         of_P = np.array([animal == name for animal in animals])
