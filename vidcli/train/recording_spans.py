@@ -24,6 +24,7 @@ from vidcli.data.manifest import manifest_text
 from vidcli.data.relocation import load_run_items, with_digests
 from vidcli.data.span_clips import cut_spans, join_overlaps, overlapping, require_dense
 from vidcli.data.subjects import present_of, settle_subjects
+from vidcli.errors import VideoError
 from vidcli.predict import Predictor
 from vidcli.runtime.files import write_text
 from vidcli.runtime.processes import ALONE, Group
@@ -139,9 +140,6 @@ def learn_timeline(
     checkpoint = load_checkpoint(run / MODEL_FILE)
     if checkpoint.rules is not None:
         return
-    if checkpoint.config.data.multi_label:
-        on_event(Notice("several classes a moment: timelines are not smoothed by what is learnt"))
-        return
     spans = load_run_items(run / SPANS_FILE)
     if not any(item.split == "val" for item in spans):
         on_event(
@@ -153,10 +151,19 @@ def learn_timeline(
         return
     predictor = Predictor.from_checkpoint(checkpoint, device)
     clips = [item for item in load_run_items(run / SPLITS_FILE) if item.split == "train"]
-    trials = learn_rules(predictor, spans, clips, lambda done, total: on_event(FollowProgress(done, total)))
+    left_out: set[str] = set()
+
+    def tell(error: VideoError) -> None:
+        left_out.add(error.path)
+        on_event(Notice(f"left out of learning how to smooth timelines: {error}"))
+
+    def progress(done: int, total: int) -> None:
+        on_event(FollowProgress(done, total))
+
+    trials = learn_rules(predictor, spans, clips, progress, tell)
     if not trials:
         return
-    num_recordings = len({item.path for item in spans if item.split == "val"})
+    num_recordings = len({str(item.path) for item in spans if item.split == "val"} - left_out)
     on_event(Notice(describe_gain(trials, num_recordings)))
     told = {"num_recordings": num_recordings, "trials": [trial.to_dict() for trial in trials]}
     write_text(run / SMOOTHING_FILE, json.dumps(told, indent=1) + "\n")
