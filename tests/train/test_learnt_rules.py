@@ -62,7 +62,9 @@ def test_transitions_follow_from_spans():
 
 def test_a_run_keeps_spans_cuts_clips_and_learns_to_smooth(table: Path, tmp_path: Path):
     told: list[str] = []
-    config = load_config("recordings", [*QUICK, "train.epochs=1"])
+    config = load_config(
+        "recordings", [*QUICK, "train.epochs=1", f"subject.boxes={table.parent / 'boxes.csv'}"]
+    )
     run, _ = start_run(
         config, table, tmp_path / "run", CPU, lambda e: told.append(e.text) if isinstance(e, Notice) else None
     )

@@ -123,17 +123,26 @@ def open_job(
     annotated, drawn = check("--annotate", options.annotate), check("--picture", picture)
     counted = check("--bouts", bouts)
     predictor = Predictor.load(model_file, device)
-    if options.boxes is not None:
-        predictor = with_boxes(predictor, options.boxes)
-    elif predictor.config.subject.boxes is not None and any(item.track is None for item in items):
-        terminal.warn(
-            "this model learnt from windows around subjects, and sees whole pictures now; --boxes names boxes"
-        )
+    predictor = _seeing(terminal, predictor, options.boxes, items)
     predictor.abstain_below(options.threshold)
     terminal.detail(f"model: {model_file}")
     if (unfinished := describe_unfinished(model_file, predictor.config)) is not None:
         terminal.warn(unfinished)
     return Job(terminal, predictor, model_file, items, results, annotated, drawn, counted)
+
+
+def _seeing(
+    terminal: Terminal, predictor: Predictor, boxes: Path | None, items: Sequence[VideoItem]
+) -> Predictor:
+    """Return the predictor with the boxes that are named, or with those it learnt from for their subjects."""
+    learnt = predictor.config.subject.boxes
+    if boxes is None and learnt is not None:
+        if any(item.track is not None for item in items):
+            return predictor
+        terminal.warn(
+            "this model learnt from windows around subjects, and sees whole pictures now; --boxes names boxes"
+        )
+    return predictor if boxes is None and learnt is None else with_boxes(predictor, boxes)
 
 
 def _find_items(terminal: Terminal, options: VideoOptions) -> Sequence[VideoItem]:

@@ -319,13 +319,20 @@ class Predictor:
             item.end_seconds,
             self.threshold,
             self.calibration.thresholds,
+            item.track,
         )
 
 
-def with_boxes(predictor: Predictor, boxes: str | os.PathLike[str]) -> Predictor:
-    """Return a predictor of the same model with a file or folder of boxes of the subjects of other videos."""
+def with_boxes(predictor: Predictor, boxes: str | os.PathLike[str] | None) -> Predictor:
+    """Return a predictor of the same model with boxes of the subjects of other videos.
+
+    Args:
+        predictor: of the model.
+        boxes: a file, or a folder of files; None sees whole pictures.
+    """
     other = copy.copy(predictor)
-    subject = predictor.config.subject.model_copy(update={"boxes": os.path.abspath(boxes)})
+    path = None if boxes is None else os.path.abspath(boxes)
+    subject = predictor.config.subject.model_copy(update={"boxes": path})
     other.config = predictor.config.model_copy(update={"subject": subject})
     other.views = ViewLoader(other.config)
     return other
