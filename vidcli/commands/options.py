@@ -171,6 +171,8 @@ def require_videos(options: VideoOptions) -> None:
         raise typer.BadParameter("name videos, folders or manifests, or give --from-list FILE")
 
 
+WHOLE_PICTURES = "this model learnt from windows around subjects, and sees whole pictures now"
+
 _OTHER_NAMES = {
     "learning_rate": "lr",
     "num_epochs": "epochs",

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vidcli.artifacts.run_folder import SPLITS_FILE, describe_unfinished, files_of_model, find_model
-from vidcli.commands.options import VideoOptions
+from vidcli.commands.options import WHOLE_PICTURES, VideoOptions
 from vidcli.config import SubjectConfig
 from vidcli.console import Terminal
 from vidcli.data.frames import decode_limits
@@ -139,9 +139,7 @@ def _seeing(
     if boxes is None and learnt is not None:
         if any(item.track is not None for item in items):
             return predictor
-        terminal.warn(
-            "this model learnt from windows around subjects, and sees whole pictures now; --boxes names boxes"
-        )
+        terminal.warn(f"{WHOLE_PICTURES}; --boxes names boxes")
     return predictor if boxes is None and learnt is None else with_boxes(predictor, boxes)
 
 

@@ -21,7 +21,8 @@ from vidcli.config import ClipConfig, SubjectConfig
 from vidcli.data.background import Stretches, common, is_recording
 from vidcli.data.boxes.box_files import BoxPlace, find_boxes, require_one_video, tracks_of
 from vidcli.data.boxes.tracked import Track
-from vidcli.data.items import VideoItem, name_few, name_some
+from vidcli.data.items import Seen, VideoItem, name_few, name_some
+from vidcli.data.video_table import VideoTable
 from vidcli.errors import DataError, VideoError
 from vidcli.transforms import ClipTransform
 from vidcli.transforms.subject_window import SubjectWindow
@@ -163,24 +164,25 @@ def settle_subjects(
     settled: list[VideoItem] = []
     faults: Counter[str] = Counter()
     counts: Counter[str] = Counter()
-    subjects: dict[tuple[Path, str | None], Subject | None] = {}
+    known: dict[Seen, tuple[str | None, Subject | None] | DataError] = {}
     for item in items:
-        try:
-            named = _named(item, settings)
-            subject = find_subject(named, settings)
-        except DataError as error:
-            faults[str(error)] += 1
+        if item.seen not in known:
+            known[item.seen] = _subject_of_row(item, settings)
+        found = known[item.seen]
+        if isinstance(found, DataError):
+            faults[str(found)] += 1
             continue
-        except VideoError:  # named where it is decoded
-            settled.append(item)
-            continue
-        subjects[named.path, named.track] = subject
+        track, subject = found
+        named = item if track == item.track else replace(item, track=track)
         rows = [named] if subject is None else _while_present(named, subject.present)
         counts["lost"] += not rows
         counts["cut"] += bool(rows) and rows != [named]
         settled += rows
     if faults:
         raise DataError(name_some([f"{text} ({count} rows)" for text, count in faults.items()]))
+    subjects = {
+        (seen[0], found[0]): found[1] for seen, found in known.items() if not isinstance(found, DataError)
+    }
     for text in _tell(subjects, counts, settings):
         tell(text)
     if not settled:
@@ -189,6 +191,8 @@ def settle_subjects(
 
 
 def _without_tracks(items: Sequence[VideoItem], tell: Callable[[str], None]) -> Sequence[VideoItem]:
+    if isinstance(items, VideoTable) and items.tracks is None:
+        return items
     tracked = [item.track for item in items if item.track is not None and item.box is None]
     if not tracked:
         return items
@@ -197,6 +201,19 @@ def _without_tracks(items: Sequence[VideoItem], tell: Callable[[str], None]) -> 
         "that whole pictures are seen; --boxes FILE cuts a window around each subject"
     )
     return [item if item.box is not None else replace(item, track=None) for item in items]
+
+
+def _subject_of_row(
+    item: VideoItem, settings: SubjectConfig
+) -> tuple[str | None, Subject | None] | DataError:
+    """Return the track that a row is about and the subject, or what is wrong."""
+    try:
+        named = _named(item, settings)
+        return named.track, find_subject(named, settings)
+    except DataError as error:
+        return error
+    except VideoError:  # named where it is decoded
+        return item.track, None
 
 
 def _named(item: VideoItem, settings: SubjectConfig) -> VideoItem:
