@@ -155,8 +155,8 @@ def test_the_pages_show_the_columns_of_the_csv() -> None:
     row = text[text.index(header) :].splitlines()[1]
     assert len(row.split(",")) == len(CSV_COLUMNS)
     formats = PAGES["docs/reference/formats.md"].replace("\n", " ")
-    assert ", ".join(f"`{name}`" for name in CSV_COLUMNS[:-1]) + " and `chosen`" in formats
-    assert ", ".join(f"`{name}`" for name in SEGMENT_COLUMNS[:-1]) + " and `error`" in formats
+    assert ", ".join(f"`{name}`" for name in CSV_COLUMNS[:-1]) + " and `track`" in formats
+    assert ", ".join(f"`{name}`" for name in SEGMENT_COLUMNS[:-1]) + " and `track`" in formats
 
 
 def test_the_check_of_commands_runs_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

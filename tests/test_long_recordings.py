@@ -9,10 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from vidcli.config.subject_settings import SubjectConfig
 from vidcli.data.manifest import load_items
+from vidcli.data.subjects import subjects_of
 from vidcli.errors import DataError
 from vidcli.synthetic import LONG_CLASSES, LongRecordingOptions, write_recordings
-from vidcli.synthetic.long_recording import draw_bouts, render_long
+from vidcli.synthetic.long_recording import Actor, LongScene, draw_bouts, visit_of
 from vidcli.synthetic.recording_set import split_of
 from vidcli.video import probe
 
@@ -37,8 +39,8 @@ def test_half_of_the_time_is_background_and_all_behaviours_occur():
 def test_the_subject_moves_in_a_dart_and_lies_still_in_sleep():
     options = LongRecordingOptions(minutes=1, jitter=0, noise=0)
     bouts = draw_bouts(np.random.default_rng(5), options)
-    rng, kind = np.random.default_rng(6), np.random.SeedSequence(7)
-    drawn = render_long(rng, kind, bouts, options, has_second=False)
+    actor = Actor("a", np.random.SeedSequence(7), bouts, visit_of(False, options))
+    drawn = LongScene(np.random.default_rng(6), [actor], options).frames()
     frames = np.stack([*drawn]).astype(float)
 
     def change(label: str) -> float:
@@ -75,6 +77,57 @@ def test_equal_seeds_write_equal_files_that_are_used_again(tmp_path: Path):
     assert {path.name: path.read_bytes() for path in one.parent.iterdir()} == files[0]
     with pytest.raises(DataError, match="other settings"):
         write_recordings(one.parent, 3, 8, TINY)
+
+
+def test_a_second_subject_does_things_of_its_own_while_it_is_there(tmp_path: Path):
+    table = write_recordings(tmp_path / "one", 3, 7, TINY)
+    items = load_items(table)
+    tracks = {
+        name: {item.track for item in items if item.path.stem == name}
+        for name in ("recording_01", "recording_02")
+    }
+    assert tracks == {"recording_01": {"a"}, "recording_02": {"a", "b"}}
+    spans = {
+        track: [
+            (item.start_seconds, item.end_seconds)
+            for item in items
+            if item.path.stem == "recording_02" and item.track == track
+        ]
+        for track in "ab"
+    }
+    assert spans["a"] != spans["b"]
+    assert all(start >= 3 and end <= 27 for start, end in spans["b"])
+    found = subjects_of(
+        tmp_path / "one" / "recording_02.mp4", SubjectConfig(boxes=str(tmp_path / "one" / "boxes.csv"))
+    )
+    (visit,) = found["b"].present
+    assert visit == (pytest.approx(3, abs=0.3), pytest.approx(27, abs=0.3))
+    assert 0.9 < len(found["a"].times_N) / 300 < 0.99  # some are missing
+    assert (
+        len(
+            subjects_of(
+                tmp_path / "one" / "recording_01.mp4",
+                SubjectConfig(boxes=str(tmp_path / "one" / "boxes.csv")),
+            )
+        )
+        == 1
+    )
+
+
+def test_boxes_are_around_what_is_drawn():
+    options = LongRecordingOptions(minutes=0.5, noise=0, jitter=0.05)
+    actor = Actor("a", np.random.SeedSequence(3), [], visit_of(False, options))
+    with_actor = LongScene(np.random.default_rng(6), [actor], options)
+    boxes = {frame: sides for frame, _, sides in with_actor.boxes(np.random.default_rng(0))}
+    frames = np.stack([*with_actor.frames()]).astype(float)
+    still = np.median(frames[:, :, :, 1] / frames[:, :, :, 1].mean(axis=(1, 2), keepdims=True), axis=0)
+    inside = 0
+    for frame, (left, top, width, height) in list(boxes.items())[::20]:
+        picture = frames[frame, :, :, 1] / frames[frame, :, :, 1].mean()
+        changed = np.abs(picture - still)
+        row, column = np.unravel_index(changed.argmax(), changed.shape)
+        inside += left <= column <= left + width and top <= row <= top + height
+    assert inside >= 0.8 * len(list(boxes)[::20])
 
 
 @pytest.mark.parametrize("wrong", [{"minutes": 0.1}, {"size": (31, 64)}, {"fps": 5}])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from functools import partial
 from pathlib import Path
 
@@ -46,10 +47,13 @@ def test_the_demo_makes_recordings_and_scores_timelines(
     # The spans of a run, not its clips, are what timelines are compared with; of new data the gaps are rest.
     again = run("eval", "long/labels.csv", "--timeline", "--model", "runs/long", "--split", "val", "--json")
     assert again.exit_code == 0, again.stderr
-    assert '"unlabelled_seconds": 0.0' in again.stdout
+    # The second subject of that recording is away for 6 s.
+    assert json.loads(again.stdout)["unlabelled_seconds"] == pytest.approx(6, abs=0.3)
     assert "that nobody labelled are rest" in again.stderr
-    told = run("timeline", "long/recording_03.mp4", "--model", "runs/long", "--format", "csv")
+    usual = ["--boxes", "long/boxes.csv", "--model", "runs/long", "--format", "csv"]
+    told = run("timeline", "long/recording_02.mp4", *usual)
     assert told.exit_code == 0, told.stderr
+    assert {line.rpartition(",")[2] for line in told.stdout.splitlines()} == {"track", "a", "b"}
     assert "windows of 0.8 s, one every 0.1 s; each frame computed once; as the clips" in told.stderr
 
 

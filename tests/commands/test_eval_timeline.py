@@ -48,7 +48,7 @@ def test_recordings_are_scored_and_drawn(run, data):
     assert json.loads((folder / "eval.json").read_text()) == numbers
     assert sorted(path.name for path in folder.glob("*.png")) == ["recording-01.png", "recording-02.png"]
     header, first = (folder / "segments.csv").read_text().splitlines()[:2]
-    assert header == "video,start,end,label,confidence,error"
+    assert header == "video,start,end,label,confidence,error,track"
     assert "day1.mp4,0.0," in first
     assert not (run / "eval-test-days").exists()
     again = evaluate(data, "--model", run, "--timeline", "--window", "1")  # its own files are replaced

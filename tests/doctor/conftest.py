@@ -15,7 +15,7 @@ from vidcli.doctor import DataReport, check_data
 from vidcli.synthetic import MotionVideoOptions, render_motion
 from vidcli.video import encode_video
 
-COLUMNS = ("path", "label", "split", "group", "start", "end")
+COLUMNS = ("path", "label", "split", "group", "start", "end", "track")
 
 
 @pytest.fixture(scope="session")

@@ -196,3 +196,19 @@ def test_copies_conflict_only_where_their_sets_differ(write_manifest, check, cle
 
     assert kinds("left | a") == {"duplicate"}
     assert kinds("a") == {"label-conflict"}
+
+
+def test_subjects_of_one_picture_are_no_copies(tmp_path, motion, write, write_manifest, check):
+    path = write(tmp_path / "a.mp4", motion("grow", seed=3))
+    rows = [
+        {"path": path, "label": label, "split": "train", "start": start, "end": start + 1, "track": track}
+        for start in (0, 1)
+        for track, label in (("a", "up"), ("b", "down"))
+    ]
+    assert "label-conflict" not in {finding.kind for finding in check(write_manifest(*rows)).findings}
+    for row in rows:
+        row["track"] = "a" if row["track"] == "b" and row["start"] == 0 else row["track"]
+        row["end"] += 0.004 if row["label"] == "down" else 0  # the same span, near enough
+    conflicts = [f for f in check(write_manifest(*rows)).findings if f.kind == "label-conflict"]
+    assert len(conflicts) == 2
+    assert conflicts[0].subject == "a.mp4 [0–1 s], a"

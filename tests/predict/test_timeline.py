@@ -315,7 +315,7 @@ def test_every_form_tells_all_classes():
     assert [row["label"] for row in timeline_to_dict(MANY)["segments"]] == ["a", "b"]
     assert timeline_to_srt(MANY).count("-->") == timeline_to_vtt(MANY).count("-->") == 2
     nothing = replace(MANY, segments=())
-    assert timeline_to_rows(nothing) == [["v.mp4", 0.0, 3.0, "", "", ""]]
+    assert timeline_to_rows(nothing) == [["v.mp4", 0.0, 3.0, "", "", "", ""]]
     assert timeline_to_vtt(nothing) == "WEBVTT\n"
     assert nothing.cell_labels() == [(), (), ()]
 

@@ -196,7 +196,7 @@ def test_a_file_holds_what_was_done_before_ctrl_c(timeline, long_video, tmp_path
         assert told["duration"] == 11.5
     elif form == "csv":
         rows = [line.split(",") for line in text.splitlines()]
-        assert rows[-1][1:] == ["2.25", "11.5", "", "", "interrupted before this was looked at"]
+        assert rows[-1][1:] == ["2.25", "11.5", "", "", "interrupted before this was looked at", ""]
         assert rows[-2][2] == "2.25"
     elif form == "table":
         assert "00:00:02.25" in text
@@ -226,7 +226,7 @@ def test_what_failed_half_way_is_named_and_what_was_told_before_stays(timeline, 
     monkeypatch.setattr(TimelineWork, "_add", damaged)
     result = timeline(long_video, "--window", "1", "--format", "csv")
     assert result.exit_code == 1
-    assert result.stdout.splitlines()[-1].endswith(",,,,,is damaged")
+    assert result.stdout.splitlines()[-1].endswith(",,,,,is damaged,")
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals of other processes are POSIX's")
@@ -247,4 +247,4 @@ def test_sigterm_ends_with_its_code_and_keeps_what_is_done(run, write_video, tmp
         pytest.skip("the machine was faster than the signal")
     assert process.returncode == 143
     assert "interrupted; the segments cover its first" in told
-    assert path.read_text().endswith("interrupted before this was looked at\n")
+    assert path.read_text().endswith("interrupted before this was looked at,\n")

@@ -15,7 +15,7 @@ from vidcli.artifacts.model_file import load_checkpoint, save_checkpoint
 from vidcli.config import Config, load_config
 from vidcli.data.items import VideoItem
 from vidcli.data.manifest import load_items
-from vidcli.errors import CheckpointError
+from vidcli.errors import CheckpointError, VideoError
 from vidcli.features.descriptors import Descriptors
 from vidcli.features.recording_descriptors import RecordingDescriptors, find_stretches
 from vidcli.models import TwoStreamClassifier, build_model
@@ -23,6 +23,7 @@ from vidcli.models.timeline_rules import TimelineRules
 from vidcli.predict import Predictor
 from vidcli.predict.predictor import ViewLoader
 from vidcli.predict.stream_windows import StreamWindows, stream_network
+from vidcli.predict.timeline import classify_windows
 from vidcli.synthetic import LongRecordingOptions, write_recordings
 from vidcli.train import Notice, resume_run, start_run
 from vidcli.train.learnt_rules import count_transitions
@@ -61,7 +62,9 @@ def test_transitions_follow_from_spans():
 
 def test_a_run_keeps_spans_cuts_clips_and_learns_to_smooth(table: Path, tmp_path: Path):
     told: list[str] = []
-    config = load_config("recordings", [*QUICK, "train.epochs=1"])
+    config = load_config(
+        "recordings", [*QUICK, "train.epochs=1", f"subject.boxes={table.parent / 'boxes.csv'}"]
+    )
     run, _ = start_run(
         config, table, tmp_path / "run", CPU, lambda e: told.append(e.text) if isinstance(e, Notice) else None
     )
@@ -158,3 +161,40 @@ def test_overlaps_become_several_labels_and_idle_settings_are_told():
     assert "data.max_clips has no effect without data.clips_per_span" in told
     assert "data.background_share has no effect without data.background and clips_per_span" in told
     assert any("the recipe `recordings` cuts them into clips" in text for text in told)
+
+
+def test_overlapping_spans_learn_thresholds_and_what_cannot_be_read_is_named(
+    table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    rows = table.read_text().splitlines()
+    videos = sorted(table.parent.glob("*.mp4"))
+    extra = [
+        f"{path.name},light,{split},{path.stem},1,9"
+        for path, split in zip(videos, ("train", "val", "test"), strict=True)
+    ]
+    broken = videos[1].parent / "broken.mp4"
+    broken.write_bytes(videos[1].read_bytes())
+    extra += ["broken.mp4,light,val,broken,1,9", "broken.mp4,hop,val,broken,12,13"]
+    both = table.parent / "both.csv"
+    both.write_text("\n".join([*rows, *extra]) + "\n")
+    told: list[str] = []
+
+    def tell(event: object) -> None:
+        if isinstance(event, Notice):
+            told.append(event.text)
+
+    def fail(predictor: object, video: VideoItem, *more: object) -> object:
+        if video.path.name == "broken.mp4":
+            raise VideoError(video.path, "ends early")
+        return classify_windows(predictor, video, *more)
+
+    monkeypatch.setattr("vidcli.train.learnt_rules.classify_windows", fail)
+    config = load_config("recordings", [*QUICK, "train.epochs=1"])
+    run, _ = start_run(config, both, tmp_path / "run", CPU, tell)
+    checkpoint = load_checkpoint(run / "model.safetensors")
+    assert checkpoint.config.data.multi_label
+    assert checkpoint.rules is not None
+    assert len(checkpoint.rules.thresholds) == len(checkpoint.class_names)
+    assert len(json.loads((run / "smoothing.json").read_text())["trials"]) == 4
+    assert any(text.endswith("broken.mp4: ends early") and text.startswith("left out") for text in told)
+    assert any("on 1 validation recordings F1@50" in text for text in told)

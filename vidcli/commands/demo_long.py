@@ -46,7 +46,7 @@ def run_long_demo(terminal: Terminal, options: LongDemoOptions) -> int:
     from vidcli.console.training_view import TrainingView, print_long_demo_end
     from vidcli.data.builtin import make_long_data
     from vidcli.runtime.devices import choose_device
-    from vidcli.synthetic import LongRecordingOptions
+    from vidcli.synthetic import BOXES_FILE, LongRecordingOptions
     from vidcli.train import refuse_taken, start_run
 
     chosen = choose_device(options.device)
@@ -60,11 +60,15 @@ def run_long_demo(terminal: Terminal, options: LongDemoOptions) -> int:
         refuse_taken(options.out)
     terminal.say(
         f"making {options.num_recordings} recordings of {options.minutes:g} min: six behaviours of 0.3 to 60 "
-        "s, and nothing of these half of the time"
+        "s, and nothing of these half of the time; two subjects in every other one"
     )
     with terminal.counting("drawing frames", past="drew", noun="frame") as show:
         table = make_long_data(options.keep, options.num_recordings, options.seed, look, show)
-    terminal.say(f"labelled spans: {table}")
+    boxes = table.parent / BOXES_FILE
+    terminal.say(f"labelled spans: {table}, boxes of subjects: {boxes}")
+    if not any(text.partition("=")[0].strip() == "subject.boxes" for text in options.assignments):
+        subject = config.subject.model_copy(update={"boxes": str(boxes)})
+        config = config.model_copy(update={"subject": subject})
     with TrainingView(terminal, config.train.epochs) as view:
         run, _ = start_run(config, table, options.out, chosen, view)
     evaluation = EvalOptions(
@@ -82,6 +86,6 @@ def run_long_demo(terminal: Terminal, options: LongDemoOptions) -> int:
         as_json=False,
     )
     code = run_timeline_eval(terminal, evaluation)
-    print_long_demo_end(terminal, run, table)
+    print_long_demo_end(terminal, run, table.parent / "recording_02.mp4", boxes)
     say_kept(terminal, run)
     return code

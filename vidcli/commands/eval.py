@@ -14,6 +14,7 @@ from vidcli.commands.app import LOOK_INSIDE, app, examples, open_terminal
 from vidcli.commands.completion import complete_model
 from vidcli.commands.evaluation_files import write_evaluation
 from vidcli.commands.options import (
+    BoxesOption,
     DataRootOption,
     DeviceOption,
     ModelOption,
@@ -81,6 +82,7 @@ class EvalOptions(NamedTuple):
         out: folder to write; None is one in the run.
         overwrite: replace files in it that are not of an earlier evaluation of the same.
         as_json: print JSON instead of tables.
+        boxes: file or folder with boxes of subjects; None takes those of the model's training.
     """
 
     data: Path | None
@@ -95,6 +97,7 @@ class EvalOptions(NamedTuple):
     out: Path | None
     overwrite: bool
     as_json: bool
+    boxes: Path | None = None
 
 
 @app.command(
@@ -115,6 +118,7 @@ def evaluate(
     views_sweep: ViewsSweepOption = False,
     timeline: TimelineOption = False,
     window: WindowOption = None,
+    boxes: BoxesOption = None,
     device: DeviceOption = "auto",
     data_root: DataRootOption = None,
     out: OutFolderOption = None,
@@ -125,7 +129,19 @@ def evaluate(
     from vidcli.commands.eval_timeline import run_timeline_eval
 
     options = EvalOptions(
-        data, data_root, model, split, against, views_sweep, timeline, window, device, out, overwrite, as_json
+        data,
+        data_root,
+        model,
+        split,
+        against,
+        views_sweep,
+        timeline,
+        window,
+        device,
+        out,
+        overwrite,
+        as_json,
+        boxes,
     )
     if window is not None and not timeline:
         raise ConfigError("--window: is that of a timeline; give --timeline too")
@@ -151,6 +167,7 @@ def run_eval(terminal: Terminal, options: EvalOptions) -> int:
     from vidcli.data.items import SPLITS
     from vidcli.evaluate.measurement import LabelledVideos
     from vidcli.predict import Predictor
+    from vidcli.predict.predictor import with_boxes
 
     data, split, against = options.data, options.split or _USUAL_SPLIT, options.against
     if split not in (*SPLITS, "all"):
@@ -160,6 +177,8 @@ def run_eval(terminal: Terminal, options: EvalOptions) -> int:
     with join_peers(options.device, terminal, "evaluate") as (group, chosen, terminal), ExitStack() as stack:
         model_file = group.from_main(lambda: find_model(options.model))
         predictor = Predictor.load(model_file, chosen)
+        if options.boxes is not None:
+            predictor = with_boxes(predictor, options.boxes)
         videos = LabelledVideos(model_file, data, options.data_root, split, options.split is not None)
         items = group.from_main(lambda: videos.select(predictor, terminal.warn))
         folder = group.from_main(lambda: _open_folder(videos, items, options.out, options.overwrite))
@@ -168,6 +187,8 @@ def run_eval(terminal: Terminal, options: EvalOptions) -> int:
             check_sweep(predictor, group)
         rival_file = None if against is None else group.from_main(lambda: find_model(against))
         rival = None if rival_file is None else _load_rival(rival_file, chosen, items, group)
+        if rival is not None and options.boxes is not None:
+            rival = with_boxes(rival, options.boxes)
         if (missing := videos.describe_missing(items)) is not None:
             terminal.warn(missing)
         if (unfinished := describe_unfinished(model_file, predictor.config)) is not None:

@@ -34,11 +34,14 @@ def run_timeline_eval(terminal: Terminal, options: EvalOptions) -> int:
     from vidcli.evaluate.recordings import align, recordings_of, scores_to_dict
     from vidcli.evaluate.segment_scores import score_timelines
     from vidcli.predict import Predictor
+    from vidcli.predict.predictor import with_boxes
     from vidcli.runtime.devices import choose_device
 
     _refuse_others(options)
     model_file = find_model(options.model)
     predictor = Predictor.load(model_file, choose_device(options.device))
+    if options.boxes is not None:
+        predictor = with_boxes(predictor, options.boxes)
     split = options.split or "test"
     is_named = options.split is not None
     videos = LabelledVideos(model_file, options.data, options.data_root, split, is_named, whole_spans=True)
@@ -50,7 +53,9 @@ def run_timeline_eval(terminal: Terminal, options: EvalOptions) -> int:
             terminal.warn(learnt)
         if (missing := videos.describe_missing(items)) is not None:
             terminal.warn(missing)
-        terminal.say(f"{model_file}: {len(items)} spans of {len(recordings)} recordings")
+        num_videos = len({one.path for one in recordings})
+        about = f"{len(recordings)} subjects of " if num_videos < len(recordings) else ""
+        terminal.say(f"{model_file}: {len(items)} spans of {about}{num_videos} recordings")
         timelines, failures = _build_all(terminal, predictor, recordings, window, options)
         is_multi_label = predictor.config.data.multi_label
         names = predictor.class_names
@@ -80,11 +85,14 @@ def run_timeline_eval(terminal: Terminal, options: EvalOptions) -> int:
 def _select(terminal: Terminal, videos: LabelledVideos, predictor: Predictor) -> Sequence[VideoItem]:
     """Return the spans to compare with, in new data also what nobody labelled if the model has that class."""
     from vidcli.data.background import fill_background
+    from vidcli.data.subjects import present_of
 
     items, background = videos.select(predictor, terminal.warn), predictor.config.data.background
     if videos.data is None or background is None or any(item.label == background for item in items):
         return items
-    items, notes = fill_background(items, background)
+    items, notes = fill_background(
+        items, background, None, lambda row: present_of(row, predictor.config.subject)
+    )
     for note in notes:
         terminal.warn(note)
     return items
@@ -157,7 +165,7 @@ def _build_all(
             duration = probe(recording.path).duration_seconds
             usual = plan_windows(length, window) if options.window else choose_plan(length, window, duration)
             plan = learnt or usual
-            work = TimelineWork(predictor, recording.path, plan, plan.window_seconds, rules)
+            work = TimelineWork(predictor, recording.video, plan, plan.window_seconds, rules)
             with terminal.counting(label, past="looked at", noun="second") as show:
                 work.run(progress=lambda done, total, show=show: show(round(done), round(total)))  # type: ignore[misc]
             timelines.append(work.finish())
@@ -184,7 +192,7 @@ def _write(
         terminal.say("nothing written: a published model has no folder; --out DIR keeps all of this")
         return
     made = [one for one in timelines if one is not None]
-    rows = [segment_to_row(one.video, segment) for one in made for segment in one.segments]
+    rows = [segment_to_row(one.video, segment, one.track) for one in made for segment in one.segments]
     folder.write_text("eval.json", json.dumps(numbers, indent=1) + "\n")
     folder.write_text("segments.csv", csv_text([SEGMENT_COLUMNS, *rows]))
     pairs = list(zip(recordings, timelines, strict=True))[:_MAX_PICTURES]

@@ -60,6 +60,10 @@ def import_labels(
         str | None, typer.Option(metavar="LABEL", help="Label what no span covers; without it, left out.")
     ] = None,
     subject: Annotated[str | None, typer.Option(metavar="NAME", help="Take what is about this one.")] = None,
+    tracks: Annotated[
+        bool,
+        typer.Option("--tracks", help="Give each subject rows of its own, for the boxes of `train --boxes`."),
+    ] = False,
     multi_label: Annotated[
         bool, typer.Option("--multi-label", help="Cut spans that overlap into rows with several labels.")
     ] = False,
@@ -80,7 +84,7 @@ def import_labels(
     folder = MediaFolder(media)
     target = OutputFile("--output", output, [*annotations, *folder.videos], overwrite)
     files = read_files(annotations)
-    options = AssemblyOptions(fps, point_seconds, background, subject, multi_label, group.value)
+    options = AssemblyOptions(fps, point_seconds, background, subject, multi_label, group.value, tracks)
     made = assemble(files, folder, options)
     for form in dict.fromkeys(content.form for content in files.values()):
         terminal.say(f"{name_few([path for path, one in files.items() if one.form == form])}: {form}")

@@ -12,7 +12,13 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 import typer
 
 from vidcli.commands.app import USE, app, examples, open_terminal
-from vidcli.commands.options import DeviceOption, ModelOption, ThresholdOption, WindowOption
+from vidcli.commands.options import (
+    WHOLE_PICTURES,
+    DeviceOption,
+    ModelOption,
+    ThresholdOption,
+    WindowOption,
+)
 from vidcli.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -140,6 +146,8 @@ def run_live(terminal: Terminal, options: LiveOptions) -> int:
         raise ConfigError(f"--format {form}: `vidcli live` shows a table or prints json")
     model_file = find_model(options.model)
     predictor = Predictor.load(model_file, choose_device(options.device)).with_views(1, 1)
+    if predictor.config.subject.boxes is not None:
+        terminal.warn(WHOLE_PICTURES)
     predictor.abstain_below(options.threshold)
     if options.keeps_state and not can_keep_state(predictor):
         raise ConfigError(

@@ -113,6 +113,15 @@ AnnotateOption = Annotated[
     Path | None,
     typer.Option(metavar="VIDEO", help="Write the video with labels and bars of confidence drawn in."),
 ]
+BoxesOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="PATH",
+        help="Boxes or points of subjects in each frame, from MOT, COCO, DeepLabCut, SLEAP or a table; each "
+        "subject has a window of its own.",
+        show_default=False,
+    ),
+]
 WindowOption = Annotated[
     float | None,
     typer.Option(min=0.01, help="Seconds of a window; without it, those of the training clips."),
@@ -133,6 +142,8 @@ class VideoOptions(NamedTuple):
         device: as --device says.
         annotate: video to write, with labels and bars drawn into it.
         overwrite: replace files that are in the way of outputs.
+        boxes: file or folder with boxes of subjects; None sees whole pictures.
+        track: the only subject to look at; None looks at all.
     """
 
     videos: Sequence[Path]
@@ -145,6 +156,8 @@ class VideoOptions(NamedTuple):
     device: str
     annotate: Path | None
     overwrite: bool
+    boxes: Path | None = None
+    track: str | None = None
 
 
 def refuse_pipe(videos: Sequence[Path]) -> None:
@@ -166,6 +179,8 @@ def require_videos(options: VideoOptions) -> None:
     if not options.videos and options.from_list is None:
         raise typer.BadParameter("name videos, folders or manifests, or give --from-list FILE")
 
+
+WHOLE_PICTURES = "this model learnt from windows around subjects, and sees whole pictures now"
 
 _OTHER_NAMES = {
     "learning_rate": "lr",

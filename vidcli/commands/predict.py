@@ -24,6 +24,7 @@ from vidcli.commands.old_spellings import (
 )
 from vidcli.commands.options import (
     AnnotateOption,
+    BoxesOption,
     DeviceOption,
     FromListOption,
     ModelOption,
@@ -129,6 +130,7 @@ def predict(
     views: ViewsOption = None,
     crops: CropsOption = None,
     save_frames: SaveFramesOption = None,
+    boxes: BoxesOption = None,
     annotate: AnnotateOption = None,
     overwrite: OverwriteOption = False,
     timeline: HiddenFlag = False,
@@ -155,6 +157,7 @@ def predict(
         device=device,
         annotate=annotate,
         overwrite=overwrite,
+        boxes=boxes,
     )
     options = PredictOptions(shared, top_k, views, crops, save_frames)
     old = OldSpelling(timeline, window, step, min_seconds, picture, camera, raw, keep_state)

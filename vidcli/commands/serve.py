@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 import typer
 
 from vidcli.commands.app import USE, app, examples, open_terminal
-from vidcli.commands.options import DeviceOption, ModelOption, ThresholdOption
+from vidcli.commands.options import WHOLE_PICTURES, DeviceOption, ModelOption, ThresholdOption
 from vidcli.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -150,6 +150,8 @@ def _serve(terminal: Terminal, options: ServeOptions) -> None:
     predictor.abstain_below(options.threshold)
     if (unfinished := describe_unfinished(model_file, predictor.config)) is not None:
         terminal.warn(unfinished)
+    if predictor.config.subject.boxes is not None:
+        terminal.warn(WHOLE_PICTURES)
     try:
         clip_seconds = clip_seconds_of(predictor, model_file)
     except ConfigError:  # only timelines need it, and a request may say it

@@ -15,6 +15,7 @@ import typer
 from vidcli.commands.app import USE, app, examples, open_terminal
 from vidcli.commands.options import (
     AnnotateOption,
+    BoxesOption,
     DeviceOption,
     FromListOption,
     ModelOption,
@@ -71,6 +72,9 @@ MinSecondsOption = Annotated[
     ),
 ]
 PictureOption = Annotated[Path | None, typer.Option(metavar="PNG", help="Draw the timeline into this file.")]
+TrackOption = Annotated[
+    str | None, typer.Option(metavar="NAME", help="With --boxes, take this subject only.", show_default=False)
+]
 BoutsOption = Annotated[
     Path | None,
     typer.Option(metavar="CSV", help="Write number, lengths, rate and order of the bouts of each class."),
@@ -109,6 +113,7 @@ class TimelineOptions(NamedTuple):
         "vidcli timeline day.mp4",
         "vidcli timeline day.mp4 --window 2 --output day.srt",
         "vidcli timeline days/ --bouts bouts.csv",
+        "vidcli timeline day.mp4 --boxes tracks.csv",
     ),
 )
 def timeline(
@@ -124,11 +129,13 @@ def timeline(
     output: OutputOption = None,
     picture: PictureOption = None,
     bouts: BoutsOption = None,
+    boxes: BoxesOption = None,
+    track: TrackOption = None,
     annotate: AnnotateOption = None,
     overwrite: OverwriteOption = False,
     device: DeviceOption = "auto",
 ) -> None:
-    """Tell what each video shows when: segments from its start to its end."""
+    """Tell what each video, or each subject in it, shows when: segments from its start to its end."""
     shared = VideoOptions(
         videos=videos or [],
         from_list=from_list,
@@ -140,7 +147,11 @@ def timeline(
         device=device,
         annotate=annotate,
         overwrite=overwrite,
+        boxes=boxes,
+        track=track,
     )
+    if track is not None and boxes is None:
+        raise typer.BadParameter("--track: is a subject of --boxes; give them too")
     refuse_pipe(shared.videos)
     require_videos(shared)
     options = TimelineOptions(shared, window, step, min_seconds, picture, bouts)
@@ -159,7 +170,10 @@ def run_timeline(terminal: Terminal, options: TimelineOptions) -> int:
     predictor = job.predictor
     if len(job.items) > 1 and (form in SUBTITLES or job.picture is not None):
         what = f"--format {form}" if form in SUBTITLES else "--picture"
-        raise ConfigError(f"{what}: holds one video, but {len(job.items)} were named; name one at a time")
+        way_on = "; --track NAME takes one subject" if job.items[0].track is not None else ""
+        raise ConfigError(
+            f"{what}: holds one video, but {len(job.items)} were named; name one at a time{way_on}"
+        )
     window = options.window_seconds or clip_seconds_of(predictor, job.model_file)
     num_failed, said = 0, ""
     with (
@@ -167,7 +181,7 @@ def run_timeline(terminal: Terminal, options: TimelineOptions) -> int:
         open_timeline_writer(terminal, form, job.results, predictor.class_names) as writer,
     ):
         for item in job.items:
-            writer.begin(str(item.path))
+            writer.begin(str(item.path), item.track)
             try:
                 if item.start_seconds or item.end_seconds is not None:
                     raise VideoError(item.path, "is asked about as a span; a timeline is of a whole video")
@@ -177,7 +191,7 @@ def run_timeline(terminal: Terminal, options: TimelineOptions) -> int:
                     said = sentence
                 min_seconds = plan.window_seconds if options.min_seconds is None else options.min_seconds
                 rules = predictor.rules if options.leaves_all_to_model else None
-                work = TimelineWork(predictor, item.path, plan, min_seconds, rules)
+                work = TimelineWork(predictor, item, plan, min_seconds, rules)
                 _segment_video(job, item, work, writer, whole)
             except VideoError as error:
                 num_failed += 1
@@ -197,7 +211,13 @@ def _keeping_bouts(job: Job) -> Iterator[list[Timeline]]:
     finally:
         if job.bouts is not None and whole:
             job.bouts.write_text(bouts_text(whole))
-            job.terminal.say(f"wrote {job.bouts.path}: bouts of {len(whole)} of {len(job.items)} videos")
+            job.terminal.say(
+                f"wrote {job.bouts.path}: bouts of {len(whole)} of {len(job.items)} {_what(job)}"
+            )
+
+
+def _what(job: Job) -> str:
+    return "subjects" if any(item.track is not None for item in job.items) else "videos"
 
 
 def _choose_form(shared: VideoOptions) -> str:
@@ -275,7 +295,7 @@ def _segment_video(
             covered, duration = timeline.covered_seconds, timeline.duration_seconds
             left_out = "; --picture and --annotate were not written" if has_files else ""
             terminal.warn(
-                f"{item.path}: interrupted; the segments cover its first {covered:.1f} s"
+                f"{item.name}: interrupted; the segments cover its first {covered:.1f} s"
                 f"{f' of {duration:.1f} s' if duration > covered else ''}{left_out}"
             )
         raise

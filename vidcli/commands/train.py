@@ -11,6 +11,7 @@ import typer
 from vidcli.commands.app import TRAIN, app, examples, open_terminal
 from vidcli.commands.completion import complete_backbone, complete_head, complete_score_split
 from vidcli.commands.options import (
+    BoxesOption,
     CommandWithSettings,
     ConfigOption,
     DataRootOption,
@@ -149,6 +150,7 @@ class TrainCommand(CommandWithSettings):
         "train.minutes": "--minutes",
         "model.backbone": "--backbone",
         "model.head": "--head",
+        "subject.boxes": "--boxes",
     }
 
 
@@ -158,6 +160,7 @@ class TrainCommand(CommandWithSettings):
     epilog=examples(
         "vidcli train videos/",
         "vidcli train videos/ --epochs 20 --head gru",
+        "vidcli train day.csv --config recordings --boxes tracks/",
         "vidcli train --resume",
     ),
 )
@@ -173,6 +176,7 @@ def train(
     head: HeadOption = None,
     seed: SeedOption = None,
     minutes: MinutesOption = None,
+    boxes: BoxesOption = None,
     out: OutOption = None,
     device: DeviceOption = "auto",
     resume: ResumeOption = False,
@@ -183,7 +187,7 @@ def train(
     as_json: ComparisonJsonOption = False,
 ) -> None:
     """Train a classifier on a folder or manifest of videos."""
-    given = (epochs, batch_size, lr, seed, minutes, backbone, head)
+    given = (epochs, batch_size, lr, seed, minutes, backbone, head, None if boxes is None else str(boxes))
     flags = dict(zip(TrainCommand.flags, given, strict=True))
     if (split is not None or as_json) and not compare:
         raise typer.BadParameter("--split and --json go with --compare")
@@ -241,7 +245,11 @@ def usual_recipe(assignments: Sequence[str]) -> str | None:
             None, in place of the recipe that chooses for itself.
     """
     keys = [text.partition("=")[0].strip() for text in assignments]
-    return AUTO_RECIPE if all(key.startswith("data.") or key in _KEPT_BY_AUTO for key in keys) else None
+    return (
+        AUTO_RECIPE
+        if all(key.startswith(("data.", "subject.")) or key in _KEPT_BY_AUTO for key in keys)
+        else None
+    )
 
 
 def load_settings(recipe: str | None, assignments: Sequence[str]) -> Config:

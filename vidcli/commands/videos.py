@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vidcli.artifacts.run_folder import SPLITS_FILE, describe_unfinished, files_of_model, find_model
-from vidcli.commands.options import VideoOptions
+from vidcli.commands.options import WHOLE_PICTURES, VideoOptions
+from vidcli.config import SubjectConfig
 from vidcli.console import Terminal
 from vidcli.data.frames import decode_limits
 from vidcli.data.items import VideoItem, path_texts_of
@@ -17,6 +18,7 @@ from vidcli.errors import ConfigError, OutputError, VidcliError, VideoError
 from vidcli.predict import Predictor
 from vidcli.predict.annotate import Annotator
 from vidcli.predict.inputs import AUTO, STDIN, collect_items, parse_shard, read_list, shard_of_launcher
+from vidcli.predict.predictor import with_boxes
 from vidcli.predict.segments import Timeline
 from vidcli.runtime.devices import choose_device
 from vidcli.runtime.files import is_stream
@@ -95,13 +97,13 @@ def open_job(
     Raises:
         VidcliError: one of them cannot be used; nothing has been computed yet.
     """
-    listed = [] if options.from_list is None else read_list(options.from_list)
-    items, output = _share(terminal, options, collect_items([*options.videos, *listed], terminal.warn))
+    items, output = _share(terminal, options, _find_items(terminal, options))
     if options.annotate is not None:
         _check_annotation(options.annotate, items)
     device = choose_device(options.device)
     model_file = find_model(options.model)
     named: list[str | Path] = [*files_of_model(model_file), *options.videos]
+    named += [] if options.boxes is None else [options.boxes]
     if options.from_list is not None and options.from_list != STDIN:
         named.append(Path(options.from_list))
     places = [path for path in (output, options.annotate, picture, bouts) if path is not None]
@@ -121,11 +123,35 @@ def open_job(
     annotated, drawn = check("--annotate", options.annotate), check("--picture", picture)
     counted = check("--bouts", bouts)
     predictor = Predictor.load(model_file, device)
+    predictor = _seeing(terminal, predictor, options.boxes, items)
     predictor.abstain_below(options.threshold)
     terminal.detail(f"model: {model_file}")
     if (unfinished := describe_unfinished(model_file, predictor.config)) is not None:
         terminal.warn(unfinished)
     return Job(terminal, predictor, model_file, items, results, annotated, drawn, counted)
+
+
+def _seeing(
+    terminal: Terminal, predictor: Predictor, boxes: Path | None, items: Sequence[VideoItem]
+) -> Predictor:
+    """Return the predictor with the boxes that are named, or with those it learnt from for their subjects."""
+    learnt = predictor.config.subject.boxes
+    if boxes is None and learnt is not None:
+        if any(item.track is not None for item in items):
+            return predictor
+        terminal.warn(f"{WHOLE_PICTURES}; --boxes names boxes")
+    return predictor if boxes is None and learnt is None else with_boxes(predictor, boxes)
+
+
+def _find_items(terminal: Terminal, options: VideoOptions) -> Sequence[VideoItem]:
+    """Return the videos that are named, or an item for each subject in them."""
+    listed = [] if options.from_list is None else read_list(options.from_list)
+    found = collect_items([*options.videos, *listed], terminal.warn)
+    if options.boxes is None:
+        return found
+    from vidcli.data.subjects import expand_subjects  # Arrow, which `predict a.mp4` does without
+
+    return expand_subjects(found, SubjectConfig(boxes=str(options.boxes)), options.track)
 
 
 def _share(

@@ -12,6 +12,7 @@ from vidcli.config.sections import (
     DataConfig,
     ModelConfig,
 )
+from vidcli.config.subject_settings import SubjectConfig
 from vidcli.config.training import TrainConfig
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "DataConfig",
     "ModelConfig",
     "Setting",
+    "SubjectConfig",
     "TrainConfig",
     "builtin_recipes",
     "change_clip",

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from vidcli.config.subject_settings import SubjectConfig
 from vidcli.config.training import MAX_SEED, TrainConfig
 from vidcli.config.values import (
     PANELS,
@@ -366,6 +367,7 @@ class Config(Section):
 
     clip: ClipConfig = ClipConfig()
     data: DataConfig = DataConfig()
+    subject: SubjectConfig = SubjectConfig()
     augment: AugmentConfig = AugmentConfig()
     model: ModelConfig = ModelConfig()
     train: TrainConfig = TrainConfig()

@@ -50,7 +50,7 @@ class Writer(ABC):
 
     def name_failure(self, prediction: Prediction) -> None:
         """Say on stderr that a video failed."""
-        self._terminal.fail(f"{prediction.video}: {prediction.error}")
+        self._terminal.fail(f"{prediction.name}: {prediction.error}")
 
     def close(self) -> None:  # noqa: B027 (most have nothing to add)
         """Write what follows the last prediction."""
@@ -171,7 +171,7 @@ def _cells(prediction: Prediction, top_k: int, widths: Mapping[str, int]) -> lis
 
     Errors, and labels of several classes, are never shortened: they take several lines.
     """
-    video = shorten_middle(plain(shorten_path(prediction.video)), widths["video"])
+    video = shorten_middle(plain(shorten_path(prediction.name)), widths["video"])
     if prediction.error is not None:
         return [video, plain(prediction.error, "red"), Text("–")]
     label, probability, others = headline(prediction, top_k)
@@ -251,7 +251,7 @@ def predictions_table(predictions: Sequence[Prediction], top_k: int, width: int)
         top_k: number of classes to show of each video.
         width: of the console, in columns.
     """
-    videos = [prediction.video for prediction in predictions]
+    videos = [prediction.name for prediction in predictions]
     widths = _column_widths(width, videos, predictions[0].class_names, top_k)
     table = _empty_table(widths)
     for prediction in predictions:

@@ -61,9 +61,9 @@ class TimelineWriter(ABC):
         self._has_ended = True
         stream.write(self._head)
 
-    def begin(self, video: str) -> None:
-        """Begin with the video of this path."""
-        self._video, self._num_written, self._has_ended = video, 0, False
+    def begin(self, video: str, track: str | None = None) -> None:
+        """Begin with the video of this path, or with one subject of it."""
+        self._video, self._track, self._num_written, self._has_ended = video, track, 0, False
 
     def write(self, segment: Segment) -> None:
         """Write the next segment of the video."""
@@ -104,7 +104,8 @@ class _JsonWriter(TimelineWriter):
         print(json_line(timeline_to_dict(timeline), self._stream), file=self._stream)
 
     def _write_failure(self, error: str) -> None:
-        print(json_line({"video": self._video, "error": error}, self._stream), file=self._stream)
+        about = {"video": self._video} | ({} if self._track is None else {"track": self._track})
+        print(json_line(about | {"error": error}, self._stream), file=self._stream)
 
 
 class _CsvWriter(TimelineWriter):
@@ -113,13 +114,14 @@ class _CsvWriter(TimelineWriter):
     _head = csv_line(SEGMENT_COLUMNS)
 
     def _write(self, segment: Segment) -> None:
-        self._stream.write(csv_line(segment_to_row(self._video, segment)))
+        self._stream.write(csv_line(segment_to_row(self._video, segment, self._track)))
 
     def _end(self, timeline: Timeline) -> None:
         self._stream.writelines(csv_line(row) for row in rows_at_end(timeline))
 
     def _write_failure(self, error: str) -> None:
-        self._stream.write(csv_line([shown_cell(self._video), "", "", "", "", shown_cell(error)]))
+        cells = shown_cell(self._video), "", "", "", "", shown_cell(error), shown_cell(self._track or "")
+        self._stream.write(csv_line(cells))
 
 
 class _SrtWriter(TimelineWriter):
@@ -149,8 +151,8 @@ class _TableWriter(TimelineWriter):
         room = self._console.width - 2 * _CLOCK_WIDTH - _CONFIDENCE_WIDTH - 3 * 4 - 1
         self._label_width = max(_MIN_LABEL_WIDTH, min(widest, room))
 
-    def begin(self, video: str) -> None:
-        super().begin(video)
+    def begin(self, video: str, track: str | None = None) -> None:
+        super().begin(video, track)
         self._rows = GrowingTable(self._console, self._empty_table)
 
     def _write(self, segment: Segment) -> None:
@@ -170,7 +172,8 @@ class _TableWriter(TimelineWriter):
         self._rows.close()
 
     def _print_name(self) -> None:
-        self._console.print(plain(self._video, "italic"), soft_wrap=True)
+        name = self._video if self._track is None else f"{self._video}, {self._track}"
+        self._console.print(plain(name, "italic"), soft_wrap=True)
 
     def _empty_table(self) -> Table:
         table = Table()

@@ -279,21 +279,22 @@ def _with_interval(accuracy: float, interval: tuple[float, float]) -> str:
     return f"{accuracy:.3f}  {interval[0]:.2f}–{interval[1]:.2f}"
 
 
-def print_long_demo_end(terminal: Terminal, run: Path, table: Path) -> None:
+def print_long_demo_end(terminal: Terminal, run: Path, video: Path, boxes: Path) -> None:
     """Show how to do what the demo of long recordings did with one's own.
 
     Args:
         terminal: to print on.
         run: directory of the trained model.
-        table: of the labelled spans.
+        video: one of the recordings.
+        boxes: table of the subjects' boxes.
     """
     commands = [
         f"vidcli eval --timeline --model {run}",
-        f"vidcli timeline {table.parent / 'recording_01.mp4'} --model {run}",
+        f"vidcli timeline {video} --boxes {boxes} --model {run}",
         "",
-        "vidcli import EVENTS --media VIDEOS -o spans.csv    # from BORIS, ELAN, CVAT and others",
-        "vidcli train spans.csv --config recordings --set data.background=rest",
-        "vidcli timeline VIDEO... --output segments.json",
+        "vidcli import EVENTS --media VIDEOS --tracks -o spans.csv    # from BORIS, ELAN, CVAT and others",
+        "vidcli train spans.csv --config recordings --set data.background=rest --boxes BOXES",
+        "vidcli timeline VIDEO... --boxes BOXES --output segments.json",
     ]
     terminal.out.print("\nwhat was done here, again; and the same with recordings of your own:")
     for command in commands:

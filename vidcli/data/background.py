@@ -8,14 +8,14 @@ background     rrrr    rrrrrr  rrrr           what was not looked at may hold an
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeAlias
 
 from vidcli.data.clock import parse_seconds
 from vidcli.data.column_names import ALIASES, find_column
-from vidcli.data.items import VideoItem, name_few
+from vidcli.data.items import Seen, VideoItem, name_few
 from vidcli.errors import DataError, VideoError
 from vidcli.sheets import read_sheet
 from vidcli.video import probe
@@ -28,7 +28,10 @@ _LEAST_SECONDS = 0.1
 
 
 def fill_background(
-    items: Sequence[VideoItem], name: str, labelled: Mapping[Path, Stretches] | None = None
+    items: Sequence[VideoItem],
+    name: str,
+    labelled: Mapping[Path, Stretches] | None = None,
+    present: Callable[[VideoItem], Stretches | None] = lambda row: None,
 ) -> tuple[list[VideoItem], list[str]]:
     """Return the rows with one of class `name` for each gap of a recording, and a sentence on these.
 
@@ -40,6 +43,7 @@ def fill_background(
         name: class of the gaps.
         labelled: what was looked at in each recording, by its path; one that is not there was looked at
             whole, as all are with None.
+        present: returns when the subject of a row is in the picture; None for always.
 
     Raises:
         DataError: rows have that class already, or no row is a span.
@@ -48,7 +52,7 @@ def fill_background(
         raise DataError(f"data.background={name}: rows of the data have that label; choose another name")
     filled: list[VideoItem] = []
     seconds, num_recordings = 0.0, 0
-    for path, rows in rows_by_video(items).items():
+    for (path, *_), rows in rows_by_subject(items).items():
         filled += rows
         if not is_recording(rows):
             continue
@@ -58,6 +62,8 @@ def fill_background(
             continue
         num_recordings += 1
         looked_at = (labelled or {}).get(path.resolve(), [(0.0, duration)])
+        if (there := present(rows[0])) is not None:
+            looked_at = common(looked_at, there)
         for start, end in gaps(rows, looked_at, duration):
             filled.append(replace(rows[0], label=name, start_seconds=start, end_seconds=end))
             seconds += end - start
@@ -73,11 +79,11 @@ def fill_background(
     return filled, [told + whole]
 
 
-def rows_by_video(items: Iterable[VideoItem]) -> dict[Path, list[VideoItem]]:
-    """Return the rows of each video, in their order."""
-    rows: dict[Path, list[VideoItem]] = defaultdict(list)
+def rows_by_subject(items: Iterable[VideoItem]) -> dict[Seen, list[VideoItem]]:
+    """Return the rows of each subject of each video, in their order; a whole video is one subject."""
+    rows: dict[Seen, list[VideoItem]] = defaultdict(list)
     for item in items:
-        rows[item.path].append(item)
+        rows[item.seen].append(item)
     return rows
 
 
@@ -103,6 +109,12 @@ def gaps(rows: Sequence[VideoItem], looked_at: Stretches, duration: float) -> St
                 found.append((round(place, 6), round(min(start, until), 6)))
             place = max(place, end)
     return [(start, end) for start, end in found if end - start >= _LEAST_SECONDS]
+
+
+def common(some: Stretches, others: Stretches) -> Stretches:
+    """Return what lies in stretches of both."""
+    both = ((max(a, c), min(b, d)) for a, b in some for c, d in others)
+    return sorted((start, end) for start, end in both if end > start)
 
 
 def read_labelled_spans(path: Path) -> dict[Path, Stretches]:

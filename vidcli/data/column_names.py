@@ -20,12 +20,14 @@ END_NAMES = (
     "end", "end_time", "end time", "endtime", "end_s", "end_sec", "end_seconds", "end (s)", "stop",
     "stop_time", "stop time", "stop_s", "stop (s)", "offset", "t_end", "to",
 )  # fmt: skip
+TRACK_NAMES = ("track", "track_id", "track id")
 ALIASES: Mapping[str, Sequence[str]] = {
     "path": PATH_NAMES,
     "label": LABEL_NAMES,
     "start": START_NAMES,
     "end": END_NAMES,
     "split": ("split", "subset", "partition"),
+    "track": TRACK_NAMES,
 }
 """The names of each column of a manifest, in lower case; its own name comes first."""
 

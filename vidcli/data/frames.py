@@ -15,8 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from vidcli.arrays import Frames
-from vidcli.config import Config, DataConfig
-from vidcli.data.items import VideoItem
+from vidcli.config import Config, DataConfig, SubjectConfig
+from vidcli.data.items import Seen, VideoItem
 from vidcli.data.store import Store, StoredArrays
 from vidcli.sampling import Seconds, shown_frames
 from vidcli.transforms import ClipTransform
@@ -24,7 +24,9 @@ from vidcli.video import (
     CONVERSION,
     DecodedFrames,
     DecodeLimits,
+    MovingWindow,
     Plan,
+    SizeRule,
     VideoInfo,
     decode_frames,
     library_versions,
@@ -142,6 +144,8 @@ class FrameSource:
         """
         self.cache = cache
         self._size = ClipTransform(config.clip).decode_size
+        self._subject, self._clip = config.subject, config.clip
+        self._windows: dict[Seen, SizeRule] = {}
         self._mode = config.data.decode
         self._hwaccel = config.data.hwaccel
         self._limits = decode_limits(config.data)
@@ -168,6 +172,35 @@ class FrameSource:
             frames = self.cache.frames(item, noted, lambda: self._decode(item, None))
         return frames if together == 1 else frames.reshape(-1, together, *frames.shape[1:])
 
+    def framing(self, item: VideoItem) -> SizeRule:
+        """Return the size of the frames of an item, or the window around its subject that is cut out.
+
+        Raises:
+            DataError: there are no boxes of its subject.
+            VideoError: the video cannot be opened.
+        """
+        if item.track is None and item.box is None:
+            return self._size
+        if item.seen not in self._windows:
+            from vidcli.data.subjects import window_of  # Arrow, which `predict a.mp4` does without
+
+            self._windows[item.seen] = window_of(item, self._subject, self._clip) or self._size
+        return self._windows[item.seen]
+
+    def present(self, item: VideoItem) -> tuple[tuple[float, float], ...] | None:
+        """Return from where to where, in seconds, the subject of an item is in the picture; None for always.
+
+        Raises:
+            DataError: there are no boxes of it.
+            VideoError: the video cannot be opened.
+        """
+        if item.track is None:
+            return None
+        from vidcli.data.subjects import present_of  # Arrow, which `predict a.mp4` does without
+
+        found = present_of(item, self._subject)
+        return None if found is None else tuple(found)
+
     def decode_all(self, item: VideoItem) -> DecodedFrames:
         """Return all frames of a video, or of a span of one.
 
@@ -184,14 +217,16 @@ class FrameSource:
         """Return an estimate of the bytes that all frames of a video take."""
         end = info.duration_seconds if item.end_seconds is None else item.end_seconds
         seconds = max(0.0, min(end, info.duration_seconds) - item.start_seconds)
-        height, width = self._size(*info.upright_size)
+        framing = self.framing(item)
+        size = framing.cut_size if isinstance(framing, MovingWindow) else framing
+        height, width = size(*info.upright_size)
         return (int(seconds * (info.fps or _ASSUMED_FPS)) + 1) * height * width * 3
 
     def _decode(self, item: VideoItem, plan: Plan | None) -> DecodedFrames:
         return decode_frames(
             item.path,
             plan,
-            self._size,
+            self.framing(item),
             item.start_seconds,
             item.end_seconds,
             mode=self._mode,
@@ -213,7 +248,15 @@ def decoding_settings(config: Config) -> list[object]:
     clip, data = config.clip.model_dump(mode="json", exclude=_WITHOUT_EFFECT), config.data
     versions = sorted(library_versions().items())
     made = [data.decode, data.hwaccel, CONVERSION]
-    return [sorted(clip.items()), *made, data.max_pixels, data.max_frames, versions]
+    subject = [] if config.subject.boxes is None else [_describe_subjects(config.subject)]
+    return [sorted(clip.items()), *made, data.max_pixels, data.max_frames, versions, *subject]
+
+
+def _describe_subjects(settings: SubjectConfig) -> list[object]:
+    from vidcli.data.boxes.box_files import find_boxes  # brings Arrow
+
+    assert settings.boxes is not None
+    return [settings.margin, settings.smooth_seconds, *find_boxes(settings.boxes).state]
 
 
 def _indices_shown(pts_seconds: Seconds, duration_seconds: float, plan: Plan) -> npt.NDArray[np.int64]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeAlias
 
 from vidcli.errors import DataError
 from vidcli.names import normal_name, tell_alike, visible
@@ -25,6 +27,12 @@ TABLE_SUFFIXES = (".csv", ".tsv", ".parquet", ".jsonl", ".ndjson")
 _NUM_NAMED = 10
 
 
+Box: TypeAlias = tuple[float, float, float, float]
+"""Left, top, width and height in pixels."""
+Seen: TypeAlias = tuple[Path, str | None, Box | None]
+"""A video, the subject in it, and the part of its picture."""
+
+
 @dataclass(frozen=True)
 class VideoItem:
     """One labelled video, or a span of one.
@@ -38,6 +46,9 @@ class VideoItem:
         start_seconds: start of the span that is used, in seconds from the start of the video.
         end_seconds: end of that span; None is the end of the video.
         digest: digest of the file's content when a run began; see `data.relocation`.
+        track: name of the subject that it is about, of those in the picture; None is the whole picture.
+        box: left, top, width and height of the part of the picture that is used, in pixels of the upright
+            frame; None where that is not fixed.
     """
 
     path: Path
@@ -47,11 +58,23 @@ class VideoItem:
     start_seconds: float = 0.0
     end_seconds: float | None = None
     digest: str | None = field(default=None, compare=False)
+    track: str | None = None
+    box: Box | None = None
+
+    @property
+    def seen(self) -> Seen:
+        """The video and what is seen of it, which items of one subject share."""
+        return self.path, self.track, self.box
+
+    @property
+    def name(self) -> str:
+        """The path, and which subject of the picture it is about."""
+        return str(self.path) if self.track is None else f"{self.path}, {self.track}"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "label", normal_name(self.label))
-        if self.group is not None:
-            object.__setattr__(self, "group", normal_name(self.group))
+        for name, text in (("label", self.label), ("group", self.group), ("track", self.track)):
+            if text is not None:
+                object.__setattr__(self, name, normal_name(text))
 
 
 class CountedVideos(Sequence[VideoItem]):
@@ -67,6 +90,26 @@ class CountedVideos(Sequence[VideoItem]):
 
 
 LABEL_SEPARATOR = "|"
+
+
+def parse_box(text: str) -> Box:
+    """Return the four numbers in a cell, parted by commas, semicolons or blanks.
+
+    Raises:
+        ValueError: it holds something else.
+    """
+    try:
+        left, top, width, height = map(float, text.replace(",", " ").replace(";", " ").split())
+    except ValueError:
+        raise ValueError(f"box {text!r}; expected left, top, width and height in pixels") from None
+    if not all(map(math.isfinite, (left, top, width, height))) or width <= 0 or height <= 0:
+        raise ValueError(f"box {text!r}; expected a width and a height above 0")
+    return left, top, width, height
+
+
+def box_text(box: Box) -> str:
+    """Return a box as `parse_box` reads it."""
+    return " ".join(f"{side:.12g}" for side in box)
 
 
 def labels_of(label: str, multi_label: bool) -> tuple[str, ...]:

@@ -4,7 +4,8 @@ A data set is read from
 
     DATA/                  folders of class folders (`class_folders`)
     DATA/                  the published lists of a known data set (`layouts`)
-    DATA.csv, DATA.tsv     a manifest with the columns path, label and optionally split, group, start, end
+    DATA.csv, DATA.tsv     a manifest with the columns path, label and optionally split, group, start, end,
+                           track, box
     DATA.parquet, .jsonl   the same as Parquet, or as JSON objects one a line
     DATA.tar               shards (`shards`)
     s3://bucket/DATA.csv   the same at an address
@@ -19,6 +20,7 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import itertools
 import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -36,6 +38,7 @@ from vidcli.data.folders import find_others, list_videos, look_through, subfolde
 from vidcli.data.items import (
     TABLE_SUFFIXES,
     VideoItem,
+    box_text,
     name_few,
     name_some,
     tell_alike_classes,
@@ -179,6 +182,7 @@ def fingerprint(items: Iterable[VideoItem]) -> str:
     """Return a digest of labels, splits, spans and file sizes, which does not depend on paths."""
     rows = sorted(
         f"{item.label}\t{item.split}\t{item.start_seconds}\t{item.end_seconds}\t{_stated_size(item.path)}"
+        f"{'' if item.track is None else item.track}{'' if item.box is None else item.box}"
         for item in items
     )
     return hashlib.sha256("\n".join(rows).encode()).hexdigest()[:16]
@@ -196,12 +200,17 @@ def manifest_text(items: Sequence[VideoItem]) -> str:
     def row(item: VideoItem) -> tuple[str, ...]:
         end = "" if item.end_seconds is None else repr(item.end_seconds)
         start = repr(item.start_seconds) if item.start_seconds else ""
-        label, group = (f"'{name}" if needs_mark(name) else name for name in (item.label, item.group or ""))
+        label, group, track = (
+            f"'{name}" if needs_mark(name) else name
+            for name in (item.label, item.group or "", item.track or "")
+        )
+        box = "" if item.box is None else box_text(item.box)
         known = str(item.path.absolute()), label, item.split or "", group, start, end
-        return (*known, item.digest or "") if with_digest else known
+        return *known, *itertools.compress((track, box, item.digest or ""), are_used)
 
-    with_digest = any(item.digest is not None for item in items)
-    return csv_text([COLUMNS if with_digest else COLUMNS[:-1], *map(row, items)])
+    are_used = [any(getattr(item, name) is not None for item in items) for name in ("track", "box", "digest")]
+    columns = [*COLUMNS[:-3], *itertools.compress(COLUMNS[-3:], are_used)]
+    return csv_text([columns, *map(row, items)])
 
 
 def read_manifest_afar(path: Path, missing_ok: bool) -> tuple[VideoTable, list[str]]:
@@ -290,7 +299,7 @@ def _check_columns(path: Path, columns: Sequence[str]) -> list[str]:
         more = [f"{len(unknown) - len(hints)} more unknown columns."] if len(unknown) > len(hints) else []
         raise DataError(
             f"{path}: {' '.join([*told, *more, *faults])} Expected path, label and optionally split, group, "
-            "start, end"
+            "start, end, track, box"
         )
     if not unknown:
         return []

@@ -19,13 +19,13 @@ import pyarrow.compute as pc
 from vidcli.arrays import Float64, Int32
 from vidcli.data.cells import Batch, CellTable
 from vidcli.data.clock import parse_seconds
-from vidcli.data.items import LABEL_SEPARATOR, SPLIT_ALIASES, SPLITS
+from vidcli.data.items import LABEL_SEPARATOR, SPLIT_ALIASES, SPLITS, box_text, parse_box
 from vidcli.data.video_table import CodedColumn, TextColumn, VideoTable
 from vidcli.names import is_placeholder, likeness, normal_name
 from vidcli.sheets import unescape_cell
 from vidcli.storage.addresses import ADDRESS_PATTERN, SCHEMES, names_afar, path_of, require_extra, text_of
 
-COLUMNS = ("path", "label", "split", "group", "start", "end", "digest")
+COLUMNS = ("path", "label", "split", "group", "start", "end", "track", "box", "digest")
 _MAX_LABEL = 1000
 # Printable ASCII, except for a first apostrophe and backslashes: nothing to strip, unescape or normalise.
 _PLAIN_PATH = r"^[!-&(-\[\]-~]([ -\[\]-~]*[!-\[\]-~])?$"
@@ -61,12 +61,20 @@ class RowRules:
             raise ValueError(f"split {split!r}; expected train, val or test")
         return split
 
-    def group(self, cell: str) -> str | None:
-        """Return the group in a cell."""
-        group = cell.strip()
-        if is_placeholder(group) and not self.is_of_run:
-            raise ValueError(f"group {group!r} is what programs write where there is none; leave it empty")
-        return normal_name(_name_in(group)) or None
+    def group(self, cell: str, column: str = "group") -> str | None:
+        """Return the name in a cell of the column group, or of another one."""
+        name = cell.strip()
+        if is_placeholder(name) and not self.is_of_run:
+            raise ValueError(f"{column} {name!r} is what programs write where there is none; leave it empty")
+        return normal_name(_name_in(name)) or None
+
+    def track(self, cell: str) -> str | None:
+        """Return the name of the subject in a cell."""
+        return self.group(cell, "track")
+
+    def box(self, cell: str) -> str | None:
+        """Return the box in a cell, as text."""
+        return box_text(parse_box(cell)) if cell.strip() else None
 
     def seconds(self, cell: str, name: str) -> float | None:
         """Return the time in a cell of the column `name`."""
@@ -83,6 +91,8 @@ class RowRules:
         if end is not None and end <= start:
             raise ValueError(f"end {end:g} is not after start {start:g}")
         self.group(cells.get("group", ""))
+        self.track(cells.get("track", ""))
+        self.box(cells.get("box", ""))
 
 
 class _Codes:
@@ -124,6 +134,8 @@ class _Rows:
             "label": _Codes(rules.label),
             "split": _Codes(rules.split),
             "group": _Codes(rules.group),
+            "track": _Codes(rules.track),
+            "box": _Codes(rules.box),
         }
         self._paths: list[pa.Array] = []
         self._digests: list[pa.Array] = []
@@ -180,7 +192,13 @@ class _Rows:
             np.concatenate([*self._starts, np.empty(0)]),
             np.concatenate([*self._ends, np.empty(0)]),
             TextColumn(_without_empty(digests)) if has_digests else None,
+            self._column_or_none("track"),
+            self._column_or_none("box"),
         )
+
+    def _column_or_none(self, name: str) -> CodedColumn | None:
+        column = self._codes[name].column()
+        return column if column.values else None
 
     def _find_paths(self, cells: pa.Array) -> pa.Array:
         """Return the files that cells name, as bytes."""

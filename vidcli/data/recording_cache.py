@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -47,7 +47,7 @@ def stretches_of(items: Sequence[VideoItem]) -> list[tuple[VideoItem, list[int]]
     for places in group_clips(items, _MOST_SECONDS):
         clips = [items[place] for place in places]
         start, end = clips[0].start_seconds, max(clip.end_seconds or 0.0 for clip in clips)
-        span = VideoItem(clips[0].path, "", start_seconds=start, end_seconds=end)
+        span = replace(clips[0], label="", start_seconds=start, end_seconds=end)
         found.append((span, places))
     return found
 

@@ -23,8 +23,8 @@ from typing import TypeVar
 import numpy as np
 
 from vidcli.config import ClipConfig, Config
-from vidcli.data.background import rows_by_video
-from vidcli.data.items import LABEL_SEPARATOR, VideoItem
+from vidcli.data.background import rows_by_subject
+from vidcli.data.items import LABEL_SEPARATOR, Seen, VideoItem
 from vidcli.errors import ConfigError, VideoError
 from vidcli.video import probe
 
@@ -77,12 +77,12 @@ def cut_spans(items: Sequence[VideoItem], config: Config) -> tuple[list[VideoIte
 
 def _all_clips(spans: Sequence[VideoItem], config: Config) -> list[VideoItem]:
     """Return all clips that the spans give, in the order of videos and times, each place once."""
-    found: dict[tuple[Path, float], VideoItem] = {}
-    for path, rows in rows_by_video(spans).items():
-        duration = _duration_of(path, rows)
+    found: dict[tuple[Seen, float], VideoItem] = {}
+    for seen, rows in rows_by_subject(spans).items():
+        duration = _duration_of(seen[0], rows)
         for row in sorted(rows, key=lambda row: row.start_seconds):
             for clip in _clips_of(row, duration, config):
-                found.setdefault((path, clip.start_seconds), clip)
+                found.setdefault((seen, clip.start_seconds), clip)
     return list(found.values())
 
 
@@ -185,7 +185,7 @@ def _describe(
 
 
 def group_clips(items: Sequence[VideoItem], most_seconds: float) -> list[list[int]]:
-    """Return the places of clips that lie close together in one recording, by their starts.
+    """Return the places of clips of one subject that lie close together in one recording, by their starts.
 
     Between neighbours of a group lies no more than they last.
 
@@ -194,10 +194,10 @@ def group_clips(items: Sequence[VideoItem], most_seconds: float) -> list[list[in
         most_seconds: from the start of a group's first clip to the end of its last, unless one is longer.
     """
     groups: list[list[int]] = []
-    order = sorted(range(len(items)), key=lambda place: (str(items[place].path), items[place].start_seconds))
+    order = sorted(range(len(items)), key=lambda place: (str(items[place].seen), items[place].start_seconds))
     for place in order:
         clip = items[place]
-        if groups and items[groups[-1][0]].path == clip.path:
+        if groups and items[groups[-1][0]].seen == clip.seen:
             first, last = items[groups[-1][0]], items[groups[-1][-1]]
             is_near = clip.start_seconds - _end(last) <= _end(clip) - clip.start_seconds
             if is_near and _end(clip) - first.start_seconds <= most_seconds:
@@ -208,8 +208,8 @@ def group_clips(items: Sequence[VideoItem], most_seconds: float) -> list[list[in
 
 
 def overlapping(items: Sequence[VideoItem]) -> tuple[VideoItem, VideoItem] | None:
-    """Return two rows of one video with different labels that overlap; None where there are none."""
-    for rows in rows_by_video(items).values():
+    """Return two rows of one subject with different labels that overlap; None where there are none."""
+    for rows in rows_by_subject(items).values():
         last: VideoItem | None = None
         for row in sorted(rows, key=lambda row: row.start_seconds):
             if last is not None and row.start_seconds < _end(last) and row.label != last.label:
@@ -222,7 +222,7 @@ def overlapping(items: Sequence[VideoItem]) -> tuple[VideoItem, VideoItem] | Non
 def join_overlaps(items: Sequence[VideoItem]) -> list[VideoItem]:
     """Return rows of which none overlap, each with all labels of its time and `|` between them."""
     joined: list[VideoItem] = []
-    for rows in rows_by_video(items).values():
+    for rows in rows_by_subject(items).values():
         edges = sorted({edge for row in rows for edge in (row.start_seconds, _end(row))})
         cut: list[VideoItem] = []
         for start, end in pairwise(edges):

@@ -271,7 +271,8 @@ class Store:
                 of_file = identity_of(item.path)
             except OSError:
                 return None  # decoding the video tells why
-            name = _digest([*of_file, item.start_seconds, item.end_seconds, *about])
+            subject = [item.track, item.box] if item.track or item.box else []
+            name = _digest([*of_file, item.start_seconds, item.end_seconds, *subject, *about])
             with self._lock:
                 self._names[key] = name
         return self.folder / f"{name}.npy"

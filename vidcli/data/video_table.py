@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, overload
 
 import numpy as np
@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from vidcli.arrays import Bool, Float64, Int32, Int64
-from vidcli.data.items import CountedVideos, VideoItem
+from vidcli.data.items import Box, CountedVideos, VideoItem, box_text, parse_box
 from vidcli.storage.addresses import path_of, text_of, without_secrets
 
 _BLOCK_ROWS = 1 << 16
@@ -147,6 +147,7 @@ class VideoTable(CountedVideos):
         paths, labels, splits, groups, digests: text of each row; digests is None where none is known.
         starts_N: start of each span in seconds.
         ends_N: end of each span in seconds; not a number where it is the end of the video.
+        tracks, boxes: subject of each row, and box as text; None where no row has one.
     """
 
     paths: TextColumn
@@ -156,6 +157,8 @@ class VideoTable(CountedVideos):
     starts_N: Float64
     ends_N: Float64
     digests: TextColumn | None = None
+    tracks: CodedColumn | None = None
+    boxes: CodedColumn | None = None
 
     @classmethod
     def of(cls, items: Sequence[VideoItem]) -> VideoTable:
@@ -173,6 +176,8 @@ class VideoTable(CountedVideos):
                 [np.nan if item.end_seconds is None else item.end_seconds for item in items], np.float64
             ),
             TextColumn.of(digests) if any(item.digest is not None for item in items) else None,
+            _coded_or_none(item.track for item in items),
+            _coded_or_none(None if item.box is None else box_text(item.box) for item in items),
         )
 
     def __len__(self) -> int:
@@ -197,15 +202,20 @@ class VideoTable(CountedVideos):
             float(self.starts_N[row]),
             None if np.isnan(end) else end,
             None if self.digests is None else self.digests[row],
+            None if self.tracks is None else self.tracks[row],
+            None if self.boxes is None else _box_of(self.boxes[row]),
         )
 
     def __iter__(self) -> Iterator[VideoItem]:
         ends: Iterable[float | None] = (None if end != end else end for end in map(float, self.ends_N))
-        digests: Iterable[str | None] = [None] * len(self) if self.digests is None else self.digests
+        none: Iterable[str | None] = [None] * len(self)
+        digests, tracks, boxes = (
+            none if column is None else column for column in (self.digests, self.tracks, self.boxes)
+        )
         starts = map(float, self.starts_N)
-        columns = (self.paths, self.labels, self.splits, self.groups, starts, ends, digests)
-        for path, label, split, group, start, end, digest in zip(*columns, strict=True):
-            yield VideoItem(path_of(path), label, split, group, start, end, digest)
+        columns = (self.paths, self.labels, self.splits, self.groups, starts, ends, digests, tracks, boxes)
+        for path, label, split, group, start, end, digest, track, box in zip(*columns, strict=True):
+            yield VideoItem(path_of(path), label, split, group, start, end, digest, track, _box_of(box))
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Sequence):
@@ -224,6 +234,8 @@ class VideoTable(CountedVideos):
             self.starts_N[rows_N],
             self.ends_N[rows_N],
             None if self.digests is None else self.digests.take(rows_N),
+            None if self.tracks is None else self.tracks.take(rows_N),
+            None if self.boxes is None else self.boxes.take(rows_N),
         )
 
     def of_split(self, split: str) -> VideoTable:
@@ -246,14 +258,26 @@ class VideoTable(CountedVideos):
         """Return the path of each span that is listed more than once, and how often."""
         if not len(self) or self.paths.ranks_N.max() + 1 == len(self):
             return []
-        order_N = np.lexsort((self.ends_N, self.starts_N, self.paths.ranks_N))
-        keys = [column[order_N] for column in (self.paths.ranks_N, self.starts_N, self.ends_N)]
+        subjects = [column.codes_N for column in (self.boxes, self.tracks) if column is not None]
+        columns: list[Any] = [*subjects, self.ends_N, self.starts_N, self.paths.ranks_N]
+        order_N = np.lexsort(columns)
+        keys = [column[order_N] for column in columns]
         is_new_N = np.ones(len(self), bool)
         is_new_N[1:] = np.any([~_equal(key[1:], key[:-1]) for key in keys], axis=0)
         first_M = np.flatnonzero(is_new_N)
         counts_M = np.diff([*first_M, len(self)])
         told = sorted((int(order_N[first_M[at]]), int(counts_M[at])) for at in np.flatnonzero(counts_M > 1))
         return [(without_secrets(str(self.paths[row])), count) for row, count in told]
+
+
+def _coded_or_none(texts: Iterable[str | None]) -> CodedColumn | None:
+    column = CodedColumn.of(texts)
+    return column if column.values else None
+
+
+@lru_cache(maxsize=4096)
+def _box_of(text: str | None) -> Box | None:
+    return None if text is None else parse_box(text)
 
 
 def _equal(values: Any, others: Any) -> Any:

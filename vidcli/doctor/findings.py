@@ -131,13 +131,14 @@ class Inspected:
         return labels_of(item.label, self.config.data.multi_label)
 
     def name(self, index: int) -> str:
-        """Return the short name of the item at `index`: its path below the root, and its span."""
+        """Return the short name of the item at `index`: its path below the root, its span and subject."""
         item = self.items[index]
         path = item.path.relative_to(self.root) if item.path.is_relative_to(self.root) else item.path
+        who = "" if item.track is None else f", {item.track}"
         if item.start_seconds == 0 and item.end_seconds is None:
-            return str(path)
+            return f"{path}{who}"
         end = "" if item.end_seconds is None else f"{item.end_seconds:g}"
-        return f"{path} [{item.start_seconds:g}–{end} s]"
+        return f"{path} [{item.start_seconds:g}–{end} s]{who}"
 
     def finding(
         self, severity: Severity, kind: str, index: int, detail: str, others: Sequence[int] = ()
@@ -168,11 +169,12 @@ class Inspected:
 
     def key(self, index: int) -> Hashable:
         """Return an identity of the frames of an item: equal for items that show the same."""
-        if index in self.pictures:
-            return self.pictures[index]
         item = self.items[index]
+        subject = item.track, item.box
+        if index in self.pictures:
+            return self.pictures[index], subject
         end = None if item.end_seconds is None else round(item.end_seconds, 2)
-        return self.content(index), round(item.start_seconds, 2), end
+        return self.content(index), round(item.start_seconds, 2), end, subject
 
 
 def find_problems(data: Inspected, copies: Iterable[Finding] = ()) -> list[Finding]:

@@ -13,6 +13,7 @@ from vidcli.data.items import SPLITS, VideoItem, class_names_of
 from vidcli.data.manifest import load_items, read_data
 from vidcli.data.relocation import find_learnt, load_run_items
 from vidcli.data.splits import of_split
+from vidcli.data.subjects import settle_subjects
 from vidcli.errors import ConfigError, DataError
 from vidcli.evaluate.details import Details, find_details, is_right
 from vidcli.evaluate.multilabel import MultiLabelEvaluation, evaluate_multi_label, targets_of
@@ -94,7 +95,7 @@ class LabelledVideos:
             listing = read_data(self.data, self.data.name == SPLITS_FILE, predictor.config.data)
             for note in listing.notes:
                 warn(note)
-            return self.data, listing.items
+            return self.data, settle_subjects(listing.items, predictor.config.subject, warn)
         if not self.model_file.exists():
             raise DataError(
                 f"--model {self.model_file}: was published without videos; name the DATA to evaluate on"

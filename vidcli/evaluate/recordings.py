@@ -6,7 +6,6 @@ Shape suffixes: N frames, C cells, K classes.
 from __future__ import annotations
 
 import math
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from vidcli.arrays import Bool
+from vidcli.data.background import rows_by_subject
 from vidcli.data.items import VideoItem, labels_of
 from vidcli.evaluate.segment_matching import ScoredRecording
 from vidcli.evaluate.segment_scores import Score, TimelineScores
@@ -26,17 +26,22 @@ FRAME_SECONDS = 0.04
 
 @dataclass(frozen=True)
 class LabelledRecording:
-    """A video and the spans of it that a person labelled.
+    """A video, or one subject of it, and the spans of it that a person labelled.
 
     Attributes:
-        path: the video.
+        video: all of it, or one subject of all of it.
         items: its rows of the manifest.
         group: recordings of one are drawn together.
     """
 
-    path: Path
+    video: VideoItem
     items: tuple[VideoItem, ...]
     group: str
+
+    @property
+    def path(self) -> Path:
+        """The video."""
+        return self.video.path
 
     def segments(self, duration_seconds: float, is_multi_label: bool) -> list[Segment]:
         """Return its spans, one a class, as segments that are sure.
@@ -53,12 +58,12 @@ class LabelledRecording:
 
 
 def recordings_of(items: Iterable[VideoItem]) -> list[LabelledRecording]:
-    """Return the videos that rows are spans of, each once."""
-    rows: dict[Path, list[VideoItem]] = defaultdict(list)
-    for item in items:
-        rows[item.path].append(item)
+    """Return the videos that rows are spans of, or the subjects in them, each once."""
     return [
-        LabelledRecording(path, tuple(spans), spans[0].group or str(path)) for path, spans in rows.items()
+        LabelledRecording(
+            VideoItem(path, "", track=track, box=box), tuple(spans), spans[0].group or str(path)
+        )
+        for (path, track, box), spans in rows_by_subject(items).items()
     ]
 
 

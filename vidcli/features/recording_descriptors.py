@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -178,5 +178,5 @@ def find_stretches(items: Sequence[VideoItem], config: Config) -> tuple[list[Str
 def _stretch_of(clips: Sequence[tuple[int, VideoItem]], spacing: float, length: int) -> Stretch:
     firsts = [round(item.start_seconds / spacing) for _, item in clips]
     start, end = firsts[0], firsts[-1] + length
-    span = VideoItem(clips[0][1].path, "", start_seconds=start * spacing, end_seconds=end * spacing)
+    span = replace(clips[0][1], label="", start_seconds=start * spacing, end_seconds=end * spacing)
     return Stretch([place for place, _ in clips], [first - start for first in firsts], span, end - start)

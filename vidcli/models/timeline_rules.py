@@ -25,6 +25,7 @@ class TimelineRules:
         log_prior: for `viterbi`, what is subtracted from the logarithm of each class's probability.
         log_transitions: for `viterbi`, the logarithm of how probable each class is one step after another
             one, a row for each earlier class.
+        thresholds: of a multi-label model, the probability from which a moment has each class.
         weight: for `viterbi`, how much a step's probabilities count: less than 1 where windows overlap.
     """
 
@@ -35,6 +36,7 @@ class TimelineRules:
     log_prior: tuple[float, ...] = ()
     log_transitions: tuple[tuple[float, ...], ...] = ()
     weight: float = 1.0
+    thresholds: tuple[float, ...] = ()
 
     def check(self, num_classes: int) -> None:
         """Refuse rules that do not fit a model.
@@ -53,7 +55,9 @@ class TimelineRules:
             len(row) != num_classes for row in self.log_transitions
         ):
             raise ValueError(f"timeline rules of another number of classes than {num_classes}")
-        numbers = [self.step_seconds, self.weight, *self.min_seconds, *self.log_prior]
+        if len(self.thresholds) not in (0, num_classes) or (self.thresholds and self.smoothing == "viterbi"):
+            raise ValueError(f"timeline rules with thresholds that do not fit {num_classes} classes")
+        numbers = [self.step_seconds, self.weight, *self.min_seconds, *self.log_prior, *self.thresholds]
         numbers += [value for row in self.log_transitions for value in row]
         if not all(math.isfinite(number) for number in numbers) or self.step_seconds <= 0:
             raise ValueError(
@@ -89,6 +93,7 @@ def rules_from_dict(values: Mapping[str, Any], num_classes: int) -> TimelineRule
             tuple(map(float, values.get("log_prior", ()))),
             tuple(tuple(map(float, row)) for row in values.get("log_transitions", ())),
             float(values.get("weight", 1.0)),
+            tuple(map(float, values.get("thresholds", ()))),
         )
     except TypeError as error:
         raise ValueError(f"timeline rules that are no numbers ({error})") from error

@@ -1,6 +1,7 @@
 """What bouts of each class a timeline has: how many, how long, how soon, how often, and what follows them.
 
-A bout is one segment. Time that an interrupted timeline did not look at does not count.
+A bout is one segment. Time that an interrupted timeline did not look at, or in which the subject was not in
+the picture, does not count.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from vidcli.sheets import csv_text, shown_cell
 
 COLUMNS = (
     "video", "label", "bouts", "total_seconds", "mean_seconds", "median_seconds", "latency_seconds",
-    "bouts_per_minute", "share_of_time",
+    "bouts_per_minute", "share_of_time", "track",
 )  # fmt: skip
 
 
@@ -35,7 +36,7 @@ def bouts_text(timelines: Sequence[Timeline]) -> str:
 
 def bout_rows(timeline: Timeline) -> list[list[Any]]:
     """Return a row for each class; cells are empty where there is no bout to measure."""
-    seconds = timeline.duration_seconds if timeline.covered_seconds is None else timeline.covered_seconds
+    seconds = timeline.looked_at_seconds
     segments = sorted(timeline.segments, key=lambda segment: segment.start_seconds)
     following = Counter((one.label, other.label) for one, other in itertools.pairwise(segments))
     rows = []
@@ -62,6 +63,7 @@ def bout_rows(timeline: Timeline) -> list[list[Any]]:
                 *measured,
                 per_minute,
                 share,
+                shown_cell(timeline.track or ""),
             ]
             + [following[name, other] for other in timeline.class_names]
         )

@@ -247,13 +247,21 @@ class MultiLabelStream(SegmentStream):
         cells: Cells,
         class_names: Sequence[str],
         cell_seconds: float,
-        min_cells: int,
+        min_cells: Sequence[int],
         thresholds: Sequence[float],
     ) -> None:
-        """Begin before the first cell; see `stream_segments` for the arguments."""
+        """Begin before the first cell.
+
+        Args:
+            cells: as in `stream_segments`.
+            class_names: as in `stream_segments`.
+            cell_seconds: as in `stream_segments`.
+            min_cells: length of the shortest stretch with each class, and of the shortest without it.
+            thresholds: as in `stream_segments`.
+        """
         super().__init__(cells, class_names, cell_seconds)
         self._stretches = [
-            StretchStream(self._scores(label, threshold), min_cells)
+            StretchStream(self._scores(label, threshold), min_cells[label])
             for label, threshold in enumerate(thresholds)
         ]
         # First cell, label and segment of what is certain, but may follow a segment that is not.

@@ -79,7 +79,7 @@ class ParquetResults(ResultsFile):
             return ""
         try:
             file = pyarrow.parquet.ParquetFile(self.path)
-            about = read_about(file)
+            about = read_about(file) if "track" in file.schema_arrow.names else None
         except (OSError, ValueError) as error:  # ArrowInvalid is a ValueError
             raise OutputError(
                 f"--output {self.path}: is not a Parquet file ({error}); choose another file, or "
@@ -115,6 +115,7 @@ class ParquetResults(ResultsFile):
                 pa.field("end", pa.float64()),
                 pa.field("unknown", pa.bool_()),
                 pa.field("chosen", pa.bool_()),
+                pa.field("track", pa.string()),
             ],
             metadata={_METADATA_KEY: json.dumps(about).encode()},
         )
@@ -147,6 +148,7 @@ def _rows_of(result: dict[str, Any]) -> list[dict[str, Any]]:
         "start": result.get("start", 0.0),
         "end": result.get("end"),
         "unknown": result.get("unknown"),
+        "track": result.get("track"),
     }
     if "error" in result:
         return [about]

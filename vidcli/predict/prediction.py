@@ -11,7 +11,7 @@ import numpy as np
 from vidcli.arrays import Float64
 from vidcli.sheets import shown_cell
 
-CSV_COLUMNS = ("video", "rank", "label", "probability", "error", "start", "end", "unknown", "chosen")
+CSV_COLUMNS = ("video", "rank", "label", "probability", "error", "start", "end", "unknown", "chosen", "track")
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,7 @@ class Prediction:
         threshold: the probability below which the model abstains; None if it always answers.
         thresholds: for each class of a multi-label model, the least probability at which the video has
             the class; None for any other model.
+        track: name of the subject that it is about; None for the whole picture.
     """
 
     video: str
@@ -40,6 +41,12 @@ class Prediction:
     end_seconds: float | None = None
     threshold: float | None = None
     thresholds: Sequence[float] | None = None
+    track: str | None = None
+
+    @property
+    def name(self) -> str:
+        """The path, and which subject of the picture it is about."""
+        return self.video if self.track is None else f"{self.video}, {self.track}"
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -79,6 +86,8 @@ class Prediction:
 def prediction_to_dict(prediction: Prediction, top_k: int) -> dict[str, Any]:
     """Return what `--format json` prints for one video."""
     row: dict[str, Any] = {"video": prediction.video}
+    if prediction.track is not None:
+        row["track"] = prediction.track
     if prediction.start_seconds or prediction.end_seconds is not None:
         row |= {"start": prediction.start_seconds, "end": prediction.end_seconds}
     if prediction.error is not None:
@@ -95,11 +104,11 @@ def prediction_to_rows(prediction: Prediction, top_k: int) -> list[list[Any]]:
 
     What would steer a terminal is escaped in names.
     """
-    video = shown_cell(prediction.video)
+    video, track = shown_cell(prediction.video), shown_cell(prediction.track or "")
     end = "" if prediction.end_seconds is None else prediction.end_seconds
     span = [prediction.start_seconds or "", end]
     if prediction.error is not None:
-        return [[video, "", "", "", shown_cell(prediction.error), *span, "", ""]]
+        return [[video, "", "", "", shown_cell(prediction.error), *span, "", "", track]]
     unknown = "" if prediction.threshold is None else str(prediction.is_unknown).lower()
     best = enumerate(prediction.top(top_k), start=1)
     chosen = prediction.labels
@@ -114,6 +123,7 @@ def prediction_to_rows(prediction: Prediction, top_k: int) -> list[list[Any]]:
             *span,
             unknown,
             str(label in chosen).lower() if is_set else "",
+            track,
         ]
         for rank, (label, p) in best
     ]

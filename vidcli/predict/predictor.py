@@ -50,6 +50,7 @@ class ViewLoader:
 
     Attributes:
         transform: turns decoded frames into a clip as the model reads it.
+        framing, present: those of the source of frames.
     """
 
     def __init__(
@@ -64,6 +65,7 @@ class ViewLoader:
                 video's name; None keeps their order.
         """
         self._config, self._source = config, source or FrameSource(config)
+        self.framing, self.present = self._source.framing, self._source.present
         self._shuffle_seed = shuffle_seed
         self._sampler = build_sampler(config.clip)
         self.transform = ClipTransform(config.clip)
@@ -317,4 +319,20 @@ class Predictor:
             item.end_seconds,
             self.threshold,
             self.calibration.thresholds,
+            item.track,
         )
+
+
+def with_boxes(predictor: Predictor, boxes: str | os.PathLike[str] | None) -> Predictor:
+    """Return a predictor of the same model with boxes of the subjects of other videos.
+
+    Args:
+        predictor: of the model.
+        boxes: a file, or a folder of files; None sees whole pictures.
+    """
+    other = copy.copy(predictor)
+    path = None if boxes is None else os.path.abspath(boxes)
+    subject = predictor.config.subject.model_copy(update={"boxes": path})
+    other.config = predictor.config.model_copy(update={"subject": subject})
+    other.views = ViewLoader(other.config)
+    return other

@@ -28,6 +28,7 @@ from typing import BinaryIO
 
 import torch
 
+from vidcli.config import SubjectConfig
 from vidcli.data.items import VideoItem
 from vidcli.errors import OutputError, VidcliError
 from vidcli.models import loaded_weights
@@ -57,6 +58,16 @@ _TORN_ROW = re.compile(
 """The beginning of a line of JSON results, cut off anywhere: a path, then one of the keys that follow it."""
 
 
+def _digest_of_boxes(settings: SubjectConfig) -> str:
+    """Return a digest of what windows around subjects depend on, wherever the files of boxes lie."""
+    from vidcli.data.boxes.box_files import find_boxes
+
+    assert settings.boxes is not None
+    files = [(Path(name).name, size) for name, size, _ in find_boxes(settings.boxes).state]
+    told = files, settings.margin, settings.smooth_seconds, settings.gap_seconds
+    return hashlib.sha256(repr(told).encode()).hexdigest()[:16]
+
+
 @dataclass(frozen=True)
 class Source:
     """What determines the numbers in a file of results.
@@ -83,7 +94,8 @@ class Source:
             digest.update(repr((name, tensor.dtype, tuple(tensor.shape))).encode())
             digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
         threshold = "" if predictor.threshold is None else f" threshold={predictor.threshold!r}"
-        options = f"top-k={top_k} views={clip.views} crops={clip.crops}{threshold}"
+        boxes = "" if config.subject.boxes is None else f" boxes={_digest_of_boxes(config.subject)}"
+        options = f"top-k={top_k} views={clip.views} crops={clip.crops}{threshold}{boxes}"
         return cls(digest.hexdigest()[:16], options)
 
     def check_continues(self, path: Path, found: Source) -> None:

@@ -43,12 +43,15 @@ def stream_segments(
         threshold: a segment whose mean probability is lower is unknown; None makes none unknown.
         thresholds: for each class of a multi-label model, the probability from which a cell has the
             class; None for any other model.
-        rules: how to smooth, as was learnt, in place of `min_seconds`; not for a multi-label model.
+        rules: how to smooth, as was learnt, in place of `min_seconds` and `thresholds`.
     """
     if thresholds is not None:
-        return MultiLabelStream(
-            cells, class_names, cell_seconds, _in_cells(min_seconds, cell_seconds), thresholds
-        )
+        shortest = [min_seconds] * len(class_names)
+        if rules is not None:
+            shortest = [*rules.min_seconds] or [0.0] * len(class_names)
+            thresholds = rules.thresholds or thresholds
+        min_cells = [_in_cells(seconds, cell_seconds) for seconds in shortest]
+        return MultiLabelStream(cells, class_names, cell_seconds, min_cells, thresholds)
     stretches: Stretches = StretchStream(cells, _in_cells(min_seconds, cell_seconds))
     if rules is not None:
         stretches = _smoothed(cells, cell_seconds, rules)

@@ -16,7 +16,7 @@ SUBTITLES = ("srt", "vtt")
 FORMAT_OF_SUFFIX = {".json": "json", ".jsonl": "json", ".csv": "csv", ".srt": "srt", ".vtt": "vtt"}
 INTERRUPTED = "interrupted before this was looked at"
 """The error of the seconds that an interrupted timeline does not cover."""
-SEGMENT_COLUMNS = ("video", "start", "end", "label", "confidence", "error")
+SEGMENT_COLUMNS = ("video", "start", "end", "label", "confidence", "error", "track")
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,9 @@ class Timeline:
             overlap and leave gaps.
         is_multi_label: whether a moment can have several classes.
         covered_seconds: the moment up to which an interrupted timeline got; None if it is complete.
+        track: name of the subject that it is about; None for the whole picture.
+        present: when that subject is in the picture, from where to where in seconds; None for always. There
+            are no segments outside of this.
     """
 
     video: str
@@ -54,6 +57,15 @@ class Timeline:
     segments: tuple[Segment, ...]
     is_multi_label: bool = False
     covered_seconds: float | None = None
+    track: str | None = None
+    present: tuple[tuple[float, float], ...] | None = None
+
+    @property
+    def looked_at_seconds(self) -> float:
+        """The time in which there could be segments."""
+        end = self.duration_seconds if self.covered_seconds is None else self.covered_seconds
+        parts = ((0.0, end),) if self.present is None else self.present
+        return sum(max(0.0, min(until, end) - start) for start, until in parts)
 
     def cell_labels(self) -> list[tuple[str, ...]]:
         """Return the labels of each cell, in the order of the start of their segments."""
@@ -71,6 +83,7 @@ def timeline_to_dict(timeline: Timeline) -> dict[str, Any]:
     is_interrupted = timeline.covered_seconds is not None
     return {
         "video": timeline.video,
+        **({"track": timeline.track} if timeline.track is not None else {}),
         "duration": timeline.duration_seconds,
         **({"covered_seconds": timeline.covered_seconds} if is_interrupted else {}),
         "segments": [
@@ -85,19 +98,27 @@ def timeline_to_dict(timeline: Timeline) -> dict[str, Any]:
     }
 
 
-def segment_to_row(video: str, segment: Segment) -> list[Any]:
-    """Return the row of a segment under `SEGMENT_COLUMNS`."""
+def segment_to_row(video: str, segment: Segment, track: str | None = None) -> list[Any]:
+    """Return the row of a segment under `SEGMENT_COLUMNS`.
+
+    Args:
+        video: the path.
+        segment: of it.
+        track: the subject that it is about; None for the whole picture.
+    """
     times = segment.start_seconds, segment.end_seconds
-    return [shown_cell(video), *times, shown_cell(segment.label), segment.confidence, ""]
+    cells = shown_cell(segment.label), segment.confidence, "", shown_cell(track or "")
+    return [shown_cell(video), *times, *cells]
 
 
 def rows_at_end(timeline: Timeline) -> list[list[Any]]:
     """Return the rows after those of the segments: of a video without any, and of what is not covered."""
     video, covered = shown_cell(timeline.video), timeline.covered_seconds
+    track = shown_cell(timeline.track or "")
     end = timeline.duration_seconds if covered is None else covered
-    rows = [[video, 0.0, end, "", "", ""]] if end and not timeline.segments else []
+    rows = [[video, 0.0, end, "", "", "", track]] if end and not timeline.segments else []
     if covered is not None:
-        rows.append([video, covered, timeline.duration_seconds, "", "", INTERRUPTED])
+        rows.append([video, covered, timeline.duration_seconds, "", "", INTERRUPTED, track])
     return rows
 
 

@@ -19,6 +19,8 @@ import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -26,10 +28,12 @@ from torch import Tensor
 
 from vidcli.arrays import Float64, Frames
 from vidcli.data.frames import decode_limits
+from vidcli.data.items import VideoItem
 from vidcli.errors import VideoError
 from vidcli.models import VideoClassifier
 from vidcli.models.timeline_rules import TimelineRules
 from vidcli.predict.predictor import Predictor
+from vidcli.predict.presence import stream_present
 from vidcli.predict.segment_streams import stream_segments
 from vidcli.predict.segments import Segment, Timeline
 from vidcli.predict.stream_windows import StreamWindows, stream_network
@@ -53,7 +57,7 @@ class TimelineWork:
     def __init__(
         self,
         predictor: Predictor,
-        video: str | os.PathLike[str],
+        video: str | os.PathLike[str] | VideoItem,
         plan: WindowPlan,
         min_seconds: float,
         rules: TimelineRules | None = None,
@@ -62,26 +66,33 @@ class TimelineWork:
 
         Args:
             predictor: the model.
-            video: a local file.
+            video: a local file, or one subject of it.
             plan: the windows.
             min_seconds: duration of the shortest segment; shorter ones become a part of a neighbour.
             rules: how to read windows and smooth, as was learnt, in place of `min_seconds`.
         """
-        self._predictor, self._video, self._plan = predictor, video, plan
+        self._predictor, self._plan = predictor, plan
+        self._item = _item_of(video)
+        self._present = predictor.views.present(self._item)
         reading = "mean" if rules is None else rules.reading
         self._cells = WindowCells(len(predictor.class_names), window_weights(plan.num_cells, reading))
         self._info: VideoInfo | None = None
         self._num_frames = 0
         self._is_whole = False
         self._thresholds = predictor.calibration.thresholds
-        self._stream = stream_segments(
+        self._stream = stream_present(
+            partial(
+                stream_segments,
+                class_names=predictor.class_names,
+                cell_seconds=plan.cell_seconds,
+                min_seconds=min_seconds,
+                threshold=predictor.threshold,
+                thresholds=self._thresholds,
+                rules=rules,
+            ),
             self._cells.means,
-            predictor.class_names,
             plan.cell_seconds,
-            min_seconds,
-            predictor.threshold,
-            self._thresholds,
-            rules,
+            self._present,
         )
         self.segments: list[Segment] = []
         self._finished: Timeline | None = None
@@ -104,7 +115,7 @@ class TimelineWork:
         """
         predictor, plan = self._predictor, self._plan
         scorer = _open_scorer(predictor, plan)
-        with _open_chunks(predictor, self._video, plan) as chunks:
+        with _open_chunks(predictor, self._item, plan) as chunks:
             for frames_NHWC, count, info in chunks:
                 # One window at a time: it may take long, and a signal to stop keeps the windows before it.
                 for probabilities_K in scorer.push(frames_NHWC):
@@ -139,7 +150,7 @@ class TimelineWork:
             if len(cells_NK):
                 self._add(self._stream.finish(len(cells_NK), covered), tell)
             self._finished = Timeline(
-                os.fspath(self._video),
+                str(self._item.path),
                 names,
                 plan.cell_seconds,
                 duration,
@@ -147,6 +158,8 @@ class TimelineWork:
                 tuple(self.segments),
                 is_multi_label=self._thresholds is not None,
                 covered_seconds=None if self._is_whole else covered,
+                track=self._item.track,
+                present=self._present,
             )
         return self._finished
 
@@ -157,9 +170,13 @@ class TimelineWork:
                 tell(segment)
 
 
+def _item_of(video: str | os.PathLike[str] | VideoItem) -> VideoItem:
+    return video if isinstance(video, VideoItem) else VideoItem(Path(video), label="")
+
+
 def classify_windows(
     predictor: Predictor,
-    video: str | os.PathLike[str],
+    video: VideoItem,
     plan: WindowPlan,
     progress: Callable[[float, float], None] | None = None,
 ) -> tuple[Float64, int, float]:
@@ -167,7 +184,7 @@ def classify_windows(
 
     Args:
         predictor: the model.
-        video: a local file.
+        video: a whole video, or one subject of it.
         plan: the windows.
         progress: called with the seconds that are done and those of the whole video.
 
@@ -189,12 +206,12 @@ def classify_windows(
 
 @contextmanager
 def _open_chunks(
-    predictor: Predictor, video: str | os.PathLike[str], plan: WindowPlan
+    predictor: Predictor, video: VideoItem, plan: WindowPlan
 ) -> Iterator[Iterator[tuple[Frames, int, VideoInfo]]]:
     """Give the frames of a video as they are decoded; the wait for the next ones is limited, not all."""
     patience = predictor.config.data.max_seconds
     chunks = run_ahead(_chunks(predictor, video, plan), _CHUNKS_AHEAD, patience)
-    with closing(chunks), _naming(video, patience):
+    with closing(chunks), _naming(video.path, patience):
         yield chunks
 
 
@@ -209,7 +226,7 @@ def _naming(video: str | os.PathLike[str], patience_seconds: float) -> Iterator[
 
 
 def _chunks(
-    predictor: Predictor, video: str | os.PathLike[str], plan: WindowPlan
+    predictor: Predictor, video: VideoItem, plan: WindowPlan
 ) -> Generator[tuple[Frames, int, VideoInfo], None, None]:
     """Yield frames (N, H, W, 3), the number of them that the video really has, and its properties.
 
@@ -221,9 +238,9 @@ def _chunks(
     follows = predictor.config.clip.follows
     steps = neighbour_steps(plan.spacing_seconds) if follows else 1
     stream = stream_frames(
-        video,
+        video.path,
         plan.spacing_seconds / steps,
-        predictor.views.transform.decode_size,
+        predictor.views.framing(video),
         num_threads=_NUM_DECODERS,
         limits=decode_limits(predictor.config.data),
     )

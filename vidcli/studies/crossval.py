@@ -11,17 +11,18 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from vidcli.config import config_from_dict, config_to_dict
-from vidcli.data.manifest import fingerprint, read_data
+from vidcli.data.manifest import fingerprint
 from vidcli.errors import CheckpointError, ConfigError
 from vidcli.studies.fold_run import StudyEvent
 from vidcli.studies.fold_runner import FoldRunner, Recipe
-from vidcli.studies.folds import Fold, check_folds, make_folds, smaller_folds, studied_items
+from vidcli.studies.folds import Fold, check_folds, make_folds, read_studied, smaller_folds
 from vidcli.studies.learning_curve import LearningCurve, describe_curve
 from vidcli.studies.pooled import RecipeDifference, RecipeScores, answers_csv
 from vidcli.studies.study_folder import PLAN_FILE, open_study, read_plan
@@ -29,8 +30,11 @@ from vidcli.train import Notice
 
 RESULT_FILE, ANSWERS_FILE = "crossval.json", "predictions.csv"
 _MAX_SEEDS = 100
-_READING = ("multi_label", "folders", "fold", "test_fraction", "split_seed")
-"""Settings of `data` that decide which videos there are and which of them are test videos."""
+_READING = (
+    *(f"data.{name}" for name in ("multi_label", "folders", "fold", "test_fraction", "split_seed")),
+    *("data.background", "data.labelled_spans", "subject.boxes", "subject.gap_seconds"),
+)
+"""Settings that decide which videos, and spans of them, there are and which of them are test videos."""
 
 
 @dataclass(frozen=True)
@@ -69,10 +73,10 @@ class CrossvalPlan:
                     f"{recipe.name}: data.multi_label=true: a cross-validation scores one class a video"
                 )
             for name in _READING:
-                ours, theirs = (getattr(each.config.data, name) for each in (recipe, first))
+                ours, theirs = (attrgetter(name)(each.config) for each in (recipe, first))
                 if ours != theirs:
                     raise ConfigError(
-                        f"data.{name}: {first.name} has {theirs} and {recipe.name} has {ours}; recipes are "
+                        f"{name}: {first.name} has {theirs} and {recipe.name} has {ours}; recipes are "
                         "compared on the same videos"
                     )
         for number, recipe in enumerate(self.recipes):
@@ -155,11 +159,8 @@ def cross_validate(
     """
     plan.check()
     data = plan.recipes[0].config.data
-    listing = read_data(plan.data, settings=data)
-    for text in listing.notes:
-        on_event(Notice(text))
-    items = studied_items(listing.items, data, plan.all_splits)
-    folds = make_folds(items, plan.folds, data.split_seed)
+    items = read_studied(plan.data, plan.recipes[0].config, on_event, plan.all_splits)
+    folds = make_folds(items, plan.folds, data.split_seed, data.background)
     smaller = [smaller_folds(fold, data.split_seed) for fold in folds] if plan.learning_curve else []
     for fold in folds:
         if fold.strange_classes:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
-from vidcli.config import DataConfig
+from vidcli.config import Config, DataConfig
 from vidcli.data.items import VideoItem, class_names_of
+from vidcli.data.manifest import read_data
 from vidcli.data.splits import assign_folds, assign_splits
 from vidcli.errors import ConfigError, DataError
+from vidcli.train.events import Notice
+from vidcli.train.recording_spans import settle_spans
 
 BY_GROUP = "group"
 """What `--folds` says where each group is held out in turn."""
@@ -28,6 +32,7 @@ class Fold:
         group: the group that is held out, where it is a single one by itself.
         train: the videos to train on; a recipe may hold some of them out for validation.
         held_out: the videos to answer.
+        filled: a class that the run fills into gaps of recordings by itself; None for none.
     """
 
     number: int
@@ -35,6 +40,7 @@ class Fold:
     group: str | None
     train: tuple[VideoItem, ...]
     held_out: tuple[VideoItem, ...]
+    filled: str | None = None
 
     @property
     def strange_classes(self) -> list[str]:
@@ -44,9 +50,10 @@ class Fold:
 
     def manifest_items(self) -> list[VideoItem]:
         """Return what the run of this fold reads; held-out videos of classes that it learns are its test."""
-        strange = set(self.strange_classes)
-        tested = [replace(item, split="test") for item in self.held_out if item.label not in strange]
-        return [*(replace(item, split="train") for item in self.train), *tested]
+        left_out = {*self.strange_classes, self.filled}
+        tested = [replace(item, split="test") for item in self.held_out if item.label not in left_out]
+        learnt = [replace(item, split="train") for item in self.train if item.label != self.filled]
+        return [*learnt, *tested]
 
 
 def check_folds(folds: str) -> str:
@@ -60,6 +67,30 @@ def check_folds(folds: str) -> str:
             f"--folds {folds}: expected a number from 2 to {MAX_FOLDS}, or group for one a group"
         )
     return folds
+
+
+def read_studied(
+    data: Path, config: Config, on_event: Callable[[Notice], None], all_splits: bool
+) -> Sequence[VideoItem]:
+    """Return the videos of a study, or its spans of recordings with what nobody labelled in them.
+
+    Args:
+        data: a folder, manifest or published data set.
+        config: all settings, of the first recipe.
+        on_event: called with notices.
+        all_splits: take the test videos too.
+
+    Raises:
+        ConfigError: spans overlap, so that a moment has several classes.
+        DataError: the data cannot be read, no test split can be drawn, or nothing is left.
+    """
+    listing = read_data(data, settings=config.data)
+    for text in listing.notes:
+        on_event(Notice(text))
+    settled, rows = settle_spans(config, listing.items, lambda text: on_event(Notice(text)))
+    if settled.data.multi_label and not config.data.multi_label:
+        raise ConfigError(f"{data}: spans of different classes overlap; a study scores one class at a time")
+    return studied_items(rows, config.data, all_splits)
 
 
 def studied_items(items: Sequence[VideoItem], config: DataConfig, all_splits: bool) -> Sequence[VideoItem]:
@@ -83,13 +114,14 @@ def studied_items(items: Sequence[VideoItem], config: DataConfig, all_splits: bo
     return [replace(item, split=None) for item in chosen]
 
 
-def make_folds(items: Sequence[VideoItem], folds: str, seed: int) -> list[Fold]:
+def make_folds(items: Sequence[VideoItem], folds: str, seed: int, filled: str | None = None) -> list[Fold]:
     """Return the folds of a cross-validation.
 
     Args:
         items: the videos of the study.
         folds: a number of folds, or `group` for one a group.
         seed: of the random assignment to a number of folds.
+        filled: the class that was filled into gaps of recordings, which each run does by itself.
 
     Raises:
         DataError: there are no groups to hold out, or only one.
@@ -118,6 +150,7 @@ def make_folds(items: Sequence[VideoItem], folds: str, seed: int) -> list[Fold]:
                 names[number] if names else None,
                 tuple(item for item, other in pairs if other != number),
                 tuple(item for item, other in pairs if other == number),
+                filled,
             )
         )
     return made

@@ -20,16 +20,15 @@ from typing import Any
 
 import torch
 
-from vidcli.data.manifest import fingerprint, read_data
+from vidcli.data.manifest import fingerprint
 from vidcli.errors import ConfigError, TrainError
 from vidcli.studies.fold_run import StudyEvent, TrialDone, forget_run
 from vidcli.studies.fold_runner import FoldRunner
-from vidcli.studies.folds import Fold, make_folds, studied_items
+from vidcli.studies.folds import Fold, make_folds, read_studied
 from vidcli.studies.pooled import RecipeScores
 from vidcli.studies.study_folder import open_study
 from vidcli.studies.tuning_plan import TuningPlan, trial_recipe
 from vidcli.studies.tuning_result import TUNE_FILES, Trial, TuningResult, write_result
-from vidcli.train import Notice
 
 _JOURNAL_FILE = "journal.log"
 _NUM_RANDOM = 8
@@ -74,11 +73,8 @@ def tune(
     optuna = import_optuna()
     plan.check()
     data = plan.recipe.config.data
-    listing = read_data(plan.data, settings=data)
-    for text in listing.notes:
-        on_event(Notice(text))
-    items = studied_items(listing.items, data, all_splits=False)
-    folds = make_folds(items, plan.folds, data.split_seed)
+    items = read_studied(plan.data, plan.recipe.config, on_event, all_splits=False)
+    folds = make_folds(items, plan.folds, data.split_seed, data.background)
     with open_study(out, plan.to_dict(fingerprint(items)), "tune", TUNE_FILES) as folder:
         backend = optuna.storages.journal.JournalFileBackend(str(out / _JOURNAL_FILE))
         search = _Search(optuna, plan, optuna.storages.JournalStorage(backend))

@@ -10,9 +10,10 @@ from vidcli.synthetic.motion import (
     MotionVideoOptions,
     render_motion,
 )
-from vidcli.synthetic.recording_set import LABELS_FILE, write_recordings
+from vidcli.synthetic.recording_set import BOXES_FILE, LABELS_FILE, write_recordings
 
 __all__ = [
+    "BOXES_FILE",
     "GENERATOR_VERSION",
     "LABELS_FILE",
     "LONG_CLASSES",

@@ -1,4 +1,4 @@
-"""Long recordings of a subject that does one of six things half of the time, and wanders otherwise.
+"""Long recordings of one or two subjects that do one of six things half of the time, and wander otherwise.
 
     flick    0.3 to 0.8 s   turns aside and back          spin     1 to 4 s     turns round and round
     hop      0.5 to 1.2 s   jumps up and comes down       pulse    3 to 15 s    swells and shrinks
@@ -6,17 +6,18 @@
 
     time     ···spin·····hop··flick···sleepsleepsleepsleepsleep·····dartdart···   · nothing of these
 
-Every recording has a scene of its own, a camera that shakes, noise, and light that changes. The subjects of
-all recordings of a seed are of one kind, as animals of a species are: they have its outline and marking, and
-are as bright as their scene. In some recordings a second subject wanders about, which never does any of these
-things.
+Every recording has a scene of its own, a camera that shakes, noise, and light that changes. There are three
+kinds of subjects, as there are species of animals: each has its outline and marking, and is about as bright
+as its scene. Where a second subject is in the picture, which comes later and leaves earlier, it is of another
+kind and does things of its own. The boxes around subjects are as a tracker gives them: they tremble, and some
+are missing.
 
 Array names end in their axes: T frames, H rows, W columns, C red-green-blue.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,7 +25,7 @@ import numpy as np
 from vidcli.arrays import Float32, Float64, Frames
 from vidcli.synthetic.drawing import Sprite, draw_colour, draw_noise, draw_sprite, paste
 
-LONG_VERSION = 1
+LONG_VERSION = 2
 """Counted up whenever the same seed gives other recordings, so that old folders are not reused."""
 
 _DURATIONS = {
@@ -45,6 +46,13 @@ _LONGEST_SHARE = 0.1  # of a recording that one bout may take
 
 _BANK = 16  # pictures of noise, of which each frame shows one, shifted
 _CHUNK = 48  # frames that are drawn at once
+NUM_KINDS = 3
+"""Kinds of subjects; recordings take turns."""
+_VISIT = (0.1, 0.9)
+"""From where to where in a recording the second subject is in the picture, as a share of its length."""
+_BOX_RADII = 1.25  # half a box's side, in radii of a disc of the subject's area
+_BOX_NOISE = 0.03  # spread of a box's sides, as a share of its width
+_BOXES_MISSING = 0.05  # share of the frames without a box
 _WALL = (0.2, 0.8)  # between which the subject's centre stays, as a share of either side
 
 
@@ -91,17 +99,20 @@ class Bout:
     end: int
 
 
-def draw_bouts(rng: np.random.Generator, options: LongRecordingOptions) -> list[Bout]:
-    """Draw what the subject of a recording does when; each behaviour comes early once.
+def draw_bouts(
+    rng: np.random.Generator, options: LongRecordingOptions, visit: tuple[int, int] | None = None
+) -> list[Bout]:
+    """Draw what a subject of a recording does when; each behaviour comes early once.
 
     Args:
         rng: draws order, durations and gaps.
         options: length of the recording.
+        visit: first frame with the subject, and the end, which is left out; None for all frames.
     """
     bouts: list[Bout] = []
     seconds = 60 * options.minutes
     least, more = _GAP_SECONDS[0], min(_GAP_SECONDS[1], _GAP_SHARE * seconds)
-    place = 0
+    place, last = visit or (0, options.num_frames)
     deck: list[str] = []
     while True:
         place += round((least + min(rng.exponential(more), 2 * more)) * options.fps)
@@ -113,55 +124,118 @@ def draw_bouts(rng: np.random.Generator, options: LongRecordingOptions) -> list[
         low, high = _DURATIONS[label]
         lasts = min(np.exp(rng.uniform(np.log(low), np.log(high))), _LONGEST_SHARE * seconds)
         end = place + max(4, round(lasts * options.fps))
-        if end > options.num_frames:
+        if end > last:
             return bouts
         bouts.append(Bout(label, place, end))
         place = end
 
 
-def render_long(
-    rng: np.random.Generator,
-    kind: np.random.SeedSequence,
-    bouts: list[Bout],
-    options: LongRecordingOptions,
-    has_second: bool,
-) -> Iterator[Frames]:
-    """Yield the frames of a recording, uint8 (H, W, 3).
+@dataclass(frozen=True)
+class Actor:
+    """A subject of a recording.
+
+    Attributes:
+        name: its track.
+        kind: seed of its outline and marking.
+        bouts: what it does when, in order.
+        visit: first frame with it, and the end, which is left out.
+    """
+
+    name: str
+    kind: np.random.SeedSequence
+    bouts: list[Bout]
+    visit: tuple[int, int]
+
+
+def visit_of(is_second: bool, options: LongRecordingOptions) -> tuple[int, int]:
+    """Return the first frame with a subject and the end: all frames, or those of a second subject.
 
     Args:
-        rng: draws the scene, the ways of the subjects, and all that shakes.
-        kind: seed of the outline and marking of the subjects.
-        bouts: what the subject does when, in order.
-        options: size, length and look.
-        has_second: a second subject wanders about.
+        is_second: whether it is the second one.
+        options: length of the recording.
     """
-    height, width = options.size
-    side = min(options.size)
-    margin = round(options.jitter * side)
-    luma = rng.uniform(95, 160)
-    scene_HWC = _draw_scene(rng, height + 2 * margin, width + 2 * margin, luma)
-    bank = rng.standard_normal((_BANK, height, width, 3), np.float32) * np.float32(options.noise)
-    shake_T2 = _draw_shake(rng, options.num_frames, margin)
-    light_T = 1 + 0.06 * np.sin(np.arange(options.num_frames) / options.fps / rng.uniform(8, 30))
-    light_T *= rng.uniform(0.97, 1.03, options.num_frames)
-    sprite = draw_sprite(np.random.default_rng(kind), luma, side)
-    tracks = [_draw_track(rng, [], options)] if has_second else []
-    tracks.append(_draw_track(rng, bouts, options))
-    for start in range(0, options.num_frames, _CHUNK):
-        span = slice(start, min(start + _CHUNK, options.num_frames))
-        frames_THWC = np.empty((span.stop - start, height, width, 3), np.float32)
-        for frame_HWC, (down, right) in zip(frames_THWC, shake_T2[span], strict=True):
-            frame_HWC[:] = scene_HWC[
-                margin + down : margin + down + height, margin + right : margin + right + width
-            ]
-        for track_T4 in tracks:
-            _paste_actor(frames_THWC, sprite, track_T4[span], shake_T2[span])
-        frames_THWC *= light_T[span, None, None, None].astype(np.float32)
-        for frame_HWC in frames_THWC:
-            picture, down, right = rng.integers([_BANK, height, width])
-            frame_HWC += np.roll(bank[picture], (down, right), axis=(0, 1))
-        frames_THWC += 0.5  # to the nearest integer, for the conversion cuts off
-        yield from np.clip(frames_THWC, 0, 255, out=frames_THWC).astype(np.uint8)
+    first, last = _VISIT if is_second else (0.0, 1.0)
+    return round(first * options.num_frames), round(last * options.num_frames)
+
+
+class LongScene:
+    """All of a recording that is drawn at random but its noise."""
+
+    def __init__(
+        self, rng: np.random.Generator, actors: Sequence[Actor], options: LongRecordingOptions
+    ) -> None:
+        """Draw the scene, the ways of the subjects, and all that shakes.
+
+        Args:
+            rng: draws all of that, and noise later.
+            actors: the subjects; later ones are in front.
+            options: size, length and look.
+        """
+        self._rng, self._actors, self._options = rng, actors, options
+        height, width = options.size
+        self._margin = round(options.jitter * min(options.size))
+        luma = rng.uniform(95, 160)
+        self._scene_HWC = _draw_scene(rng, height + 2 * self._margin, width + 2 * self._margin, luma)
+        self._bank = rng.standard_normal((_BANK, height, width, 3), np.float32) * np.float32(options.noise)
+        self._shake_T2 = _draw_shake(rng, options.num_frames, self._margin)
+        seconds_T = np.arange(options.num_frames) / options.fps
+        self._light_T = 1 + 0.06 * np.sin(seconds_T / rng.uniform(8, 30))
+        self._light_T *= rng.uniform(0.97, 1.03, options.num_frames)
+        side = min(options.size)
+        self._sprites = [draw_sprite(np.random.default_rng(actor.kind), luma, side) for actor in actors]
+        self._tracks = [_draw_track(rng, actor.bouts, options) for actor in actors]
+
+    def boxes(self, rng: np.random.Generator) -> Iterator[tuple[int, str, tuple[float, ...]]]:
+        """Yield frame, track and left, top, width and height in pixels of each box that a tracker found.
+
+        Args:
+            rng: draws how boxes tremble and which are missing.
+        """
+        height, width = self._options.size
+        for actor, track_T4 in zip(self._actors, self._tracks, strict=True):
+            x_T, y_T = self._middles(track_T4, slice(None))
+            half_T = _BOX_RADII * np.exp(track_T4[:, 2]) * min(height, width) / 2
+            edges_T4 = np.stack([x_T - half_T, y_T - half_T, x_T + half_T, y_T + half_T], axis=1)
+            edges_T4 += rng.normal(0, _BOX_NOISE, edges_T4.shape) * 2 * half_T[:, None]
+            found_T = rng.random(len(track_T4)) >= _BOXES_MISSING
+            for frame in range(*actor.visit):
+                if found_T[frame]:
+                    left, top, right, bottom = edges_T4[frame].tolist()
+                    yield frame, actor.name, (left, top, right - left, bottom - top)
+
+    def frames(self) -> Iterator[Frames]:
+        """Yield the frames, uint8 (H, W, 3)."""
+        options, margin = self._options, self._margin
+        height, width = options.size
+        for start in range(0, options.num_frames, _CHUNK):
+            span = slice(start, min(start + _CHUNK, options.num_frames))
+            frames_THWC = np.empty((span.stop - start, height, width, 3), np.float32)
+            for frame_HWC, (down, right) in zip(frames_THWC, self._shake_T2[span], strict=True):
+                frame_HWC[:] = self._scene_HWC[
+                    margin + down : margin + down + height, margin + right : margin + right + width
+                ]
+            for actor, sprite, track_T4 in zip(self._actors, self._sprites, self._tracks, strict=True):
+                there = slice(max(start, actor.visit[0]), min(span.stop, actor.visit[1]))
+                if there.start < there.stop:
+                    part_THWC = frames_THWC[there.start - start : there.stop - start]
+                    self._paste(part_THWC, sprite, track_T4, there)
+            frames_THWC *= self._light_T[span, None, None, None].astype(np.float32)
+            for frame_HWC in frames_THWC:
+                picture, down, right = self._rng.integers([_BANK, height, width])
+                frame_HWC += np.roll(self._bank[picture], (down, right), axis=(0, 1))
+            frames_THWC += 0.5  # to the nearest integer, for the conversion cuts off
+            yield from np.clip(frames_THWC, 0, 255, out=frames_THWC).astype(np.uint8)
+
+    def _paste(self, frames_THWC: Float32, sprite: Sprite, track_T4: Float64, span: slice) -> None:
+        x_T, y_T = self._middles(track_T4, span)
+        radius_T = np.exp(track_T4[span, 2]) * min(self._options.size) / 2
+        paste(frames_THWC, sprite, x_T=x_T, y_T=y_T, radius_T=radius_T, angle_T=track_T4[span, 3])
+
+    def _middles(self, track_T4: Float64, span: slice) -> tuple[Float64, Float64]:
+        """Return x and y of a subject's middle in pixels, as the camera shows it."""
+        height, width = self._options.size
+        shake_T2 = self._shake_T2[span]
+        return track_T4[span, 0] * width - shake_T2[:, 1], track_T4[span, 1] * height - shake_T2[:, 0]
 
 
 def _draw_scene(rng: np.random.Generator, height: int, width: int, luma: float) -> Float32:
@@ -238,15 +312,3 @@ def _act(rng: np.random.Generator, label: str, track_T4: Float64, place: Float64
             step_2[np.clip(place[:2], *_WALL) != place[:2]] *= -1
             place[:2] = np.clip(place[:2], *_WALL)
             row[:2] = place[:2]
-
-
-def _paste_actor(frames_THWC: Float32, sprite: Sprite, track_T4: Float64, shake_T2: Float64) -> None:
-    _, height, width, _ = frames_THWC.shape
-    paste(
-        frames_THWC,
-        sprite,
-        x_T=track_T4[:, 0] * width - shake_T2[:, 1],
-        y_T=track_T4[:, 1] * height - shake_T2[:, 0],
-        radius_T=np.exp(track_T4[:, 2]) * min(height, width) / 2,
-        angle_T=track_T4[:, 3],
-    )

@@ -18,15 +18,20 @@ from vidcli.sheets import csv_text
 from vidcli.synthetic.claimed_folder import ClaimedFolder
 from vidcli.synthetic.long_recording import (
     LONG_VERSION,
+    NUM_KINDS,
+    Actor,
     Bout,
     LongRecordingOptions,
+    LongScene,
     draw_bouts,
-    render_long,
+    visit_of,
 )
 from vidcli.video import encode_video
 
-LABELS_FILE = "labels.csv"
-_COLUMNS = ("path", "label", "split", "group", "start", "end")
+LABELS_FILE, BOXES_FILE = "labels.csv", "boxes.csv"
+_COLUMNS = ("path", "label", "split", "group", "start", "end", "track")
+_BOX_COLUMNS = ("video", "frame", "track", "x", "y", "w", "h")
+_TRACKS = ("a", "b")
 _FRAMES_AHEAD = 64
 _KIND_KEY = 2**32 - 1  # of the seed of what the subjects look like; recordings have the keys from 0
 
@@ -38,14 +43,27 @@ class _Job:
     Attributes:
         path: of the video.
         split: train, val or test.
-        seeds: of what happens, of the scene, and of what the subjects of all recordings look like.
-        has_second: a second subject wanders about.
+        bouts: seeds of what each subject does.
+        kinds: seeds of what each looks like.
+        scene: seed of all else in the picture.
+        boxes: seed of the faults of boxes.
     """
 
     path: Path
     split: str
-    seeds: tuple[np.random.SeedSequence, np.random.SeedSequence, np.random.SeedSequence]
-    has_second: bool
+    bouts: tuple[np.random.SeedSequence, ...]
+    kinds: tuple[np.random.SeedSequence, ...]
+    scene: np.random.SeedSequence
+    boxes: np.random.SeedSequence
+
+    def actors(self, options: LongRecordingOptions) -> list[Actor]:
+        """Return its subjects."""
+        found = []
+        for number, (bouts, kind) in enumerate(zip(self.bouts, self.kinds, strict=True)):
+            visit = visit_of(number > 0, options)
+            does = draw_bouts(np.random.default_rng(bouts), options, visit)
+            found.append(Actor(_TRACKS[number], kind, does, visit))
+        return found
 
 
 def write_recordings(
@@ -58,11 +76,12 @@ def write_recordings(
     """Write long recordings, or reuse those in the folder; return the table of their bouts, a manifest.
 
         folder/recording_01.mp4 ...    half of them train, a fifth val, the rest test
-        folder/labels.csv              path, label, split, group, start, end: a row for each bout
+        folder/labels.csv              path, label, split, group, start, end, track: a row for each bout
+        folder/boxes.csv               video, frame, track, x, y, w, h: where the subjects are
         folder/recordings.json         written last: settings, seed, version
 
     Every recording depends on the seed and its number alone. Test recordings have scenes and bouts that no
-    other has, and subjects of the same kind as all. An interrupted call is completed by the next one.
+    other has, and subjects of the same kinds as all. An interrupted call is completed by the next one.
 
     Args:
         folder: must not exist, be empty, or have been written by this function.
@@ -88,8 +107,8 @@ def write_recordings(
     jobs = list(_plan(root, num_recordings, seed))
     table = root / LABELS_FILE
     claimed = ClaimedFolder(root, "recordings", "recordings", _is_ours)
-    paths = [table, *(job.path for job in jobs)]
-    if not claimed.write(request, paths, lambda: _write_missing(table, jobs, options, progress)) and progress:
+    paths = [table, root / BOXES_FILE, *(job.path for job in jobs)]
+    if not claimed.write(request, paths, lambda: _write_missing(root, jobs, options, progress)) and progress:
         num_frames = num_recordings * options.num_frames
         progress(num_frames, num_frames)
     return table
@@ -108,40 +127,50 @@ def split_of(number: int, num_recordings: int) -> str:
 
 
 def _plan(root: Path, num_recordings: int, seed: int) -> Iterator[_Job]:
-    kind = np.random.SeedSequence(seed, spawn_key=(_KIND_KEY,))
+    kinds = np.random.SeedSequence(seed, spawn_key=(_KIND_KEY,)).spawn(NUM_KINDS)
     for number in range(num_recordings):
-        bouts, look = np.random.SeedSequence(seed, spawn_key=(number,)).spawn(2)
-        path = root / f"recording_{number + 1:02}.mp4"
-        yield _Job(path, split_of(number, num_recordings), (bouts, look, kind), number % 2 == 1)
+        *bouts, scene, boxes = np.random.SeedSequence(seed, spawn_key=(number,)).spawn(len(_TRACKS) + 2)
+        num_subjects = 1 + number % 2
+        yield _Job(
+            root / f"recording_{number + 1:02}.mp4",
+            split_of(number, num_recordings),
+            tuple(bouts[:num_subjects]),
+            tuple(kinds[(number + k) % NUM_KINDS] for k in range(num_subjects)),
+            scene,
+            boxes,
+        )
 
 
 def _is_ours(path: Path) -> bool:
     """Tell whether a path below the folder is one of its files, or what is left of one."""
     name = path.name
-    known = re.fullmatch(r"recording_\d{2,}\.mp4", name) is not None or name == LABELS_FILE
+    known = re.fullmatch(r"recording_\d{2,}\.mp4", name) is not None or name in (LABELS_FILE, BOXES_FILE)
     return len(path.parts) == 1 and (known or is_leftover(path))
 
 
 def _write_missing(
-    table: Path,
+    root: Path,
     jobs: list[_Job],
     options: LongRecordingOptions,
     progress: Callable[[int, int], None] | None,
 ) -> None:
     rows: list[tuple[str, ...]] = []
+    boxes: list[tuple[str, ...]] = []
     for number, job in enumerate(jobs):
-        bouts_seed, look_seed, kind = job.seeds
-        bouts = draw_bouts(np.random.default_rng(bouts_seed), options)
-        rows += [_row(job, bout, options.fps) for bout in bouts]
+        actors = job.actors(options)
+        rows += [_row(job, actor, bout, options.fps) for actor in actors for bout in actor.bouts]
+        scene = LongScene(np.random.default_rng(job.scene), actors, options)
+        for frame, track, sides in scene.boxes(np.random.default_rng(job.boxes)):
+            boxes.append((job.path.name, str(frame), track, *(f"{side:.1f}" for side in sides)))
         if not job.path.exists():
-            frames = render_long(np.random.default_rng(look_seed), kind, bouts, options, job.has_second)
-            _encode(job.path, _counted(frames, number, len(jobs), options, progress), options)
-    write_text(table, csv_text([_COLUMNS, *rows]))
+            _encode(job.path, _counted(scene.frames(), number, len(jobs), options, progress), options)
+    write_text(root / LABELS_FILE, csv_text([_COLUMNS, *rows]))
+    write_text(root / BOXES_FILE, csv_text([_BOX_COLUMNS, *boxes]))
 
 
-def _row(job: _Job, bout: Bout, fps: float) -> tuple[str, ...]:
+def _row(job: _Job, actor: Actor, bout: Bout, fps: float) -> tuple[str, ...]:
     times = (repr(round(frame / fps, 4)) for frame in (bout.start, bout.end))
-    return (job.path.name, bout.label, job.split, job.path.stem, *times)
+    return (job.path.name, bout.label, job.split, job.path.stem, *times, actor.name)
 
 
 def _counted(

@@ -31,6 +31,7 @@ from vidcli.config import Config, ModelConfig, config_to_yaml
 from vidcli.data.items import VideoItem, class_names_of
 from vidcli.data.manifest import fingerprint, manifest_text, read_data
 from vidcli.data.relocation import with_digests
+from vidcli.data.span_clips import cut_spans
 from vidcli.data.splits import assign_folds, assign_splits, of_split
 from vidcli.errors import ConfigError, DataError
 from vidcli.evaluate import bootstrap_over_groups
@@ -47,6 +48,7 @@ from vidcli.report.model_card import write_card
 from vidcli.runtime.files import write_text
 from vidcli.train.events import Notice
 from vidcli.train.head_trials import HeadScore, HeadTrials, score_heads
+from vidcli.train.recording_spans import settle_spans
 from vidcli.train.run import run_name
 
 NUM_FOLDS = 5
@@ -150,7 +152,7 @@ def compare_heads(
     with RunClaim() as claim:
         run = claim.begin(out, run_name(config)) if out is not None else None
         model = _build_frozen(config, device)
-        items = _read_items(config, data, split, on_event)
+        config, items = _read_items(config, data, split, on_event)
         comparison = _compare(config, items, split, run, model, device, on_event)
     if run is not None and (obstacle := write_card(run)) is not None:
         on_event(Notice(obstacle))
@@ -224,20 +226,30 @@ def _compare(
 
 def _read_items(
     config: Config, data: Path, split: str, on_event: Callable[[CompareProgress | Notice], None]
-) -> Sequence[VideoItem]:
-    """Return the videos with their splits; test videos only where they are asked for."""
+) -> tuple[Config, Sequence[VideoItem]]:
+    """Return the settings that the data ask for, and the videos or clips of recordings with their splits.
+
+    Test videos are there only if they are asked for.
+    """
     listing = read_data(data, settings=config.data)
     for text in listing.notes:
         on_event(Notice(text))
+    settled, rows = settle_spans(config, listing.items, lambda text: on_event(Notice(text)))
+    if settled.data.multi_label:
+        raise ConfigError(f"--compare: spans of different classes overlap in {data}, and it scores accuracy")
     # Without a val split, folds score every video, where a part split off would score only a few.
-    items = assign_splits(listing.items, config.data.model_copy(update={"val_fraction": 0.0}))
+    items: Sequence[VideoItem] = assign_splits(rows, settled.data.model_copy(update={"val_fraction": 0.0}))
+    if settled.data.clips_per_span > 1:
+        items, notes = cut_spans(items, settled)
+        for text in notes:
+            on_event(Notice(text))
     if len(class_names_of(of_split(items, "train"))) < 2:
         raise DataError(f"{data}: one class to train on; a classifier needs two or more")
     if split == "test":
         if not of_split(items, "test"):
             raise DataError(f"{data}: has no test split to score; leave --split away")
-        return items
-    return [item for item in items if item.split != "test"]
+        return settled, items
+    return settled, [item for item in items if item.split != "test"]
 
 
 def _make_folds(items: Sequence[VideoItem], config: Config, split: str) -> tuple[npt.NDArray[np.int64], str]:

@@ -1,7 +1,9 @@
 """Learn on validation recordings how the windows of a timeline become segments.
 
 Every way to read windows and to smooth them is tried on the same windows. The best by the mean of the frame
-macro F1 and the segmental F1@50 is kept with the model; of equally good ones the simplest.
+macro F1 and the segmental F1@50 is kept with the model; of equally good ones the simplest. Where a moment can
+have several classes, these do not compete: each has the threshold and the shortest duration that are best for
+it.
 
 Shape suffixes: W windows, N cells, K classes.
 """
@@ -9,61 +11,26 @@ Shape suffixes: W windows, N cells, K classes.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 
 from vidcli.arrays import Float64
-from vidcli.data.background import rows_by_video
-from vidcli.data.items import VideoItem
+from vidcli.data.background import rows_by_subject
+from vidcli.data.items import VideoItem, labels_of
 from vidcli.errors import VideoError
-from vidcli.evaluate.recordings import LabelledRecording, align, recordings_of
-from vidcli.evaluate.segment_scores import score_timelines
+from vidcli.evaluate.recordings import LabelledRecording, recordings_of
 from vidcli.models.timeline_rules import READINGS, TimelineRules
 from vidcli.predict import Predictor
-from vidcli.predict.segment_streams import stream_segments
-from vidcli.predict.segments import Timeline
 from vidcli.predict.timeline import classify_windows
-from vidcli.predict.window_plan import WindowCells, WindowPlan, learnt_plan, window_weights
+from vidcli.predict.window_plan import WindowPlan, learnt_plan
+from vidcli.train.rule_trials import SHARES, RecordingWindows, RulesTrial, RuleTrials, shortest_of
 
 _WEIGHTS = (0.05, 0.1, 0.2, 0.4, 0.8)
-_SHARES = (0.25, 0.5, 1.0)
-"""Of how long nearly all segments of a class last: what the shortest one may be."""
-_NEARLY_ALL = 0.05
 _UNSEEN = 0.5
 """Times that each class is taken to have followed each other one, beside what was counted."""
-
-
-@dataclass(frozen=True)
-class RulesTrial:
-    """One way to make segments, and how good these are on the validation recordings."""
-
-    rules: TimelineRules
-    macro_f1: float
-    segmental_f1: float
-
-    @property
-    def score(self) -> float:
-        """What ways are compared by."""
-        return (self.macro_f1 + self.segmental_f1) / 2
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain values."""
-        known = self.rules.to_dict() | {"macro_f1": self.macro_f1, "f1@50": self.segmental_f1}
-        return {name: value for name, value in known.items() if name != "log_transitions"}
-
-
-@dataclass(frozen=True)
-class _Windows:
-    """The windows of one recording: their probabilities, the number of cells, and seconds of the video."""
-
-    recording: LabelledRecording
-    probabilities_WK: Float64
-    num_cells: int
-    seconds: float
 
 
 def learn_rules(
@@ -71,28 +38,35 @@ def learn_rules(
     spans: Sequence[VideoItem],
     clips: Sequence[VideoItem],
     progress: Callable[[int, int], None],
+    tell: Callable[[VideoError], None],
 ) -> list[RulesTrial]:
     """Return what was tried, the best first; nothing where there is no validation recording.
 
     Args:
-        predictor: of the model, whose classes exclude each other.
+        predictor: of the model.
         spans: labelled spans of all recordings, with their splits.
         clips: that the model learnt from.
         progress: called with the seconds of recordings that are done and of all.
+        tell: takes the error of each recording that cannot be decoded, and is left out.
     """
     plan = learnt_plan(predictor.config, None)
     recordings = recordings_of(item for item in spans if item.split == "val")
     if plan is None or not recordings:
         return []
-    windows = list(_classify(predictor, recordings, plan, progress))
+    windows = list(_classify(predictor, recordings, plan, progress, tell))
     if not windows:
         return []
-    names, trials = predictor.class_names, []
+    names, trials = predictor.class_names, list[RulesTrial]()
     learnt = [item for item in spans if item.split == "train"]
+    thresholds = predictor.calibration.thresholds
     for reading in READINGS:
-        cells = [_read(one, plan, reading, len(names)) for one in windows]
-        for rules in _candidates(names, learnt, clips, plan):
-            trials.append(_try(replace(rules, reading=reading), windows, cells, plan, names))
+        ways = RuleTrials(windows, plan, reading, names, thresholds)
+        rules: Iterable[TimelineRules]
+        if thresholds is None:
+            rules = _candidates(names, learnt, clips, plan)
+        else:
+            rules = ways.of_each_class(shortest_of(_durations(names, learnt, True), plan.cell_seconds))
+        trials += [ways.of(replace(one, reading=reading)) for one in rules]
     return sorted(trials, key=lambda trial: -trial.score)
 
 
@@ -109,7 +83,8 @@ def describe_gain(trials: Sequence[RulesTrial], num_recordings: int) -> str:
     )
     names = {
         "none": "timelines are not smoothed",
-        "duration": "timelines have a shortest duration of each class",
+        "duration": "timelines have a shortest duration of each class"
+        + (" and a threshold of its own" if best.rules.thresholds else ""),
         "viterbi": "timelines are smoothed by learnt transitions between classes (Viterbi)",
     }
     read = " and read at the middles of windows" if best.rules.reading == "middle" else ""
@@ -125,8 +100,9 @@ def _classify(
     recordings: Sequence[LabelledRecording],
     plan: WindowPlan,
     progress: Callable[[int, int], None],
-) -> Iterator[_Windows]:
-    """Yield the windows of each recording that can be decoded."""
+    tell: Callable[[VideoError], None],
+) -> Iterator[RecordingWindows]:
+    """Yield the windows of each recording that can be decoded, and tell why one cannot."""
     done = 0.0
     for number, recording in enumerate(recordings):
 
@@ -136,19 +112,13 @@ def _classify(
             progress(round(before + seconds), round(before + of * left))
 
         try:
-            found = classify_windows(predictor, recording.path, plan, show)
-        except VideoError:  # named where it was checked
+            found = classify_windows(predictor, recording.video, plan, show)
+            present = predictor.views.present(recording.video)
+        except VideoError as error:
+            tell(error)
             continue
         done += found[2]
-        yield _Windows(recording, *found)
-
-
-def _read(windows: _Windows, plan: WindowPlan, reading: str, num_classes: int) -> Float64:
-    """Return the probabilities of the cells (N, K)."""
-    cells = WindowCells(num_classes, window_weights(plan.num_cells, reading))
-    for probabilities_K in windows.probabilities_WK:
-        cells.add_window(probabilities_K)
-    return cells.means(0, windows.num_cells)
+        yield RecordingWindows(recording, *found, present)
 
 
 def _candidates(
@@ -158,9 +128,8 @@ def _candidates(
     step, num_classes = plan.cell_seconds, len(names)
     plain = TimelineRules(step)
     yield plain
-    lengths = _durations(names, spans)
-    shortest = [float(np.quantile(of, _NEARLY_ALL)) if of else step for of in lengths]
-    for share in _SHARES:
+    shortest = shortest_of(_durations(names, spans), step)
+    for share in SHARES:
         seconds = tuple(max(step, share * one) for one in shortest)
         yield replace(plain, smoothing="duration", min_seconds=seconds)
     transitions_KK = np.log(count_transitions(names, spans, step))
@@ -177,12 +146,30 @@ def _candidates(
             )
 
 
-def _durations(names: Sequence[str], spans: Sequence[VideoItem]) -> list[list[float]]:
-    """Return how long the spans of each class last, in seconds."""
+def _durations(
+    names: Sequence[str], spans: Sequence[VideoItem], multi_label: bool = False
+) -> list[list[float]]:
+    """Return how long the spans of each class last, in seconds.
+
+    Args:
+        names: of the classes.
+        spans: labelled spans of recordings.
+        multi_label: a span can have several classes; one of a class goes on where another begins with it.
+    """
     lengths: dict[str, list[float]] = {name: [] for name in names}
-    for span in spans:
-        if span.end_seconds is not None and span.label in lengths:
-            lengths[span.label].append(span.end_seconds - span.start_seconds)
+    for rows in rows_by_subject(spans).values():
+        until: dict[str, tuple[float, float]] = {}
+        for span in sorted(rows, key=lambda row: row.start_seconds):
+            for name in labels_of(span.label, multi_label):
+                if span.end_seconds is None or name not in lengths:
+                    continue
+                first, last = until.get(name, (span.start_seconds, -1.0))
+                if multi_label and last == span.start_seconds:
+                    lengths[name].pop()
+                else:
+                    first = span.start_seconds
+                until[name] = first, span.end_seconds
+                lengths[name].append(span.end_seconds - first)
     return [lengths[name] for name in names]
 
 
@@ -199,7 +186,7 @@ def count_transitions(names: Sequence[str], spans: Sequence[VideoItem], step_sec
     """
     place = {name: number for number, name in enumerate(names)}
     follows_KK = np.full((len(names), len(names)), _UNSEEN)
-    for rows in rows_by_video(spans).values():
+    for rows in rows_by_subject(spans).values():
         rows = sorted(rows, key=lambda row: row.start_seconds)
         for one, other in pairwise(rows):
             touches = one.end_seconds is not None and other.start_seconds - one.end_seconds < step_seconds
@@ -210,31 +197,3 @@ def count_transitions(names: Sequence[str], spans: Sequence[VideoItem], step_sec
     leaves_K = 1 / np.array(cells)
     probable_KK = leaves_K[:, None] * follows_KK / follows_KK.sum(axis=1, keepdims=True)
     return np.asarray(probable_KK + np.diag(1 - leaves_K), dtype=np.float64)
-
-
-def _try(
-    rules: TimelineRules,
-    windows: Sequence[_Windows],
-    cells: Sequence[Float64],
-    plan: WindowPlan,
-    names: tuple[str, ...],
-) -> RulesTrial:
-    aligned = []
-    for one, cells_NK in zip(windows, cells, strict=True):
-        stream = stream_segments(
-            lambda start, end, cells_NK=cells_NK: cells_NK[start:end],  # type: ignore[misc]
-            names,
-            plan.cell_seconds,
-            0.0,
-            None,
-            None,
-            rules,
-        )
-        segments = [*stream.advance(len(cells_NK)), *stream.finish(len(cells_NK), one.seconds)]
-        timeline = Timeline(
-            str(one.recording.path), names, plan.cell_seconds, one.seconds, cells_NK, tuple(segments)
-        )
-        # One group for all: intervals are not asked for, and take long.
-        aligned.append(replace(align(one.recording, timeline, names, is_multi_label=False), group=""))
-    overall = score_timelines(aligned).overall
-    return RulesTrial(rules, overall["macro_f1"].value or 0.0, overall["f1@50"].value or 0.0)

@@ -11,18 +11,20 @@ import torch
 
 from vidcli.artifacts.model_file import load_checkpoint, save_checkpoint
 from vidcli.artifacts.run_folder import MODEL_FILE, SMOOTHING_FILE, SPANS_FILE, SPLITS_FILE
-from vidcli.config import Config, DataConfig
+from vidcli.config import Config, DataConfig, SubjectConfig
 from vidcli.data.background import (
     fill_background,
     is_recording,
     read_labelled_spans,
-    rows_by_video,
+    rows_by_subject,
     unknown_recordings,
 )
 from vidcli.data.items import VideoItem
 from vidcli.data.manifest import manifest_text
 from vidcli.data.relocation import load_run_items, with_digests
 from vidcli.data.span_clips import cut_spans, join_overlaps, overlapping, require_dense
+from vidcli.data.subjects import present_of, settle_subjects
+from vidcli.errors import VideoError
 from vidcli.predict import Predictor
 from vidcli.runtime.files import write_text
 from vidcli.runtime.processes import ALONE, Group
@@ -33,7 +35,8 @@ from vidcli.train.learnt_rules import describe_gain, learn_rules
 def settle_spans(
     config: Config, items: Sequence[VideoItem], tell: Callable[[str], None]
 ) -> tuple[Config, Sequence[VideoItem]]:
-    """Return the settings and rows to learn from: overlaps joined, and what nobody labelled as a class.
+    """Return the settings and rows to learn from: of subjects while they are there, overlaps joined, and what
+    nobody labelled as a class.
 
     Args:
         config: all settings.
@@ -42,11 +45,15 @@ def settle_spans(
 
     Raises:
         ConfigError: clips of spans would have no length of their own.
-        DataError: there is no background, or its class is there already.
+        DataError: there is no background, or its class is there already; boxes of a subject are missing.
     """
-    data, rows = config.data, items
+    if config.subject.boxes is not None:  # a run may be asked about from any folder
+        boxes = str(Path(config.subject.boxes).absolute())
+        config = config.model_copy(update={"subject": config.subject.model_copy(update={"boxes": boxes})})
+    rows = settle_subjects(items, config.subject, tell)
+    data = config.data
     require_dense(config)
-    for text in _idle_settings(data):
+    for text in _idle_settings(config):
         tell(text)
     if data.clips_per_span > 1 and not data.multi_label and (pair := overlapping(rows)) is not None:
         one, other = pair
@@ -60,7 +67,9 @@ def settle_spans(
         config = config.model_copy(update={"data": data, "train": train})
     if data.background is not None:
         labelled = None if data.labelled_spans is None else read_labelled_spans(Path(data.labelled_spans))
-        rows, notes = fill_background(rows, data.background, labelled)
+        rows, notes = fill_background(
+            rows, data.background, labelled, lambda row: present_of(row, config.subject)
+        )
         if labelled is not None and (strange := unknown_recordings(labelled, rows)) is not None:
             notes.append(strange)
         for note in notes:
@@ -71,12 +80,16 @@ def settle_spans(
 
 
 def _are_recordings(rows: Sequence[VideoItem]) -> bool:
-    return all(map(is_recording, rows_by_video(rows).values()))
+    return all(map(is_recording, rows_by_subject(rows).values()))
 
 
-def _idle_settings(data: DataConfig) -> Iterator[str]:
-    """Yield a sentence for each setting of spans that has no effect in this run."""
-    usual = DataConfig()
+def _idle_settings(config: Config) -> Iterator[str]:
+    """Yield a sentence for each setting of spans or subjects that has no effect in this run."""
+    usual, data = DataConfig(), config.data
+    if config.subject.boxes is None:
+        for name, value in SubjectConfig():
+            if getattr(config.subject, name) != value:
+                yield f"subject.{name} has no effect without subject.boxes"
     in_background = data.background is not None
     for name, is_used, needed in (
         ("labelled_spans", in_background, "data.background"),
@@ -127,9 +140,6 @@ def learn_timeline(
     checkpoint = load_checkpoint(run / MODEL_FILE)
     if checkpoint.rules is not None:
         return
-    if checkpoint.config.data.multi_label:
-        on_event(Notice("several classes a moment: timelines are not smoothed by what is learnt"))
-        return
     spans = load_run_items(run / SPANS_FILE)
     if not any(item.split == "val" for item in spans):
         on_event(
@@ -141,10 +151,19 @@ def learn_timeline(
         return
     predictor = Predictor.from_checkpoint(checkpoint, device)
     clips = [item for item in load_run_items(run / SPLITS_FILE) if item.split == "train"]
-    trials = learn_rules(predictor, spans, clips, lambda done, total: on_event(FollowProgress(done, total)))
+    left_out: set[str] = set()
+
+    def tell(error: VideoError) -> None:
+        left_out.add(error.path)
+        on_event(Notice(f"left out of learning how to smooth timelines: {error}"))
+
+    def progress(done: int, total: int) -> None:
+        on_event(FollowProgress(done, total))
+
+    trials = learn_rules(predictor, spans, clips, progress, tell)
     if not trials:
         return
-    num_recordings = len({item.path for item in spans if item.split == "val"})
+    num_recordings = len({str(item.path) for item in spans if item.split == "val"} - left_out)
     on_event(Notice(describe_gain(trials, num_recordings)))
     told = {"num_recordings": num_recordings, "trials": [trial.to_dict() for trial in trials]}
     write_text(run / SMOOTHING_FILE, json.dumps(told, indent=1) + "\n")

@@ -82,6 +82,11 @@ class ClipTransform:
         self._mean_row = torch.tensor(clip.mean or MEAN).repeat(self._width)
         self._std_row = torch.tensor(clip.std or STD).repeat(self._width)
 
+    @property
+    def proportions(self) -> tuple[int, int]:
+        """Height and width of frames of which nothing is cut off; only the ratio counts."""
+        return self._resize or (self._height, self._width)
+
     def decode_size(self, height: int, width: int) -> tuple[int, int]:
         """Return the height and width to decode an upright frame to: those of the clip plus its margins.
 

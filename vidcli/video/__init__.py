@@ -10,7 +10,7 @@ only those above it; `live` and `write` do not import each other.
     write    encode frames to a file; rewrite a video with changed pictures and its own sound
 """
 
-from vidcli.video.exact.convert import CONVERSION, SizeRule
+from vidcli.video.exact.convert import CONVERSION, MovingWindow, SizeRule
 from vidcli.video.exact.decode import DecodedFrames, decode_frames
 from vidcli.video.exact.request import DecodeMode, Plan
 from vidcli.video.exact.sequential import GridFrame, stream_frames
@@ -35,6 +35,7 @@ __all__ = [
     "HardwareName",
     "LiveFrame",
     "LiveFrames",
+    "MovingWindow",
     "Plan",
     "RawFormat",
     "SizeRule",

@@ -11,6 +11,7 @@ from vidcli.data.annotations import Annotations, Recording, Span
 from vidcli.data.annotations.assembly import Assembly, AssemblyOptions, assemble
 from vidcli.data.annotations.media import MediaFolder
 from vidcli.data.annotations.spans import TO_THE_END
+from vidcli.data.annotations.timeline_results import read_timeline_results
 from vidcli.data.items import VideoItem
 from vidcli.data.manifest import load_items, manifest_text
 from vidcli.errors import DataError
@@ -154,7 +155,20 @@ def test_one_span_of_two_labels_needs_several(media: Path) -> None:
 
 def test_subjects(media: Path) -> None:
     both = nest(Span("a", 0.0, 1.0, "ann"), Span("b", 1.0, 2.0, "bob"))
-    assert rows(media, both).notes == ["2 subjects (ann, bob) are taken together; --subject NAME takes one"]
+    (note,) = rows(media, both).notes
+    assert note.startswith(
+        "2 subjects (ann, bob) are taken together; --subject NAME takes one, --tracks gives"
+    )
+    assert {item.track for item in rows(media, both).items} == {None}
+    apart = rows(media, both, tracks=True, background="none")
+    assert [(item.track, item.label, item.start_seconds, item.end_seconds) for item in apart.items] == [
+        ("ann", "a", 0.0, 1.0),
+        ("ann", "none", 1.0, None),
+        ("bob", "none", 0.0, 1.0),
+        ("bob", "b", 1.0, 2.0),
+        ("bob", "none", 2.0, None),
+    ]
+    assert not apart.notes
     assert times(rows(media, both, subject="bob")) == [("b", 1.0, 2.0)]
     with pytest.raises(DataError, match="--subject cid: nothing is about this one; there is ann, bob"):
         rows(media, both, subject="cid")
@@ -162,6 +176,22 @@ def test_subjects(media: Path) -> None:
         DataError, match="has 2 subjects, and one video cannot part; choose --group recording"
     ):
         rows(media, both, group="subject")
+
+
+def test_subjects_do_different_things_at_once(media: Path) -> None:
+    both = nest(Span("a", 0.0, 1.0, "ann"), Span("b", 0.0, 1.0, "bob"))
+    with pytest.raises(DataError, match="which are the same span"):
+        rows(media, both)
+    assert [(item.track, item.label) for item in rows(media, both, tracks=True).items] == [
+        ("ann", "a"),
+        ("bob", "b"),
+    ]
+
+
+def test_subjects_of_timelines_are_kept() -> None:
+    timeline = {"video": "v.mp4", "track": "ann", "segments": [{"start": 0, "end": 1, "label": "a"}]}
+    (recording,) = read_timeline_results([timeline]).recordings
+    assert [span.subject for span in recording.spans] == ["ann"]
 
 
 def test_groups_and_splits(media: Path) -> None:

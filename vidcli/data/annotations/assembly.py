@@ -6,7 +6,7 @@ import itertools
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -32,6 +32,7 @@ class AssemblyOptions(NamedTuple):
         subject: take only what is about this one.
         multi_label: cut spans that overlap, so that each row has all labels of its time.
         group: of `GROUPS`, what must not part between splits.
+        tracks: each subject has rows of its own, which name it as their track.
     """
 
     fps: float | None = None
@@ -40,6 +41,7 @@ class AssemblyOptions(NamedTuple):
     subject: str | None = None
     multi_label: bool = False
     group: str = "recording"
+    tracks: bool = False
 
 
 @dataclass
@@ -89,14 +91,20 @@ def assemble(files: Mapping[Path, Annotations], media: MediaFolder, options: Ass
     """
     made = Assembly(notes=_tell_files(files))
     videos = _gather(files, media, options, made)
-    made.notes += _tell_subjects(videos.values(), options.subject)
+    made.notes += _tell_subjects(videos.values(), options)
     splits = _usable_splits(videos, made.notes)
     groups = _groups(videos, options.group)
     told: dict[str, list[str]] = defaultdict(list)
     for path, video in sorted(videos.items()):
-        for span in _rows(path, video, options, told):
-            end = None if span.end == TO_THE_END else span.end
-            made.items.append(VideoItem(path, span.label, splits.get(path), groups[path], span.start, end))
+        about = _by_subject(video) if options.tracks else {None: video}
+        for track, part in about.items():
+            for span in _rows(path, part, options, told):
+                end = None if span.end == TO_THE_END else span.end
+                made.items.append(
+                    VideoItem(
+                        path, span.label, splits.get(path), groups[path], span.start, end, track=track or None
+                    )
+                )
     for texts in told.values():
         rest = f"; and so in {len(texts) - _NUM_TOLD} more videos" if len(texts) > _NUM_TOLD else ""
         *shown, last = texts[:_NUM_TOLD]
@@ -215,14 +223,24 @@ def _add(video: _Video, span: Span, options: AssemblyOptions, left_out: dict[str
     video.spans.append(Span(span.label, max(0.0, round(start, 6)), round(end, 6), span.subject))
 
 
-def _tell_subjects(videos: Iterable[_Video], subject: str | None) -> list[str]:
+def _by_subject(video: _Video) -> dict[str | None, _Video]:
+    """Return what is marked about each subject of a video; the name of nobody is empty."""
+    spans: dict[str | None, list[Span]] = defaultdict(list)
+    for span in video.spans:
+        spans[span.subject].append(span)
+    return {name: replace(video, spans=of, subjects={name or ""}) for name, of in sorted(spans.items())}
+
+
+def _tell_subjects(videos: Iterable[_Video], options: AssemblyOptions) -> list[str]:
+    subject = options.subject
     subjects = sorted({name for video in videos for name in video.subjects})
     if subject is not None and subject not in subjects:
         there = f"there is {', '.join(subjects[:8])}" if subjects else "the files name none"
         raise DataError(f"--subject {subject}: nothing is about this one; {there}")
-    if subject is None and len(subjects) > 1:
+    if subject is None and len(subjects) > 1 and not options.tracks:
         told = ", ".join(subjects[:8]) + (", …" if len(subjects) > 8 else "")
-        return [f"{len(subjects)} subjects ({told}) are taken together; --subject NAME takes one"]
+        way_on = "--subject NAME takes one, --tracks gives each rows of its own"
+        return [f"{len(subjects)} subjects ({told}) are taken together; {way_on}"]
     return []
 
 

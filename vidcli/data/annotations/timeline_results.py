@@ -32,11 +32,12 @@ def read_timeline_results(value: Any) -> Annotations:
             notes.append(f"{video} has no timeline: {entry['error']}")
             continue
         spans = []
+        subject = as_text(entry.get("track", ""), f"{what}, track")
         for segment in as_list(entry.get("segments"), f"{what}, segments"):
             one = as_mapping(segment, f"{what}, segment")
             start, end = (as_number(one.get(key), f"{what}, {key}") for key in ("start", "end"))
             score = None if one.get("confidence") is None else as_number(one["confidence"], "confidence")
-            spans.append(Span(as_text(one.get("label"), f"{what}, label"), start, end, score=score))
+            spans.append(Span(as_text(one.get("label"), f"{what}, label"), start, end, subject, score))
         if "covered_seconds" in entry:
             notes.append(
                 f"the timeline of {video} was interrupted, and covers its first {entry['covered_seconds']} s"

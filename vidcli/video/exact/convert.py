@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
@@ -25,6 +26,32 @@ from vidcli.video.open.video_bytes import reason
 
 SizeRule: TypeAlias = Callable[[int, int], tuple[int, int]]
 """Given the upright height and width with square pixels, the height and width to decode to."""
+
+
+class MovingWindow(ABC):
+    """A window that moves over the frames of one video, in place of a `SizeRule`; nothing else is shown.
+
+    Called as a rule, it returns the size that whole frames are scaled to before the window is cut out.
+    """
+
+    @abstractmethod
+    def __call__(self, height: int, width: int) -> tuple[int, int]:
+        """Return the height and width of whole frames, given those of an upright frame."""
+
+    @abstractmethod
+    def cut_size(self, height: int, width: int) -> tuple[int, int]:
+        """Return the height and width of what is cut out, given those of an upright frame."""
+
+    @abstractmethod
+    def cut(self, frame_HWC: Frames, seconds: float, upright_size: tuple[int, int]) -> Frames:
+        """Return what is in the window.
+
+        Args:
+            frame_HWC: a whole frame.
+            seconds: its start, from the first frame of the file.
+            upright_size: height and width of an upright frame before it was scaled.
+        """
+
 
 CONVERSION = 3
 """Version of the conversion; frames that were stored on disk under another version are not used."""
@@ -105,19 +132,33 @@ class Converter:
             self._height, self._width = (width, height) if swapped else (height, width)
         upright = (self._width, self._height) if swapped else (self._height, self._width)
         self.shape = (*upright, 3)
+        self._window = size if isinstance(size, MovingWindow) else None
+        if self._window is not None:
+            self._upright_size, self._whole = info.upright_size, np.empty(self.shape, np.uint8)
+            self.shape = (*self._window.cut_size(*info.upright_size), 3)
 
-    def convert_into(self, target: Frames, frame: av.VideoFrame) -> None:
-        """Convert a frame into an array.
-
-        PyAV lets swscale write only to memory of its own, so there is one copy. It is made while the
-        buffer is still in the processor's cache, and removes row padding and orientation on the way.
+    def convert_into(self, target: Frames, frame: av.VideoFrame, seconds: float = 0.0) -> None:
+        """Convert a frame, or the part of it that a moving window shows, into an array.
 
         Args:
             target: uint8 (H, W, 3), of `shape`, which is overwritten.
             frame: as decoded.
+            seconds: its start, from the first frame of the file.
 
         Raises:
             VideoError: the frame's colours cannot be converted.
+        """
+        if self._window is None:
+            self._convert_whole(target, frame)
+        else:
+            self._convert_whole(self._whole, frame)
+            target[...] = self._window.cut(self._whole, seconds, self._upright_size)
+
+    def _convert_whole(self, target: Frames, frame: av.VideoFrame) -> None:
+        """Convert a frame into an array of its whole size.
+
+        PyAV lets swscale write only to memory of its own, so there is one copy. It is made while the
+        buffer is still in the processor's cache, and removes row padding and orientation on the way.
         """
         height, width = self._fit(frame.height, frame.width)
         try:

@@ -220,13 +220,14 @@ class FrameCollector:
                 converter = Converter(request.budget.path, request.unreduced(info, stream), request.size)
                 self._make_array(info, converter)
             assert frame.pts is not None
+            seconds = self._clock.seconds_at(frame.pts)
             for moment in self._moments_of[first_index + index]:
                 if last is None or last[0] != frame.pts:
-                    converter.convert_into(self.frames[moment], frame)
+                    converter.convert_into(self.frames[moment], frame, seconds)
                     last = frame.pts, moment
                 else:
                     self.frames[moment] = self.frames[last[1]]
-                self.pts_seconds[moment] = self._clock.seconds_at(frame.pts)
+                self.pts_seconds[moment] = seconds
 
         return deliver
 

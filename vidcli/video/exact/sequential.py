@@ -99,7 +99,7 @@ def collect_span(
 
     def keep(held: TimedFrame) -> None:
         picture = np.empty(converter.shape, np.uint8)
-        converter.convert_into(picture, held.frame)
+        converter.convert_into(picture, held.frame, held.seconds)
         kept.append(picture)
         seconds.append(max(0.0, held.seconds - start))
 
@@ -146,7 +146,7 @@ def collect_wanted(
     def keep_until(end: float) -> None:
         nonlocal position
         first = order[position]
-        converter.convert_into(pictures[first], held.frame)
+        converter.convert_into(pictures[first], held.frame, held.seconds)
         while moments[position] < end:
             index = order[position]
             if index != first:
@@ -235,7 +235,7 @@ def stream_frames(
             while (number + 0.5) * spacing_seconds < end:
                 if picture is None:
                     picture = np.empty(converter.shape, np.uint8)
-                    converter.convert_into(picture, held.frame)
+                    converter.convert_into(picture, held.frame, held.seconds)
                 yield GridFrame(picture, info)
                 number += 1
 

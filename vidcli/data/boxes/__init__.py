@@ -1,0 +1,1 @@
+"""Boxes and points of subjects in each frame, as trackers of any kind write them."""
