@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from vidcli.errors import VideoError
-from vidcli.runtime.threads import map_ahead, num_workers, run_ahead
+from vidcli.runtime.threads import map_ahead, num_workers, run_ahead, scheduling_kept
 
 
 def test_number_of_workers() -> None:
@@ -140,3 +140,14 @@ def test_a_value_that_does_not_come_is_not_waited_for_for_ever() -> None:
     with pytest.raises(TimeoutError):
         next(ahead)
     released.set()
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getscheduler"), reason="no such call there")
+def test_an_encoder_leaves_the_scheduling_of_its_caller(monkeypatch: pytest.MonkeyPatch) -> None:
+    ordinary, given_back = (os.SCHED_OTHER, os.sched_getparam(0)), []
+    found = iter([os.SCHED_OTHER, os.SCHED_FIFO])
+    monkeypatch.setattr(os, "sched_getscheduler", lambda thread: next(found))
+    monkeypatch.setattr(os, "sched_setscheduler", lambda thread, *kind: given_back.append(kind))
+    with scheduling_kept():
+        pass
+    assert given_back == [ordinary]

@@ -10,6 +10,8 @@ from pathlib import Path
 import av
 import numpy as np
 
+from vidcli.runtime.threads import scheduling_kept
+
 
 @dataclass(frozen=True, eq=False)
 class Recipe:
@@ -35,7 +37,7 @@ class Recipe:
     def write(self, folder: Path) -> Path:
         path = folder / f"{self.name}{self.suffix}"
         pictures = moving_pictures(self.num_frames, *self.size)
-        with av.open(str(path), "w", options=self.container_options) as container:
+        with scheduling_kept(), av.open(str(path), "w", options=self.container_options) as container:
             stream = container.add_stream(self.codec, rate=25, options=self.options)
             stream.height, stream.width = self.size
             stream.pix_fmt = self.pixel_format

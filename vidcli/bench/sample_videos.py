@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from vidcli.arrays import Frames
 from vidcli.runtime.files import write_whole
+from vidcli.runtime.threads import scheduling_kept
 from vidcli.video import encode_video, repeat_video
 
 _FPS = 25
@@ -100,7 +101,8 @@ def _encode(folder: Path, kind: _Kind, path: Path) -> None:
         repeat_video(_make(folder, _h264_clip_of(kind)), path, kind.repeats)
     else:
         frames = _moving_picture(_FPS * _CLIP_SECONDS, kind.height, kind.width)
-        encode_video(path, frames, _FPS, kind.codec, options=kind.options)
+        with scheduling_kept():
+            encode_video(path, frames, _FPS, kind.codec, options=kind.options)
 
 
 def _h264_clip_of(kind: _Kind) -> _Kind:

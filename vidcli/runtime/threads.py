@@ -11,8 +11,9 @@ import queue
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import TypeVar
 
 import torch
@@ -45,6 +46,23 @@ def num_workers(configured: int) -> int:
     # The affinity mask knows of job schedulers' limits; macOS and Windows have none.
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, cores // num_local_processes())
+
+
+@contextmanager
+def scheduling_kept() -> Iterator[None]:
+    """Give this thread its scheduling back afterwards, and the threads that it will start.
+
+    As root, the encoder SVT-AV1 gives the thread that calls it a real-time priority, which starves others.
+    """
+    if not hasattr(os, "sched_getscheduler"):  # macOS and Windows
+        yield
+        return
+    before = os.sched_getscheduler(0), os.sched_getparam(0)
+    try:
+        yield
+    finally:
+        if os.sched_getscheduler(0) != before[0]:
+            os.sched_setscheduler(0, *before)
 
 
 def map_ahead(
