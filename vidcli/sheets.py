@@ -74,6 +74,11 @@ def csv_text(rows: Iterable[Iterable[Any]]) -> str:
     return "".join(map(csv_line, rows))
 
 
+def cells_of(line: str) -> list[str]:
+    """Return the cells of one line of CSV with commas; an empty line has none."""
+    return next(csv.reader([line]), [])
+
+
 @dataclass(frozen=True)
 class Sheet:
     """A table that was read.

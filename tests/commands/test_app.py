@@ -31,6 +31,8 @@ OPTIONS = {
         "--backbone",
         "--head",
         "--seed",
+        "--minutes",
+        "--boxes",
         "--out",
         "--device",
         "--resume",
@@ -78,6 +80,7 @@ OPTIONS = {
     "eval": ["--model", "--split", "--against", "--views-sweep", "--timeline", "--window", "--out", "--json"],
     "report": ["--split", "--out", "--device"],
     "predict": [
+        "--boxes",
         "--from-list",
         "--model",
         "--top-k",
@@ -106,6 +109,16 @@ OPTIONS = {
         "--device",
     ],
     "merge": ["--overwrite"],
+    "pack": [
+        "--out",
+        "--short-side",
+        "--keyframe-every",
+        "--quality",
+        "--videos-per-shard",
+        "--config",
+        "--set",
+        "--overwrite",
+    ],
     "live": [
         "--raw",
         "--model",

@@ -112,8 +112,7 @@ class TimelineOptions(NamedTuple):
     epilog=examples(
         "vidcli timeline day.mp4",
         "vidcli timeline day.mp4 --window 2 --output day.srt",
-        "vidcli timeline days/ --bouts bouts.csv",
-        "vidcli timeline day.mp4 --boxes tracks.csv",
+        "vidcli timeline days/ --bouts bouts.csv --boxes tracks/",
     ),
 )
 def timeline(

@@ -160,7 +160,6 @@ class TrainCommand(CommandWithSettings):
     epilog=examples(
         "vidcli train videos/",
         "vidcli train videos/ --epochs 20 --head gru",
-        "vidcli train day.csv --config recordings --boxes tracks/",
         "vidcli train --resume",
     ),
 )

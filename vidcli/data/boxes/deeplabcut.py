@@ -9,11 +9,10 @@ coords,       x,     y,     likelihood
 
 from __future__ import annotations
 
-import csv
-
 import numpy as np
 
 from vidcli.data.boxes.tracked import BoxFile, box_around, make_track, read_numbers
+from vidcli.sheets import cells_of
 
 FORM = "DeepLabCut"
 _COORDS = ("x", "y", "likelihood")
@@ -33,7 +32,7 @@ def read_deeplabcut(text: str) -> BoxFile:
     """
     lines = [line for line in text.lstrip("\ufeff").splitlines() if line.strip()]
     header: dict[str, list[str]] = {}
-    for cells in csv.reader(lines[:_MOST_HEADERS]):
+    for cells in map(cells_of, lines[:_MOST_HEADERS]):
         header.setdefault(cells[0].strip().casefold(), [cell.strip() for cell in cells[1:]])
         if "coords" in header:
             break
