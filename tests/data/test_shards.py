@@ -26,6 +26,7 @@ from vidcli.data.shards import expand_braces, read_shards
 from vidcli.data.splits import assign_splits
 from vidcli.errors import DataError, VideoError
 from vidcli.predict.inputs import collect_items
+from vidcli.predict.predictor import item_of
 from vidcli.storage.addresses import StoredPath, path_of
 from vidcli.storage.sources import open_source
 from vidcli.storage.tar_members import INDEX_NAME
@@ -47,6 +48,28 @@ def shards(pair_data: Path, tmp_path: Path) -> Path:
     assert "wrote" in told.stderr
     assert "times as fast" in told.stderr
     return tmp_path / "shards"
+
+
+@pytest.mark.parametrize("column", ["track,mouse", "box,0 0 8 8"])
+def test_rows_about_a_part_of_the_picture_are_refused(column: str, pair_data: Path, tmp_path: Path) -> None:
+    name, cell = column.split(",")
+    items = load_items(pair_data)
+    rows = [
+        f"{item.path},{item.label},{item.split},{cell if place else ''}" for place, item in enumerate(items)
+    ]
+    (tmp_path / "data.csv").write_text("\n".join([f"path,label,split,{name}", *rows]) + "\n")
+    told = pack(tmp_path / "data.csv", tmp_path / "shards")
+    assert told.exit_code != 0
+    assert f"{len(items) - 1} rows have a track or a box" in told.stderr
+    assert not (tmp_path / "shards").exists()
+
+
+def test_a_member_stays_one_wherever_a_video_is_named(shards: Path) -> None:
+    member = load_items(shards)[0].path
+    for named in (member, member.as_posix()):
+        found = item_of(named).path
+        assert isinstance(found, StoredPath)
+        assert found == member
 
 
 def test_labels_splits_and_order_are_those_of_the_source(shards: Path, pair_data: Path) -> None:

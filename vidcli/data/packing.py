@@ -23,7 +23,7 @@ from vidcli.config import Config
 from vidcli.data.frames import FrameSource, decode_limits
 from vidcli.data.items import VideoItem
 from vidcli.data.shards import SHARD_SUFFIX, read_shards
-from vidcli.errors import VideoError
+from vidcli.errors import DataError, VideoError
 from vidcli.runtime.files import remove_leftovers, write_whole
 from vidcli.runtime.outputs import OutputFolder
 from vidcli.runtime.threads import map_ahead, num_workers
@@ -71,7 +71,15 @@ class Packer:
             config: limits of decoding, number of threads, and the clips that are timed.
             coding: size and coding of the copies.
             videos_per_shard: files of a shard; the last one may hold fewer.
+
+        Raises:
+            DataError: rows are about subjects or parts of pictures, which the smaller copies would lose.
         """
+        if num_parts := sum(item.track is not None or item.box is not None for item in items):
+            raise DataError(
+                f"{num_parts} rows have a track or a box, in pixels of their videos, and shards hold smaller "
+                "copies of whole pictures; pack a manifest without these columns, or train on the videos"
+            )
         self._items, self._config, self._coding = items, config, coding
         rows: dict[Path, list[int]] = {}
         for place, item in enumerate(items):

@@ -111,14 +111,16 @@ class ViewLoader:
             return error
 
 
+def item_of(video: str | os.PathLike[str] | VideoItem) -> VideoItem:
+    """Return a path or an address of a video as a whole video; a span or a subject of one as it is."""
+    return video if isinstance(video, VideoItem) else VideoItem(path_of(video), label="")
+
+
 def _items_of(
     videos: str | os.PathLike[str] | VideoItem | Iterable[str | os.PathLike[str] | VideoItem],
 ) -> list[VideoItem]:
     """Return paths and spans of videos, or a single one, as spans."""
-    return [
-        video if isinstance(video, VideoItem) else VideoItem(path_of(video), label="")
-        for video in ([videos] if isinstance(videos, str | os.PathLike | VideoItem) else videos)
-    ]
+    return [*map(item_of, [videos] if isinstance(videos, str | os.PathLike | VideoItem) else videos)]
 
 
 class Predictor:

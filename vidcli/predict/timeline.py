@@ -20,7 +20,6 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -32,7 +31,7 @@ from vidcli.data.items import VideoItem
 from vidcli.errors import VideoError
 from vidcli.models import VideoClassifier
 from vidcli.models.timeline_rules import TimelineRules
-from vidcli.predict.predictor import Predictor
+from vidcli.predict.predictor import Predictor, item_of
 from vidcli.predict.presence import stream_present
 from vidcli.predict.segment_streams import stream_segments
 from vidcli.predict.segments import Segment, Timeline
@@ -72,7 +71,7 @@ class TimelineWork:
             rules: how to read windows and smooth, as was learnt, in place of `min_seconds`.
         """
         self._predictor, self._plan = predictor, plan
-        self._item = _item_of(video)
+        self._item = item_of(video)
         self._present = predictor.views.present(self._item)
         reading = "mean" if rules is None else rules.reading
         self._cells = WindowCells(len(predictor.class_names), window_weights(plan.num_cells, reading))
@@ -168,10 +167,6 @@ class TimelineWork:
             self.segments.append(segment)
             if tell is not None:
                 tell(segment)
-
-
-def _item_of(video: str | os.PathLike[str] | VideoItem) -> VideoItem:
-    return video if isinstance(video, VideoItem) else VideoItem(Path(video), label="")
 
 
 def classify_windows(
