@@ -99,6 +99,11 @@ def _units_of(items: VideoTable) -> Int64:
     return units_N
 
 
+def number_units(items: Sequence[VideoItem]) -> Int64:
+    """Return the number of the group of each video, or of the file where it has none, from 0."""
+    return _units_of(VideoTable.of(items))
+
+
 def _num_units(units_N: Int64) -> int:
     return int(np.count_nonzero(np.bincount(units_N)))
 

@@ -69,10 +69,9 @@ def quantize_all(model: Any, clips: Sequence[Float32], exact: Sequence[str] = ()
     """
     nncf = import_runtime("nncf")
     nncf.set_log_level(logging.ERROR)
-    seen = nncf.Dataset(list(clips), lambda clip: {INPUT_NAME: clip})
     ignored = nncf.IgnoredScope(patterns=[f"{re.escape(name)}/.*" for name in exact], validate=False)
     with _quiet():
-        return nncf.quantize(model, seen, subset_size=len(clips), ignored_scope=ignored)
+        return nncf.quantize(model, _dataset(clips), subset_size=len(clips), ignored_scope=ignored)
 
 
 def quantize(
@@ -114,7 +113,7 @@ def quantize(
     with _quiet():
         kept = nncf.quantize_with_accuracy_control(
             model,
-            nncf.Dataset(list(clips), lambda clip: {INPUT_NAME: clip}),
+            _dataset(clips),
             nncf.Dataset([{INPUT_NAME: video.views_VTCHW} for video in validation]),
             validate,
             max_drop=max_drop,
@@ -129,6 +128,10 @@ def quantize(
             f"{', '.join(in_float) or 'none'}. Allow more, or export without --int8"
         )
     return Quantized(kept, reached, in_float, first)
+
+
+def _dataset(clips: Sequence[Float32]) -> Any:
+    return import_runtime("nncf").Dataset(list(clips), lambda clip: {INPUT_NAME: clip})
 
 
 def measure_accuracy(

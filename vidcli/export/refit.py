@@ -36,7 +36,7 @@ from vidcli.train.stream_solver import Learnt, StreamSolver
 from vidcli.train.training_videos import num_paces
 from vidcli.transforms import mirrored_classes
 
-CROSS_VALIDATED = "train, cross-validated"
+_CROSS_VALIDATED = "train, cross-validated"
 _HEAD = "head/"
 """What the names of the last layer's nodes begin with in a graph."""
 
@@ -67,7 +67,7 @@ class Refit:
             "accuracy": self.score,
             "accuracy_before": self.score_before,
             "num_validated": self.num_videos,
-            "validated_on": CROSS_VALIDATED,
+            "validated_on": _CROSS_VALIDATED,
             "float_layers": (_HEAD.rstrip("/"),),
         }
 
@@ -193,7 +193,7 @@ def _without_head(network: Any, form: str) -> Any:
     if form == "openvino":
         runtime = import_runtime("openvino")
         copy = network.clone()
-        source = _find_head(copy).input_value(0)
+        source = _find_product(copy).input_value(0)
         source.get_tensor().set_names({OUTPUT_NAME})
         for result in copy.get_results():
             result.input_value(0).get_tensor().set_names(set())
@@ -201,7 +201,7 @@ def _without_head(network: Any, form: str) -> Any:
     onnx = import_runtime("onnx")
     copy = onnx.ModelProto()
     copy.CopyFrom(network)
-    head = next(node for node in copy.graph.node if node.name.startswith(_HEAD))
+    head = _find_node(copy)
     (logits,) = copy.graph.output
     copy.graph.node.remove(head)
     copy.graph.node.append(onnx.helper.make_node("Identity", [head.input[0]], [logits.name]))
@@ -220,7 +220,7 @@ def _replace_head(network: Any, form: str, weight_KD: Tensor, bias_K: Tensor) ->
     """
     weights = [value.numpy() for value in (weight_KD, bias_K)]
     if form == "openvino":
-        product = _find_head(network)
+        product = _find_product(network)
         (addition,) = (target.get_node() for target in product.output(0).get_target_inputs())
         if not product.get_attributes()["transpose_b"]:
             weights[0] = weights[0].T
@@ -228,13 +228,17 @@ def _replace_head(network: Any, form: str, weight_KD: Tensor, bias_K: Tensor) ->
             _replace_constant(node, values)
         return
     onnx = import_runtime("onnx")
-    head = next(node for node in network.graph.node if node.name.startswith(_HEAD))
+    head = _find_node(network)
     for name, values in zip(head.input[1:], weights, strict=True):
         (old,) = (value for value in network.graph.initializer if value.name == name)
         old.CopyFrom(onnx.numpy_helper.from_array(values, name))
 
 
-def _find_head(model: Any) -> Any:
+def _find_node(proto: Any) -> Any:
+    return next(node for node in proto.graph.node if node.name.startswith(_HEAD))
+
+
+def _find_product(model: Any) -> Any:
     return next(
         op
         for op in model.get_ops()

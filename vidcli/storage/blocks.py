@@ -11,11 +11,12 @@ A jump to a few wanted frames so costs little more than their bytes, and reading
 
 from __future__ import annotations
 
-import io
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from typing import TypeAlias
+
+from vidcli.storage.range_file import RangeFile
 
 BLOCK_BYTES = 1 << 16
 _LONGEST_FETCH = 16  # blocks
@@ -75,7 +76,7 @@ class _KeptBlocks:
 _kept = _KeptBlocks()
 
 
-class BlockFile(io.RawIOBase):
+class BlockFile(RangeFile):
     """A seekable file over a function that fetches ranges.
 
     Attributes:
@@ -90,49 +91,19 @@ class BlockFile(io.RawIOBase):
             size: bytes of the file.
             identity: of the file's content, by which blocks are kept for the next reader.
         """
+        super().__init__(size)
         self.failure: Exception | None = None
-        self._fetch, self._size, self._identity = fetch, size, identity
-        self._position = 0
+        self._fetch, self._identity = fetch, identity
         self._next_block, self._num_ahead = -1, 1  # where the last fetch ended, and its length
 
-    def readable(self) -> bool:
-        """Tell that the file can be read."""
-        return True
-
-    def seekable(self) -> bool:
-        """Tell that any byte can be read next."""
-        return True
-
-    def tell(self) -> int:
-        """Return the place of the next byte."""
-        return self._position
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Set the place of the next byte."""
-        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence]
-        self._position = max(0, start + offset)
-        return self._position
-
-    def read(self, size: int | None = -1) -> bytes:
-        """Return bytes from the present place, all that are left if `size` is negative."""
-        end = self._size if size is None or size < 0 else min(self._position + size, self._size)
-        if end <= self._position:
-            return b""
+    def _range(self, start: int, end: int) -> bytes:
         try:
-            content = self._range(self._position, end)
+            return self._joined(start, end)
         except Exception as error:
             self.failure = error
             raise
-        self._position = end
-        return content
 
-    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
-        """Fill a buffer from the present place, and return the number of bytes."""
-        content = self.read(len(buffer))
-        buffer[: len(content)] = content
-        return len(content)
-
-    def _range(self, start: int, end: int) -> bytes:
+    def _joined(self, start: int, end: int) -> bytes:
         first, last = start // BLOCK_BYTES, (end - 1) // BLOCK_BYTES
         blocks: dict[int, bytes] = {}
         for number in range(first, last + 1):

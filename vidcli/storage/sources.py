@@ -10,10 +10,11 @@ from typing import BinaryIO, cast
 from vidcli.storage.addresses import StoredPath, is_afar, split_member
 from vidcli.storage.blocks import BlockFile
 from vidcli.storage.file_systems import StorageError, describe_afar, open_afar
+from vidcli.storage.range_file import RangeFile
 from vidcli.storage.tar_members import find_member
 
 
-class SpanFile(io.RawIOBase):
+class SpanFile(RangeFile):
     """Some bytes of a file as a seekable file of their own."""
 
     def __init__(self, file: BinaryIO, start: int, size: int) -> None:
@@ -24,46 +25,17 @@ class SpanFile(io.RawIOBase):
             start: place of the first byte in it.
             size: number of bytes.
         """
-        self._file, self._start, self._size = file, start, size
-        self._position = 0
+        super().__init__(size)
+        self._file, self._start = file, start
 
     @property
     def failure(self) -> Exception | None:
         """What went wrong at a read over a connection; see `BlockFile`."""
         return getattr(self._file, "failure", None)
 
-    def readable(self) -> bool:
-        """Tell that the file can be read."""
-        return True
-
-    def seekable(self) -> bool:
-        """Tell that any byte can be read next."""
-        return True
-
-    def tell(self) -> int:
-        """Return the place of the next byte."""
-        return self._position
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Set the place of the next byte."""
-        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence]
-        self._position = max(0, start + offset)
-        return self._position
-
-    def read(self, size: int | None = -1) -> bytes:
-        """Return bytes from the present place, all that are left if `size` is negative."""
-        left = max(0, self._size - self._position)
-        wanted = left if size is None or size < 0 else min(size, left)
-        self._file.seek(self._start + self._position)
-        content = self._file.read(wanted)
-        self._position += len(content)
-        return content
-
-    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
-        """Fill a buffer from the present place, and return the number of bytes."""
-        content = self.read(len(buffer))
-        buffer[: len(content)] = content
-        return len(content)
+    def _range(self, start: int, end: int) -> bytes:
+        self._file.seek(self._start + start)
+        return self._file.read(end - start)
 
     def close(self) -> None:
         """Close the file, too."""

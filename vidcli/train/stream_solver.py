@@ -16,7 +16,7 @@ from torch import Tensor
 from vidcli.arrays import Bool, Float64
 from vidcli.config import Config, change_clip
 from vidcli.data.items import VideoItem
-from vidcli.data.splits import assign_folds
+from vidcli.data.splits import assign_folds, number_units
 from vidcli.evaluate.multilabel import targets_of
 from vidcli.models import TwoStreamClassifier, build_model, descriptor_sizes
 from vidcli.models.calibration import Calibration, fit_multi_label, fit_temperature
@@ -123,9 +123,8 @@ class StreamSolver:
         )
         error = float(np.square(scores_NK[:num_videos] - targets_MK).mean())
         scored = list(compress(self._grouped, scored_M))
-        units = {item.group or str(item.path): number for number, item in enumerate(scored)}
-        units_M = np.unique([units[item.group or str(item.path)] for item in scored], return_inverse=True)[1]
-        learns_halves = not examples.is_multi_label and len(units) >= _FEWEST_UNITS
+        units_M = number_units(scored)
+        learns_halves = not examples.is_multi_label and units_M.max() + 1 >= _FEWEST_UNITS
         return Learnt(
             config,
             self._names,
@@ -155,11 +154,8 @@ class StreamSolver:
                 ]
         most = _MOST_FOLDS if len(items) < _MANY_VIDEOS else _MOST_FOLDS_OF_MANY
         self._folds = assign_folds(self._grouped, most, seed)
-        if not any(
-            self._folds
-        ):  # each class is in one group alone, which no fold can hold out and learn from
-            number = {item.group or str(item.path): place for place, item in enumerate(self._grouped)}
-            self._folds = [number[item.group or str(item.path)] for item in self._grouped]
+        if not any(self._folds):  # each class is in one group alone: hold out every group by itself
+            self._folds = number_units(self._grouped).tolist()
 
     def _scored_videos(self, num_videos: int) -> Bool:
         """Return which videos take part in the cross-validation: all, unless they are many."""

@@ -6,18 +6,60 @@ so a document type or an entity is refused before it takes effect.
 
 from __future__ import annotations
 
+import csv
 import json
 import math
+import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 from xml.etree.ElementTree import Element, TreeBuilder, indent, tostring
 from xml.parsers import expat
 
+from vidcli.data.items import name_some
+from vidcli.errors import DataError
+from vidcli.sheets import decode_text
+
 MAX_BYTES = 256 * 2**20
 """The most that an annotation file may hold: hours of per-frame tables have tens of megabytes."""
 
+BLANK = "\ufeff \t\r\n"
+"""What may stand before the first character of a document."""
 _MAX_DEPTH = 100
 _NOT_XML = re.compile("[^\t\n\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+@contextmanager
+def faults_named(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Raise what goes wrong while a file is read as a DataError that names the file."""
+    try:
+        yield
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
+    except (ValueError, csv.Error) as error:
+        raise DataError(f"{path}: {name_some([str(error)])}") from error
+
+
+def text_in(content: bytes, known: str) -> tuple[str, str]:
+    """Return the text of a file and its encoding.
+
+    Args:
+        content: of the file.
+        known: the formats that are expected, for the message.
+
+    Raises:
+        ValueError: it is no text, or empty.
+    """
+    try:
+        text, encoding = decode_text(content)
+    except UnicodeDecodeError:
+        text = encoding = "\0"
+    if "\0" in text:
+        raise ValueError(f"is no text; expected {known}")
+    if not text.lstrip(BLANK):
+        raise ValueError("is empty")
+    return text, encoding
 
 
 def parse_json(text: str) -> Any:

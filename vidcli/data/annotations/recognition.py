@@ -8,7 +8,6 @@ otherwise        a table, by its columns
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 from typing import Any
 from xml.etree.ElementTree import Element
@@ -17,7 +16,7 @@ from vidcli.data.annotations.activitynet import read_activitynet
 from vidcli.data.annotations.boris_project import read_boris_project
 from vidcli.data.annotations.boris_tables import AGGREGATED_HEADER, HEADERS, is_boris_table, read_boris_table
 from vidcli.data.annotations.cvat import is_cvat_json, read_cvat_json, read_cvat_xml
-from vidcli.data.annotations.documents import MAX_BYTES, parse_json, parse_xml
+from vidcli.data.annotations.documents import BLANK, MAX_BYTES, faults_named, parse_json, parse_xml, text_in
 from vidcli.data.annotations.elan import read_elan
 from vidcli.data.annotations.event_table import is_event_table, read_event_table
 from vidcli.data.annotations.feral import read_feral
@@ -28,11 +27,9 @@ from vidcli.data.annotations.timeline_results import is_timeline_results, read_t
 from vidcli.data.annotations.via import read_via
 from vidcli.data.annotations.workbook import read_workbook, zip_names, zip_text
 from vidcli.data.column_names import END_NAMES, LABEL_NAMES, PATH_NAMES, START_NAMES
-from vidcli.data.items import name_some
-from vidcli.errors import DataError
 from vidcli.names import visible
 from vidcli.runtime.files import read_regular
-from vidcli.sheets import OpenTable, decode_text, name_columns, open_rows, open_table
+from vidcli.sheets import OpenTable, name_columns, open_rows, open_table
 
 KNOWN = (
     "BORIS (.boris, tabular and aggregated events), ELAN (.eaf), Label Studio, CVAT, VIA 3, ActivityNet, "
@@ -51,15 +48,11 @@ def read_annotations(path: Path) -> Annotations:
     Raises:
         DataError: it cannot be read, is of no known format, or is damaged; says which.
     """
-    try:
+    with faults_named(path):
         annotations = _read(read_regular(path, MAX_BYTES), _name_of(path))
         if not any(recording.spans for recording in annotations.recordings):
             raise ValueError(f"was read as {annotations.form}, and holds no labelled span")
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
-    except (ValueError, csv.Error) as error:
-        raise DataError(f"{path}: {name_some([str(error)])}") from error
-    return annotations
+        return annotations
 
 
 def _name_of(path: Path) -> str:
@@ -79,15 +72,8 @@ def _read(content: bytes, name: str) -> Annotations:
             raise ValueError(f"is a ZIP without annotations.xml or a workbook; expected {KNOWN}")
         rows, notes = read_workbook(content)
         return _read_table(open_rows(rows, _HEADERS), notes, name)
-    try:
-        text, encoding = decode_text(content)
-    except UnicodeDecodeError:
-        text = "\0"
-    if "\0" in text:
-        raise ValueError(f"is no text; expected {KNOWN}")
-    begin = text.lstrip("\ufeff \t\r\n")
-    if not begin:
-        raise ValueError("is empty")
+    text, encoding = text_in(content, KNOWN)
+    begin = text.lstrip(BLANK)
     if begin[0] in "{[":
         return _read_json(parse_json(begin), name)
     if begin[0] == "<":

@@ -6,14 +6,13 @@ A file that names no videos is about the one that it is called after: `day1.csv`
 
 from __future__ import annotations
 
-import csv
 import os
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
-from vidcli.data.annotations.documents import parse_json
+from vidcli.data.annotations.documents import BLANK, faults_named, parse_json, text_in
 from vidcli.data.annotations.media import parts_of
 from vidcli.data.boxes.box_table import EXPECTED, read_box_table
 from vidcli.data.boxes.coco import is_coco, read_coco
@@ -21,11 +20,11 @@ from vidcli.data.boxes.deeplabcut import is_deeplabcut, read_deeplabcut
 from vidcli.data.boxes.mot import is_mot, read_mot
 from vidcli.data.boxes.sleap import is_sleap_table, read_sleap_hdf5, read_sleap_table
 from vidcli.data.boxes.tracked import BoxFile, Track
-from vidcli.data.items import name_few, name_some
+from vidcli.data.items import name_few
 from vidcli.errors import DataError
 from vidcli.names import normal_name
 from vidcli.runtime.files import read_regular
-from vidcli.sheets import decode_text, name_columns, open_table
+from vidcli.sheets import name_columns, open_table
 from vidcli.video import VIDEO_SUFFIXES
 
 _MAX_BYTES = 2**30
@@ -128,32 +127,20 @@ def read_boxes(path: str, size: int, changed: int) -> BoxFile:
     Raises:
         DataError: it cannot be read, is of no known format, or is damaged; says which.
     """
-    try:
+    with faults_named(path):
         content = _read(Path(path), read_regular(path, _MAX_BYTES))
         content.tracks[:] = [track for track in content.tracks if len(track.places_N)]
         if not content.tracks:
             raise ValueError(f"was read as {content.form}, and holds no box")
         if max(float(track.boxes_N4.max()) for track in content.tracks) <= 1:
             raise ValueError("has no side or place above 1; expected pixels, not shares of the picture")
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
-    except (ValueError, csv.Error) as error:
-        raise DataError(f"{path}: {name_some([str(error)])}") from error
-    return content
+        return content
 
 
 def _read(path: Path, content: bytes) -> BoxFile:
     if content.startswith(_HDF5):
         return read_sleap_hdf5(content)
-    try:
-        text, _ = decode_text(content)
-    except UnicodeDecodeError:
-        text = "\0"
-    if "\0" in text:
-        raise ValueError(f"is no text; expected {KNOWN}")
-    begin = text.lstrip("\ufeff \t\r\n")
-    if not begin:
-        raise ValueError("is empty")
+    begin = text_in(content, KNOWN)[0].lstrip(BLANK)
     if begin[0] in "{[":
         value = parse_json(begin)
         if not is_coco(value):
