@@ -24,9 +24,10 @@ from vidcli.config import Config
 from vidcli.data.manifest import load_items, read_data
 from vidcli.data.shards import expand_braces, read_shards
 from vidcli.data.splits import assign_splits
-from vidcli.errors import DataError, VideoError
+from vidcli.errors import DataError, OutputError, VideoError
 from vidcli.predict.inputs import collect_items
 from vidcli.predict.predictor import item_of
+from vidcli.runtime.outputs import OutputFolder
 from vidcli.storage.addresses import StoredPath, path_of
 from vidcli.storage.sources import open_source
 from vidcli.storage.tar_members import INDEX_NAME
@@ -130,18 +131,44 @@ def test_patterns_stand_for_names() -> None:
     assert list(expand_braces("{x}.tar")) == ["{x}.tar"]
 
 
-def test_a_stopped_command_goes_on(pair_data: Path, tmp_path: Path) -> None:
-    out = tmp_path / "shards"
+def stop_once_there(pattern: str, pair_data: Path, out: Path) -> int:
+    """Pack, send Ctrl-C when a file that fits is there, and return the exit code."""
     command = [sys.executable, "-m", "vidcli", "pack", str(pair_data), "-o", str(out)]
     options = ["--short-side", "32", "--videos-per-shard", "6", "--quality", "1", "--quiet"]
     environment = os.environ | {"PYTHONPATH": str(Path(vidcli.__file__).parents[1])}
     with subprocess.Popen([*command, *options], env=environment) as process:
         for _ in range(12_000):
-            if (out / "000000.tar").exists() or process.poll() is not None:
+            if any(out.glob(pattern)) or process.poll() is not None:
                 break
             time.sleep(0.01)
         process.send_signal(signal.SIGINT)
-    assert process.returncode in (0, 130)
+    return process.returncode
+
+
+def test_a_command_that_was_stopped_before_its_first_shard_goes_on(pair_data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "shards"
+    assert stop_once_there(".vidcli-pack/*.mp4", pair_data, out) in (0, 130)
+    if not any(out.glob("*.tar")):  # else it was quicker than the signal
+        assert any((out / ".vidcli-pack").glob("*.mp4"))
+        with pytest.raises(DataError, match="holds no"):
+            read_shards(out)
+    assert pack(pair_data, out).exit_code == 0
+    assert pack(pair_data, tmp_path / "other").exit_code == 0
+    assert (out / "000000.tar").read_bytes() == (tmp_path / "other" / "000000.tar").read_bytes()
+
+
+def test_a_folder_that_was_begun_is_known_again(tmp_path: Path) -> None:
+    with OutputFolder(tmp_path / "out", "pack", ["a"], subject="this") as output:
+        output.begin()
+        (output.folder / "half").write_text("something to go on with")
+    OutputFolder(tmp_path / "out", "pack", ["a"], subject="this")
+    with pytest.raises(OutputError, match="wrote about this"):
+        OutputFolder(tmp_path / "out", "pack", ["a"], subject="that")
+
+
+def test_a_stopped_command_goes_on(pair_data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "shards"
+    assert stop_once_there("000000.tar", pair_data, out) in (0, 130)
     first = (out / "000000.tar").stat().st_mtime_ns
     assert pack(pair_data, out).exit_code == 0
     assert (out / "000000.tar").stat().st_mtime_ns == first

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from vidcli.commands.app import PREPARE, app, examples, open_terminal
 from vidcli.commands.options import ConfigOption, OverwriteOption, SetOption, path
+
+if TYPE_CHECKING:
+    from vidcli.console import Terminal
+    from vidcli.data.packing import Packed
 
 
 @app.command(
@@ -45,7 +49,6 @@ def pack(
     Labels, groups and splits stay as they are; where there are no splits, those are drawn that train draws.
     """
     from vidcli.config import load_config
-    from vidcli.console.text import count_noun, format_bytes
     from vidcli.data.manifest import read_data
     from vidcli.data.packing import Packer
     from vidcli.data.splits import assign_splits
@@ -64,17 +67,27 @@ def pack(
     output = OutputFolder(
         out, "pack", packer.names, subject=packer.subject, inputs=[data], overwrite=overwrite
     )
-    with output, terminal.counting("packing", past="packed") as show:
-        packed = packer.run(output, show, lambda error: terminal.fail(str(error)))
+    try:
+        with output, terminal.counting("packing", past="packed") as show:
+            packed = packer.run(output, show, lambda error: terminal.fail(str(error)))
+    except KeyboardInterrupt:
+        terminal.warn("stopped; the same command goes on")
+        raise
     if not packed.num_videos:
         raise DataError(f"{data}: not one of its videos can be decoded, so that nothing was packed")
+    _print_packed(terminal, packed, out, settings.clip.length)
+    raise typer.Exit(1 if packed.failures else 0)
+
+
+def _print_packed(terminal: Terminal, packed: Packed, out: Path, clip_length: int) -> None:
+    from vidcli.console.text import count_noun, format_bytes
+
     terminal.say(
         f"wrote {out}: {count_noun(packed.num_videos, 'video')} in {count_noun(packed.num_shards, 'shard')}, "
         f"{format_bytes(packed.packed_bytes)} in place of {format_bytes(packed.source_bytes)}"
     )
     if packed.speedup is not None:
         terminal.say(
-            f"clips of {settings.clip.length} frames are read {packed.speedup:.1f} times as fast as from the "
+            f"clips of {clip_length} frames are read {packed.speedup:.1f} times as fast as from the "
             f"sources, in one thread. Next: vidcli train {out}"
         )
-    raise typer.Exit(1 if packed.failures else 0)

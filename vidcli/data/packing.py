@@ -126,6 +126,7 @@ class Packer:
         Raises:
             WriteError: the folder cannot be written.
         """
+        output.begin()
         copies = output.folder / COPIES_FOLDER
         copies.mkdir(exist_ok=True)
         remove_leftovers(copies)

@@ -193,6 +193,14 @@ class OutputFolder:
         """Tell whether an earlier call of the command wrote the file `name`, as it is now."""
         return name in self._earlier
 
+    def begin(self) -> None:
+        """Record what the folder is about, so that a call can go on where one ended before its first file.
+
+        Raises:
+            WriteError: it cannot be written.
+        """
+        self._write_record()
+
     def write(self, name: str, write: Callable[[Path], object]) -> None:
         """Let `write` fill the file `name`, and record it before it is in its place.
 
