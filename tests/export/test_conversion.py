@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +77,23 @@ def test_every_head_in_every_format_and_length(head: str, tmp_path: Path) -> Non
     runs = [open_network(tmp_path, form, content) for form, content in files.items()]
     for run in (*runs, open_program(trace(model, 4, SIDE, SIDE, True))):
         assert_equal(model, run, [(1, 4), (3, 7), (2, 2), (1, 1)])
+
+
+@pytest.mark.parametrize("form", ["onnx", "openvino"])
+def test_threads_that_share_a_network_get_the_bits_of_one_alone(form: str, tmp_path: Path) -> None:
+    files = convert_all(build("compact_cnn", "gru"), tmp_path, True, (form,))[form]
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        alone, shared = (open_network(tmp_path, form, files, num_callers) for num_callers in (1, 2))
+    finally:
+        torch.set_num_threads(before)
+    clips = [np.random.default_rng(seed).random((2, 4, 3, SIDE, SIDE), np.float32) for seed in range(24)]
+    expected = [alone(clip) for clip in clips]
+    assert np.ptp([logits[0] for logits in expected], axis=0).min() > 0  # clips are told apart
+    with ThreadPoolExecutor(2) as pool:
+        found = list(pool.map(shared, clips))
+    assert all(np.array_equal(*pair) for pair in zip(found, expected, strict=True))
 
 
 def test_deep_bidirectional_recurrence_behind_a_temporal_shift(tmp_path: Path) -> None:

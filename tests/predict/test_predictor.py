@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -169,6 +170,64 @@ def test_views_that_are_large_together_are_computed_in_turn(small_config, videos
     assert [len(batch) for batch in model.batches] == [2, 1] * 3
     assert torch.equal(torch.cat(model.batches[:2]), whole)
     assert found[0].probabilities == pytest.approx(expected.probabilities, rel=1e-6)
+
+
+@pytest.fixture
+def two_cores():
+    """Let torch use two threads, as on a machine with two cores."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+class Meeting(nn.Module):
+    """A network that answers only two videos at a time, each with one thread."""
+
+    def __init__(self, network):
+        super().__init__()
+        self.network, self.barrier, self.threads = network, threading.Barrier(2, timeout=30), set()
+
+    def forward(self, views_VTCHW):
+        self.barrier.wait()
+        self.threads.add(torch.get_num_threads())
+        return self.network(views_VTCHW)
+
+
+def test_each_core_takes_a_video_of_its_own_and_changes_no_bit(two_cores, run, videos, reference, tmp_path):
+    predictor = Predictor.load(run, CPU)
+    predictor.network = Meeting(predictor.network)
+    bad = tmp_path / "bad.mp4"
+    bad.write_bytes(b"no video")
+    asked, seen = [*videos[:5], bad, *videos[5:]], []
+    predictions = list(predictor.predict_many(asked, lambda item, views: seen.append((item.path, views))))
+    assert [prediction.video for prediction in predictions] == [str(video) for video in asked]
+    assert "not a video" in predictions.pop(5).error
+    for prediction in predictions:
+        assert np.array_equal(prediction.probabilities, reference[prediction.video])
+    assert predictor.network.threads == {1}
+    assert torch.get_num_threads() == 2
+    assert [path for path, _ in seen] == videos
+    assert all(torch.equal(views, predictor.views.load(VideoItem(path, ""))) for path, views in seen[:2])
+
+
+def test_models_side_by_side_leave_half_of_the_memory(two_cores, run, videos, reference, monkeypatch):
+    monkeypatch.setattr("vidcli.predict.predictor.free_memory", lambda: 2**20)
+    predictor = Predictor.load(run, CPU)
+    threads = []
+    predictor.network.register_forward_pre_hook(lambda *_: threads.append(torch.get_num_threads()))
+    predictions = list(predictor.predict_many(videos))
+    assert threads == [2] * len(videos)
+    for prediction in predictions:
+        assert np.array_equal(prediction.probabilities, reference[prediction.video])
+
+
+def test_a_single_video_has_all_cores(two_cores, run, videos):
+    predictor = Predictor.load(run, CPU)
+    threads = []
+    predictor.network.register_forward_pre_hook(lambda *_: threads.append(torch.get_num_threads()))
+    predictor.predict(videos[0])
+    assert threads == [2]
 
 
 def test_shuffling_changes_the_order_of_frames_only(small_config, videos):

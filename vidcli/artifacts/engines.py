@@ -12,6 +12,7 @@ import importlib
 import logging
 import os
 import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from types import ModuleType
 from typing import Any, TypeAlias
@@ -60,11 +61,12 @@ def import_runtime(name: str) -> ModuleType:
         ) from error
 
 
-def open_onnx(files: Mapping[str, bytes]) -> Run:
+def open_onnx(files: Mapping[str, bytes], num_callers: int = 1) -> Run:
     """Return a function that computes a model with ONNX Runtime.
 
     Args:
         files: content of the files `NETWORK_FILES["onnx"]` by name.
+        num_callers: number of threads that call the function at the same time and share the cores.
 
     Raises:
         ExportError: ONNX Runtime is not installed.
@@ -75,7 +77,7 @@ def open_onnx(files: Mapping[str, bytes]) -> Run:
     (content,) = (files[name] for name in NETWORK_FILES["onnx"])
     options = runtime.SessionOptions()
     options.log_severity_level = 3  # errors only
-    options.intra_op_num_threads = torch.get_num_threads()
+    options.intra_op_num_threads = max(1, torch.get_num_threads() // num_callers)
     options.add_session_config_entry("session.load_model_format", "ONNX")
     cleaned = clean_onnx(content, import_runtime("onnx"))
     session = runtime.InferenceSession(cleaned, options, providers=["CPUExecutionProvider"])
@@ -88,11 +90,12 @@ def open_onnx(files: Mapping[str, bytes]) -> Run:
     return run
 
 
-def open_openvino(files: Mapping[str, bytes]) -> Run:
+def open_openvino(files: Mapping[str, bytes], num_callers: int = 1) -> Run:
     """Return a function that computes a model with OpenVINO.
 
     Args:
         files: content of the files `NETWORK_FILES["openvino"]` by name.
+        num_callers: number of threads that call the function at the same time and share the cores.
 
     Raises:
         ExportError: OpenVINO is not installed.
@@ -102,23 +105,35 @@ def open_openvino(files: Mapping[str, bytes]) -> Run:
     runtime = import_runtime("openvino")
     xml, weights = (files[name] for name in NETWORK_FILES["openvino"])
     model = runtime.Core().read_model(clean_ir(xml, len(weights)), weights)
-    return compile_openvino(model)
+    return compile_openvino(model, num_callers)
 
 
-def compile_openvino(model: Any) -> Run:
+def compile_openvino(model: Any, num_callers: int = 1) -> Run:
     """Return a function that computes an `openvino.Model`, which stays unchanged.
+
+    Args:
+        model: the model.
+        num_callers: number of threads that call the function at the same time and share the cores.
 
     Raises:
         Exception: OpenVINO cannot compile the model.
     """
     # Without the hint the plugin may round to half precision if the processor has it.
-    settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": torch.get_num_threads()}
+    settings = {
+        "INFERENCE_PRECISION_HINT": "f32",
+        "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+        "NUM_STREAMS": num_callers,
+    }
     with signal_stack_kept():
         compiled = import_runtime("openvino").Core().compile_model(model, "CPU", settings)
     _check_ends([value.any_name for value in compiled.inputs], [value.any_name for value in compiled.outputs])
 
+    requests = threading.local()  # one that is in work takes no other clip
+
     def run(clip_BTCHW: Float32) -> Float32:
-        return np.array(compiled(clip_BTCHW)[0], dtype=np.float32)
+        if not hasattr(requests, "own"):
+            requests.own = compiled.create_infer_request()
+        return np.array(requests.own.infer(clip_BTCHW)[compiled.outputs[0]], dtype=np.float32)
 
     return run
 

@@ -16,8 +16,9 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -55,13 +56,43 @@ class ExportedNetwork(nn.Module):
     digest: Tensor
 
     def __init__(
-        self, folder: Path, run: Run, num_classes: int, form: str, precision: str, digest: str
+        self,
+        folder: Path,
+        open_run: Callable[[int], Run],
+        num_classes: int,
+        form: str,
+        precision: str,
+        digest: str,
     ) -> None:
+        """Open the network for one thread that uses all cores.
+
+        Args:
+            folder: the exported model, for messages.
+            open_run: opens the network for a number of threads that use it at the same time.
+            num_classes: number of logits.
+            form: `onnx` or `openvino`.
+            precision: `float32` or `int8`.
+            digest: SHA-256 of its files.
+
+        Raises:
+            CheckpointError: it cannot be opened.
+            ExportError: the runtime is not installed.
+        """
         super().__init__()
         # The digest is part of the state, so that the state differs between networks, as weights would.
         self.register_buffer("digest", torch.frombuffer(bytearray(digest.encode()), dtype=torch.uint8))
-        self._folder, self._run, self._num_classes = folder, run, num_classes
+        self._folder, self._open_run, self._num_classes = folder, open_run, num_classes
         self.form, self.precision = form, precision
+        self.open_for(1)
+
+    def open_for(self, num_callers: int) -> None:
+        """Share the cores out to so many threads that call the network at the same time.
+
+        Raises:
+            CheckpointError: it cannot be opened.
+            ExportError: the runtime is not installed.
+        """
+        self._run = self._open_run(num_callers)
 
     def forward(self, clip_BTCHW: Tensor) -> Tensor:
         """Return logits (B, K), computed on the CPU.
@@ -108,8 +139,8 @@ def load_network(path: Path) -> tuple[nn.Module, Checkpoint]:
         )
     files = _read_files(path, about["export"]["files"])
     digest = "".join(about["export"]["files"][name] for name in NETWORK_FILES[form])
-    run = open_network(path, form, files)
-    network = ExportedNetwork(path, run, len(checkpoint.class_names), form, precision, digest)
+    open_run = partial(open_network, path, form, files)
+    network = ExportedNetwork(path, open_run, len(checkpoint.class_names), form, precision, digest)
     return network.eval(), checkpoint
 
 
@@ -137,20 +168,21 @@ def digests_of_export(folder: Path) -> dict[str, str]:
         return {}
 
 
-def open_network(folder: Path, form: str, files: Mapping[str, bytes]) -> Run:
+def open_network(folder: Path, form: str, files: Mapping[str, bytes], num_callers: int = 1) -> Run:
     """Return a function that computes an exported network.
 
     Args:
         folder: the folder of the files, for messages.
         form: `onnx` or `openvino`.
         files: the content of each file by name.
+        num_callers: number of threads that call the function at the same time and share the cores.
 
     Raises:
         CheckpointError: the network holds something that is never run, or cannot be loaded.
         ExportError: the runtime is not installed.
     """
     try:
-        return _OPENERS[form](files)
+        return _OPENERS[form](files, num_callers)
     except ExportError:
         raise
     except Exception as error:  # each runtime has errors of its own kind

@@ -161,12 +161,15 @@ def print_predict_bench(
         rows: the measurements, a mapping each, as `bench predict --json` prints them.
         summary: the object that `--json` prints last.
     """
-    table = number_table("round", "decode alone", "model alone", "whole", title="clips a second")
+    names = ("decode", "model", "one_thread", "whole")
+    table = number_table(
+        "round", "decode alone", "model alone", "one thread", "whole", title="clips a second"
+    )
     table.columns[0].justify = "right"
     for row in rows:
-        table.add_row(str(row["round"]), *(f"{row[name]:.1f}" for name in ("decode", "model", "whole")))
+        table.add_row(str(row["round"]), *(f"{row[name]:.1f}" for name in names))
     table.add_section()
-    medians = (summary[f"{name}_per_second"] for name in ("decode", "model", "whole"))
+    medians = (summary[f"{name}_per_second"] for name in names)
     table.add_row("median", *(f"{value:.1f}" for value in medians))
     terminal.out.print(table)
     pairs = [
@@ -174,6 +177,8 @@ def print_predict_bench(
         ("videos", str(summary["num_videos"])),
         ("whole, of the slower half", f"{summary['share_of_slower']:.0%}"),
         ("whole, of what the cores allow", f"{summary['share_of_bound']:.0%}"),
+        ("whole, beside one thread", format_times(summary["times_one_thread"])),
+        ("its processor time", f"{summary['cpu_of_one_thread']:.0%} of that of one thread"),
     ]
     print_pairs(terminal.out, pairs)
     if summary["num_failed"]:

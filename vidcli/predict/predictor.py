@@ -13,16 +13,18 @@ from __future__ import annotations
 
 import copy
 import os
+import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import closing
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from vidcli.arrays import Float64
-from vidcli.artifacts.exported import load_network
+from vidcli.artifacts.exported import ExportedNetwork, load_network
 from vidcli.artifacts.model_file import Checkpoint
 from vidcli.artifacts.run_folder import find_model
 from vidcli.config import Config, change_clip
@@ -34,6 +36,7 @@ from vidcli.models.calibration import UNCALIBRATED, Calibration
 from vidcli.models.timeline_rules import TimelineRules
 from vidcli.predict.inputs import explain_failure
 from vidcli.predict.prediction import Prediction
+from vidcli.runtime.memory import free_memory
 from vidcli.runtime.threads import map_ahead, num_workers
 from vidcli.sampling import shuffled_order
 from vidcli.storage.addresses import path_of
@@ -43,6 +46,20 @@ _LOADED_BYTES = 2**30
 """The most memory that loaded clips may take while they wait for the model."""
 _COMPUTED_BYTES = 2**29
 """The most memory that clips may take which the model computes at once."""
+_ACTIVATIONS = 32
+"""Memory that a network takes while it computes, at most, as a multiple of that of its clips (measured: 3 of
+EfficientNet-Lite0, 19 of MobileNet, 21 of ResNet-50)."""
+_MEMORY_SHARE = 0.5
+"""Of the free memory, that models side by side may take."""
+_FEWEST_EXPORTED = 32
+"""Videos for which it pays to open an exported model again, for threads that use it at the same time."""
+
+
+class Computed(NamedTuple):
+    """What a model computed of a video: its `views` (V, T, C, H, W), where these are kept, and its logits."""
+
+    views: Tensor | None
+    logits_VK: Float64
 
 
 class ViewLoader:
@@ -160,6 +177,7 @@ class Predictor:
         self.rules: TimelineRules | None = None
         self.views = ViewLoader(config, source, shuffle_seed)
         self.network, self.model_seconds = model, 0.0
+        self._counting = threading.Lock()
 
     @classmethod
     def from_checkpoint(
@@ -250,21 +268,23 @@ class Predictor:
     ) -> Generator[Prediction, None, None]:
         """Classify videos in order, and decode the next ones while the model computes.
 
+        On a CPU each core decodes and classifies a video of its own, so that none waits for the others in the
+        middle of an operation. The bits are those of all cores at one video.
+
         Args:
             videos: paths or spans of videos, or a single one.
             seen: called with each video that could be decoded and its clips (V, T, C, H, W).
         """
         items = videos if isinstance(videos, CountedVideos) else _items_of(videos)
-        with closing(self.load_many(items)) as loaded:
-            for item, views in zip(items, loaded, strict=True):
-                if isinstance(views, VideoError):
-                    yield self._answer(item, None, explain_failure(item.path, views.reason))
+        with closing(self._compute_many(items, keeps_views=seen is not None)) as results:
+            for item, computed in zip(items, results, strict=True):
+                if isinstance(computed, VideoError):
+                    yield self._answer(item, None, explain_failure(item.path, computed.reason))
                     continue
-                if seen is not None:
-                    seen(item, views)
-                logits_VK = self.classify(views)
-                if np.isfinite(logits_VK).all():
-                    yield self._answer(item, logits_VK, None)
+                if seen is not None and computed.views is not None:
+                    seen(item, computed.views)
+                if np.isfinite(computed.logits_VK).all():
+                    yield self._answer(item, computed.logits_VK, None)
                 else:
                     reason = "the model's output is not a number; its weights are damaged or diverged"
                     yield self._answer(item, None, reason)
@@ -273,9 +293,47 @@ class Predictor:
         """Yield the views of each video in order, or why there are none."""
         return self.views.load_many(items, gives_way=self.device.type == "cpu")
 
+    def _compute_many(
+        self, items: Sequence[VideoItem], keeps_views: bool
+    ) -> Generator[Computed | VideoError, None, None]:
+        """Yield what the model computes of each video in order, or why there is nothing."""
+        count = self.num_side_by_side(len(items))
+        if count == 1:
+            with closing(self.load_many(items)) as loaded:
+                for found in loaded:
+                    yield found if isinstance(found, VideoError) else Computed(found, self.classify(found))
+            return
+        network = self.network.eval()
+        if isinstance(network, ExportedNetwork):
+            network.open_for(count)
+
+        def compute(item: VideoItem) -> Computed | VideoError:
+            try:
+                views = self.views.load(item)
+            except VideoError as error:
+                return error
+            return Computed(views if keeps_views else None, self.classify(views, count))
+
+        yield from map_ahead(compute, items, count, 2 * count)
+
+    def num_side_by_side(self, num_videos: int) -> int:
+        """Return how many videos to compute at once, each on one core; 1 computes each on all cores."""
+        count = torch.get_num_threads()
+        fewest = _FEWEST_EXPORTED if isinstance(self.network, ExportedNetwork) else count
+        if self.device.type != "cpu" or num_videos < max(count, fewest):
+            return 1
+        at_once = min(self.config.clip.num_video_bytes, _COMPUTED_BYTES)
+        has_room = count * _ACTIVATIONS * at_once <= _MEMORY_SHARE * free_memory()
+        return count if has_room else 1
+
     @torch.inference_mode()
-    def classify(self, views_VTCHW: Tensor) -> Float64:
-        """Return the logits (V, K) of clips."""
+    def classify(self, views_VTCHW: Tensor, num_side_by_side: int = 1) -> Float64:
+        """Return the logits (V, K) of clips.
+
+        Args:
+            views_VTCHW: the clips.
+            num_side_by_side: number of threads that call this at the same time.
+        """
         started = time.perf_counter()
         # `eval` visits every module, which takes a tenth of a small model's time.
         if self.network.training:
@@ -285,7 +343,8 @@ class Predictor:
         logits_VK = np.concatenate(
             [self._compute(part.to(self.device)).double().cpu().numpy() for part in parts]
         )
-        self.model_seconds += time.perf_counter() - started
+        with self._counting:
+            self.model_seconds += (time.perf_counter() - started) / num_side_by_side
         return logits_VK
 
     def _compute(self, views_VTCHW: Tensor) -> Tensor:
