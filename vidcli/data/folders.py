@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -62,37 +62,146 @@ class FolderContents:
         return [f"{len(paths)} {text}: {name_few(paths)}" for paths, text in kinds if paths]
 
 
-def look_through(folder: Path, goes_on: bool = False) -> FolderContents:
-    """Find the videos below a folder, and what is passed over there.
+@dataclass(frozen=True)
+class _Inside:
+    """What lies directly inside of a folder, sorted by name.
 
-    Args:
-        folder: top folder; its own name and files do not lead to it being passed over.
-        goes_on: list folders that cannot be read in the result instead of raising an error.
+    Attributes:
+        folders: names of folders, and of links to folders, that may hold data.
+        links: those of them that are links, which lead nowhere new in a walk.
+        files: names of files that are neither hidden nor of an operating system.
+        videos: what has the suffix of a video and is not hidden.
+        of_system: folders, then other things, that an operating system or a network drive left there.
+        is_of_vidcli: whether vidcli wrote the folder.
+    """
+
+    folders: list[str]
+    links: set[str]
+    files: list[str]
+    videos: list[Path]
+    of_system: list[Path]
+    is_of_vidcli: bool
+
+
+class Tree:
+    """Folders, each of which is read once however much is asked about it; for as long as nothing changes."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, _Inside] = {}
+
+    def look_through(self, folder: Path, goes_on: bool = False) -> FolderContents:
+        """Find the videos below a folder, and what is passed over there.
+
+        Args:
+            folder: top folder; its own name and files do not lead to it being passed over.
+            goes_on: list folders that cannot be read in the result instead of raising an error.
+
+        Raises:
+            OSError: a folder cannot be read and `goes_on` is False.
+        """
+        found = FolderContents()
+        left = [str(folder)]
+        while left:
+            path = left.pop()
+            try:
+                inside = self._inside(path)
+            except OSError as error:
+                if not goes_on:
+                    raise
+                found.unreadable.append(Path(error.filename or path))
+                continue
+            if path != str(folder) and inside.is_of_vidcli:
+                found.of_vidcli.append(Path(path))
+                continue
+            found.of_system.extend(inside.of_system)
+            found.videos.extend(inside.videos)
+            walked = [os.path.join(path, name) for name in inside.folders if name not in inside.links]
+            left += reversed(walked)
+        return found
+
+    def list_videos(self, folder: Path) -> list[Path]:
+        """Return the files with the suffix of a video below a folder, in path order; see `look_through`.
+
+        Raises:
+            OSError: a folder cannot be read.
+        """
+        return self.look_through(folder).videos
+
+    def subfolders(self, folder: Path) -> Iterator[Path]:
+        """Yield the folders directly inside of a folder that may hold data, sorted by name."""
+        for name in self._inside(str(folder)).folders:
+            path = folder / name
+            if not self._inside(str(path)).is_of_vidcli:
+                yield path
+
+    def files(self, folder: Path) -> list[str]:
+        """Return the names of the files directly inside of a folder, sorted: none hidden, none of a system.
+
+        Raises:
+            OSError: it cannot be read.
+        """
+        return self._inside(str(folder)).files
+
+    def _inside(self, folder: str) -> _Inside:
+        known = self._known.get(folder)
+        if known is None:
+            known = self._known[folder] = _read(folder)
+        return known
+
+
+def _read(folder: str) -> _Inside:
+    """Return what lies directly inside of a folder.
+
+    Most file systems tell what an entry is together with its name, so that none is looked at by itself.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    folders: list[str] = []
+    others: list[str] = []
+    links: set[str] = set()
+    regular: set[str] = set()
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if _is_true(entry.is_dir):
+                folders.append(entry.name)
+                if entry.is_symlink():
+                    links.add(entry.name)
+            else:
+                others.append(entry.name)
+                if _is_true(entry.is_file):
+                    regular.add(entry.name)
+    folders.sort()
+    others.sort()
+    of_system = [name for name in folders if is_of_system(name)]
+    of_system += [name for name in others if _is_file_of_system(name)]
+    left = set(of_system)
+    shown = [name for name in others if not _is_hidden(name)]
+    return _Inside(
+        [name for name in folders if not _is_hidden(name) and name not in left],
+        links,
+        [name for name in shown if name in regular and name not in left],
+        [Path(folder, name) for name in shown if os.path.splitext(name)[1].lower() in VIDEO_SUFFIXES],
+        [Path(folder, name) for name in of_system],
+        _is_of_vidcli(others),
+    )
+
+
+def _is_true(question: Callable[[], bool]) -> bool:
+    """Ask about an entry of a folder; what cannot be looked at is nothing."""
+    try:
+        return question()
+    except OSError:
+        return False
+
+
+def look_through(folder: Path, goes_on: bool = False) -> FolderContents:
+    """Find the videos below a folder, and what is passed over there; see `Tree.look_through`.
 
     Raises:
         OSError: a folder cannot be read and `goes_on` is False.
     """
-    found = FolderContents()
-
-    def note(error: OSError) -> None:
-        if not goes_on:
-            raise error
-        found.unreadable.append(Path(error.filename or folder))
-
-    for root, folders, names in os.walk(folder, onerror=note):
-        if Path(root) != folder and _is_of_vidcli(names):
-            found.of_vidcli.append(Path(root))
-            folders.clear()
-            continue
-        found.of_system.extend(Path(root, name) for name in sorted(folders) if is_of_system(name))
-        found.of_system.extend(Path(root, name) for name in sorted(names) if _is_file_of_system(name))
-        folders[:] = sorted(name for name in folders if not _is_hidden(name) and not is_of_system(name))
-        found.videos.extend(
-            Path(root, name)
-            for name in sorted(names)
-            if not _is_hidden(name) and Path(name).suffix.lower() in VIDEO_SUFFIXES
-        )
-    return found
+    return Tree().look_through(folder, goes_on)
 
 
 def list_videos(folder: Path) -> list[Path]:
@@ -106,10 +215,7 @@ def list_videos(folder: Path) -> list[Path]:
 
 def subfolders(folder: Path) -> Iterator[Path]:
     """Yield the folders directly inside of a folder that may hold data, sorted by name."""
-    for path in sorted(folder.iterdir()):
-        is_strange = _is_hidden(path.name) or is_of_system(path.name)
-        if not is_strange and path.is_dir() and not is_of_vidcli(path):
-            yield path
+    return Tree().subfolders(folder)
 
 
 def is_of_vidcli(folder: Path) -> bool:
@@ -126,18 +232,6 @@ def is_of_system(name: str) -> bool:
     return name.casefold() in _SYSTEM_FOLDERS or name.casefold().startswith(".trash-")
 
 
-def find_others(folder: Path, used: Collection[Path]) -> Sequence[Path]:
-    """Return the unused files of a folder, without hidden files and those of operating systems."""
-    return [
-        path
-        for path in sorted(folder.iterdir())
-        if path.is_file()
-        and path not in used
-        and not _is_hidden(path.name)
-        and not _is_file_of_system(path.name)
-    ]
-
-
 def _is_hidden(name: str) -> bool:
     return name.startswith(".")
 
@@ -149,4 +243,5 @@ def _is_file_of_system(name: str) -> bool:
 def _is_of_vidcli(names: Sequence[str]) -> bool:
     """Tell whether a folder with files of these names was written by vidcli."""
     there = set(names)
-    return any(own <= there for own in _OWN_FILES) or any(_OWN_RECORD.fullmatch(name) for name in names)
+    hidden = (name for name in names if _is_hidden(name))
+    return any(own <= there for own in _OWN_FILES) or any(map(_OWN_RECORD.fullmatch, hidden))

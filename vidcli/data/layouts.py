@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from vidcli.data.folders import Tree
 from vidcli.data.items import SPLIT_ALIASES, SPLITS, VideoItem, name_few
 from vidcli.data.listed import (
     ListedVideo,
@@ -332,7 +333,7 @@ _READERS: tuple[Callable[[list[Path], int], Listing | None], ...] = (
 
 
 def read_published(
-    folder: Path, fold: int, max_missing: float, missing_ok: bool
+    folder: Path, fold: int, max_missing: float, missing_ok: bool, tree: Tree
 ) -> tuple[list[VideoItem], list[str]] | None:
     """Read a folder that holds one of the published lists; None if it holds none.
 
@@ -341,6 +342,7 @@ def read_published(
         fold: number of the published train and test split, from 1.
         max_missing: share of the videos that may be missing where a data set is published as links.
         missing_ok: keep videos whose file is missing, under the path where it should be.
+        tree: reads the folder.
 
     Returns:
         The videos, and one sentence for each kind of thing that was passed over.
@@ -348,11 +350,11 @@ def read_published(
     Raises:
         DataError: the lists are damaged, or videos are missing; counts and names them.
     """
-    lists = find_lists(folder)
+    lists = find_lists(folder, tree)
     for read in _READERS:
         listing = read(lists, fold)
         if listing is not None:
-            return _find(listing, folder, fold, max_missing, missing_ok)
+            return _find(listing, folder, fold, max_missing, missing_ok, tree)
     return None
 
 
@@ -375,13 +377,14 @@ def read_kinetics_list(
     """
     listing = _read_kinetics([file], fold)
     assert listing is not None, "is_kinetics_list comes first"
-    return _find(listing, file.parent, fold, max_missing, missing_ok)
+    return _find(listing, file.parent, fold, max_missing, missing_ok, Tree())
 
 
 def _find(
-    listing: Listing, folder: Path, fold: int, max_missing: float, missing_ok: bool
+    listing: Listing, folder: Path, fold: int, max_missing: float, missing_ok: bool, tree: Tree
 ) -> tuple[list[VideoItem], list[str]]:
-    items, notes = find_videos(listing, folder, max_missing, missing_ok)
+    contents = tree.look_through(folder)
+    items, notes = find_videos(listing, folder, max_missing, missing_ok, contents)
     if fold != 1 and not listing.has_folds:
         notes.append(UNUSED_FOLD)
     return items, notes

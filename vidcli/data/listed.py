@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from vidcli import sheets
-from vidcli.data.folders import look_through, subfolders
+from vidcli.data.folders import FolderContents, Tree
 from vidcli.data.items import VideoItem, name_few, name_some
 from vidcli.errors import DataError
 from vidcli.names import normal_name
@@ -55,13 +56,13 @@ class Listing:
     has_folds: bool = False
 
 
-def find_lists(folder: Path) -> list[Path]:
+def find_lists(folder: Path, tree: Tree) -> list[Path]:
     """Return the files of a folder, and of those directly inside, that could be lists."""
     return [
-        path
-        for parent in (folder, *subfolders(folder))
-        for path in sorted(parent.iterdir())
-        if path.suffix.lower() in _LIST_SUFFIXES and path.is_file()
+        parent / name
+        for parent in (folder, *tree.subfolders(folder))
+        for name in tree.files(parent)
+        if os.path.splitext(name)[1].lower() in _LIST_SUFFIXES
     ]
 
 
@@ -107,7 +108,7 @@ def refuse_faults(path: Path, faults: Sequence[str]) -> None:
 
 
 def find_videos(
-    listing: Listing, folder: Path, max_missing: float, missing_ok: bool
+    listing: Listing, folder: Path, max_missing: float, missing_ok: bool, contents: FolderContents
 ) -> tuple[list[VideoItem], list[str]]:
     """Find the files of the listed videos.
 
@@ -116,6 +117,7 @@ def find_videos(
         folder: folder below which the videos lie.
         max_missing: share of the videos that may be missing where the data set is published as links.
         missing_ok: keep videos whose file is missing, under the path where it should be.
+        contents: what lies below the folder.
 
     Returns:
         The videos, and one sentence for each kind of thing that was passed over.
@@ -123,7 +125,6 @@ def find_videos(
     Raises:
         DataError: videos are missing, listed twice, or lie in two places.
     """
-    contents = look_through(folder)
     on_disk = contents.videos
     by_stem: dict[str, list[Path]] = defaultdict(list)
     for path in on_disk:

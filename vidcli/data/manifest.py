@@ -34,7 +34,7 @@ from vidcli.data.cells import open_cells
 from vidcli.data.class_folders import read_class_folders
 from vidcli.data.column_names import ALIASES, find_column
 from vidcli.data.fetched import fetch_file
-from vidcli.data.folders import find_others, list_videos, look_through, subfolders
+from vidcli.data.folders import Tree
 from vidcli.data.items import (
     TABLE_SUFFIXES,
     VideoItem,
@@ -132,11 +132,12 @@ def _read(path: Path, missing_ok: bool, settings: DataConfig) -> DataListing:
     elif is_afar(path):
         items, notes = read_manifest_afar(path, missing_ok)
     elif path.is_dir():
-        published = read_published(path, settings.fold, settings.max_unusable, missing_ok)
+        tree = Tree()
+        published = read_published(path, settings.fold, settings.max_unusable, missing_ok, tree)
         if published is not None:
             return DataListing(*published)
-        items, notes, of_names = read_class_folders(path, settings.folders)
-        notes += _find_unused(path, items)
+        items, notes, of_names = read_class_folders(path, settings.folders, tree)
+        notes += _find_unused(path, items, tree)
     elif not os.path.isfile(path):
         if os.path.exists(path):
             require_regular(path)
@@ -152,22 +153,27 @@ def _read(path: Path, missing_ok: bool, settings: DataConfig) -> DataListing:
     return DataListing(items, notes, of_names)
 
 
-def _find_unused(folder: Path, items: Iterable[VideoItem]) -> list[str]:
+def _find_unused(folder: Path, items: Iterable[VideoItem], tree: Tree) -> list[str]:
     """Return one sentence for each kind of thing in a folder of class folders that was passed over.
 
     These are videos outside of class folders, other files inside of class folders, and class folders
     without a video.
     """
-    used = {item.path for item in items}
-    class_folders = {path.parent for path in used}
-    contents = look_through(folder)
-    videos = [path for path in contents.videos if path not in used]
-    others = [path for class_folder in sorted(class_folders) for path in find_others(class_folder, used)]
+    used = {os.fspath(item.path) for item in items}  # texts: paths take much longer to compare
+    contents = tree.look_through(folder)
+    videos = [path for path in contents.videos if os.fspath(path) not in used]
+    class_folders = sorted({Path(folder) for folder in {os.path.dirname(path) for path in used}})
+    others = [
+        class_folder / name
+        for class_folder in class_folders
+        for name in tree.files(class_folder)
+        if os.path.join(class_folder, name) not in used
+    ]
     empty = [
         path
         for parent in sorted({class_folder.parent for class_folder in class_folders})
-        for path in subfolders(parent)
-        if not list_videos(path)
+        for path in tree.subfolders(parent)
+        if not tree.list_videos(path)
     ]
     kinds = (
         (videos, "videos outside of class folders are not used"),
