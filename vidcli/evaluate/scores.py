@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -96,7 +96,8 @@ class Evaluation:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, as `vidcli eval --json` prints them."""
-        return asdict(self)
+        # Of a thousand classes the matrix has a million numbers, which take seconds to copy one by one.
+        return {**asdict(replace(self, confusion=())), "confusion": self.confusion}
 
 
 def evaluate(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,15 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.transforms import ScaledTranslation, blended_transform_factory
 
+from vidcli.arrays import Int64
 from vidcli.evaluate import Evaluation
 from vidcli.fonts import picture_names, short_names
 from vidcli.palette import class_colours
 from vidcli.report.figures import new_figure, save_png
 
 _MAX_NUMBERED_CLASSES = 30
+_MAX_CLASSES = 100
+"""Classes whose names can be read; of more, those that are confused most are shown."""
 _MAX_NAME_COLUMNS = 28
 _MAX_SIDE = 22.0
 _INCHES_A_CLASS = 0.55
@@ -28,7 +32,8 @@ _MARK = 6
 def draw_confusion(scores: Evaluation, path: Path) -> None:
     """Write the confusion matrix as a PNG: colours show shares of the true class, numbers count videos.
 
-    A class whose name no installed font can write is shown as its number; see `picture_names`.
+    Of more than 100 classes, those with most wrong answers are shown. A class whose name no installed font
+    can write is shown as its number; see `picture_names`.
 
     Args:
         scores: of at least one class.
@@ -43,10 +48,16 @@ def build_confusion(scores: Evaluation, names: list[str]) -> Figure:
 
     Args:
         scores: of at least one class.
-        names: the texts to write for the classes, in their order.
+        names: the texts to write for all classes, in their order.
     """
     counts_KK = np.array(scores.confusion)
     shares_KK = counts_KK / np.maximum(counts_KK.sum(axis=1, keepdims=True), 1)
+    title = f"top-1 {scores.top1:.3f}, {scores.num_videos} videos"
+    if len(names) > _MAX_CLASSES:
+        title += f"; the {_MAX_CLASSES} of {len(names)} classes with most wrong answers"
+    shown = _most_confused(counts_KK)
+    counts_KK, shares_KK = counts_KK[np.ix_(shown, shown)], shares_KK[np.ix_(shown, shown)]
+    names = [names[label] for label in shown]
     num_classes = len(names)
     inches = min(_INCHES_A_CLASS, _MAX_SIDE / num_classes)
     room = 1.5 + 0.09 * min(_MAX_NAME_COLUMNS, max(map(len, names)))
@@ -61,17 +72,24 @@ def build_confusion(scores: Evaluation, names: list[str]) -> Figure:
     axes.tick_params(length=0, pad=_MARK + 3)
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
-    axes.set_title(f"top-1 {scores.top1:.3f}, {scores.num_videos} videos")
+    axes.set_title(title)
     if num_classes <= _MAX_NUMBERED_CLASSES:
         for true, guess in np.argwhere(counts_KK):
             colour = "white" if shares_KK[true, guess] > 0.5 else "black"
             axes.text(guess, true, str(counts_KK[true, guess]), ha="center", va="center", color=colour)
-    _mark_classes(figure, axes, scores.class_names)
+    _mark_classes(figure, axes, scores.class_names, shown)
     return figure
 
 
-def _mark_classes(figure: Figure, axes: Axes, class_names: tuple[str, ...]) -> None:
-    """Draw a strip of each class's colour beside its row and below its column."""
+def _most_confused(counts_KK: Int64) -> list[int]:
+    """Return the labels of the classes that take part in most wrong answers, in their order."""
+    wrong_KK = counts_KK - np.diag(np.diag(counts_KK))
+    wrong_K = wrong_KK.sum(axis=0) + wrong_KK.sum(axis=1)
+    return sorted(np.argsort(-wrong_K, kind="stable")[:_MAX_CLASSES].tolist())
+
+
+def _mark_classes(figure: Figure, axes: Axes, class_names: tuple[str, ...], shown: Sequence[int]) -> None:
+    """Draw a strip of each shown class's colour beside its row and below its column."""
     # A strip is measured in classes along the axis, and in inches from the corner across it.
     whole: Any = axes.transAxes
     corner = figure.dpi_scale_trans + ScaledTranslation(0, 0, whole)
@@ -79,7 +97,7 @@ def _mark_classes(figure: Figure, axes: Axes, class_names: tuple[str, ...]) -> N
     below = blended_transform_factory(axes.transData, corner)
     colours = class_colours(class_names)
     near, thickness = -(_MARK + 2) / _POINTS_AN_INCH, _MARK / _POINTS_AN_INCH
-    for at, name in enumerate(class_names):
+    for at, name in enumerate(class_names[label] for label in shown):
         for transform, place, width, height in (
             (beside, (near, at - 0.5), thickness, 1),
             (below, (at - 0.5, near), 1, thickness),
