@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import nn
 
 from vidcli.artifacts.resume_file import load_resume
 from vidcli.errors import TrainError
 from vidcli.models import VideoClassifier
 from vidcli.train import EpochDone, Notice, StepDone, resume_run
+from vidcli.train.update import Updater
 
 CPU = torch.device("cpu")
 # No dropout, which draws other masks for parts than for the whole.
@@ -142,3 +144,38 @@ def test_parts_are_never_too_small_for_batchnorm(small_config, pair_data, train_
     with pytest.raises(TrainError, match="out of memory"):
         train_run(config, pair_data, "another")
     assert 1 not in sizes
+
+
+@pytest.mark.parametrize(("clips", "parts"), [(5, 2), (1.5, 8), (0.5, 8)])
+def test_on_a_cpu_a_batch_is_cut_before_it_takes_more_memory_than_is_free(
+    clips, parts, small_config, pair_data, train_run, monkeypatch, same_weights
+):
+    plain = train_run(small_config(EXACT, train__accumulate=parts), pair_data, "plain")
+    kept = 2**20
+    monkeypatch.setattr("vidcli.train.update.Updater._kept_bytes", lambda *_: kept)
+    monkeypatch.setattr("vidcli.train.update.free_memory", lambda: round(clips * kept * 1.25 / 0.8))
+    run = train_run(small_config(EXACT), pair_data)
+    (notice,) = told(run)
+    assert f"batches pass in {parts} parts of at most {8 // parts}" in notice
+    same_weights(plain.weights(), run.weights())
+
+
+def test_with_memory_for_all_clips_nothing_is_measured(small_config, pair_data, train_run, monkeypatch):
+    def fail(*_):
+        raise AssertionError("was measured")
+
+    monkeypatch.setattr("vidcli.train.update.Updater._kept_bytes", fail)
+    assert told(train_run(small_config(EXACT), pair_data)) == []
+
+
+def test_what_a_forward_pass_keeps_is_counted_once(small_config):
+    hidden = 5000
+    model = nn.Sequential(nn.Flatten(), nn.Linear(12, hidden), nn.ReLU(), nn.Linear(hidden, 2))
+    update = Updater(model, small_config(), [1, 1], 1, CPU)
+    update.start_epoch(0)
+    before = [parameter.clone() for parameter in model.parameters()]
+    kept = update._kept_bytes(torch.rand(1, 12), torch.tensor([1]))
+    # The ReLU's result, which is the second layer's input; the clip, and some numbers of the loss.
+    assert 4 * (hidden + 12) <= kept <= 4 * (hidden + 12 + 20)
+    assert all(parameter.grad is None for parameter in model.parameters())
+    assert all(map(torch.equal, before, model.parameters()))

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
+from torch import Tensor
+
 from vidcli.config import TrainConfig
 from vidcli.data.loader import Batch
 from vidcli.errors import TrainError
@@ -48,6 +50,7 @@ class BatchParts:
             )
         self._update, self._settings, self._group, self._on_event = update, settings, group, on_event
         self._agreed = group.size == 1 or not settings.auto_batch
+        self._is_planned = False
 
     def fitting(self, num_clips: int) -> int:
         """Return the number of parts for a number of clips: as many as usual, but none of them too small."""
@@ -65,15 +68,28 @@ class BatchParts:
         Raises:
             TrainError: a single clip does not fit.
         """
+        if not self._is_planned:
+            self._is_planned = True
+            share = self._plan(batch, share)
         if self._agreed:
             return share
         self._agreed = True
-        fitting = self._find_number(batch, share.num_parts)
+        fitting = self._find_number(batch, share.num_parts, self._update.fits)
         if fitting is None:
             raise self._too_large(batch, 1, None)
         most = max(self._group.gather(fitting))
         if most > share.num_parts:
             self._take(batch, most)
+        return replace(share, num_parts=min(self._group.gather(self.fitting(len(batch.indices)))))
+
+    def _plan(self, batch: Batch, share: Share) -> Share:
+        """Cut batches whose parts would take more memory than a CPU has free."""
+        smallest = max(1, len(batch.indices) // self._fewest_clips)
+        number = self._find_number(batch, share.num_parts, self._update.has_room) or smallest
+        most = max(self._group.gather(number))
+        if most <= share.num_parts:
+            return share
+        self._take(batch, most)
         return replace(share, num_parts=min(self._group.gather(self.fitting(len(batch.indices)))))
 
     def cut(self, batch: Batch, share: Share) -> Share:
@@ -89,19 +105,21 @@ class BatchParts:
         """
         num_clips = len(batch.indices)
         most = num_clips // self._fewest_clips
-        fitting = self._find_number(batch, 2 * share.num_parts) if share.num_parts < most else None
+        fitting = None
+        if share.num_parts < most:
+            fitting = self._find_number(batch, 2 * share.num_parts, self._update.fits)
         # With several processes, the others already wait in this step, which cannot start again.
         if fitting is None or not self._settings.auto_batch or self._group.size > 1:
             raise self._too_large(batch, _largest_part(num_clips, share.num_parts), fitting)
         self._take(batch, fitting)
         return replace(share, num_parts=fitting)
 
-    def _find_number(self, batch: Batch, first: int) -> int | None:
+    def _find_number(self, batch: Batch, first: int, fits: Callable[[Tensor, Tensor], bool]) -> int | None:
         """Return the first of `first`, its double, and so on whose parts fit; None if one clip does not."""
         num_clips = len(batch.indices)
         for number in _doubled(first, max(1, num_clips // self._fewest_clips)):
             size = _largest_part(num_clips, number)
-            if self._update.fits(batch.clips_BTCHW[:size], batch.labels_B[:size]):
+            if fits(batch.clips_BTCHW[:size], batch.labels_B[:size]):
                 return number
         return None
 
