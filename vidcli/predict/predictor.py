@@ -100,11 +100,17 @@ class ViewLoader:
             items: the videos.
             gives_way: loading has a lower priority than a model that computes on the same cores.
         """
-        most = max(1, _LOADED_BYTES // self._config.clip.num_video_bytes)
-        workers = min(num_workers(self._config.data.workers), max(1, len(items)), most)
-        return map_ahead(self._try_load, items, workers, min(2 * workers, most - 1), gives_way)
+        workers, ahead = self.bounds(len(items))
+        return map_ahead(self.try_load, items, workers, ahead, gives_way)
 
-    def _try_load(self, item: VideoItem) -> Tensor | VideoError:
+    def bounds(self, num_videos: int) -> tuple[int, int]:
+        """Return how many threads load so many videos, and how many loaded ones may wait meanwhile."""
+        most = max(1, _LOADED_BYTES // self._config.clip.num_video_bytes)
+        workers = min(num_workers(self._config.data.workers), max(1, num_videos), most)
+        return workers, min(2 * workers, most - 1)
+
+    def try_load(self, item: VideoItem) -> Tensor | VideoError:
+        """Return what `load` returns, or why it cannot."""
         try:
             return self.load(item)
         except VideoError as error:
@@ -257,17 +263,24 @@ class Predictor:
         items = videos if isinstance(videos, CountedVideos) else _items_of(videos)
         with closing(self.load_many(items)) as loaded:
             for item, views in zip(items, loaded, strict=True):
-                if isinstance(views, VideoError):
-                    yield self._answer(item, None, explain_failure(item.path, views.reason))
-                    continue
-                if seen is not None:
+                if seen is not None and not isinstance(views, VideoError):
                     seen(item, views)
-                logits_VK = self.classify(views)
-                if np.isfinite(logits_VK).all():
-                    yield self._answer(item, logits_VK, None)
-                else:
-                    reason = "the model's output is not a number; its weights are damaged or diverged"
-                    yield self._answer(item, None, reason)
+                yield self.predict_loaded(item, views)
+
+    def predict_loaded(self, item: VideoItem, views: Tensor | VideoError) -> Prediction:
+        """Classify one video whose clips are loaded.
+
+        Args:
+            item: the video.
+            views: its clips (V, T, C, H, W), or why there are none.
+        """
+        if isinstance(views, VideoError):
+            return self._answer(item, None, explain_failure(item.path, views.reason))
+        logits_VK = self.classify(views)
+        if np.isfinite(logits_VK).all():
+            return self._answer(item, logits_VK, None)
+        reason = "the model's output is not a number; its weights are damaged or diverged"
+        return self._answer(item, None, reason)
 
     def load_many(self, items: Sequence[VideoItem]) -> Generator[Tensor | VideoError, None, None]:
         """Yield the views of each video in order, or why there are none."""
