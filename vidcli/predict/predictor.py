@@ -268,12 +268,7 @@ class Predictor:
                 yield self.predict_loaded(item, views)
 
     def predict_loaded(self, item: VideoItem, views: Tensor | VideoError) -> Prediction:
-        """Classify one video whose clips are loaded.
-
-        Args:
-            item: the video.
-            views: its clips (V, T, C, H, W), or why there are none.
-        """
+        """Classify one video, given its clips (V, T, C, H, W) or why there are none."""
         if isinstance(views, VideoError):
             return self._answer(item, None, explain_failure(item.path, views.reason))
         logits_VK = self.classify(views)
@@ -290,8 +285,7 @@ class Predictor:
     def classify(self, views_VTCHW: Tensor) -> Float64:
         """Return the logits (V, K) of clips."""
         started = time.perf_counter()
-        # `eval` visits every module, which takes a tenth of a small model's time.
-        if self.network.training:
+        if self.network.training:  # `eval` visits every module: a tenth of a small model's time
             self.network.eval()
         # The model computes all views at once, unless that would fill the memory.
         parts = torch.split(views_VTCHW, max(1, _COMPUTED_BYTES // self.config.clip.num_bytes))

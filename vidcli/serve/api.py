@@ -131,7 +131,13 @@ class Desk:
         return self.predictor.views.try_load(item_of(video.path))
 
     def predict(self, video: Video, views: Tensor | VideoError, top_k: int) -> dict[str, Any]:
-        """Return the object that `vidcli predict` prints for a video."""
+        """Return the object that `vidcli predict` prints for a video.
+
+        Args:
+            video: the video.
+            views: what `load` returned.
+            top_k: classes shown.
+        """
         prediction = self.predictor.predict_loaded(item_of(video.path), views)
         return prediction_to_dict(replace(prediction, video=video.name), top_k)
 
