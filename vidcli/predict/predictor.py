@@ -272,10 +272,9 @@ class Predictor:
         if isinstance(views, VideoError):
             return self._answer(item, None, explain_failure(item.path, views.reason))
         logits_VK = self.classify(views)
-        if np.isfinite(logits_VK).all():
-            return self._answer(item, logits_VK, None)
+        is_number = np.isfinite(logits_VK).all()
         reason = "the model's output is not a number; its weights are damaged or diverged"
-        return self._answer(item, None, reason)
+        return self._answer(item, logits_VK, None) if is_number else self._answer(item, None, reason)
 
     def load_many(self, items: Sequence[VideoItem]) -> Generator[Tensor | VideoError, None, None]:
         """Yield the views of each video in order, or why there are none."""
