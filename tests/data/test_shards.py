@@ -26,7 +26,7 @@ from vidcli.data.shards import expand_braces, read_shards
 from vidcli.data.splits import assign_splits
 from vidcli.errors import DataError, OutputError, VideoError
 from vidcli.predict.inputs import collect_items
-from vidcli.predict.predictor import item_of
+from vidcli.predict.view_loader import item_of
 from vidcli.runtime.outputs import OutputFolder
 from vidcli.storage.addresses import StoredPath, path_of
 from vidcli.storage.sources import open_source

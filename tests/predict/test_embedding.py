@@ -54,7 +54,7 @@ def test_an_embedding_is_the_mean_of_what_the_head_sees(embeddings, predictor, i
 
 
 def test_views_that_are_computed_in_parts_are_averaged_too(predictor, items, embeddings, monkeypatch):
-    monkeypatch.setattr("vidcli.predict.predictor._COMPUTED_BYTES", 1)
+    monkeypatch.setattr("vidcli.predict.predictor.COMPUTED_BYTES", 1)
     (again,) = Embedder(predictor, "m").embed_many(items[:1])
     assert np.allclose(again.vector_E, embeddings[0].vector_E, atol=1e-6)
     assert again.thumbnail_HWC is None

@@ -162,8 +162,8 @@ def test_probabilities_are_averaged_over_views(small_config, videos):
 def test_views_that_are_large_together_are_computed_in_turn(small_config, videos, monkeypatch):
     config = small_config(clip__views=3, clip__length=2)
     whole, expected = recorded(config, videos[0])
-    monkeypatch.setattr("vidcli.predict.predictor._COMPUTED_BYTES", 2 * config.clip.num_bytes)
-    monkeypatch.setattr("vidcli.predict.predictor._LOADED_BYTES", config.clip.num_video_bytes)
+    monkeypatch.setattr("vidcli.predict.predictor.COMPUTED_BYTES", 2 * config.clip.num_bytes)
+    monkeypatch.setattr("vidcli.predict.view_loader._LOADED_BYTES", config.clip.num_video_bytes)
     model = Recorder()
     predictor = Predictor(model, config, ("bright", "dark"), CPU)
     found = list(predictor.predict_many(videos[:3]))
@@ -212,7 +212,7 @@ def test_each_core_takes_a_video_of_its_own_and_changes_no_bit(two_cores, run, v
 
 
 def test_models_side_by_side_leave_half_of_the_memory(two_cores, run, videos, reference, monkeypatch):
-    monkeypatch.setattr("vidcli.predict.predictor.free_memory", lambda: 2**20)
+    monkeypatch.setattr("vidcli.predict.side_by_side.free_memory", lambda: 2**20)
     predictor = Predictor.load(run, CPU)
     threads = []
     predictor.network.register_forward_pre_hook(lambda *_: threads.append(torch.get_num_threads()))

@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from vidcli.commands.app import app
 from vidcli.errors import ConfigError
 from vidcli.predict import Predictor
+from vidcli.predict.predictor import with_views
 from vidcli.train import start_run
 from vidcli.video import decode_frames
 
@@ -35,7 +36,7 @@ def seen_by(small_config):
     def call(video, views, crops, **settings):
         predictor = Predictor(Brightness(), small_config(clip__length=4, **settings), ("a", "b"), CPU)
         shown = []
-        predictor = predictor.with_views(views, crops)
+        predictor = with_views(predictor, views, crops)
         (prediction,) = predictor.predict_many([video], lambda item, clips: shown.append(clips))
         assert prediction.error is None
         return prediction, shown[0]

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from tests.review.evaluations import ANSWERS_A, ANSWERS_B, write_answers
 from tests.serve.client import TOKEN, Client
 from vidcli.review.clips import ClipList, read_clips
 from vidcli.review.desk import Desk
@@ -19,6 +20,7 @@ from vidcli.review.knowledge import WHOLE, Kernels
 from vidcli.review.pages import build_page
 from vidcli.review.playable import MediaShelf
 from vidcli.review.retrain import Training
+from vidcli.review.run_answers import RunsSeen, see_runs
 from vidcli.serve.listening import build_server, listen
 
 NUM_CLIPS = 6
@@ -79,14 +81,39 @@ def desk(journal: Journal, clips: ClipList, manifest: Path, tmp_path: Path) -> I
         yield desk
 
 
-@pytest.fixture
-def client(desk: Desk) -> Iterator[Client]:
+@contextmanager
+def served(desk: Desk, runs: RunsSeen | None = None, first: str = "/") -> Iterator[Client]:
+    """Answer in a thread."""
     listener = listen("127.0.0.1", 0)
     port = listener.getsockname()[1]
-    server = build_server(build_page(desk, TOKEN, port), 5)
+    server = build_server(build_page(desk, TOKEN, port, runs, first), 5)
     life = threading.Thread(target=server.run, args=([listener],))
     life.start()
     yield Client(port, desk=desk)
     server.should_exit = True
     life.join(30)
     assert not life.is_alive()
+
+
+@pytest.fixture
+def client(desk: Desk) -> Iterator[Client]:
+    with served(desk) as client:
+        yield client
+
+
+@pytest.fixture
+def runs_client(desk: Desk, clips: ClipList, tmp_path: Path) -> Iterator[Client]:
+    """A page that compares two runs."""
+    tables = [
+        (
+            f"runs/{name}",
+            write_answers(tmp_path / f"{name}.csv", [*zip(paths_of(clips), answers, strict=True)]),
+        )
+        for name, answers in (("a", ANSWERS_A), ("b", ANSWERS_B))
+    ]
+    with served(desk, see_runs(clips, tables, print), "/runs") as client:
+        yield client
+
+
+def paths_of(clips: ClipList) -> list[Path]:
+    return [item.path for item in clips.items]

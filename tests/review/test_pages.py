@@ -13,6 +13,7 @@ import pytest
 
 from tests.serve.client import TOKEN, Answer, Client
 from vidcli.data.manifest import read_data
+from vidcli.review import pages
 from vidcli.review.entrance import cookie_name
 
 
@@ -57,6 +58,8 @@ def test_the_token_becomes_a_cookie(client: Client) -> None:
         ("/", {}, 401),
         ("/?token=wrong", {}, 401),
         ("/media/0", {}, 401),
+        ("/runs", {}, 401),
+        ("/api/runs", {}, 401),
         ("/api/clips?token=" + TOKEN, {}, 401),
         ("/", {"Cookie": "vidcli-review-0=" + TOKEN}, 401),
         ("/", {"Authorization": "Bearer " + TOKEN, "Host": "evil.example"}, 421),
@@ -69,17 +72,17 @@ def test_strangers_do_not_enter(client: Client, path: str, headers: dict[str, st
 
 
 def test_every_answer_keeps_the_page_to_itself(client: Client) -> None:
-    for path in ("/", "/review.js", "/api/clips", "/media/0", "/nowhere"):
+    for path in ("/", "/runs", "/review.js", "/api/clips", "/media/0", "/nowhere"):
         _, headers, content = raw(client, path)
         policy = headers["content-security-policy"]
         assert "default-src 'none'" in policy
         assert "unsafe" not in policy
         assert headers["x-content-type-options"] == "nosniff"
-        if path == "/":
+        if path in ("/", "/runs"):
             assert b"<style" not in content
             assert b" style=" not in content
             assert b"onclick=" not in content
-            assert content.count(b"<script") == content.count(b"<script src=") == 1
+            assert content.count(b"<script") == content.count(b"<script src=") == 2
 
 
 def test_a_label_is_saved_before_the_answer(client: Client, manifest: Path) -> None:
@@ -206,3 +209,30 @@ def test_a_training_can_be_stopped(client: Client) -> None:
 
 def test_the_cookies_of_two_pages_differ() -> None:
     assert cookie_name(1) != cookie_name(2)
+
+
+def test_runs_are_told_and_come_first(runs_client: Client) -> None:
+    told = runs_client.ask("GET", "/api/runs").value
+    assert [run["name"] for run in told["runs"]] == ["runs/a", "runs/b"]
+    assert [video["id"] for video in told["videos"]] == list(range(6))
+    assert runs_client.ask("GET", "/api/clips").value["has_runs"] is True
+    runs_client.token = None
+    assert runs_client.ask("GET", f"/?token={TOKEN}").headers["location"] == "/runs"
+
+
+def test_without_an_evaluation_there_are_no_runs(client: Client) -> None:
+    assert client.ask("GET", "/api/clips").value["has_runs"] is False
+    answer = client.ask("GET", "/api/runs")
+    assert answer.status == 404
+    assert "vidcli eval" in answer.value["error"]
+
+
+def test_the_rest_of_a_video_comes_in_parts(
+    client: Client, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pages, "_PART_BYTES", 100)
+    content = (folder / "0.mp4").read_bytes()
+    for asked, told in (("bytes=50-", content[50:150]), ("bytes=50-349", content[50:350])):
+        status, headers, part = raw(client, "/media/0", Range=asked)
+        assert (status, part) == (206, told)
+        assert headers["content-range"] == f"bytes 50-{49 + len(told)}/{len(content)}"

@@ -16,9 +16,11 @@ import pytest
 from typer.testing import CliRunner
 
 import vidcli
+from tests.review.evaluations import write_answers
 from tests.serve.client import Client
 from vidcli.commands.app import app
-from vidcli.data.manifest import read_data
+from vidcli.data.items import VideoItem
+from vidcli.data.manifest import load_items, manifest_text, read_data
 
 
 def run(*args: object) -> Any:
@@ -69,6 +71,67 @@ def test_a_file_of_others_stays(folder: Path, tmp_path: Path) -> None:
     assert done.exit_code == 2
     assert "is not as vidcli review wrote it" in done.stderr
     assert (tmp_path / "clips-labels.csv").read_text() == "mine\n"
+
+
+@pytest.fixture
+def finished_run(folder: Path, tmp_path: Path) -> Path:
+    """The folder of a run, as far as the page reads it."""
+    made = tmp_path / "run"
+    made.mkdir()
+    items = [VideoItem(path, "left", "test") for path in sorted(folder.iterdir())]
+    (made / "splits.csv").write_text(manifest_text(items))
+    for name in ("config.yaml", "model.safetensors"):
+        (made / name).touch()
+    return made
+
+
+def test_a_comparison_needs_a_first_run(folder: Path, tmp_path: Path) -> None:
+    done = run("review", folder, "--no-browser", "--against", tmp_path)
+    assert done.exit_code == 2
+    assert f"--against {tmp_path}: {folder} is no run; name the first one with --model" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "way_on"),
+    [
+        (["--against", "RUN"], "vidcli eval --model RUN"),
+        (["--split", "val"], "vidcli eval --model RUN --split val"),
+    ],
+)
+def test_a_run_that_was_not_evaluated_is_told_how(
+    finished_run: Path, options: list[str], way_on: str
+) -> None:
+    given = [str(finished_run) if option == "RUN" else option for option in options]
+    done = run("review", finished_run, "--no-browser", *given)
+    assert done.exit_code == 1
+    assert f"`{way_on.replace('RUN', str(finished_run))}`" in " ".join(done.stderr.split())
+
+
+def test_the_page_of_runs_comes_first_where_runs_are_compared(finished_run: Path, tmp_path: Path) -> None:
+    paths = [item.path for item in load_items(finished_run / "splits.csv")]
+    for place, answer in ((finished_run / "eval-test", "left"), (tmp_path / "other", "right")):
+        write_answers(place / "predictions.csv", [(path, answer) for path in paths], ["left"] * len(paths))
+    command = [
+        sys.executable,
+        "-m",
+        "vidcli",
+        "review",
+        str(finished_run),
+        "--against",
+        str(tmp_path / "other"),
+    ]
+    known = os.environ | {"PYTHONPATH": str(Path(vidcli.__file__).parents[1]), "NO_COLOR": "1"}
+    with subprocess.Popen(
+        [*command, "--no-browser", "--device", "cpu", "-q"], env=known, text=True, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stderr is not None
+        match = re.search(r":(\d+)/\?token=([\w-]+)", process.stderr.readline())
+        assert match
+        client = Client(int(match[1]), match[2])
+        assert client.ask("GET", f"/?token={match[2]}").headers["location"] == "/runs"
+        assert client.ask("GET", "/api/runs").value["comparison"]["only_model"] == len(paths)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 130
 
 
 def test_a_missing_extra_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

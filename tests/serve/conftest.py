@@ -58,7 +58,7 @@ def start(predictor: Predictor, tmp_path: Path) -> Iterator[Callable[..., Client
     ) -> Client:
         folder = tmp_path / f"inbox{len(running)}"
         folder.mkdir()
-        metrics, thread = Metrics(), ModelThread(max_waiting)
+        metrics, thread = Metrics(), ModelThread(max_waiting, 2, 4)
         inbox = Inbox(folder, max_bytes, allow, metrics)
         desk = Desk(predictor, clip_seconds, inbox, thread, metrics, timeout)
         listener = listen("127.0.0.1", 0)

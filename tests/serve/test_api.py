@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from tests.serve.client import Client, form_of
+from vidcli.data.items import VideoItem
 from vidcli.predict import Predictor
 from vidcli.predict.prediction import prediction_to_dict
 
@@ -205,22 +206,22 @@ def test_damaged_requests_are_named(start: Start) -> None:
 
 
 class Slow:
-    """Stands in for `Predictor.predict`: computes when it is told to."""
+    """Stands in for `Predictor.predict_loaded`: computes when it is told to."""
 
     def __init__(self, predict: Callable[..., Any]) -> None:
         self._predict, self.may_go, self.num_begun = predict, threading.Event(), 0
 
-    def __call__(self, video: Path) -> Any:
+    def __call__(self, item: VideoItem, views: Any) -> Any:
         self.num_begun += 1
         assert self.may_go.wait(30)
-        return self._predict(video)
+        return self._predict(item, views)
 
 
 def test_a_full_queue_says_when_to_come_again(
     start: Start, predictor: Predictor, video: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    slow = Slow(predictor.predict)
-    monkeypatch.setattr(predictor, "predict", slow)
+    slow = Slow(predictor.predict_loaded)
+    monkeypatch.setattr(predictor, "predict_loaded", slow)
     client = start(max_waiting=2)
     with ThreadPoolExecutor(2) as clients:
         first = [clients.submit(client.upload, video.read_bytes()) for _ in range(2)]
@@ -235,8 +236,8 @@ def test_a_full_queue_says_when_to_come_again(
 def test_a_request_is_given_up_in_time_and_its_upload_removed(
     start: Start, predictor: Predictor, video: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    slow = Slow(predictor.predict)
-    monkeypatch.setattr(predictor, "predict", slow)
+    slow = Slow(predictor.predict_loaded)
+    monkeypatch.setattr(predictor, "predict_loaded", slow)
     client = start(timeout=0.5)
     with ThreadPoolExecutor(3) as clients:
         answers = list(clients.map(client.upload, [video.read_bytes()] * 3))

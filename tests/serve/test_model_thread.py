@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable
 from contextlib import ExitStack
 
@@ -15,7 +16,7 @@ from vidcli.serve.model_thread import Abandoned, ModelThread
 def test_work_that_nobody_waits_for_is_told_and_gives_back_what_it_held() -> None:
     thread, told, is_closed = ModelThread(1), threading.Event(), threading.Event()
 
-    def work(check: Callable[[], None]) -> None:
+    def work(loaded: int, check: Callable[[], None]) -> None:
         try:
             while True:
                 check()
@@ -27,7 +28,7 @@ def test_work_that_nobody_waits_for_is_told_and_gives_back_what_it_held() -> Non
         with ExitStack() as held:
             thread.take_place(held)
             held.callback(is_closed.set)
-            await asyncio.wait_for(thread.compute(work, held), 0.05)
+            await asyncio.wait_for(thread.compute(lambda: 1, work, held), 0.5)
 
     with pytest.raises(asyncio.TimeoutError):
         asyncio.run(ask())
@@ -40,9 +41,58 @@ def test_work_that_nobody_waits_for_is_told_and_gives_back_what_it_held() -> Non
 def test_an_error_of_the_work_reaches_its_request() -> None:
     thread = ModelThread(1)
 
-    def work(check: Callable[[], None]) -> None:
+    def work(loaded: int, check: Callable[[], None]) -> None:
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError), ExitStack() as held:
-        asyncio.run(thread.compute(work, held))
+        asyncio.run(thread.compute(lambda: 1, work, held))
     thread.close()
+
+
+def test_the_next_is_loaded_while_the_model_computes_and_no_more_than_may_wait() -> None:
+    thread, loaded = ModelThread(8, 2, 2), []
+
+    async def ask(number: int) -> int:
+        def load() -> int:
+            loaded.append(number)
+            return number
+
+        def work(value: int, check: Callable[[], None]) -> int:
+            if value == 0:
+                until = time.monotonic() + 10
+                while len(loaded) < 3 and time.monotonic() < until:
+                    time.sleep(0.01)
+                time.sleep(0.1)
+                seen.extend(loaded)
+            return value
+
+        with ExitStack() as held:
+            thread.take_place(held)
+            return await thread.compute(load, work, held)
+
+    async def ask_all() -> list[int]:
+        return list(await asyncio.gather(*map(ask, range(6))))
+
+    seen: list[int] = []
+    assert asyncio.run(ask_all()) == list(range(6))
+    assert len(seen) == 3  # the one that is computed, and two more
+    thread.close()
+    assert thread.num_waiting == 0
+
+
+def test_an_error_of_loading_reaches_its_request_and_frees_its_place() -> None:
+    thread = ModelThread(1, 1, 0)
+
+    def load() -> int:
+        raise ZeroDivisionError
+
+    async def ask() -> None:
+        with ExitStack() as held:
+            thread.take_place(held)
+            await thread.compute(load, lambda loaded, check: loaded, held)
+
+    for _ in range(3):
+        with pytest.raises(ZeroDivisionError):
+            asyncio.run(ask())
+    thread.close()
+    assert thread.num_waiting == 0

@@ -152,8 +152,8 @@ def test_on_a_cpu_a_batch_is_cut_before_it_takes_more_memory_than_is_free(
 ):
     plain = train_run(small_config(EXACT, train__accumulate=parts), pair_data, "plain")
     kept = 2**20
-    monkeypatch.setattr("vidcli.train.update.Updater._kept_bytes", lambda *_: kept)
-    monkeypatch.setattr("vidcli.train.update.free_memory", lambda: round(clips * kept * 1.25 / 0.8))
+    monkeypatch.setattr("vidcli.train.step_memory.StepMemory.kept_bytes", lambda *_: kept)
+    monkeypatch.setattr("vidcli.train.step_memory.free_memory", lambda: round(clips * kept * 1.25 / 0.8))
     run = train_run(small_config(EXACT), pair_data)
     (notice,) = told(run)
     assert f"batches pass in {parts} parts of at most {8 // parts}" in notice
@@ -164,7 +164,7 @@ def test_with_memory_for_all_clips_nothing_is_measured(small_config, pair_data, 
     def fail(*_):
         raise AssertionError("was measured")
 
-    monkeypatch.setattr("vidcli.train.update.Updater._kept_bytes", fail)
+    monkeypatch.setattr("vidcli.train.step_memory.StepMemory.kept_bytes", fail)
     assert told(train_run(small_config(EXACT), pair_data)) == []
 
 
@@ -174,7 +174,7 @@ def test_what_a_forward_pass_keeps_is_counted_once(small_config):
     update = Updater(model, small_config(), [1, 1], 1, CPU)
     update.start_epoch(0)
     before = [parameter.clone() for parameter in model.parameters()]
-    kept = update._kept_bytes(torch.rand(1, 12), torch.tensor([1]))
+    kept = update._memory.kept_bytes(torch.rand(1, 12), torch.tensor([1]))
     # The ReLU's result, which is the second layer's input; the clip, and some numbers of the loss.
     assert 4 * (hidden + 12) <= kept <= 4 * (hidden + 12 + 20)
     assert all(parameter.grad is None for parameter in model.parameters())

@@ -21,9 +21,9 @@ from vidcli.features.recording_descriptors import RecordingDescriptors, find_str
 from vidcli.models import TwoStreamClassifier, build_model
 from vidcli.models.timeline_rules import TimelineRules
 from vidcli.predict import Predictor
-from vidcli.predict.predictor import ViewLoader
 from vidcli.predict.stream_windows import StreamWindows, stream_network
 from vidcli.predict.timeline import classify_windows
+from vidcli.predict.view_loader import ViewLoader
 from vidcli.synthetic import LongRecordingOptions, write_recordings
 from vidcli.train import Notice, resume_run, start_run
 from vidcli.train.learnt_rules import count_transitions

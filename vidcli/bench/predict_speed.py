@@ -18,6 +18,7 @@ from vidcli.bench.timing import Row, time_call
 from vidcli.data.items import VideoItem
 from vidcli.errors import DataError, VideoError
 from vidcli.predict import Predictor
+from vidcli.predict.side_by_side import num_side_by_side
 from vidcli.runtime.threads import map_ahead, num_workers
 
 PHASES = ("decode", "model", "one_thread", "whole")
@@ -80,7 +81,7 @@ def bench_predict(predictor: Predictor, items: Sequence[VideoItem], rounds: int 
 
 def _classify_all(predictor: Predictor, clips: Sequence[Tensor]) -> None:
     """Classify clips as `predict_many` does: side by side where it does that."""
-    count = predictor.num_side_by_side(len(clips))
+    count = num_side_by_side(predictor, len(clips))
     if count == 1:
         for views_VTCHW in clips:
             predictor.classify(views_VTCHW)

@@ -201,7 +201,6 @@ def predict(
     from vidcli.artifacts.run_folder import find_model
     from vidcli.bench.predict_speed import bench_predict
     from vidcli.console.bench_tables import print_predict_bench
-    from vidcli.data.builtin import MotionDataOptions, make_motion_data
     from vidcli.predict import Predictor
     from vidcli.predict.inputs import collect_items
     from vidcli.runtime.devices import choose_device
@@ -209,13 +208,54 @@ def predict(
     terminal = open_terminal(ctx)
     model_file = find_model(model)
     predictor = Predictor.load(model_file, choose_device(device))
-    if not videos:
-        terminal.say("no VIDEO given: measuring on 200 built-in motion videos")
-        videos = [make_motion_data(options=MotionDataOptions(1, 1, 25)) / "test"]
-    *measured, summary = _collect(bench_predict(predictor, collect_items(videos), rounds), as_json)
+    items = collect_items(videos or [_motion_videos(terminal)])
+    *measured, summary = _collect(bench_predict(predictor, items, rounds), as_json)
     if not as_json:
         print_predict_bench(terminal, str(model_file), measured, summary)
     raise typer.Exit(1 if summary["num_failed"] else 0)
+
+
+@_bench.command(epilog=examples("vidcli bench serve", "vidcli bench serve videos/ --clients 50 --json"))
+def serve(
+    ctx: typer.Context,
+    videos: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            metavar="[VIDEO]...",
+            help="Video files and folders of them; without any, 200 built-in motion videos.",
+            show_default=False,
+        ),
+    ] = None,
+    model: ModelOption = None,
+    clients: Annotated[int, typer.Option(min=1, max=1000, help="Requests at a time.")] = 200,
+    rounds: Annotated[int, typer.Option(min=1, help="Turns of each; medians count.")] = 3,
+    device: DeviceOption = "auto",
+    as_json: JsonOption = False,
+) -> None:
+    """Load a server, beside prediction without one, and send it broken and too large uploads."""
+    from vidcli.artifacts.run_folder import find_model
+    from vidcli.bench.serve_speed import bench_serve
+    from vidcli.console.bench_tables import print_serve_bench
+    from vidcli.predict import Predictor, collect_videos
+    from vidcli.runtime.devices import choose_device
+    from vidcli.serve import require_extra
+
+    require_extra("vidcli bench serve")
+    terminal = open_terminal(ctx)
+    model_file = find_model(model)
+    predictor = Predictor.load(model_file, choose_device(device))
+    found = collect_videos(videos or [_motion_videos(terminal)])
+    *measured, summary = _collect(bench_serve(predictor, model_file, found, clients, rounds), as_json)
+    if not as_json:
+        print_serve_bench(terminal, str(model_file), measured, summary)
+    raise typer.Exit(0 if summary["same_bits"] and not summary["num_lost"] + summary["num_failed"] else 1)
+
+
+def _motion_videos(terminal: Terminal) -> Path:
+    from vidcli.data.builtin import MotionDataOptions, make_motion_data
+
+    terminal.say("no VIDEO given: measuring on 200 built-in motion videos")
+    return make_motion_data(options=MotionDataOptions(1, 1, 25)) / "test"
 
 
 def _collect(rows: Iterable[dict[str, Any]], as_json: bool) -> list[dict[str, Any]]:

@@ -135,6 +135,7 @@ def run_live(terminal: Terminal, options: LiveOptions) -> int:
     from vidcli.predict import Predictor
     from vidcli.predict.inputs import STDIN
     from vidcli.predict.live import can_keep_state, open_session
+    from vidcli.predict.predictor import with_views
     from vidcli.runtime.devices import choose_device
     from vidcli.video import LiveFrames, parse_raw
 
@@ -145,7 +146,7 @@ def run_live(terminal: Terminal, options: LiveOptions) -> int:
     if form not in ("table", "json"):
         raise ConfigError(f"--format {form}: `vidcli live` shows a table or prints json")
     model_file = find_model(options.model)
-    predictor = Predictor.load(model_file, choose_device(options.device)).with_views(1, 1)
+    predictor = with_views(Predictor.load(model_file, choose_device(options.device)), 1, 1)
     if predictor.config.subject.boxes is not None:
         terminal.warn(WHOLE_PICTURES)
     predictor.abstain_below(options.threshold)

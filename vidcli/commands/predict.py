@@ -171,12 +171,13 @@ def run_predict(terminal: Terminal, options: PredictOptions) -> int:
     from vidcli.commands.videos import open_job
     from vidcli.console.text import count_noun
     from vidcli.predict.export_advice import watch_for_export
+    from vidcli.predict.predictor import with_views
     from vidcli.predict.saved_frames import FrameSaver
 
     form = _choose_form(options.shared)
     job = open_job(terminal, options.shared, is_continued=form != "table")
     num_own = _num_clips(job.predictor)
-    predictor = job.predictor.with_views(options.views, options.crops)
+    predictor = with_views(job.predictor, options.views, options.crops)
     job = replace(job, predictor=predictor)
     saver = FrameSaver(options.save_frames, predictor.config.clip) if options.save_frames else None
     advice: list[str] = []

@@ -15,14 +15,16 @@ import typer
 
 from vidcli.commands.app import PREPARE, app, examples, open_terminal
 from vidcli.commands.completion import complete_model
-from vidcli.commands.options import DeviceOption
-from vidcli.errors import ConfigError
+from vidcli.commands.options import DeviceOption, NamedSplitOption
+from vidcli.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     import torch
 
     from vidcli.console import Terminal
+    from vidcli.review.clips import ClipList
     from vidcli.review.desk import Desk, Predictions
+    from vidcli.review.run_answers import RunsSeen
 
 _TIMEOUT_SECONDS = 5.0
 """How long the end of the server waits for requests; what was said is on disk before it is answered."""
@@ -50,6 +52,14 @@ ReviewModelOption = Annotated[
         autocompletion=complete_model,
     ),
 ]
+ReviewAgainstOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="RUN",
+        help="Another run, or the folder of an evaluation, to compare with DATA (a run) or --model.",
+        autocompletion=complete_model,
+    ),
+]
 UnlabelledFoldersOption = Annotated[
     bool, typer.Option("--unlabelled", help="Folders in DATA are no classes.")
 ]
@@ -67,6 +77,8 @@ class ReviewOptions(NamedTuple):
         data: folder, manifest or run.
         output: manifest to write; None is beside `data`.
         model: whose answers are shown first; None shows none.
+        against: whose answers stand beside those of `model`, or of `data` if it is a run; None compares none.
+        split: whose evaluation is shown; None is test.
         unlabelled: folders are no classes.
         port: where to listen; 0 takes a free one.
         no_browser: open no browser.
@@ -77,6 +89,8 @@ class ReviewOptions(NamedTuple):
     data: Path
     output: Path | None
     model: Path | None
+    against: Path | None
+    split: str | None
     unlabelled: bool
     port: int
     no_browser: bool
@@ -90,6 +104,7 @@ class ReviewOptions(NamedTuple):
         "vidcli review clips/",
         "vidcli review clips/ --model runs/mine --no-browser",
         "vidcli review labelled.csv -o corrected.csv",
+        "vidcli review runs/mine --against runs/older",
     ),
 )
 def review(
@@ -97,6 +112,8 @@ def review(
     data: ReviewDataArgument,
     output: LabelsOption = None,
     model: ReviewModelOption = None,
+    against: ReviewAgainstOption = None,
+    split: NamedSplitOption = None,
     unlabelled: UnlabelledFoldersOption = False,
     port: ReviewPortOption = 0,
     no_browser: NoBrowserOption = False,
@@ -105,12 +122,14 @@ def review(
 ) -> None:
     """Label and correct clips on a local page, in the order that teaches most.
 
+    Of runs that `vidcli eval` measured, a second page shows the clips behind each number.
+
     Every label is on disk at once. Ctrl-C ends the page; the same command goes on.
     """
     from vidcli.serve import require_extra
 
     require_extra("vidcli review")
-    options = ReviewOptions(data, output, model, unlabelled, port, no_browser, who, device)
+    options = ReviewOptions(data, output, model, against, split, unlabelled, port, no_browser, who, device)
     _review(open_terminal(ctx), options)
 
 
@@ -131,6 +150,7 @@ def _review(terminal: Terminal, options: ReviewOptions) -> None:
 
     device = choose_device(options.device)
     clips = read_clips(options.data, options.unlabelled, terminal.warn)
+    runs = _see_runs(terminal, options, clips)
     manifest = options.output or _usual_manifest(options.data)
     if manifest.suffix.lower() != ".csv":
         raise ConfigError(f"-o {manifest}: expected a file that ends in .csv")
@@ -161,8 +181,42 @@ def _review(terminal: Terminal, options: ReviewOptions) -> None:
         loud.say(address)
         if not options.no_browser:
             webbrowser.open(address)
-        page = build_page(desk, token, listener.getsockname()[1])
+        first = "/" if options.against is None else "/runs"
+        page = build_page(desk, token, listener.getsockname()[1], runs, first)
         build_server(page, _TIMEOUT_SECONDS).run([listener])  # ends by raising the signal that asked for it
+
+
+def _see_runs(terminal: Terminal, options: ReviewOptions, clips: ClipList) -> RunsSeen | None:
+    """Return what the runs answered that the command line names; None where there is none.
+
+    Raises:
+        ConfigError: there is nothing to compare `--against` with.
+        DataError: a run of a comparison was not evaluated.
+    """
+    from vidcli.artifacts.run_folder import MODEL_FILE
+    from vidcli.review.run_answers import find_answers, see_runs
+
+    is_run = (options.data / MODEL_FILE).is_file()
+    own = options.model or (options.data if is_run else None)
+    if own is None:
+        if options.against is not None:
+            raise ConfigError(
+                f"--against {options.against}: {options.data} is no run; name the first one with --model"
+            )
+        return None
+    named = [own] if options.against is None else [own, options.against]
+    split = options.split or "test"
+    tables = []
+    for run in named:
+        table = find_answers(run, options.data, split, or_own=is_run or len(named) > 1)
+        if table is not None:
+            tables.append((str(run), table))
+        elif options.against is not None or options.split is not None:
+            data = "" if is_run else f" {options.data}"
+            part = "" if options.split is None else f" --split {split}"
+            way_on = f"vidcli eval{data} --model {run}{part}"
+            raise DataError(f"{run}: holds no evaluation of these videos ({split}); run `{way_on}`")
+    return see_runs(clips, tables, terminal.warn) if tables else None
 
 
 def _usual_manifest(data: Path) -> Path:

@@ -157,7 +157,8 @@ def _serve(terminal: Terminal, options: ServeOptions) -> None:
     except ConfigError:  # only timelines need it, and a request may say it
         clip_seconds = None
     token = options.token or secrets.token_urlsafe(32)
-    metrics, thread = Metrics(), ModelThread(options.max_waiting)
+    loaders, ahead = predictor.views.bounds(options.max_waiting)
+    metrics, thread = Metrics(), ModelThread(options.max_waiting, loaders, ahead)
     with (
         listen(options.host, options.port) as listener,
         tempfile.TemporaryDirectory(prefix="vidcli-serve-") as folder,

@@ -183,3 +183,40 @@ def print_predict_bench(
     print_pairs(terminal.out, pairs)
     if summary["num_failed"]:
         terminal.warn(f"{count_noun(summary['num_failed'], 'video')} cannot be decoded and did not count")
+
+
+def print_serve_bench(
+    terminal: Terminal, model: str, rows: Sequence[Mapping[str, Any]], summary: Mapping[str, Any]
+) -> None:
+    """Show what `bench serve` measured: videos a second of prediction and of the server, and delays.
+
+    Args:
+        terminal: to print on.
+        model: its path or name.
+        rows: the measurements, a mapping each, as `bench serve --json` prints them.
+        summary: the object that `--json` prints last.
+    """
+    table = number_table("round", "predict", "serve", "p50 ms", "p99 ms", title="videos a second")
+    table.columns[0].justify = "right"
+    names = ("predict", "serve", "p50_ms", "p99_ms")
+    for row in rows:
+        table.add_row(str(row["round"]), *(f"{row[name]:.1f}" for name in names))
+    table.add_section()
+    medians = ("predict_per_second", "serve_per_second", "p50_ms", "p99_ms")
+    table.add_row("median", *(f"{summary[name]:.1f}" for name in medians))
+    terminal.out.print(table)
+    memory = (summary["rss_mib"], summary["rss_mib_after"])
+    pairs = [
+        ("model", f"{model} on {summary['device']}"),
+        ("videos, clients", f"{summary['num_videos']}, {summary['clients']}"),
+        ("serve, of predict", f"{summary['ratio']:.0%}"),
+        ("one client alone", f"{summary['alone_ms']:.1f} ms"),
+        ("the bits of predict", "yes" if summary["same_bits"] else "no"),
+        ("answers lost", str(summary["num_lost"])),
+        ("bad uploads refused", str(summary["num_refused"])),
+    ]
+    if None not in memory:
+        pairs.append(("memory before and after these", f"{memory[0]:.0f} and {memory[1]:.0f} MiB"))
+    print_pairs(terminal.out, pairs)
+    if summary["num_failed"]:
+        terminal.warn(f"{count_noun(summary['num_failed'], 'video')} cannot be decoded and did not count")

@@ -3,6 +3,7 @@
     scores        one class a video             reliability   whether probabilities can be believed
     multilabel    any number of classes         comparison    better than another model, or than guessing
     details       where a model is wrong        views         more clips a video
+    answer_table  the answers, read back
     recordings    long ones, side by side with their labels: segment_scores, of which segment_matching and
                   time_precision are parts
 

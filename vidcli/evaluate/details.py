@@ -11,6 +11,7 @@ import numpy as np
 from vidcli.arrays import Bool
 from vidcli.data.items import LABEL_SEPARATOR, VideoItem, labels_of
 from vidcli.errors import VideoError
+from vidcli.evaluate.answer_table import FIXED_COLUMNS
 from vidcli.evaluate.multilabel import probabilities_of_truth
 from vidcli.evaluate.scores import bootstrap_interval, mean_log_loss
 from vidcli.predict import Prediction
@@ -205,8 +206,7 @@ def predictions_csv(
         predictions: one an item.
         class_names: of the model, a column each.
     """
-    fixed = ["video", "start", "end", "label", "predicted", "probability", "correct", "error"]
-    rows: list[list[object]] = [[*fixed, *class_names]]
+    rows: list[list[object]] = [[*FIXED_COLUMNS, *class_names]]
     for item, prediction in zip(items, predictions, strict=True):
         best = prediction.top(1)
         name, probability = best[0] if best else ("", "")

@@ -15,7 +15,7 @@ from vidcli.arrays import Float32
 from vidcli.artifacts.model_file import Checkpoint
 from vidcli.data.items import VideoItem, labels_of
 from vidcli.errors import ExportError, VideoError
-from vidcli.predict.predictor import ViewLoader
+from vidcli.predict.view_loader import ViewLoader
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,7 @@ from vidcli.features.descriptors import Descriptors
 from vidcli.models import TwoStreamClassifier
 from vidcli.models.calibration import Calibration
 from vidcli.models.two_streams import cut_short
-from vidcli.predict.predictor import ViewLoader
+from vidcli.predict.view_loader import ViewLoader
 from vidcli.train.stream_solver import Learnt, StreamSolver
 from vidcli.train.training_videos import num_paces
 from vidcli.transforms import mirrored_classes

@@ -17,14 +17,13 @@ import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import closing
-from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from vidcli.arrays import Float64
-from vidcli.artifacts.exported import ExportedNetwork, load_network
+from vidcli.artifacts.exported import load_network
 from vidcli.artifacts.model_file import Checkpoint
 from vidcli.artifacts.run_folder import find_model
 from vidcli.config import Config, change_clip
@@ -36,101 +35,8 @@ from vidcli.models.calibration import UNCALIBRATED, Calibration
 from vidcli.models.timeline_rules import TimelineRules
 from vidcli.predict.inputs import explain_failure
 from vidcli.predict.prediction import Prediction
-from vidcli.runtime.memory import free_memory
-from vidcli.runtime.threads import map_ahead, num_workers
-from vidcli.sampling import shuffled_order
-from vidcli.storage.addresses import path_of
-from vidcli.transforms import ClipTransform, build_sampler
-
-_LOADED_BYTES = 2**30
-"""The most memory that loaded clips may take while they wait for the model."""
-_COMPUTED_BYTES = 2**29
-"""The most memory that clips may take which the model computes at once."""
-_ACTIVATIONS = 32
-"""Memory that a network takes while it computes, at most, as a multiple of that of its clips (measured: 3 of
-EfficientNet-Lite0, 19 of MobileNet, 21 of ResNet-50)."""
-_MEMORY_SHARE = 0.5
-"""Of the free memory, that models side by side may take."""
-_FEWEST_EXPORTED = 32
-"""Videos for which it pays to open an exported model again, for threads that use it at the same time."""
-
-
-class Computed(NamedTuple):
-    """What a model computed of a video: its `views` (V, T, C, H, W), where these are kept, and its logits."""
-
-    views: Tensor | None
-    logits_VK: Float64
-
-
-class ViewLoader:
-    """Load the clips of a video that a model classifies.
-
-    Attributes:
-        transform: turns decoded frames into a clip as the model reads it.
-        framing, present: those of the source of frames.
-    """
-
-    def __init__(
-        self, config: Config, source: FrameSource | None = None, shuffle_seed: int | None = None
-    ) -> None:
-        """Prepare sampling and preprocessing.
-
-        Args:
-            config: the settings of the model.
-            source: where frames come from; None decodes as the settings say.
-            shuffle_seed: show the frames of each clip in a random order drawn from this seed and the
-                video's name; None keeps their order.
-        """
-        self._config, self._source = config, source or FrameSource(config)
-        self.framing, self.present = self._source.framing, self._source.present
-        self._shuffle_seed = shuffle_seed
-        self._sampler = build_sampler(config.clip)
-        self.transform = ClipTransform(config.clip)
-
-    def with_config(self, config: Config) -> ViewLoader:
-        """Return a loader of the same frames with other numbers of views and crops."""
-        return ViewLoader(config, self._source, self._shuffle_seed)
-
-    def load(self, item: VideoItem) -> Tensor:
-        """Return all crops of all views of a video, float32 (V, T, C, H, W).
-
-        Raises:
-            VideoError: the video cannot be decoded.
-        """
-        clip = self._config.clip
-        frames = self._source.frames(item, self._sampler)
-        views = frames.reshape(clip.views, clip.length, *frames.shape[1:])
-        places = np.linspace(0, 1, clip.crops) if clip.crops > 1 else [0.5]
-        views_VTCHW = torch.stack(
-            [self.transform(view_THWC, place=float(place)) for view_THWC in views for place in places]
-        )
-        if self._shuffle_seed is None:
-            return views_VTCHW
-        return views_VTCHW[:, shuffled_order(item.path.name, clip.length, self._shuffle_seed)]
-
-    def load_many(
-        self, items: Sequence[VideoItem], gives_way: bool = False
-    ) -> Generator[Tensor | VideoError, None, None]:
-        """Yield the views of each video in order, or why there are none, and load the next ones meanwhile.
-
-        Args:
-            items: the videos.
-            gives_way: loading has a lower priority than a model that computes on the same cores.
-        """
-        most = max(1, _LOADED_BYTES // self._config.clip.num_video_bytes)
-        workers = min(num_workers(self._config.data.workers), max(1, len(items)), most)
-        return map_ahead(self._try_load, items, workers, min(2 * workers, most - 1), gives_way)
-
-    def _try_load(self, item: VideoItem) -> Tensor | VideoError:
-        try:
-            return self.load(item)
-        except VideoError as error:
-            return error
-
-
-def item_of(video: str | os.PathLike[str] | VideoItem) -> VideoItem:
-    """Return a path or an address of a video as a whole video; a span or a subject of one as it is."""
-    return video if isinstance(video, VideoItem) else VideoItem(path_of(video), label="")
+from vidcli.predict.side_by_side import COMPUTED_BYTES, predict_all
+from vidcli.predict.view_loader import ViewLoader, item_of
 
 
 def _items_of(
@@ -221,29 +127,6 @@ class Predictor:
         network, about = load_network(find_model(model))
         return cls.from_checkpoint(about, device, shuffle_seed, network)
 
-    def with_views(self, views: int | None, crops: int | None) -> Predictor:
-        """Return a predictor of the same model with another number of views or crops.
-
-        Args:
-            views: clips a video; None keeps the number.
-            crops: windows into the frames of each clip; None keeps the number.
-
-        Raises:
-            ConfigError: the frames leave no room for crops, or the clips would take too much memory.
-        """
-        clip = self.config.clip
-        clip = change_clip(clip, views=views or clip.views, crops=crops or clip.crops)
-        has_room = clip.fit == "crop" or clip.crop_ratio < 1 or clip.resize is not None
-        if clip.crops > 1 and not has_room:
-            raise ConfigError(
-                "--crops: this model reads whole frames (clip.fit=stretch), which leave no room for crops; "
-                "leave the option out"
-            )
-        other = copy.copy(self)
-        other.config = self.config.model_copy(update={"clip": clip})
-        other.views = self.views.with_config(other.config)
-        return other
-
     def abstain_below(self, threshold: float | None) -> None:
         """Abstain from now on where no class is at least this probable; None always answers.
 
@@ -268,63 +151,39 @@ class Predictor:
     ) -> Generator[Prediction, None, None]:
         """Classify videos in order, and decode the next ones while the model computes.
 
-        On a CPU each core decodes and classifies a video of its own, so that none waits for the others in the
-        middle of an operation. The bits are those of all cores at one video.
+        On a CPU each core decodes and classifies a video of its own; see `side_by_side`.
 
         Args:
             videos: paths or spans of videos, or a single one.
             seen: called with each video that could be decoded and its clips (V, T, C, H, W).
         """
         items = videos if isinstance(videos, CountedVideos) else _items_of(videos)
-        with closing(self._compute_many(items, keeps_views=seen is not None)) as results:
-            for item, computed in zip(items, results, strict=True):
-                if isinstance(computed, VideoError):
-                    yield self._answer(item, None, explain_failure(item.path, computed.reason))
-                    continue
-                if seen is not None and computed.views is not None:
-                    seen(item, computed.views)
-                if np.isfinite(computed.logits_VK).all():
-                    yield self._answer(item, computed.logits_VK, None)
-                else:
-                    reason = "the model's output is not a number; its weights are damaged or diverged"
-                    yield self._answer(item, None, reason)
+        with closing(predict_all(self, items, keeps_views=seen is not None)) as answers:
+            for item, (prediction, views) in zip(items, answers, strict=True):
+                if seen is not None and views is not None:
+                    seen(item, views)
+                yield prediction
+
+    def predict_loaded(
+        self, item: VideoItem, views: Tensor | VideoError, num_side_by_side: int = 1
+    ) -> Prediction:
+        """Classify one video.
+
+        Args:
+            item: the video.
+            views: its clips (V, T, C, H, W), or why there are none.
+            num_side_by_side: as in `classify`.
+        """
+        if isinstance(views, VideoError):
+            return self._answer(item, None, explain_failure(item.path, views.reason))
+        logits_VK = self.classify(views, num_side_by_side)
+        is_number = np.isfinite(logits_VK).all()
+        reason = "the model's output is not a number; its weights are damaged or diverged"
+        return self._answer(item, logits_VK, None) if is_number else self._answer(item, None, reason)
 
     def load_many(self, items: Sequence[VideoItem]) -> Generator[Tensor | VideoError, None, None]:
         """Yield the views of each video in order, or why there are none."""
         return self.views.load_many(items, gives_way=self.device.type == "cpu")
-
-    def _compute_many(
-        self, items: Sequence[VideoItem], keeps_views: bool
-    ) -> Generator[Computed | VideoError, None, None]:
-        """Yield what the model computes of each video in order, or why there is nothing."""
-        count = self.num_side_by_side(len(items))
-        if count == 1:
-            with closing(self.load_many(items)) as loaded:
-                for found in loaded:
-                    yield found if isinstance(found, VideoError) else Computed(found, self.classify(found))
-            return
-        network = self.network.eval()
-        if isinstance(network, ExportedNetwork):
-            network.open_for(count)
-
-        def compute(item: VideoItem) -> Computed | VideoError:
-            try:
-                views = self.views.load(item)
-            except VideoError as error:
-                return error
-            return Computed(views if keeps_views else None, self.classify(views, count))
-
-        yield from map_ahead(compute, items, count, 2 * count)
-
-    def num_side_by_side(self, num_videos: int) -> int:
-        """Return how many videos to compute at once, each on one core; 1 computes each on all cores."""
-        count = torch.get_num_threads()
-        fewest = _FEWEST_EXPORTED if isinstance(self.network, ExportedNetwork) else count
-        if self.device.type != "cpu" or num_videos < max(count, fewest):
-            return 1
-        at_once = min(self.config.clip.num_video_bytes, _COMPUTED_BYTES)
-        has_room = count * _ACTIVATIONS * at_once <= _MEMORY_SHARE * free_memory()
-        return count if has_room else 1
 
     @torch.inference_mode()
     def classify(self, views_VTCHW: Tensor, num_side_by_side: int = 1) -> Float64:
@@ -335,11 +194,10 @@ class Predictor:
             num_side_by_side: number of threads that call this at the same time.
         """
         started = time.perf_counter()
-        # `eval` visits every module, which takes a tenth of a small model's time.
-        if self.network.training:
+        if self.network.training:  # `eval` visits every module: a tenth of a small model's time
             self.network.eval()
         # The model computes all views at once, unless that would fill the memory.
-        parts = torch.split(views_VTCHW, max(1, _COMPUTED_BYTES // self.config.clip.num_bytes))
+        parts = torch.split(views_VTCHW, max(1, COMPUTED_BYTES // self.config.clip.num_bytes))
         logits_VK = np.concatenate(
             [self._compute(part.to(self.device)).double().cpu().numpy() for part in parts]
         )
@@ -396,4 +254,29 @@ def with_boxes(predictor: Predictor, boxes: str | os.PathLike[str] | None) -> Pr
     subject = predictor.config.subject.model_copy(update={"boxes": path})
     other.config = predictor.config.model_copy(update={"subject": subject})
     other.views = ViewLoader(other.config)
+    return other
+
+
+def with_views(predictor: Predictor, views: int | None, crops: int | None) -> Predictor:
+    """Return a predictor of the same model with another number of views or crops.
+
+    Args:
+        predictor: of the model.
+        views: clips a video; None keeps the number.
+        crops: windows into the frames of each clip; None keeps the number.
+
+    Raises:
+        ConfigError: the frames leave no room for crops, or the clips would take too much memory.
+    """
+    clip = predictor.config.clip
+    clip = change_clip(clip, views=views or clip.views, crops=crops or clip.crops)
+    has_room = clip.fit == "crop" or clip.crop_ratio < 1 or clip.resize is not None
+    if clip.crops > 1 and not has_room:
+        raise ConfigError(
+            "--crops: this model reads whole frames (clip.fit=stretch), which leave no room for crops; "
+            "leave the option out"
+        )
+    other = copy.copy(predictor)
+    other.config = predictor.config.model_copy(update={"clip": clip})
+    other.views = predictor.views.with_config(other.config)
     return other

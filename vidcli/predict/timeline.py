@@ -31,11 +31,12 @@ from vidcli.data.items import VideoItem
 from vidcli.errors import VideoError
 from vidcli.models import VideoClassifier
 from vidcli.models.timeline_rules import TimelineRules
-from vidcli.predict.predictor import Predictor, item_of
+from vidcli.predict.predictor import Predictor
 from vidcli.predict.presence import stream_present
 from vidcli.predict.segment_streams import stream_segments
 from vidcli.predict.segments import Segment, Timeline
 from vidcli.predict.stream_windows import StreamWindows, stream_network
+from vidcli.predict.view_loader import item_of
 from vidcli.predict.window_plan import WindowCells, WindowPlan, window_weights
 from vidcli.runtime.signals import undivided
 from vidcli.runtime.threads import run_ahead

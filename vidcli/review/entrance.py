@@ -72,13 +72,14 @@ def cookie_name(port: int) -> str:
     return f"vidcli-review-{port}"
 
 
-def welcome(token: str, port: int) -> RedirectResponse:
-    """Return the answer to the printed address: the page without the token, which a cookie now holds.
+def welcome(token: str, port: int, first: str) -> RedirectResponse:
+    """Return the answer to the printed address: a page without the token, which a cookie now holds.
 
     Args:
         token: that the gate has accepted.
         port: of the server.
+        first: the page.
     """
-    answer = RedirectResponse("/", 303)
+    answer = RedirectResponse(first, 303)
     answer.set_cookie(cookie_name(port), token, httponly=True, samesite="strict")
     return answer

@@ -27,7 +27,7 @@ from vidcli.features.descriptors import Descriptors
 from vidcli.models import TwoStreamClassifier, build_model, descriptor_sizes, settle_clip
 from vidcli.models.calibration import UNCALIBRATED, fit_temperature, softmax
 from vidcli.models.two_streams import NUM_PACES
-from vidcli.predict.predictor import ViewLoader
+from vidcli.predict.view_loader import ViewLoader
 from vidcli.train.choice import Candidate, Examples, Part, Trial, mean_kernel, try_all
 from vidcli.train.ridge import answer, leave_one_out, solve, standardise
 from vidcli.train.training_videos import MOST_ROWS

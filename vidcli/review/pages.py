@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -20,32 +21,41 @@ from vidcli.review.clips import parse_verdict
 from vidcli.review.desk import Desk
 from vidcli.review.entrance import TOKEN_NAME, Entrance, welcome
 from vidcli.review.journal import StaleVersion
+from vidcli.review.run_answers import RunsSeen
 from vidcli.serve.gate import Gate, Hosts
 from vidcli.serve.metrics import Metrics
 
 _STATIC = Path(__file__).parent / "static"
 _MAX_BODY = 2**20
+_PART_BYTES = 2**20
+_OPEN_RANGE = re.compile(rb"bytes=(\d{1,18})-")
 _FILES = {
+    "shared.js": "text/javascript",
     "review.js": "text/javascript",
+    "runs.js": "text/javascript",
     "review.css": "text/css",
     "icon.svg": "image/svg+xml",
 }
 
 
-def build_page(desk: Desk, token: str, port: int) -> ASGIApp:
+def build_page(desk: Desk, token: str, port: int, runs: RunsSeen | None = None, first: str = "/") -> ASGIApp:
     """Return the application, which only those with the token may ask.
 
     Args:
         desk: answers.
         token: of the printed address.
         port: of the server.
+        runs: what the second page shows; None where no run was evaluated on these clips.
+        first: the page that the printed address leads to.
     """
-    room = _Room(desk, port)
+    room = _Room(desk, port, runs, first)
     app = Starlette(
         routes=[
             Route("/", room.index),
+            Route("/runs", room.runs_page),
             *(Route(f"/{name}", room.static) for name in _FILES),
             Route("/api/clips", room.clips),
+            Route("/api/runs", room.runs),
             Route("/api/news", room.news),
             Route("/api/clips/{id:int}", room.clip),
             Route("/api/clips/{id:int}", room.say, methods=["POST"]),
@@ -61,14 +71,24 @@ def build_page(desk: Desk, token: str, port: int) -> ASGIApp:
 class _Room:
     """Answers the requests of one desk."""
 
-    def __init__(self, desk: Desk, port: int) -> None:
-        self._desk, self._port = desk, port
+    def __init__(self, desk: Desk, port: int, runs: RunsSeen | None, first: str) -> None:
+        self._desk, self._port, self._runs, self._first = desk, port, runs, first
 
     async def index(self, request: Request) -> Response:
         """Return the page, or keep the token of the printed address in a cookie first."""
         if TOKEN_NAME in request.query_params:
-            return welcome(request.query_params[TOKEN_NAME], self._port)
+            return welcome(request.query_params[TOKEN_NAME], self._port, self._first)
         return FileResponse(_STATIC / "review.html", media_type="text/html")
+
+    async def runs_page(self, request: Request) -> Response:
+        """Return the page that compares runs."""
+        return FileResponse(_STATIC / "runs.html", media_type="text/html")
+
+    async def runs(self, request: Request) -> Response:
+        """Return what runs answered."""
+        if self._runs is None:
+            raise HTTPException(404, "no run was evaluated on these clips; see `vidcli eval`")
+        return _as_json(await run_in_threadpool(self._runs.to_dict, self._desk.clips))
 
     async def static(self, request: Request) -> Response:
         """Return the script, the style sheet or the icon."""
@@ -77,7 +97,8 @@ class _Room:
 
     async def clips(self, request: Request) -> Response:
         """Return all clips."""
-        return _as_json(await run_in_threadpool(self._desk.clip_list))
+        told = await run_in_threadpool(self._desk.clip_list)
+        return _as_json({**told, "has_runs": self._runs is not None})
 
     async def news(self, request: Request) -> Response:
         """Return what changed since a revision and a ranking."""
@@ -85,7 +106,9 @@ class _Room:
             seen = [int(request.query_params.get(name, 0)) for name in ("revision", "ranking")]
         except ValueError as error:
             raise HTTPException(400, "revision and ranking are whole numbers") from error
-        return _as_json(await run_in_threadpool(self._desk.news, *seen))
+        told = await run_in_threadpool(self._desk.news, *seen)
+        known = () if self._runs is None else self._runs.class_names
+        return _as_json({**told, "classes": sorted({*told["classes"], *known})})
 
     async def clip(self, request: Request) -> Response:
         """Return what the player shows: whether the clip can be played, and what it may be."""
@@ -136,6 +159,7 @@ class _Room:
         playable = await run_in_threadpool(self._desk.shelf.find, item.path)
         if playable.path is None:
             raise HTTPException(503, "a copy that browsers can play is being made", {"Retry-After": "1"})
+        _shorten_range(request)
         return FileResponse(playable.path, media_type=playable.kind, headers={"cache-control": "no-cache"})
 
     async def picture(self, request: Request) -> Response:
@@ -149,6 +173,17 @@ class _Room:
         if position >= len(self._desk.clips.items):
             raise HTTPException(404, "there is no such clip")
         return position
+
+
+def _shorten_range(request: Request) -> None:
+    """Give the browser a part at a time where it asks for all the rest of a file.
+
+    It would hold its connection while it plays, and has only six: a page of many videos would stop.
+    """
+    headers = request.scope["headers"]
+    for at, (name, value) in enumerate(headers):
+        if name == b"range" and (match := _OPEN_RANGE.fullmatch(value)):
+            headers[at] = (name, b"bytes=%d-%d" % (int(match[1]), int(match[1]) + _PART_BYTES - 1))
 
 
 async def _body(request: Request) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from fastapi import FastAPI, HTTPException, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from starlette.exceptions import HTTPException as AnyHTTPException
+from torch import Tensor
 
 import vidcli
 from vidcli.errors import VidcliError, VideoError
@@ -21,10 +22,11 @@ from vidcli.predict import Predictor
 from vidcli.predict.prediction import prediction_to_dict
 from vidcli.predict.segments import timeline_to_dict
 from vidcli.predict.timeline import TimelineWork
+from vidcli.predict.view_loader import item_of
 from vidcli.predict.window_plan import choose_plan, learnt_plan, plan_windows
 from vidcli.serve.inbox import Inbox, Video
 from vidcli.serve.metrics import CONTENT_TYPE, Metrics
-from vidcli.serve.model_thread import ModelThread
+from vidcli.serve.model_thread import Loaded, ModelThread
 from vidcli.video import probe
 
 _BODY = {
@@ -76,7 +78,7 @@ class Desk:
     """What requests are answered with.
 
     Attributes:
-        predictor: the model; computes in `thread` only.
+        predictor: the model; loads in threads of `thread`, and computes in its own only.
         clip_seconds: duration of the clips that it learnt from; None if nothing tells.
         inbox: finds the videos.
         thread: computes the answers.
@@ -92,32 +94,51 @@ class Desk:
     timeout_seconds: float
 
     async def answer(
-        self, request: Request, work: Callable[[Video, Callable[[], None]], dict[str, Any]]
+        self,
+        request: Request,
+        load: Callable[[Video], Loaded],
+        work: Callable[[Video, Loaded, Callable[[], None]], dict[str, Any]],
     ) -> Response:
         """Answer a request about a video: 422 if the video fails.
 
         Args:
             request: its body holds or names the video.
-            work: returns the answer; called in the model's thread, with what `ModelThread.compute` gives.
+            load: returns what `work` needs of the video; see `ModelThread.compute`.
+            work: returns the answer; called in the model's thread.
         """
         try:
-            row = await asyncio.wait_for(self._ask(request, work), self.timeout_seconds)
+            row = await asyncio.wait_for(self._ask(request, load, work), self.timeout_seconds)
         except asyncio.TimeoutError:
             text = f"there is no answer after {self.timeout_seconds:g} s; see --timeout"
             raise HTTPException(504, text) from None
         return _as_json(row, 422 if "error" in row else 200)
 
     async def _ask(
-        self, request: Request, work: Callable[[Video, Callable[[], None]], dict[str, Any]]
+        self,
+        request: Request,
+        load: Callable[[Video], Loaded],
+        work: Callable[[Video, Loaded, Callable[[], None]], dict[str, Any]],
     ) -> dict[str, Any]:
         with ExitStack() as held:
             self.thread.take_place(held)
             video = await self.inbox.receive(request, held)
-            return await self.thread.compute(lambda check: work(video, check), held)
+            return await self.thread.compute(
+                lambda: load(video), lambda loaded, check: work(video, loaded, check), held
+            )
 
-    def predict(self, video: Video, top_k: int) -> dict[str, Any]:
-        """Return the object that `vidcli predict` prints for a video."""
-        prediction = self.predictor.predict(video.path)
+    def load(self, video: Video) -> Tensor | VideoError:
+        """Return the clips of a video (V, T, C, H, W), or why there are none."""
+        return self.predictor.views.try_load(item_of(video.path))
+
+    def predict(self, video: Video, views: Tensor | VideoError, top_k: int) -> dict[str, Any]:
+        """Return the object that `vidcli predict` prints for a video.
+
+        Args:
+            video: the video.
+            views: what `load` returned.
+            top_k: classes shown.
+        """
+        prediction = self.predictor.predict_loaded(item_of(video.path), views)
         return prediction_to_dict(replace(prediction, video=video.name), top_k)
 
     def timeline(
@@ -167,7 +188,9 @@ def build_app(desk: Desk) -> FastAPI:
     @app.post("/predict", openapi_extra=_BODY, responses=_FAILURES)
     async def predict(request: Request, top_k: TopK = 5) -> Response:
         """Tell what a video shows."""
-        return await desk.answer(request, lambda video, check: desk.predict(video, top_k))
+        return await desk.answer(
+            request, desk.load, lambda video, views, check: desk.predict(video, views, top_k)
+        )
 
     @app.post("/timeline", openapi_extra=_BODY, responses=_FAILURES)
     async def timeline(
@@ -177,7 +200,9 @@ def build_app(desk: Desk) -> FastAPI:
         if window is None and desk.clip_seconds is None:
             raise HTTPException(400, "nothing tells how long this model's clips are; add ?window=SECONDS")
         return await desk.answer(
-            request, lambda video, check: desk.timeline(video, check, window, step, min_seconds)
+            request,
+            lambda video: None,  # a timeline loads its windows as it goes
+            lambda video, _, check: desk.timeline(video, check, window, step, min_seconds),
         )
 
     @app.get("/health")

@@ -38,12 +38,16 @@ def listen(host: str, port: int) -> socket.socket:
     """
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0][0]
-        return socket.create_server((host, port), family=family)
+        listener = socket.create_server((host, port), family=family)
     except (OSError, UnicodeError) as error:
         raise ConfigError(
             f"--host {host} --port {port}: cannot be listened on ({_reason(error)}); expected an address of "
             "this machine and a free port, such as --port 0"
         ) from error
+    # Connections inherit it. asyncio sets it only where a socket names its protocol, which these do not: the
+    # second part of each answer would wait 40 ms for the client to acknowledge the first (Nagle's algorithm).
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listener
 
 
 def _reason(error: OSError | UnicodeError) -> str:

@@ -1,4 +1,4 @@
-"""The one thread in which the model computes, and the bounded queue before it."""
+"""The one thread in which the model computes, those that load for it, and the bounded queue before them."""
 
 from __future__ import annotations
 
@@ -7,13 +7,16 @@ import math
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from typing import TypeVar
 
 from fastapi import HTTPException
 
+from vidcli.runtime.threads import compute_alone
+
 Answer = TypeVar("Answer")
+Loaded = TypeVar("Loaded")
 
 
 class Abandoned(Exception):
@@ -21,18 +24,24 @@ class Abandoned(Exception):
 
 
 class ModelThread:
-    """Computes one answer at a time, in the order of the requests."""
+    """Computes one answer at a time, in the order of the requests, and loads the next ones meanwhile."""
 
-    def __init__(self, max_waiting: int) -> None:
+    def __init__(self, max_waiting: int, num_loaders: int = 1, ahead: int = 1) -> None:
         """Start with an empty queue.
 
         Args:
             max_waiting: the most requests that may have a place: uploading, waiting or computed.
+            num_loaders: threads that load.
+            ahead: what may be loaded, or in loading, while an answer is computed.
         """
         self._thread = ThreadPoolExecutor(1, "vidcli-model")
+        # Unlike those of `predict`, they do not give way: where other programs keep the cores busy, threads
+        # of a low priority would hold up every answer, and the interpreter's lock with it.
+        self._loaders = ThreadPoolExecutor(num_loaders, "vidcli-load", compute_alone)
+        self._loaded = threading.Semaphore(ahead + 1)
         self._lock = threading.Lock()
         self._max_waiting, self.num_waiting = max_waiting, 0
-        self._num_done, self._busy_seconds = 0, 0.0
+        self._num_done, self._busy_since, self._busy_seconds = 0, 0.0, 0.0
 
     def take_place(self, held: ExitStack) -> None:
         """Take a place in the queue, before anything of the request is read.
@@ -45,20 +54,29 @@ class ModelThread:
         """
         with self._lock:
             if self.num_waiting >= self._max_waiting:
-                seconds = math.ceil(self.num_waiting * self._busy_seconds / max(1, self._num_done))
+                busy_seconds = self._busy_seconds + time.perf_counter() - self._busy_since
+                seconds = math.ceil(self.num_waiting * busy_seconds / max(1, self._num_done))
                 text = f"{self.num_waiting} requests are waiting already; try again later"
                 raise HTTPException(503, text, {"Retry-After": str(max(1, seconds))})
+            if self.num_waiting == 0:
+                self._busy_since = time.perf_counter()
             self.num_waiting += 1
         held.callback(self._leave)
 
-    async def compute(self, work: Callable[[Callable[[], None]], Answer], held: ExitStack) -> Answer:
+    async def compute(
+        self,
+        load: Callable[[], Loaded],
+        work: Callable[[Loaded, Callable[[], None]], Answer],
+        held: ExitStack,
+    ) -> Answer:
         """Return what `work` returns in the model's thread.
 
         When the caller is cancelled, work that has not begun is dropped, and other work is told.
 
         Args:
-            work: given a function that raises `Abandoned` once nobody waits any more.
-            held: what the work needs; it is closed when the work has ended or was dropped.
+            load: called in another thread, while the model computes other answers; gives what `work` needs.
+            work: given what was loaded, and a function that raises `Abandoned` once nobody waits any more.
+            held: what both need; it is closed when the work has ended or was dropped.
         """
         is_abandoned = threading.Event()
 
@@ -66,28 +84,44 @@ class ModelThread:
             if is_abandoned.is_set():
                 raise Abandoned
 
-        def run() -> Answer:
-            started = time.perf_counter()
-            try:
-                return work(check)
-            finally:
-                with self._lock:
-                    self._num_done += 1
-                    self._busy_seconds += time.perf_counter() - started
+        def run(loaded: Loaded) -> Answer:
+            check()
+            return work(loaded, check)
 
-        future = self._thread.submit(run)
+        def load_first() -> Future[Answer]:
+            self._loaded.acquire()
+            with ExitStack() as undo:
+                undo.callback(self._loaded.release)
+                check()
+                answer = self._thread.submit(run, load())
+                answer.add_done_callback(lambda _: self._loaded.release())
+                undo.pop_all()
+            return answer
+
+        def settle(loading: Future[Future[Answer]]) -> None:
+            if loading.cancelled() or loading.exception() is not None:
+                needed.close()
+            else:
+                loading.result().add_done_callback(lambda _: needed.close())
+
         needed = held.pop_all()
-        future.add_done_callback(lambda _: needed.close())
+        loading = self._loaders.submit(load_first)
+        loading.add_done_callback(settle)
         try:
-            return await asyncio.wrap_future(future)
+            answer: Future[Answer] = await asyncio.wrap_future(loading)
+            return await asyncio.wrap_future(answer)
         except asyncio.CancelledError:
             is_abandoned.set()
             raise
 
     def close(self) -> None:
         """Wait for the work that is being done, and drop the rest."""
+        self._loaders.shutdown(wait=True, cancel_futures=True)
         self._thread.shutdown(wait=True, cancel_futures=True)
 
     def _leave(self) -> None:
         with self._lock:
             self.num_waiting -= 1
+            self._num_done += 1
+            if self.num_waiting == 0:
+                self._busy_seconds += time.perf_counter() - self._busy_since

@@ -7,6 +7,9 @@ batch needs two such clips.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import Tensor, nn
 
@@ -92,3 +95,16 @@ def synchronise_norms(model: nn.Module, group: Group, device: torch.device) -> s
 def has_batchnorm(module: nn.Module) -> bool:
     """Tell whether a module holds BatchNorm, which keeps running statistics."""
     return any(is_batchnorm(part) for part in module.modules())
+
+
+@contextmanager
+def statistics_kept(model: nn.Module) -> Iterator[None]:
+    """Within this, clips that pass through a model in training change no statistics of its BatchNorm."""
+    norms = [module for module in model.modules() if is_batchnorm(module) and module.training]
+    for norm in norms:
+        norm.eval()
+    try:
+        yield
+    finally:
+        for norm in norms:
+            norm.train()

@@ -35,7 +35,7 @@ from vidcli.features.descriptors import Descriptors
 from vidcli.features.recording_descriptors import RecordingDescriptors
 from vidcli.models import TwoStreamClassifier, build_model, descriptor_sizes
 from vidcli.predict import Predictor
-from vidcli.predict.predictor import ViewLoader
+from vidcli.predict.view_loader import ViewLoader
 from vidcli.runtime.files import write_text
 from vidcli.runtime.plain import one_line
 from vidcli.runtime.processes import ALONE, Group

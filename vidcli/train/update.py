@@ -11,8 +11,8 @@ Shape suffixes: B clips, T frames, C channels, H W pixels, K classes. Features h
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, Generic
 
@@ -23,20 +23,14 @@ from torch.nn.parallel import DistributedDataParallel
 
 from vidcli.config import Config
 from vidcli.errors import TrainError
-from vidcli.runtime.compat import compiler_error_type, copy_tensors, is_batchnorm
-from vidcli.runtime.memory import free_memory
+from vidcli.runtime.compat import compiler_error_type, copy_tensors
 from vidcli.runtime.processes import ALONE, Group
+from vidcli.train.batchnorm import statistics_kept
 from vidcli.train.freezing import Freezing
 from vidcli.train.loss import ClipLoss, MultiLabelLoss, count_correct
 from vidcli.train.mixing import ClipMixer
 from vidcli.train.optimizer import Model, ScaledOptimizer, WeightAverage, reduced_precision
-
-_MEMORY_SHARE = 0.8
-"""Of the free memory of a CPU, that a step may take."""
-_MOST_KEPT = 400
-"""Bytes that networks keep for a byte of a clip, at most; clips that fit so often need no closer look."""
-_PEAK = 1.25
-"""What a step takes at most, as a multiple of what it keeps (measured: 1.0 to 1.2 of 300 MiB and more)."""
+from vidcli.train.step_memory import StepMemory
 
 
 class BatchTooLarge(Exception):
@@ -107,7 +101,7 @@ class Updater(Generic[Model]):
         self._statistics = [torch.empty_like(buffer) for buffer in model.buffers()]
         self._part: nn.Module = model if part is None else part
         self._num_learning = -1
-        self._clip_bytes: int | None = None
+        self._memory = StepMemory(model, lambda clips, labels: self._compute(clips, labels, self._part))
         self._parallel = self._part
         self._forward: Callable[[Tensor], Tensor] = self._part
 
@@ -190,7 +184,7 @@ class Updater(Generic[Model]):
             clips_BTCHW: normalised clips, or their features; on any device.
             labels_B: their labels, as for an update.
         """
-        with self._statistics_kept():
+        with statistics_kept(self.model):
             try:
                 loss, _ = self._compute(clips_BTCHW, labels_B, self._part)
                 self._optimizer.backward(loss)
@@ -205,48 +199,14 @@ class Updater(Generic[Model]):
     def has_room(self, clips_BTCHW: Tensor, labels_B: Tensor) -> bool:
         """Tell whether a CPU has the memory that a step on clips takes at once; nothing changes.
 
-        A CPU never says that it runs out: the machine slows down, or kills the process. Other devices raise
-        an error in time, so that nothing is asked of them.
-
         Args:
             clips_BTCHW: normalised clips, or their features.
             labels_B: their labels, as for an update.
         """
         if self._device.type != "cpu":
             return True
-        free = _MEMORY_SHARE * free_memory()
-        if _MOST_KEPT * clips_BTCHW.nbytes <= free:
-            return True
-        if self._clip_bytes is None:
-            self._clip_bytes = self._kept_bytes(clips_BTCHW[:1], labels_B[:1])
-        return len(clips_BTCHW) * self._clip_bytes * _PEAK <= free
-
-    def _kept_bytes(self, clips_BTCHW: Tensor, labels_B: Tensor) -> int:
-        """Return the bytes that a forward pass keeps until gradients are found, besides the weights."""
-        weights = {weight.untyped_storage().data_ptr() for weight in self.model.parameters()}
-        kept: dict[int, int] = {}
-
-        def note(tensor: Tensor) -> Tensor:
-            storage = tensor.untyped_storage()
-            if storage.data_ptr() not in weights:
-                kept[storage.data_ptr()] = storage.nbytes()
-            return tensor
-
-        hooks = torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor)
-        with self._statistics_kept(), hooks:
-            self._compute(clips_BTCHW, labels_B, self._part)
-        return sum(kept.values())
-
-    @contextmanager
-    def _statistics_kept(self) -> Iterator[None]:
-        norms = [part for part in self.model.modules() if is_batchnorm(part) and part.training]
-        for norm in norms:
-            norm.eval()
-        try:
-            yield
-        finally:
-            for norm in norms:
-                norm.train()
+        with statistics_kept(self.model):
+            return self._memory.has_room(clips_BTCHW, labels_B)
 
     def _find_gradients(self, clips_BTCHW: Tensor, targets: Tensor, share: Share) -> StepResult:
         """Compute the gradients of the whole batch; they are of no use where its loss is not finite."""

@@ -2,7 +2,6 @@
 // The page of `vidcli review`. It keeps nothing that the server does not: what was said is shown once it is on
 // the disk. Undo says again what was said before.
 
-const $ = id => document.getElementById(id);
 const video = $('video');
 const clips = new Map();       // by id
 let queues = { unlabelled: [], suspicious: [], copies: [] };
@@ -10,30 +9,6 @@ let classes = [], current = null, info = null, guesses = new Map();
 let revision = 0, ranking = 0, shown = '', chosen = null, mark = null, timed = false, lastClass = null;
 const skipped = new Set(), history = [], undoable = [];
 let work = Promise.resolve();
-
-async function ask(path, body) {
-  const request = body === undefined ? {} : {
-    method: 'POST', headers: { 'Content-Type': 'application/json' }, body: JSON.stringify(body) };
-  let answer;
-  try { answer = await fetch(path, request); } catch { throw new Error('the server does not answer; is vidcli review still running?'); }
-  const value = await answer.json();
-  if (!answer.ok) throw Object.assign(new Error(value.error), { status: answer.status, value });
-  return value;
-}
-
-function tell(text, bad = false) {
-  $('said').textContent = text;
-  $('said').className = bad ? 'bad' : '';
-}
-
-function make(kind, attributes = {}, ...children) {
-  const element = document.createElement(kind);
-  for (const [name, value] of Object.entries(attributes)) {
-    if (name === 'onclick') element.addEventListener('click', value); else element.setAttribute(name, value);
-  }
-  element.append(...children);
-  return element;
-}
 
 // ---- Which clips are shown, and which is next ----
 
@@ -100,9 +75,12 @@ async function show(id) {
   render();
 }
 
-// ---- What is said ----
+function openNamed() {   // the clip that the page of runs leads to
+  const named = /^#clip=(\d+)$/.exec(location.hash);
+  if (named && clips.has(Number(named[1]))) { $('list').value = 'all'; shown = ''; open(Number(named[1])); }
+}
 
-const verdictOf = clip => ({ label: clip.label, flagged: clip.flagged, segments: clip.segments, by_person: clip.by_person });
+// ---- What is said ----
 
 function say(change, text, thenNext) {   // one after the other, in the order of the keys
   const id = current;
@@ -265,12 +243,12 @@ function render() {
   $('flag').setAttribute('aria-pressed', clip.flagged);
   const own = timed ? (clip.segments[chosen] || {}).label : clip.label;
   $('classes').replaceChildren(...classes.map((name, index) => {
-    const share = guesses.get(name), percent = share === undefined ? '' : `${Math.round(100 * share)} %`;
+    const share = guesses.get(name), told = share === undefined ? '' : percent(share);
     const bar = make('span', { class: 'share', 'aria-hidden': 'true' });
     bar.style.width = `${100 * (share || 0)}%`;
     const button = make('button', { type: 'button', 'aria-pressed': name === own, onclick: () => giveClass(name) },
       bar, ...(index < 9 ? [make('kbd', {}, String(index + 1))] : []),
-      make('span', { class: 'name' }, name), make('span', {}, percent));
+      make('span', { class: 'name' }, name), make('span', {}, told));
     return make('li', {}, button);
   }));
   renderTimeline();
@@ -376,11 +354,15 @@ video.addEventListener('timeupdate', () => {
   moveHead();
 });
 
+addEventListener('hashchange', openNamed);
+
 ask('/api/clips').then(async told => {
   for (const clip of told.clips) clips.set(clip.id, clip);
   revision = told.revision;
+  $('runs').hidden = !told.has_runs;
   if (told.clips.every(clip => clip.label !== null)) $('list').value = 'suspicious';
   await news();
   if (current === null) { $('list').value = listed().length ? $('list').value : 'all'; if (listed().length) open(listed()[0]); }
+  openNamed();
   setInterval(() => { if (!document.hidden) news(); }, 1500);
 }).catch(error => tell(error.message, true));

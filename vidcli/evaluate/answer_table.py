@@ -1,0 +1,95 @@
+"""Read back what `vidcli eval` wrote of each video: `predictions.csv`, see `details.predictions_csv`."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from vidcli.errors import DataError
+from vidcli.sheets import read_text, translated_errors, unescape_cell
+
+PREDICTIONS_FILE = "predictions.csv"
+FIXED_COLUMNS = ("video", "start", "end", "label", "predicted", "probability", "correct", "error")
+
+
+@dataclass(frozen=True)
+class VideoAnswer:
+    """The answer of a model to a labelled video, or to a span of one.
+
+    Attributes:
+        video: its path, with characters escaped as `visible` does.
+        start_seconds: where the labelled span starts.
+        end_seconds: where it ends; None at the end of the file.
+        label: the true class.
+        predicted: the most probable class; None where the video failed.
+        probabilities: one a class of the table; empty where the video failed.
+        error: why the video failed; None where it did not.
+    """
+
+    video: str
+    start_seconds: float
+    end_seconds: float | None
+    label: str
+    predicted: str | None
+    probabilities: Sequence[float]
+    error: str | None
+
+
+@dataclass(frozen=True)
+class AnswerTable:
+    """The answers of a model to labelled videos.
+
+    Attributes:
+        class_names: the classes that the model knows.
+        answers: one a video.
+    """
+
+    class_names: Sequence[str]
+    answers: Sequence[VideoAnswer]
+
+
+def read_answers(path: Path) -> AnswerTable:
+    """Read the answers that `vidcli eval` wrote.
+
+    Args:
+        path: the table.
+
+    Raises:
+        DataError: it is no such table, or that of a multi-label model.
+    """
+    with translated_errors(path):
+        rows = list(csv.reader(io.StringIO(read_text(path)[0], newline="")))
+    header, count = rows[0] if rows else [], len(FIXED_COLUMNS)
+    if tuple(header[:count]) != FIXED_COLUMNS or len(header) == count:
+        raise DataError(
+            f"{path}: is no {PREDICTIONS_FILE} of `vidcli eval`; expected the columns "
+            f"{', '.join(FIXED_COLUMNS)} and one for each class"
+        )
+    names = [unescape_cell(cell) for cell in header[count:]]
+    answers = []
+    for number, row in enumerate(rows[1:], start=2):
+        try:
+            answers.append(_answer_of(row, len(header)))
+        except ValueError as error:
+            raise DataError(f"{path}: row {number} is damaged ({error}); evaluate again") from error
+    known = {*names, None}
+    if strange := next((a for a in answers if a.label not in known or a.predicted not in known), None):
+        raise DataError(
+            f"{path}: {strange.video} has the classes {strange.label!r}, which are not one class of the "
+            "table; expected the evaluation of a model with one class a video"
+        )
+    return AnswerTable(names, answers)
+
+
+def _answer_of(row: Iterable[str], num_columns: int) -> VideoAnswer:
+    cells = [unescape_cell(cell) for cell in row]
+    if len(cells) != num_columns:
+        raise ValueError(f"{len(cells)} cells, expected {num_columns}")
+    video, start, end, label, predicted, _, _, error = cells[: len(FIXED_COLUMNS)]
+    shares = [] if error else [float(cell) for cell in cells[len(FIXED_COLUMNS) :]]
+    return VideoAnswer(
+        video, float(start), float(end) if end else None, label, predicted or None, shares, error or None
+    )

@@ -1,0 +1,102 @@
+"""Load the clips of videos that a model classifies.
+
+Shape suffixes: V views, T frames, H W pixels, C channels.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vidcli.config import Config
+from vidcli.data.frames import FrameSource
+from vidcli.data.items import VideoItem
+from vidcli.errors import VideoError
+from vidcli.runtime.threads import map_ahead, num_workers
+from vidcli.sampling import shuffled_order
+from vidcli.storage.addresses import path_of
+from vidcli.transforms import ClipTransform, build_sampler
+
+_LOADED_BYTES = 2**30
+"""The most memory that loaded clips may take while they wait for the model."""
+
+
+class ViewLoader:
+    """Load the clips of a video that a model classifies.
+
+    Attributes:
+        transform: turns decoded frames into a clip as the model reads it.
+        framing, present: those of the source of frames.
+    """
+
+    def __init__(
+        self, config: Config, source: FrameSource | None = None, shuffle_seed: int | None = None
+    ) -> None:
+        """Prepare sampling and preprocessing.
+
+        Args:
+            config: the settings of the model.
+            source: where frames come from; None decodes as the settings say.
+            shuffle_seed: show the frames of each clip in a random order drawn from this seed and the
+                video's name; None keeps their order.
+        """
+        self._config, self._source = config, source or FrameSource(config)
+        self.framing, self.present = self._source.framing, self._source.present
+        self._shuffle_seed = shuffle_seed
+        self._sampler = build_sampler(config.clip)
+        self.transform = ClipTransform(config.clip)
+
+    def with_config(self, config: Config) -> ViewLoader:
+        """Return a loader of the same frames with other numbers of views and crops."""
+        return ViewLoader(config, self._source, self._shuffle_seed)
+
+    def load(self, item: VideoItem) -> Tensor:
+        """Return all crops of all views of a video, float32 (V, T, C, H, W).
+
+        Raises:
+            VideoError: the video cannot be decoded.
+        """
+        clip = self._config.clip
+        frames = self._source.frames(item, self._sampler)
+        views = frames.reshape(clip.views, clip.length, *frames.shape[1:])
+        places = np.linspace(0, 1, clip.crops) if clip.crops > 1 else [0.5]
+        views_VTCHW = torch.stack(
+            [self.transform(view_THWC, place=float(place)) for view_THWC in views for place in places]
+        )
+        if self._shuffle_seed is None:
+            return views_VTCHW
+        return views_VTCHW[:, shuffled_order(item.path.name, clip.length, self._shuffle_seed)]
+
+    def load_many(
+        self, items: Sequence[VideoItem], gives_way: bool = False
+    ) -> Generator[Tensor | VideoError, None, None]:
+        """Yield the views of each video in order, or why there are none, and load the next ones meanwhile.
+
+        Args:
+            items: the videos.
+            gives_way: loading has a lower priority than a model that computes on the same cores.
+        """
+        workers, ahead = self.bounds(len(items))
+        return map_ahead(self.try_load, items, workers, ahead, gives_way)
+
+    def bounds(self, num_videos: int) -> tuple[int, int]:
+        """Return how many threads load so many videos, and how many loaded ones may wait meanwhile."""
+        most = max(1, _LOADED_BYTES // self._config.clip.num_video_bytes)
+        workers = min(num_workers(self._config.data.workers), max(1, num_videos), most)
+        return workers, min(2 * workers, most - 1)
+
+    def try_load(self, item: VideoItem) -> Tensor | VideoError:
+        """Return what `load` returns, or why it cannot."""
+        try:
+            return self.load(item)
+        except VideoError as error:
+            return error
+
+
+def item_of(video: str | os.PathLike[str] | VideoItem) -> VideoItem:
+    """Return a path or an address of a video as a whole video; a span or a subject of one as it is."""
+    return video if isinstance(video, VideoItem) else VideoItem(path_of(video), label="")
