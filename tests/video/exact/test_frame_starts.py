@@ -13,7 +13,8 @@ from vidcli.data.frames import FrameSource
 from vidcli.data.items import VideoItem
 from vidcli.video import DecodeLimits, frame_starts
 
-NAMES = sorted(recipe.name + recipe.suffix for recipe in RECIPES)
+SHORT = ("h264_one.mp4", "h264_two.mkv")
+NAMES = sorted({recipe.name + recipe.suffix for recipe in RECIPES} - {*SHORT})
 
 
 @pytest.mark.parametrize("name", ["h264_b_long.mp4", "h264_vfr.mp4", "h264_vfr.mkv", "h264_late_start.ts"])
