@@ -345,6 +345,8 @@ class _FeatureWindows:
         """Take the next frames; return the probabilities of each window that they fill."""
         plan, network = self._plan, self._network
         clip_NCHW = self._predictor.views.transform(frames_NHWC).to(self._predictor.device)
+        if not self._num_pushed and clip_NCHW.device.type == "cpu":
+            self._network = network = network.folded(clip_NCHW[None, : plan.length])
         before = [] if self._last_1CHW is None else [self._last_1CHW]
         following_NE = network.features(torch.cat([*before, clip_NCHW])[None])[0, len(before) :]
         first = -self._num_pushed % plan.step
