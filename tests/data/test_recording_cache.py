@@ -62,6 +62,24 @@ def test_frames_are_those_of_each_clip_decoded_by_itself(recording: Path):
     )
 
 
+@pytest.mark.parametrize("span", [(0.25, 2.0), (7.93, 9.4), (8.0, 9.0), (11.5, 12.5)])
+@pytest.mark.parametrize("knows_starts", [True, False])
+def test_all_frames_of_a_span_are_those_of_a_decode_from_the_start(
+    span: tuple[float, float], knows_starts: bool, recording: Path, monkeypatch: pytest.MonkeyPatch
+):
+    item = VideoItem(recording, "a", "train", None, *span)
+    source = FrameSource(load_config(None, SETTINGS))
+    plain = source._decode(item, None)
+    if knows_starts:
+        monkeypatch.setattr("vidcli.video.exact.decode.collect_span", None)  # what decodes from the start
+    else:
+        monkeypatch.setattr("vidcli.data.frames.frame_starts", lambda path, limits: np.arange(20) * 0.7)
+    found = source.decode_all(item)
+    np.testing.assert_array_equal(found.frames, plain.frames)
+    np.testing.assert_allclose(found.pts_seconds, plain.pts_seconds, atol=1e-9)
+    assert found.duration_seconds == pytest.approx(plain.duration_seconds)
+
+
 def test_the_check_keeps_clips_of_recordings_by_stretches(recording: Path):
     cut = load_config(None, [*SETTINGS, "data.clips_per_span=3"])
     source, notices = choose_source(clips(recording), cut, 1)

@@ -177,6 +177,7 @@ def test_it_says_how_long_it_will_take(timeline, long_video, monkeypatch):
         return clock[0]
 
     monkeypatch.setattr("vidcli.commands.timeline.time.monotonic", tick)
+    monkeypatch.setattr("vidcli.predict.timeline._CHUNK_BYTES", 1)
     result = timeline(long_video, "--window", "1")
     assert re.search(r"^about \d+ min for 12 s of video$", result.stderr, re.MULTILINE)
     assert result.stderr.count("of video\n") == 1

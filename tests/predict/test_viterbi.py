@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from vidcli.config import load_config
+from vidcli.models.temporal_network import TemporalNetwork, pack_network
 from vidcli.models.timeline_rules import TimelineRules, rules_from_dict
 from vidcli.predict.segment_streams import stream_segments
 from vidcli.predict.viterbi import ViterbiStream
@@ -68,6 +71,8 @@ def test_rules_smooth_what_single_cells_say():
     viterbi = TimelineRules(0.5, "middle", "viterbi", (), (0.0, 0.0, 0.0), rows, 0.7)
     assert labels(viterbi) == smooth
     assert rules_from_dict(viterbi.to_dict(), 3) == viterbi
+    seen = replace(viterbi, temporal=pack_network(TemporalNetwork(3, 4, uses_motion=True)))
+    assert rules_from_dict(json.loads(json.dumps(seen.to_dict())), 3) == seen
 
 
 @pytest.mark.parametrize(
@@ -79,6 +84,10 @@ def test_rules_smooth_what_single_cells_say():
         {"step_seconds": "x"},
         {"step_seconds": None},
         {"step_seconds": 0.1, "reading": "edge"},
+        {"step_seconds": 0.1, "temporal": {"channels": 4}},
+        {"step_seconds": 0.1, "temporal": {"channels": 4, "uses_motion": True, "weights": "?"}},
+        {"step_seconds": 0.1, "temporal": {"channels": 4, "uses_motion": True, "weights": "AAAA"}},
+        {"step_seconds": 0.1, "temporal": {"channels": 10**9, "uses_motion": True, "weights": ""}},
         {"step_seconds": 0.1, "smoothing": "magic"},
         {"step_seconds": 0.1, "smoothing": "duration", "min_seconds": [1, 2]},
         {"step_seconds": 0.1, "smoothing": "duration", "min_seconds": [1, 2, float("nan")]},
@@ -97,7 +106,7 @@ def test_rules_smooth_what_single_cells_say():
     ],
 )
 def test_damaged_rules_are_refused(wrong: dict[str, object]):
-    with pytest.raises(ValueError, match=r"timeline rules|could not convert"):
+    with pytest.raises(ValueError, match=r"timeline rules|could not convert|temporal network"):
         rules_from_dict(wrong, 3)
 
 

@@ -19,11 +19,13 @@ from vidcli.errors import CheckpointError, VideoError
 from vidcli.features.descriptors import Descriptors
 from vidcli.features.recording_descriptors import RecordingDescriptors, find_stretches
 from vidcli.models import TwoStreamClassifier, build_model
+from vidcli.models.temporal_network import TemporalNetwork, pack_network
 from vidcli.models.timeline_rules import TimelineRules
 from vidcli.predict import Predictor
 from vidcli.predict.stream_windows import StreamWindows, stream_network
-from vidcli.predict.timeline import classify_windows
+from vidcli.predict.timeline import TimelineWork, classify_windows
 from vidcli.predict.view_loader import ViewLoader
+from vidcli.predict.window_plan import learnt_plan
 from vidcli.synthetic import LongRecordingOptions, write_recordings
 from vidcli.train import Notice, resume_run, start_run
 from vidcli.train.learnt_rules import count_transitions
@@ -94,6 +96,45 @@ def test_a_run_keeps_spans_cuts_clips_and_learns_to_smooth(table: Path, tmp_path
     save_checkpoint(tmp_path / "wrong.safetensors", wrong)
     with pytest.raises(CheckpointError, match="timeline rules of another number of classes"):
         load_checkpoint(tmp_path / "wrong.safetensors")
+
+
+@pytest.mark.parametrize("is_better", [True, False])
+def test_a_network_over_time_is_kept_where_it_gains(
+    is_better: bool, table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    told: list[str] = []
+    boxes = table.parent / "boxes.csv"
+    if not is_better:
+        network = TemporalNetwork(7, 4, uses_motion=True)
+        torch.nn.init.constant_(network.output.bias[1:2].detach(), 1000)  # one answer to everything
+        monkeypatch.setattr(
+            "vidcli.train.temporal_training.fit_temporal", lambda cells, seed: pack_network(network)
+        )
+    more = ["train.epochs=1", f"subject.boxes={boxes}", "data.context_windows=1000"]
+    config = load_config("recordings", [*QUICK, *more])
+    run, _ = start_run(
+        config, table, tmp_path / "run", CPU, lambda e: told.append(e.text) if isinstance(e, Notice) else None
+    )
+    (gain,) = [text for text in told if "a network over time, which sees 14 s around a moment," in text]
+    rules = load_checkpoint(run / "model.safetensors").rules
+    assert rules is not None
+    trials = json.loads((run / "smoothing.json").read_text())["trials"]
+    assert {one["temporal"] for one in trials} == {True, False}
+    assert (rules.temporal is not None) == trials[0]["temporal"] == is_better
+    assert ("is kept: without it" if is_better else "is left out, since") in gain
+    if is_better:
+        assert rules.temporal is not None
+        assert rules.temporal.uses_motion
+        item = VideoItem(load_items(table)[-1].path, "", track="a")
+        plan = learnt_plan(config, rules)
+        assert plan is not None
+        work = TimelineWork(Predictor.load(run, CPU), item, plan, 0.0, rules)
+        work.run()
+        plainly = TimelineWork(Predictor.load(run, CPU), item, plan, 0.0, replace(rules, temporal=None))
+        plainly.run()
+        seen_NK, plain_NK = (one.finish().probabilities_NK for one in (work, plainly))
+        assert seen_NK.shape == plain_NK.shape
+        assert seen_NK.max(axis=1).mean() > plain_NK.max(axis=1).mean() + 0.1
 
 
 def stream_config(*more: str) -> Config:

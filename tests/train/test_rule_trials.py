@@ -8,13 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from vidcli.arrays import Float64
 from vidcli.data.items import VideoItem
 from vidcli.evaluate.recordings import recordings_of
 from vidcli.models.timeline_rules import TimelineRules, rules_from_dict
 from vidcli.predict.segment_streams import stream_segments
 from vidcli.predict.window_plan import WindowPlan
 from vidcli.train.learnt_rules import _durations
-from vidcli.train.rule_trials import RecordingWindows, RuleTrials, shortest_of
+from vidcli.train.rule_trials import RecordingWindows, RuleTrials, read_cells, shortest_of
 
 PLAN = WindowPlan(length=1, step=1, spacing_seconds=0.5)
 NAMES = ("faint", "flickers")
@@ -42,8 +43,12 @@ def _windows() -> RecordingWindows:
     return RecordingWindows(recording, probabilities, NUM, NUM / 2)
 
 
+def _cells(windows: RecordingWindows) -> list[Float64]:
+    return [read_cells(windows, PLAN, "mean")]
+
+
 def test_each_class_gets_what_suits_it():
-    trials = RuleTrials([_windows()], PLAN, "mean", NAMES, (0.5, 0.5))
+    trials = RuleTrials([_windows()], PLAN, _cells(_windows()), NAMES, (0.5, 0.5))
     plain, learnt = trials.of_each_class([4.0, 4.0])
     assert plain.thresholds == (0.5, 0.5)
     assert plain.smoothing == "none"
@@ -57,7 +62,7 @@ def test_each_class_gets_what_suits_it():
 
 def test_rules_of_each_class_make_the_segments_of_a_timeline():
     windows = _windows()
-    _, learnt = RuleTrials([windows], PLAN, "mean", NAMES, (0.5, 0.5)).of_each_class([4.0, 4.0])
+    _, learnt = RuleTrials([windows], PLAN, _cells(windows), NAMES, (0.5, 0.5)).of_each_class([4.0, 4.0])
     stream = stream_segments(
         lambda start, end: windows.probabilities_WK[start:end], NAMES, 0.5, 9.0, None, (0.5, 0.5), learnt
     )
@@ -70,7 +75,7 @@ def test_rules_of_each_class_make_the_segments_of_a_timeline():
 
 def test_time_away_is_not_scored_as_told():
     windows = replace(_windows(), present=((0.0, 30.0),))
-    trials = RuleTrials([windows], PLAN, "mean", NAMES, (0.3, 0.5))
+    trials = RuleTrials([windows], PLAN, _cells(windows), NAMES, (0.3, 0.5))
     (segmented,) = trials._segmented(TimelineRules(0.5))
     last = round(30 / segmented.frame_seconds)
     assert not segmented.predicted_NK[last:].any()

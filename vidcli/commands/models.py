@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -100,11 +100,20 @@ def show_model(model: Path) -> None:
 
     path = find_model(model)
     if path.is_dir():
-        print(json.dumps(read_export(path), indent=1))
+        print(json.dumps(_shortened(read_export(path)), indent=1))
         return
     checkpoint = load_checkpoint(path)
     weights = {
         name: {"shape": list(tensor.shape), "dtype": str(tensor.dtype).removeprefix("torch.")}
         for name, tensor in checkpoint.weights.items()
     }
-    print(json.dumps({**describe_checkpoint(checkpoint), "weights": weights}, indent=1))
+    print(json.dumps({**_shortened(describe_checkpoint(checkpoint)), "weights": weights}, indent=1))
+
+
+def _shortened(about: dict[str, Any]) -> dict[str, Any]:
+    """Return a description without the weights of a network over time, which nobody reads."""
+    rules = about.get("timeline") or {}
+    if rules.get("temporal") is None:
+        return about
+    temporal = rules["temporal"] | {"weights": f"{len(rules['temporal']['weights'])} characters"}
+    return about | {"timeline": rules | {"temporal": temporal}}

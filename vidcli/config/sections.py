@@ -171,6 +171,13 @@ class DataConfig(Section):
         description="Most training clips that are cut from spans, as many of each class and then of each "
         "recording as there are; of validation clips a quarter of that.",
     )
+    context_windows: int = Field(
+        0,
+        ge=0,
+        le=10_000_000,
+        description="Most windows of training recordings that a network over time learns from, which sees "
+        "a moment in view of those around it; 0 learns none.",
+    )
     across_borders: bool = Field(
         True,
         description="Clips cut from a span may show what is before and after it, and are of the class of "

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 from typing import Literal, Protocol, TypeAlias
 
 import numpy as np
@@ -29,6 +31,7 @@ from vidcli.video import (
     SizeRule,
     VideoInfo,
     decode_frames,
+    frame_starts,
     library_versions,
 )
 
@@ -36,6 +39,7 @@ Decode: TypeAlias = Callable[[], DecodedFrames]
 
 _ASSUMED_FPS = 30.0
 _VIEWS_AND_MOMENTS = 2
+_NEARLY = 1e-6  # seconds
 
 
 def decode_limits(data: DataConfig) -> DecodeLimits:
@@ -146,6 +150,7 @@ class FrameSource:
         self._size = ClipTransform(config.clip).decode_size
         self._subject, self._clip = config.subject, config.clip
         self._windows: dict[Seen, SizeRule] = {}
+        self._starts: dict[Path, Seconds | None] = {}
         self._mode = config.data.decode
         self._hwaccel = config.data.hwaccel
         self._limits = decode_limits(config.data)
@@ -207,7 +212,38 @@ class FrameSource:
         Raises:
             VideoError: it cannot be decoded, or exceeds a limit.
         """
+        if item.start_seconds > 0 and item.end_seconds is not None and self._mode == "exact":
+            if item.path not in self._starts:
+                self._starts[item.path] = frame_starts(item.path, self._limits)
+            starts = self._starts[item.path]
+            if (
+                starts is not None
+                and (found := self._decode_near(item, item.end_seconds, starts)) is not None
+            ):
+                return found
         return self._decode(item, None)
+
+    def _decode_near(self, item: VideoItem, end: float, starts: Seconds) -> DecodedFrames | None:
+        """Return all frames of a span, decoded from the keyframe before it; None where they are others.
+
+        From the first frame of the file on, as without a plan, it would take the longer the later a span is.
+
+        Args:
+            item: the span.
+            end: of it, in seconds from the first frame.
+            starts: of all frames of the file.
+        """
+        ends = np.append(starts[1:], np.inf)
+        shown = (ends > item.start_seconds + _NEARLY) & (starts < end - _NEARLY)
+        first = np.maximum(starts[shown], item.start_seconds)
+        last = np.minimum(ends[shown], end)
+        if not len(first):
+            return None
+        moments = (first + last) / 2 - item.start_seconds
+        decoded = self._decode(item, lambda duration: moments)
+        if not np.allclose(decoded.pts_seconds + item.start_seconds, starts[shown], rtol=0, atol=_NEARLY):
+            return None
+        return replace(decoded, pts_seconds=np.maximum(0.0, decoded.pts_seconds))
 
     def take_notices(self) -> list[str]:
         """Return the notices of the cache since this was last called."""

@@ -28,6 +28,7 @@ from vidcli.config import ModelConfig
 from vidcli.models.attentive import CellTokens
 from vidcli.models.backbones import RGB_CHANNELS, Backbone, require_clip
 from vidcli.models.depth import ClipDepth, insert_stochastic_depth, stochastic_depths
+from vidcli.models.folding import fold_batchnorm
 from vidcli.models.hf_encoders import ClipEncoder, ImageEncoder
 from vidcli.models.networks import VideoNetwork, build_without_last_layer
 from vidcli.models.registry import NetworkSpec, find_backbone, find_head
@@ -98,6 +99,21 @@ class VideoClassifier(nn.Module):
     def looks_aside(self) -> bool:
         """Whether the cells of a frame know of its neighbours."""
         return self.sees_neighbours or self.config.frame_differences
+
+    def folded(self, clip_BTCHW: Tensor) -> VideoClassifier:
+        """Return a network that answers as this one does in evaluation, and faster: see `fold_batchnorm`.
+
+        Args:
+            clip_BTCHW: an example, to compare both on.
+        """
+        if not any(isinstance(module, nn.BatchNorm2d) for module in self.backbone.modules()):
+            return self
+        frames_NCHW = clip_BTCHW.flatten(0, 1)
+        if self.config.frame_differences:
+            frames_NCHW = torch.cat([frames_NCHW, torch.zeros_like(frames_NCHW)], dim=1)
+        other = VideoClassifier(fold_batchnorm(self.backbone, frames_NCHW), self.head, self.config)
+        other.projection = self.projection
+        return other.eval()
 
     @property
     def after_backbone(self) -> nn.Sequential:

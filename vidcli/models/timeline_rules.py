@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from vidcli.models.temporal_network import TemporalWeights
+
 READINGS = ("mean", "middle")
 """Which windows tell of a moment: all that hold it, or those that have it in the middle."""
 SMOOTHINGS = ("none", "duration", "viterbi")
@@ -27,6 +29,8 @@ class TimelineRules:
             one, a row for each earlier class.
         thresholds: of a multi-label model, the probability from which a moment has each class.
         weight: for `viterbi`, how much a step's probabilities count: less than 1 where windows overlap.
+        temporal: a network that sees the probabilities of all steps again before they are smoothed, each in
+            view of those around it; None for none.
     """
 
     step_seconds: float
@@ -37,6 +41,7 @@ class TimelineRules:
     log_transitions: tuple[tuple[float, ...], ...] = ()
     weight: float = 1.0
     thresholds: tuple[float, ...] = ()
+    temporal: TemporalWeights | None = None
 
     def check(self, num_classes: int) -> None:
         """Refuse rules that do not fit a model.
@@ -57,6 +62,10 @@ class TimelineRules:
             raise ValueError(f"timeline rules of another number of classes than {num_classes}")
         if len(self.thresholds) not in (0, num_classes) or (self.thresholds and self.smoothing == "viterbi"):
             raise ValueError(f"timeline rules with thresholds that do not fit {num_classes} classes")
+        if self.temporal is not None:
+            if self.thresholds:
+                raise ValueError("timeline rules with a temporal network for several classes at a time")
+            self.temporal.build(num_classes)
         numbers = [self.step_seconds, self.weight, *self.min_seconds, *self.log_prior, *self.thresholds]
         numbers += [value for row in self.log_transitions for value in row]
         if not all(math.isfinite(number) for number in numbers) or self.step_seconds <= 0:
@@ -94,8 +103,18 @@ def rules_from_dict(values: Mapping[str, Any], num_classes: int) -> TimelineRule
             tuple(tuple(map(float, row)) for row in values.get("log_transitions", ())),
             float(values.get("weight", 1.0)),
             tuple(map(float, values.get("thresholds", ()))),
+            None if values.get("temporal") is None else _temporal_of(values["temporal"]),
         )
     except TypeError as error:
         raise ValueError(f"timeline rules that are no numbers ({error})") from error
     rules.check(num_classes)
     return rules
+
+
+def _temporal_of(values: Mapping[str, Any]) -> TemporalWeights:
+    known = {one.name for one in fields(TemporalWeights)}
+    if set(values) != known:
+        raise ValueError(
+            f"a temporal network with {', '.join(map(str, values))}, expected {', '.join(known)}"
+        )
+    return TemporalWeights(int(values["channels"]), bool(values["uses_motion"]), str(values["weights"]))

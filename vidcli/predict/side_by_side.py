@@ -1,8 +1,8 @@
 """Classify many videos on a CPU: a core each, side by side, or all cores at one video after the other.
 
 Where all cores share each operation of a small network, they wait for one another at the end of each. So 60
-clips took 3.5 times the processor time with the demo's model. A core that decodes and classifies a video of its
-own waits for nobody. The bits are the same.
+clips took 3.5 times the processor time with the demo's model. A core that decodes and classifies a video of
+its own waits for nobody. The bits are the same.
 """
 
 from __future__ import annotations

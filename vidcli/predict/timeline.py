@@ -10,7 +10,8 @@ Each window starts one step after the window before it, and overlaps it:
     window 2      wwwwwwww
     cells     00112233445566778899..       one a step: the mean over the windows that cover it
 
-Shape suffixes: N frames or cells, T frames a window, C channels, H W pixels, E features, K classes.
+Shape suffixes: N frames or cells, W windows, T frames a window, C channels, H W pixels, E features,
+K classes.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ from vidcli.predict.presence import stream_present
 from vidcli.predict.segment_streams import stream_segments
 from vidcli.predict.segments import Segment, Timeline
 from vidcli.predict.stream_windows import StreamWindows, stream_network
+from vidcli.predict.temporal_cells import SubjectMotion, TemporalCells
 from vidcli.predict.view_loader import item_of
 from vidcli.predict.window_plan import WindowCells, WindowPlan, window_weights
 from vidcli.runtime.signals import undivided
@@ -45,6 +47,9 @@ from vidcli.video import GridFrame, VideoInfo, stream_frames
 
 _NUM_DECODERS = 2
 _CHUNKS_AHEAD = 4
+_CHUNK_BYTES = 2 << 20
+"""Of frames that are computed at once: small ones in larger numbers, which is quicker."""
+_WINDOWS_AT_ONCE = 16
 
 
 class TimelineWork:
@@ -76,6 +81,9 @@ class TimelineWork:
         self._present = predictor.views.present(self._item)
         reading = "mean" if rules is None else rules.reading
         self._cells = WindowCells(len(predictor.class_names), window_weights(plan.num_cells, reading))
+        self._answers = (
+            self._cells if rules is None else _seen_again(predictor, self._item, self._cells, rules)
+        )
         self._info: VideoInfo | None = None
         self._num_frames = 0
         self._is_whole = False
@@ -90,7 +98,7 @@ class TimelineWork:
                 thresholds=self._thresholds,
                 rules=rules,
             ),
-            self._cells.means,
+            self._answers.means,
             plan.cell_seconds,
             self._present,
         )
@@ -122,7 +130,7 @@ class TimelineWork:
                     with undivided():
                         self._info = info
                         self._cells.add_window(probabilities_K)
-                        self._add(self._stream.advance(self._cells.num_final), tell)
+                        self._add(self._stream.advance(self._answers.num_final), tell)
                 with undivided():
                     self._info = info
                     self._num_frames += count
@@ -146,7 +154,8 @@ class TimelineWork:
             length = 0.0 if self._info is None else self._info.duration_seconds
             duration = max(length, (self._num_frames - 1) * plan.spacing_seconds)
             covered = duration if self._is_whole else min(duration, num_cells * plan.cell_seconds)
-            cells_NK = self._cells.means(0, num_cells)
+            self._answers.finish(num_cells)
+            cells_NK = self._answers.means(0, num_cells)
             if len(cells_NK):
                 self._add(self._stream.finish(len(cells_NK), covered), tell)
             self._finished = Timeline(
@@ -168,6 +177,16 @@ class TimelineWork:
             self.segments.append(segment)
             if tell is not None:
                 tell(segment)
+
+
+def _seen_again(
+    predictor: Predictor, video: VideoItem, cells: WindowCells, rules: TimelineRules
+) -> WindowCells | TemporalCells:
+    """Return cells as the network over time of the rules sees them; as they are where there is none."""
+    if rules.temporal is None:
+        return cells
+    motion = SubjectMotion(video, predictor.config.subject, rules.step_seconds)
+    return TemporalCells(cells, rules.temporal.build(len(predictor.class_names)), motion)
 
 
 def classify_windows(
@@ -230,7 +249,7 @@ def _chunks(
     until the last window is full, as in a clip that is longer than its video.
     """
     held: list[Frames] = []
-    total = 0
+    total, at_once = 0, plan.length * max(1, _CHUNK_BYTES // predictor.config.clip.num_bytes)
     follows = predictor.config.clip.follows
     steps = neighbour_steps(plan.spacing_seconds) if follows else 1
     stream = stream_frames(
@@ -244,7 +263,7 @@ def _chunks(
         for picture, info in _with_neighbours(stream, steps) if follows else stream:
             held.append(picture)
             total += 1
-            if len(held) == plan.length:
+            if len(held) == at_once:
                 yield np.stack(held), len(held), info
                 held = []
     if held:
@@ -327,6 +346,8 @@ class _FeatureWindows:
         """Take the next frames; return the probabilities of each window that they fill."""
         plan, network = self._plan, self._network
         clip_NCHW = self._predictor.views.transform(frames_NHWC).to(self._predictor.device)
+        if not self._num_pushed and clip_NCHW.device.type == "cpu":
+            self._network = network = network.folded(clip_NCHW[None, : plan.length])
         before = [] if self._last_1CHW is None else [self._last_1CHW]
         following_NE = network.features(torch.cat([*before, clip_NCHW])[None])[0, len(before) :]
         first = -self._num_pushed % plan.step
@@ -341,10 +362,13 @@ class _FeatureWindows:
         known = [] if self._features_NE is None else [self._features_NE]
         features_NE = torch.cat([*known, following_NE])
         found: list[Float64] = []
-        while len(features_NE) >= plan.length:
-            window_TE = torch.cat([self._starts.pop(0)[None], features_NE[1 : plan.length]])
-            logits_1K = network.head(window_TE[None]).double().cpu().numpy()
-            found.append(self._predictor.calibration.probabilities(logits_1K))
-            features_NE = features_NE[plan.step :]
-        self._features_NE = features_NE
+        firsts = range(0, len(features_NE) - plan.length + 1, plan.step)
+        for number in range(0, len(firsts), _WINDOWS_AT_ONCE):
+            some = firsts[number : number + _WINDOWS_AT_ONCE]
+            windows_WTE = torch.stack(
+                [torch.cat([self._starts.pop(0)[None], features_NE[n + 1 : n + plan.length]]) for n in some]
+            )
+            logits_WK = network.head(windows_WTE).double().cpu().numpy()
+            found += [self._predictor.calibration.probabilities(logits_K[None]) for logits_K in logits_WK]
+        self._features_NE = features_NE[len(firsts) * plan.step :]
         return found

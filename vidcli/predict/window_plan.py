@@ -159,6 +159,9 @@ class WindowCells:
         """Number of cells that no later window covers."""
         return self._num_windows
 
+    def finish(self, num_cells: int) -> None:
+        """Take all cells for known: they are as they are."""
+
     def means(self, start: int, end: int) -> Float64:
         """Return, for each cell from `start` up to `end`, the mean over its windows (N, K)."""
         covered = slice(start, min(end, self._num_cells))

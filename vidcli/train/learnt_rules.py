@@ -5,6 +5,10 @@ macro F1 and the segmental F1@50 is kept with the model; of equally good ones th
 have several classes, these do not compete: each has the threshold and the shortest duration that are best for
 it.
 
+With `data.context_windows`, a network over time learns from windows of training recordings, and all is tried
+once more on what it makes of those of the validation recordings. Where that is better, a network that learnt
+from both is kept.
+
 Shape suffixes: W windows, N cells, K classes.
 """
 
@@ -22,11 +26,20 @@ from vidcli.data.background import rows_by_subject
 from vidcli.data.items import VideoItem, labels_of
 from vidcli.errors import VideoError
 from vidcli.evaluate.recordings import LabelledRecording, recordings_of
+from vidcli.models.temporal_network import seconds_seen
 from vidcli.models.timeline_rules import READINGS, TimelineRules
 from vidcli.predict import Predictor
 from vidcli.predict.timeline import classify_windows
 from vidcli.predict.window_plan import WindowPlan, learnt_plan
-from vidcli.train.rule_trials import SHARES, RecordingWindows, RulesTrial, RuleTrials, shortest_of
+from vidcli.train.rule_trials import (
+    SHARES,
+    RecordingWindows,
+    RulesTrial,
+    RuleTrials,
+    read_cells,
+    shortest_of,
+)
+from vidcli.train.temporal_training import TemporalTraining, choose_recordings
 
 _WEIGHTS = (0.05, 0.1, 0.2, 0.4, 0.8)
 _UNSEEN = 0.5
@@ -53,20 +66,35 @@ def learn_rules(
     recordings = recordings_of(item for item in spans if item.split == "val")
     if plan is None or not recordings:
         return []
-    windows = list(_classify(predictor, recordings, plan, progress, tell))
+    thresholds = predictor.calibration.thresholds
+    most = 0 if thresholds is not None else predictor.config.data.context_windows
+    learnt = [item for item in spans if item.split == "train"]
+    chosen = choose_recordings(recordings_of(learnt), round(most * plan.cell_seconds), predictor.config)
+    found = list(_classify(predictor, [*recordings, *chosen], plan, progress, tell))
+    windows = [one for one in found if one.recording in recordings]
     if not windows:
         return []
     names, trials = predictor.class_names, list[RulesTrial]()
-    learnt = [item for item in spans if item.split == "train"]
-    thresholds = predictor.calibration.thresholds
     for reading in READINGS:
-        ways = RuleTrials(windows, plan, reading, names, thresholds)
+        cells = [read_cells(one, plan, reading) for one in windows]
+        ways = RuleTrials(windows, plan, cells, names, thresholds)
         rules: Iterable[TimelineRules]
         if thresholds is None:
             rules = _candidates(names, learnt, clips, plan)
         else:
             rules = ways.of_each_class(shortest_of(_durations(names, learnt, True), plan.cell_seconds))
         trials += [ways.of(replace(one, reading=reading)) for one in rules]
+    if len(found) > len(windows):
+        context = TemporalTraining(found, plan, predictor.config, names)
+        temporal = context.fit(lambda one: one.recording not in recordings)
+        refined = [context.refine(one, temporal) for one in windows]
+        ways = RuleTrials(windows, plan, refined, names, None)
+        for one in _candidates(names, learnt, clips, plan):
+            trials.append(ways.of(replace(one, reading="middle", temporal=temporal)))
+        trials.sort(key=lambda trial: -trial.score)
+        if trials[0].rules.temporal is not None:  # chosen: now it may learn from all there is
+            best = replace(trials[0].rules, temporal=context.fit(lambda one: True))
+            trials[0] = replace(trials[0], rules=best)
     return sorted(trials, key=lambda trial: -trial.score)
 
 
@@ -88,10 +116,24 @@ def describe_gain(trials: Sequence[RulesTrial], num_recordings: int) -> str:
         "viterbi": "timelines are smoothed by learnt transitions between classes (Viterbi)",
     }
     read = " and read at the middles of windows" if best.rules.reading == "middle" else ""
-    return (
+    told = (
         f"{names[best.rules.smoothing]}{read}: on {num_recordings} validation recordings F1@50 "
         f"{best.segmental_f1:.3f} and macro F1 {best.macro_f1:.3f}, without that {plain.segmental_f1:.3f} "
         f"and {plain.macro_f1:.3f}"
+    )
+    alone = next(trial for trial in trials if trial.rules.temporal is None)
+    seen = next((trial for trial in trials if trial.rules.temporal is not None), None)
+    if seen is None:
+        return told
+    reach = f"a network over time, which sees {seconds_seen(best.rules.step_seconds)} s around a moment,"
+    if seen is best:
+        return (
+            f"{reach} is kept: without it the best F1@50 is {alone.segmental_f1:.3f} and macro F1 "
+            f"{alone.macro_f1:.3f}; {told}"
+        )
+    return (
+        f"{told}; {reach} is left out, since with it F1@50 is {seen.segmental_f1:.3f} and macro F1 "
+        f"{seen.macro_f1:.3f}"
     )
 
 

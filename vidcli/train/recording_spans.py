@@ -96,6 +96,7 @@ def _idle_settings(config: Config) -> Iterator[str]:
         ("background_share", in_background and data.clips_per_span > 1, "data.background and clips_per_span"),
         ("clip_step_seconds", data.clips_per_span > 1, "data.clips_per_span"),
         ("max_clips", data.clips_per_span > 1, "data.clips_per_span"),
+        ("context_windows", data.clips_per_span > 1, "data.clips_per_span"),
         ("across_borders", data.clips_per_span > 1, "data.clips_per_span"),
     ):
         if getattr(data, name) != getattr(usual, name) and not is_used:

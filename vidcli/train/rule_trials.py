@@ -45,7 +45,11 @@ class RulesTrial:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values."""
-        known = self.rules.to_dict() | {"macro_f1": self.macro_f1, "f1@50": self.segmental_f1}
+        known = replace(self.rules, temporal=None).to_dict() | {
+            "temporal": self.rules.temporal is not None,
+            "macro_f1": self.macro_f1,
+            "f1@50": self.segmental_f1,
+        }
         return {name: value for name, value in known.items() if name != "log_transitions"}
 
 
@@ -75,21 +79,21 @@ class RuleTrials:
         self,
         windows: Sequence[RecordingWindows],
         plan: WindowPlan,
-        reading: str,
+        cells: Sequence[Float64],
         class_names: tuple[str, ...],
         thresholds: Sequence[float] | None,
     ) -> None:
-        """Read the windows.
+        """Keep what is tried.
 
         Args:
             windows: of each validation recording.
             plan: how they lie.
-            reading: one of `READINGS`.
+            cells: of each recording (N, K), as `read_cells` or a network over time makes them of windows.
             class_names: of the K classes.
             thresholds: of a multi-label model, as it was calibrated; None for any other.
         """
         self._windows, self._plan, self._names, self._thresholds = windows, plan, class_names, thresholds
-        self._cells = [_read(one, plan, reading, len(class_names)) for one in windows]
+        self._cells = cells
 
     def of(self, rules: TimelineRules) -> RulesTrial:
         """Return how good the segments are that some rules make."""
@@ -170,9 +174,16 @@ def shortest_of(lengths: Sequence[Sequence[float]], step_seconds: float) -> list
     return [float(np.quantile(of, _NEARLY_ALL)) if of else step_seconds for of in lengths]
 
 
-def _read(windows: RecordingWindows, plan: WindowPlan, reading: str, num_classes: int) -> Float64:
-    """Return the probabilities of the cells (N, K)."""
-    cells = WindowCells(num_classes, window_weights(plan.num_cells, reading))
+def read_cells(windows: RecordingWindows, plan: WindowPlan, reading: str) -> Float64:
+    """Return the probabilities of the cells of a recording (N, K).
+
+    Args:
+        windows: of the recording.
+        plan: how they lie.
+        reading: one of `READINGS`.
+    """
+    weights = window_weights(plan.num_cells, reading)
+    cells = WindowCells(windows.probabilities_WK.shape[1], weights)
     for probabilities_K in windows.probabilities_WK:
         cells.add_window(probabilities_K)
     return cells.means(0, windows.num_cells)

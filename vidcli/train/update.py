@@ -197,16 +197,9 @@ class Updater(Generic[Model]):
         return True
 
     def has_room(self, clips_BTCHW: Tensor, labels_B: Tensor) -> bool:
-        """Tell whether a CPU has the memory that a step on clips takes at once; nothing changes.
-
-        Args:
-            clips_BTCHW: normalised clips, or their features.
-            labels_B: their labels, as for an update.
-        """
-        if self._device.type != "cpu":
-            return True
+        """Tell whether a CPU has the memory that a step on clips takes at once; see `step_memory`."""
         with statistics_kept(self.model):
-            return self._memory.has_room(clips_BTCHW, labels_B)
+            return self._device.type != "cpu" or self._memory.has_room(clips_BTCHW, labels_B)
 
     def _find_gradients(self, clips_BTCHW: Tensor, targets: Tensor, share: Share) -> StepResult:
         """Compute the gradients of the whole batch; they are of no use where its loss is not finite."""

@@ -12,6 +12,7 @@ only those above it; `live` and `write` do not import each other.
 
 from vidcli.video.exact.convert import CONVERSION, MovingWindow, SizeRule
 from vidcli.video.exact.decode import DecodedFrames, decode_frames
+from vidcli.video.exact.frame_starts import frame_starts
 from vidcli.video.exact.request import DecodeMode, Plan
 from vidcli.video.exact.sequential import GridFrame, stream_frames
 from vidcli.video.live.live_decoder import LiveFrames
@@ -43,6 +44,7 @@ __all__ = [
     "decode_frames",
     "encode_video",
     "find_pixel_format",
+    "frame_starts",
     "library_versions",
     "parse_raw",
     "probe",
