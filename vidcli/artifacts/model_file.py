@@ -30,6 +30,7 @@ from vidcli.models.timeline_rules import TimelineRules, rules_from_dict
 from vidcli.names import is_text, normal_names
 from vidcli.runtime.files import require_regular, write_whole
 from vidcli.runtime.plain import is_number, one_line, parse_json, shown
+from vidcli.runtime.tensors import shapes_only
 from vidcli.transforms import MEAN, STD
 
 FORMAT_VERSION = 1
@@ -298,7 +299,7 @@ def _refuse_other_weights(
         CheckpointError: a weight is missing, unknown, or has another type or shape.
     """
     try:
-        with torch.device("meta"):
+        with shapes_only():
             wanted = build_model(config.model, num_classes, load_weights=False).state_dict()
     except (ConfigError, ValueError, RuntimeError) as error:
         raise CheckpointError(f"{path}: holds settings of no model: {one_line(error)}") from error

@@ -15,6 +15,7 @@ from torch import nn
 from vidcli.config import ModelConfig
 from vidcli.models.published import published_accuracy
 from vidcli.models.registry import BACKBONES, HEADS, NETWORKS
+from vidcli.runtime.tensors import shapes_only
 
 _FLOPS_A_MAC = 2
 
@@ -71,7 +72,7 @@ def describe_backbones(height: int = 224, width: int = 224) -> list[BackboneCost
     """Return every backbone with its cost for RGB frames of that many pixels."""
     costs = []
     for name, spec in BACKBONES.items():
-        with torch.random.fork_rng(devices=[]), torch.device("meta"):
+        with torch.random.fork_rng(devices=[]), shapes_only():
             backbone = spec.build(3).eval()
         gmacs = _count_gmacs(backbone, torch.empty(1, 3, height, width, device="meta"))
         costs.append(
@@ -92,7 +93,7 @@ def describe_heads(length: int = 16, num_classes: int = 10) -> list[HeadCost]:
     costs = []
     for name, spec in HEADS.items():
         config = ModelConfig(head=name)
-        with torch.random.fork_rng(devices=[]), torch.device("meta"):
+        with torch.random.fork_rng(devices=[]), shapes_only():
             head = spec.build(config, num_classes).eval()
             places = (config.grid**2,) if spec.keeps_cells else ()
             features = torch.empty(1, length, *places, config.width)

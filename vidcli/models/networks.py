@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from vidcli.config import ModelConfig
 from vidcli.models.backbones import require_clip
+from vidcli.runtime.tensors import shapes_only
 
 
 class VideoNetwork(nn.Module):
@@ -82,7 +83,7 @@ def build_without_last_layer(build: Callable[[], nn.Module]) -> tuple[nn.Module,
 
 def weights_of_whole(weights: Mapping[str, Tensor], build: Callable[[], nn.Module]) -> dict[str, Tensor]:
     """Return torchvision's weights of a whole network under the names of `VideoNetwork`."""
-    with torch.device("meta"):
+    with shapes_only():
         name, _ = _last_layer(build())
     kept = {f"backbone.{key}": value for key, value in weights.items() if not key.startswith(f"{name}.")}
     # S3D's last layer is a convolution of one position: the same numbers as a linear layer.

@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from vidcli.config import ClipConfig, Config, ModelConfig
 from vidcli.models.networks import weights_of_whole
 from vidcli.models.registry import NETWORKS
 from vidcli.models.weights import fetch_published, refuse_other_weights
+from vidcli.runtime.tensors import shapes_only
 
 _DATA_SET = "kinetics400"
 _DEFAULT_NETWORK = "mvit_v2_s"
@@ -63,7 +63,7 @@ def load_published(name: str) -> PublishedModel:
     network = name.partition("-")[2] or _DEFAULT_NETWORK
     spec = NETWORKS[network]
     weights, file = fetch_published(spec.pretrained, network, f"--model {name}")
-    with torch.device("meta"):
+    with shapes_only():
         whole = spec.build().state_dict()
     refuse_other_weights(
         weights, whole, str(file), network, f"Delete the file and fetch {spec.pretrained.url} again."

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from vidcli.errors import CheckpointError, ConfigError, did_you_mean
 from vidcli.runtime.files import read_regular
 from vidcli.runtime.plain import one_line, shown
-from vidcli.runtime.tensors import read_plain_tensors
+from vidcli.runtime.tensors import read_plain_tensors, shapes_only
 
 PREFIX = "timm:"
 
@@ -183,7 +183,7 @@ def check_size(name: str, height: int, width: int) -> None:
     Raises:
         ConfigError: names the size that the network was published with.
     """
-    with torch.random.fork_rng(devices=[]), torch.device("meta"):
+    with torch.random.fork_rng(devices=[]), shapes_only():
         backbone = build_backbone(name, 3).eval()
         try:
             backbone(torch.empty(1, 3, height, width))
@@ -204,7 +204,7 @@ def _unused_layers(name: str) -> tuple[str, ...]:
     Raises:
         ConfigError: the network gives no map of features.
     """
-    with torch.random.fork_rng(devices=[]), torch.device("meta"), torch.no_grad():
+    with torch.random.fork_rng(devices=[]), shapes_only(), torch.no_grad():
         backbone = TimmBackbone(_build_network(name, 3)).eval()
         network, used = backbone.network, set[nn.Module]()
         for module in network.modules():

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from vidcli.config import Config
 from vidcli.errors import ConfigError
 from vidcli.models import VideoModel, build_model
+from vidcli.runtime.tensors import shapes_only
 from vidcli.train.freezing import is_attention, transformer_blocks
 
 _ADAPTER_PARTS = (".lora_A.", ".lora_B.")
@@ -108,7 +109,7 @@ def _projections_of(config: Config) -> list[str]:
     calling them, and an adapter beside such a layer would do nothing.
     """
     called = set[nn.Module]()
-    with torch.random.fork_rng(devices=[]), torch.device("meta"), torch.no_grad():
+    with torch.random.fork_rng(devices=[]), shapes_only(), torch.no_grad():
         # Without differences, for which some networks need numbers to start from; names stay the same.
         settings = config.model.model_copy(update={"frame_differences": False})
         model = build_model(settings, 1, load_weights=False).eval()
