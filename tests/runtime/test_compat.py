@@ -6,6 +6,7 @@ import subprocess
 import sys
 import warnings
 
+import pytest
 import torch
 from torch import nn
 
@@ -49,6 +50,37 @@ def test_tensors_are_copied_in_place() -> None:
     assert [target.tolist() for target in targets] == [[0, 1, 2], [[1, 1], [1, 1]]]
     assert [target.data_ptr() for target in targets] == places
     compat.copy_tensors([], [])
+
+
+@pytest.mark.parametrize("name", ["timm", "torchvision"])
+def test_libraries_load_without_the_compiler_and_it_works_afterwards(name: str) -> None:
+    script = f"""
+import sys, torch
+from vidcli.runtime.compat import compiler_unloaded
+
+with compiler_unloaded():
+    import {name}
+print("torch._dynamo" in sys.modules)
+from torchvision.ops import roi_align
+boxes = torch.tensor([[0.0, 0.0, 0.0, 2.0, 2.0]])
+print(roi_align(torch.ones(1, 1, 4, 4), boxes, 1).item())
+print(torch.compile(lambda x: x + 1, backend="eager")(torch.ones(1)).item())
+print("_dynamo/__init__.py" in torch._dynamo.__file__.replace(chr(92), "/"))
+"""
+    assert run(script).split() == ["False", "1.0", "2.0", "True"]
+
+
+def test_what_else_is_asked_of_the_compiler_loads_it() -> None:
+    script = """
+import sys, torch
+from vidcli.runtime.compat import compiler_unloaded
+
+with compiler_unloaded():
+    import torch._dynamo
+    print(type(torch._dynamo.config).__name__, "torch._dynamo.config" in sys.modules)
+print(torch._dynamo.is_compiling())
+"""
+    assert run(script).split() == ["ConfigModuleInstance", "True", "False"]
 
 
 def test_what_cannot_be_compiled_raises_the_known_error() -> None:

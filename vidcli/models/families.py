@@ -13,12 +13,18 @@ import torch
 from torch import nn
 
 from vidcli.models.backbones import Backbone, first_convolution
+from vidcli.runtime.compat import compiler_unloaded
+
+
+def _torchvision_models() -> Any:
+    with compiler_unloaded():
+        from torchvision import models
+    return models
 
 
 def build_network(name: str) -> nn.Module:
     """Build one of torchvision's networks, whole and random."""
-    from torchvision import models
-
+    models = _torchvision_models()
     device = torch.get_default_device()
     # RegNet computes its widths with tensors, which have no values on the meta device.
     with torch.device("cpu" if name.startswith("regnet") else device):
@@ -28,8 +34,7 @@ def build_network(name: str) -> nn.Module:
 
 def published_weights(name: str) -> Any:
     """Return torchvision's best weights of one of its networks: url, get_state_dict, meta."""
-    from torchvision import models
-
+    models = _torchvision_models()
     return models.get_model_weights(name).DEFAULT
 
 

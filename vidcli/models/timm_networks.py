@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from vidcli.errors import CheckpointError, ConfigError, did_you_mean
+from vidcli.runtime.compat import compiler_unloaded
 from vidcli.runtime.files import read_regular
 from vidcli.runtime.plain import one_line, shown
 from vidcli.runtime.tensors import read_plain_tensors, shapes_only
@@ -35,6 +36,8 @@ _HALF: Statistics = (0.5, 0.5, 0.5)
 _HUB_FILE = "model.safetensors"
 _OWN = "network."
 _LONGEST_NAME = 100
+_SMALL_NETWORK = 10_000_000
+"""Weights of a network that is tried with numbers."""
 _NUM_STAGES = 3
 _MAX_PACKAGED_BYTES = 2**28
 
@@ -128,6 +131,12 @@ def timm_name(backbone: str) -> str | None:
     return backbone.removeprefix(PREFIX) if backbone.startswith(PREFIX) else None
 
 
+def _timm() -> Any:
+    with compiler_unloaded():
+        import timm
+    return timm
+
+
 def check_name(name: str) -> None:
     """Refuse a network that timm does not have, or that is not made of one map of features a frame.
 
@@ -137,8 +146,7 @@ def check_name(name: str) -> None:
     Raises:
         ConfigError: names the nearest.
     """
-    import timm
-
+    timm = _timm()
     if not timm.is_model(name):
         near = did_you_mean(name, timm.list_models()) if len(name) < _LONGEST_NAME else ""
         raise ConfigError(f"timm has no network {shown(name)}.{near} `timm.list_models()` lists them.")
@@ -163,8 +171,7 @@ def build_backbone(name: str, in_channels: int) -> TimmBackbone:
 
 
 def _build_network(name: str, in_channels: int) -> nn.Module:
-    import timm
-
+    timm = _timm()
     entry: Callable[..., nn.Module] = timm.models.model_entrypoint(name)
     build = partial(entry, pretrained=False, num_classes=0, in_chans=in_channels)
     for any_size in ({"dynamic_img_size": True}, {"strict_img_size": False}):
@@ -199,17 +206,25 @@ def check_size(name: str, height: int, width: int) -> None:
 def _unused_layers(name: str) -> tuple[str, ...]:
     """Return the paths of the classifier's layers, which a map of features does not pass through.
 
-    They are found on torch's meta device, where a large network costs no more than a small one.
+    They are found on torch's meta device, where a large network costs no more than a small one, but for which
+    torch loads its compiler. That takes two seconds; a small network of zeros is quicker.
 
     Raises:
         ConfigError: the network gives no map of features.
     """
-    with torch.random.fork_rng(devices=[]), shapes_only(), torch.no_grad():
+    with torch.random.fork_rng(devices=[]), shapes_only():
         backbone = TimmBackbone(_build_network(name, 3)).eval()
-        network, used = backbone.network, set[nn.Module]()
-        for module in network.modules():
-            module.register_forward_pre_hook(lambda m, _: used.add(m))
-        map_NDhw = backbone(torch.empty(1, *record_of(network)["input_size"]))
+    network, used = backbone.network, set[nn.Module]()
+    for module in network.modules():
+        module.register_forward_pre_hook(lambda m, _: used.add(m))
+    is_small = sum(weight.numel() for weight in network.parameters()) <= _SMALL_NETWORK
+    device = "cpu" if is_small else "meta"
+    if is_small:
+        network.to_empty(device=device)
+    with torch.device(device), torch.no_grad():
+        for tensor in (*network.parameters(), *network.buffers()):
+            tensor.zero_()
+        map_NDhw = backbone(torch.zeros(1, *record_of(network)["input_size"]))
     if map_NDhw.dim() != 4 or map_NDhw.shape[1] != backbone.num_features:
         raise ConfigError(
             f"timm's {type(network).__name__} gives features of the shape {tuple(map_NDhw.shape)}, where a "
@@ -236,8 +251,7 @@ def record_by_name(name: str) -> Mapping[str, Any]:
     Args:
         name: timm's, without the prefix.
     """
-    import timm
-
+    timm = _timm()
     record: Any = timm.models.get_pretrained_cfg(name)
     return {} if record is None else record.to_dict()
 

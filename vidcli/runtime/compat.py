@@ -7,9 +7,13 @@ the interfaces changes or goes. This module imports no heavy library before a fu
 from __future__ import annotations
 
 import atexit
+import importlib
+import sys
 import warnings
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, TypeGuard
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -57,6 +61,43 @@ def compiler_error_type() -> type[Exception]:
     from torch._dynamo.exc import TorchDynamoException
 
     return TorchDynamoException
+
+
+@contextmanager
+def compiler_unloaded() -> Iterator[None]:
+    """Within this, import torchvision or timm without torch's compiler, which takes two seconds to load.
+
+    They ask two things of it: torchvision for one function that its RoI align calls, which no model here
+    uses, and `torch.jit.ignore` to keep methods of timm from being compiled that describe a network and are
+    no part of its computation. Whatever else is asked loads the compiler. Tried with torch 2.14.1,
+    torchvision 0.29 and timm 1.0.31; `torch._dynamo` is private.
+    """
+    names = ("torch._dynamo", "torch._dynamo.utils")
+    if not any(name in sys.modules for name in names):
+        sys.modules.update({name: _CompilerUnloaded(name) for name in names})
+    try:
+        yield
+    finally:
+        _forget_stand_ins()
+
+
+class _CompilerUnloaded(ModuleType):
+    """Stands in for a module of torch's compiler."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "disable":
+            return lambda function, *_, **__: function
+        if name == "is_compile_supported":
+            return lambda *args: getattr(importlib.import_module(self.__name__), name)(*args)
+        if name.startswith("__"):
+            raise AttributeError(name)
+        _forget_stand_ins()
+        return getattr(importlib.import_module(self.__name__), name)
+
+
+def _forget_stand_ins() -> None:
+    for name in [name for name, module in sys.modules.items() if isinstance(module, _CompilerUnloaded)]:
+        del sys.modules[name]
 
 
 def ignore_stride_warning() -> None:
