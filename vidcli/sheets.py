@@ -74,6 +74,15 @@ def csv_text(rows: Iterable[Iterable[Any]]) -> str:
     return "".join(map(csv_line, rows))
 
 
+def csv_rows(text: str) -> list[list[str]]:
+    """Return the rows of a table with commas, as `csv_text` wrote it; cells are not unescaped.
+
+    Raises:
+        csv.Error: it is no such table.
+    """
+    return list(csv.reader(io.StringIO(text, newline="")))
+
+
 def cells_of(line: str) -> list[str]:
     """Return the cells of one line of CSV with commas; an empty line has none."""
     return next(csv.reader([line]), [])

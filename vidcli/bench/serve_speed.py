@@ -138,7 +138,7 @@ def running(model_file: Path, device: str, max_waiting: int) -> Iterator[Server]
     command += ["--port", "0", "--max-waiting", str(max_waiting), "--max-upload-mib", str(_MAX_UPLOAD_MIB)]
     known = os.environ | {"VIDCLI_TOKEN": token, "NO_COLOR": "1", "COLUMNS": "1000"}
     with subprocess.Popen(
-        [*command, "--timeout", "600"], stderr=subprocess.PIPE, text=True, env=known
+        [*command, "--timeout", "600"], stderr=subprocess.PIPE, encoding="utf-8", env=known
     ) as process:
         assert process.stderr is not None
         lines: list[str] = []

@@ -102,7 +102,6 @@ class ReviewOptions(NamedTuple):
     rich_help_panel=PREPARE,
     epilog=examples(
         "vidcli review clips/",
-        "vidcli review clips/ --model runs/mine --no-browser",
         "vidcli review labelled.csv -o corrected.csv",
         "vidcli review runs/mine --against runs/older",
     ),

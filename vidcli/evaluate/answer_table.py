@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from vidcli.errors import DataError
-from vidcli.sheets import read_text, translated_errors, unescape_cell
+from vidcli.sheets import csv_rows, read_text, translated_errors, unescape_cell
 
 PREDICTIONS_FILE = "predictions.csv"
 FIXED_COLUMNS = ("video", "start", "end", "label", "predicted", "probability", "correct", "error")
@@ -61,7 +59,7 @@ def read_answers(path: Path) -> AnswerTable:
         DataError: it is no such table, or that of a multi-label model.
     """
     with translated_errors(path):
-        rows = list(csv.reader(io.StringIO(read_text(path)[0], newline="")))
+        rows = csv_rows(read_text(path)[0])
     header, count = rows[0] if rows else [], len(FIXED_COLUMNS)
     if tuple(header[:count]) != FIXED_COLUMNS or len(header) == count:
         raise DataError(
