@@ -93,6 +93,30 @@ def test_windows_are_answered_as_predict_answers_those_spans(build, write_video,
     assert len(np.unique(expected.round(6), axis=0)) > 5
 
 
+@pytest.mark.parametrize("differences", [True, False])
+@pytest.mark.parametrize("num_threads", [1, 2])
+def test_frames_that_cores_share_out_are_answered_as_predict_answers_them(
+    build, write_video, tmp_path, monkeypatch, differences, num_threads
+):
+    monkeypatch.setattr("vidcli.predict.timeline._FRAMES_AT_ONCE", 5)
+    video = write_video(tmp_path / "v.mp4", num_frames=40)
+    predictor = build(
+        clip__sampling="dense", clip__stride_seconds=0.125, model__frame_differences=differences
+    )
+    plan, before = plan_windows(8, 1.0), torch.get_num_threads()
+    threads = set()
+    predictor.network.head.register_forward_pre_hook(lambda *_: threads.add(torch.get_num_threads()))
+    torch.set_num_threads(num_threads)
+    try:
+        timeline = build_timeline(predictor, video, plan, 0)
+    finally:
+        torch.set_num_threads(before)
+    assert threads == {1}
+    expected = cells_by_predict(predictor, video, 40, plan)
+    np.testing.assert_allclose(timeline.probabilities_NK, expected, rtol=1e-5)
+    assert len(np.unique(expected.round(6), axis=0)) > 5
+
+
 def test_windows_that_follow_are_answered_as_predict_answers_those_spans(build, write_video, tmp_path):
     video = write_video(tmp_path / "v.mp4", num_frames=120, fps=24)
     predictor = build(clip__panels="window,follow", clip__size="64x32", clip__focus=0.5)

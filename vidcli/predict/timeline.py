@@ -19,8 +19,10 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -41,7 +43,7 @@ from vidcli.predict.temporal_cells import SubjectMotion, TemporalCells
 from vidcli.predict.view_loader import item_of
 from vidcli.predict.window_plan import WindowCells, WindowPlan, window_weights
 from vidcli.runtime.signals import undivided
-from vidcli.runtime.threads import run_ahead
+from vidcli.runtime.threads import compute_alone, run_ahead
 from vidcli.sampling import neighbour_steps
 from vidcli.video import GridFrame, VideoInfo, stream_frames
 
@@ -50,6 +52,7 @@ _CHUNKS_AHEAD = 4
 _CHUNK_BYTES = 2 << 20
 """Of frames that are computed at once: small ones in larger numbers, which is quicker."""
 _WINDOWS_AT_ONCE = 16
+_FRAMES_AT_ONCE = 32
 
 
 class TimelineWork:
@@ -340,35 +343,50 @@ class _FeatureWindows:
         self._features_NE: Tensor | None = None
         self._starts: list[Tensor] = []
         self._num_pushed = 0
+        cores = torch.get_num_threads() if predictor.device.type == "cpu" else 1
+        self._cores = ThreadPoolExecutor(cores, "vidcli-model", compute_alone) if cores > 1 else None
+
+    def _each(self, function: Callable[[Any], Tensor], inputs: Sequence[Any]) -> list[Tensor]:
+        """Return the result for each input; on a CPU a core computes one by itself."""
+        compute = torch.inference_mode()(function)
+        return [*map(compute, inputs)] if self._cores is None else [*self._cores.map(compute, inputs)]
 
     @torch.inference_mode()
     def push(self, frames_NHWC: Frames) -> list[Float64]:
         """Take the next frames; return the probabilities of each window that they fill."""
         plan, network = self._plan, self._network
-        clip_NCHW = self._predictor.views.transform(frames_NHWC).to(self._predictor.device)
+        (clip_NCHW,) = self._each(self._predictor.views.transform, [frames_NHWC])
+        clip_NCHW = clip_NCHW.to(self._predictor.device)
         if not self._num_pushed and clip_NCHW.device.type == "cpu":
             self._network = network = network.folded(clip_NCHW[None, : plan.length])
         before = [] if self._last_1CHW is None else [self._last_1CHW]
-        following_NE = network.features(torch.cat([*before, clip_NCHW])[None])[0, len(before) :]
+        shown_NCHW = torch.cat([*before, clip_NCHW])
+        # Each part begins with the frame before it, which its first frame differs from.
+        places = range(0, len(shown_NCHW), _FRAMES_AT_ONCE)
+        parts = [shown_NCHW[None, max(0, at - 1) : at + _FRAMES_AT_ONCE] for at in places]
         first = -self._num_pushed % plan.step
+        starts_NCHW = clip_NCHW[first :: plan.step] if network.config.frame_differences else clip_NCHW[:0]
+        starts = torch.split(starts_NCHW[:, None], _FRAMES_AT_ONCE) if len(starts_NCHW) else ()
+        seen = self._each(network.features, [*parts, *starts])
+        following = [seen[0][0], *(features_BTE[0, 1:] for features_BTE in seen[1 : len(parts)])]
+        following_NE = torch.cat(following)[len(before) :]
         if network.config.frame_differences:
-            starts_NCHW = clip_NCHW[first :: plan.step]
-            if len(starts_NCHW):
-                self._starts += network.features(starts_NCHW[:, None])[:, 0].unbind(0)
+            self._starts += [start_E for features_BTE in seen[len(parts) :] for start_E in features_BTE[:, 0]]
         else:
             self._starts += following_NE[first :: plan.step].unbind(0)
         self._last_1CHW = clip_NCHW[-1:]
         self._num_pushed += len(clip_NCHW)
         known = [] if self._features_NE is None else [self._features_NE]
         features_NE = torch.cat([*known, following_NE])
-        found: list[Float64] = []
         firsts = range(0, len(features_NE) - plan.length + 1, plan.step)
-        for number in range(0, len(firsts), _WINDOWS_AT_ONCE):
-            some = firsts[number : number + _WINDOWS_AT_ONCE]
-            windows_WTE = torch.stack(
-                [torch.cat([self._starts.pop(0)[None], features_NE[n + 1 : n + plan.length]]) for n in some]
-            )
-            logits_WK = network.head(windows_WTE).double().cpu().numpy()
-            found += [self._predictor.calibration.probabilities(logits_K[None]) for logits_K in logits_WK]
+        windows = [
+            torch.cat([self._starts.pop(0)[None], features_NE[n + 1 : n + plan.length]]) for n in firsts
+        ]
+        some = [windows[n : n + _WINDOWS_AT_ONCE] for n in range(0, len(windows), _WINDOWS_AT_ONCE)]
+        answers = self._each(network.head, [torch.stack(windows_TE) for windows_TE in some])
         self._features_NE = features_NE[len(firsts) * plan.step :]
-        return found
+        return [
+            self._predictor.calibration.probabilities(logits_K[None])
+            for logits_WK in answers
+            for logits_K in logits_WK.double().cpu().numpy()
+        ]
