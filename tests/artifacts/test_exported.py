@@ -20,8 +20,8 @@ from torch import nn
 from typer.testing import CliRunner
 
 from vidcli.artifacts import engines
-from vidcli.artifacts.engines import import_runtime
-from vidcli.artifacts.exported import load_network, open_network, read_export
+from vidcli.artifacts.engines import Run, import_runtime
+from vidcli.artifacts.exported import ExportedNetwork, load_network, open_network, read_export
 from vidcli.artifacts.foreign_graphs import clean_ir, clean_onnx
 from vidcli.artifacts.model_file import Checkpoint, describe_checkpoint
 from vidcli.commands.app import app
@@ -422,3 +422,17 @@ def test_openvino_leaves_the_stack_for_signals_alone(tmp_path: Path) -> None:
     run = open_network(tmp_path, "openvino", ir_of(to_onnx(trace(Sums(), 2, 4, 4, False)), tmp_path))
     assert run(torch.ones(1, 2, 3, 4, 4).numpy()).tolist() == [[48.0, 48.0]]
     assert signal_stack() == before
+
+
+def test_a_network_is_opened_again_only_for_another_number_of_threads(tmp_path: Path) -> None:
+    opened: list[int] = []
+
+    def open_run(num_callers: int) -> Run:
+        opened.append(num_callers)
+        return lambda clip_BTCHW: np.full((len(clip_BTCHW), 2), num_callers, np.float32)
+
+    network = ExportedNetwork(tmp_path, open_run, 2, "onnx", "float32", "0" * 64)
+    for num_callers in (1, 2, 2, 1):
+        network.open_for(num_callers)
+        assert network(torch.zeros(1, 1, 3, 2, 2)).tolist() == [[num_callers, num_callers]]
+    assert opened == [1, 2, 1]

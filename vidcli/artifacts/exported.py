@@ -83,6 +83,7 @@ class ExportedNetwork(nn.Module):
         self.register_buffer("digest", torch.frombuffer(bytearray(digest.encode()), dtype=torch.uint8))
         self._folder, self._open_run, self._num_classes = folder, open_run, num_classes
         self.form, self.precision = form, precision
+        self._num_callers = 0
         self.open_for(1)
 
     def open_for(self, num_callers: int) -> None:
@@ -92,7 +93,8 @@ class ExportedNetwork(nn.Module):
             CheckpointError: it cannot be opened.
             ExportError: the runtime is not installed.
         """
-        self._run = self._open_run(num_callers)
+        if num_callers != self._num_callers:
+            self._run, self._num_callers = self._open_run(num_callers), num_callers
 
     def forward(self, clip_BTCHW: Tensor) -> Tensor:
         """Return logits (B, K), computed on the CPU.

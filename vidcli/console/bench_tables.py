@@ -161,17 +161,14 @@ def print_predict_bench(
         rows: the measurements, a mapping each, as `bench predict --json` prints them.
         summary: the object that `--json` prints last.
     """
-    names = ("decode", "model", "one_thread", "whole")
-    table = number_table(
-        "round", "decode alone", "model alone", "one thread", "whole", title="clips a second"
-    )
-    table.columns[0].justify = "right"
-    for row in rows:
-        table.add_row(str(row["round"]), *(f"{row[name]:.1f}" for name in names))
-    table.add_section()
-    medians = (summary[f"{name}_per_second"] for name in names)
-    table.add_row("median", *(f"{value:.1f}" for value in medians))
-    terminal.out.print(table)
+    columns = {
+        "decode alone": "decode",
+        "model alone": "model",
+        "one thread": "one_thread",
+        "whole": "whole",
+    }
+    medians = [summary[f"{name}_per_second"] for name in columns.values()]
+    _print_rounds(terminal, "clips a second", columns, rows, medians)
     pairs = [
         ("model", f"{model} on {summary['device']}, {count_noun(summary['threads'], 'thread')}"),
         ("videos", str(summary["num_videos"])),
@@ -196,15 +193,9 @@ def print_serve_bench(
         rows: the measurements, a mapping each, as `bench serve --json` prints them.
         summary: the object that `--json` prints last.
     """
-    table = number_table("round", "predict", "serve", "p50 ms", "p99 ms", title="videos a second")
-    table.columns[0].justify = "right"
-    names = ("predict", "serve", "p50_ms", "p99_ms")
-    for row in rows:
-        table.add_row(str(row["round"]), *(f"{row[name]:.1f}" for name in names))
-    table.add_section()
-    medians = ("predict_per_second", "serve_per_second", "p50_ms", "p99_ms")
-    table.add_row("median", *(f"{summary[name]:.1f}" for name in medians))
-    terminal.out.print(table)
+    columns = {"predict": "predict", "serve": "serve", "p50 ms": "p50_ms", "p99 ms": "p99_ms"}
+    names = ("predict_per_second", "serve_per_second", "p50_ms", "p99_ms")
+    _print_rounds(terminal, "videos a second", columns, rows, [summary[name] for name in names])
     memory = (summary["rss_mib"], summary["rss_mib_after"])
     pairs = [
         ("model", f"{model} on {summary['device']}"),
@@ -220,3 +211,28 @@ def print_serve_bench(
     print_pairs(terminal.out, pairs)
     if summary["num_failed"]:
         terminal.warn(f"{count_noun(summary['num_failed'], 'video')} cannot be decoded and did not count")
+
+
+def _print_rounds(
+    terminal: Terminal,
+    title: str,
+    columns: Mapping[str, str],
+    rows: Sequence[Mapping[str, Any]],
+    medians: Sequence[float],
+) -> None:
+    """Show a row of numbers a round, and their medians.
+
+    Args:
+        terminal: to print on.
+        title: of the table.
+        columns: the name in `rows` of what stands in each column.
+        rows: the rounds.
+        medians: one a column.
+    """
+    table = number_table("round", *columns, title=title)
+    table.columns[0].justify = "right"
+    for row in rows:
+        table.add_row(str(row["round"]), *(f"{row[name]:.1f}" for name in columns.values()))
+    table.add_section()
+    table.add_row("median", *(f"{value:.1f}" for value in medians))
+    terminal.out.print(table)

@@ -7,6 +7,7 @@ it takes as long to import as torch itself, and commands on a model of ours need
 from __future__ import annotations
 
 from collections import OrderedDict
+from functools import cache
 from typing import Any
 
 import torch
@@ -16,6 +17,7 @@ from vidcli.models.backbones import Backbone, first_convolution
 from vidcli.runtime.compat import compiler_unloaded
 
 
+@cache
 def _torchvision_models() -> Any:
     with compiler_unloaded():
         from torchvision import models

@@ -13,7 +13,7 @@ import io
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import cache, lru_cache, partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -131,6 +131,7 @@ def timm_name(backbone: str) -> str | None:
     return backbone.removeprefix(PREFIX) if backbone.startswith(PREFIX) else None
 
 
+@cache
 def _timm() -> Any:
     with compiler_unloaded():
         import timm

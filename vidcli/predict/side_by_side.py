@@ -16,6 +16,7 @@ from torch import Tensor
 
 from vidcli.artifacts.exported import ExportedNetwork
 from vidcli.data.items import VideoItem
+from vidcli.errors import VideoError
 from vidcli.predict.prediction import Prediction
 from vidcli.runtime.memory import free_memory
 from vidcli.runtime.threads import map_ahead
@@ -48,22 +49,20 @@ def predict_all(
         keeps_views: give the clips too.
     """
     count = num_side_by_side(predictor, len(items))
+
+    def compute(item: VideoItem, views: Tensor | VideoError) -> Answer:
+        kept = views if keeps_views and isinstance(views, Tensor) else None
+        return predictor.predict_loaded(item, views, count), kept
+
     if count == 1:
         with closing(predictor.load_many(items)) as loaded:
             for item, views in zip(items, loaded, strict=True):
-                kept = views if isinstance(views, Tensor) else None
-                yield predictor.predict_loaded(item, views), kept
+                yield compute(item, views)
         return
     network = predictor.network.eval()
     if isinstance(network, ExportedNetwork):
         network.open_for(count)
-
-    def compute(item: VideoItem) -> Answer:
-        views = predictor.views.try_load(item)
-        kept = views if keeps_views and isinstance(views, Tensor) else None
-        return predictor.predict_loaded(item, views, count), kept
-
-    yield from map_ahead(compute, items, count, 2 * count)
+    yield from map_ahead(lambda item: compute(item, predictor.views.try_load(item)), items, count, 2 * count)
 
 
 def num_side_by_side(predictor: Predictor, num_videos: int) -> int:
