@@ -19,7 +19,7 @@ from vidcli.serve.gate import Gate, Hosts
 from vidcli.serve.inbox import Inbox
 from vidcli.serve.listening import build_server, listen
 from vidcli.serve.metrics import Metrics
-from vidcli.serve.model_thread import ModelThread
+from vidcli.serve.model_threads import ModelThreads
 
 NAMES = ("left", "right", "up")
 
@@ -58,7 +58,7 @@ def start(predictor: Predictor, tmp_path: Path) -> Iterator[Callable[..., Client
     ) -> Client:
         folder = tmp_path / f"inbox{len(running)}"
         folder.mkdir()
-        metrics, thread = Metrics(), ModelThread(max_waiting, 2, 4)
+        metrics, thread = Metrics(), ModelThreads(max_waiting, 2, 4)
         inbox = Inbox(folder, max_bytes, allow, metrics)
         desk = Desk(predictor, clip_seconds, inbox, thread, metrics, timeout)
         listener = listen("127.0.0.1", 0)

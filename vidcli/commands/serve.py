@@ -137,13 +137,14 @@ def _serve(terminal: Terminal, options: ServeOptions) -> None:
     from vidcli.commands.videos import clip_seconds_of
     from vidcli.console import Verbosity
     from vidcli.predict import Predictor
+    from vidcli.predict.side_by_side import share_cores
     from vidcli.runtime.devices import choose_device
     from vidcli.serve.api import Desk, build_app
     from vidcli.serve.gate import Gate, Hosts
     from vidcli.serve.inbox import Inbox
     from vidcli.serve.listening import address_of, build_server, is_loopback, listen
     from vidcli.serve.metrics import Metrics
-    from vidcli.serve.model_thread import ModelThread
+    from vidcli.serve.model_threads import ModelThreads
 
     model_file = find_model(options.model)
     predictor = Predictor.load(model_file, choose_device(options.device))
@@ -158,7 +159,8 @@ def _serve(terminal: Terminal, options: ServeOptions) -> None:
         clip_seconds = None
     token = options.token or secrets.token_urlsafe(32)
     loaders, ahead = predictor.views.bounds(options.max_waiting)
-    metrics, thread = Metrics(), ModelThread(options.max_waiting, loaders, ahead)
+    metrics, shares = Metrics(), share_cores(predictor, options.max_waiting)
+    thread = ModelThreads(options.max_waiting, loaders, ahead, shares)
     with (
         listen(options.host, options.port) as listener,
         tempfile.TemporaryDirectory(prefix="vidcli-serve-") as folder,

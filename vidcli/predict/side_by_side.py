@@ -48,7 +48,7 @@ def predict_all(
         items: the videos.
         keeps_views: give the clips too.
     """
-    count = num_side_by_side(predictor, len(items))
+    count = share_cores(predictor, len(items))
 
     def compute(item: VideoItem, views: Tensor | VideoError) -> Answer:
         kept = views if keeps_views and isinstance(views, Tensor) else None
@@ -59,10 +59,16 @@ def predict_all(
             for item, views in zip(items, loaded, strict=True):
                 yield compute(item, views)
         return
-    network = predictor.network.eval()
-    if isinstance(network, ExportedNetwork):
-        network.open_for(count)
     yield from map_ahead(lambda item: compute(item, predictor.views.try_load(item)), items, count, 2 * count)
+
+
+def share_cores(predictor: Predictor, num_videos: int) -> int:
+    """Return how many videos to compute at once, as `num_side_by_side` does, with the model ready for it."""
+    count = num_side_by_side(predictor, num_videos)
+    network = predictor.network.eval()
+    if count > 1 and isinstance(network, ExportedNetwork):
+        network.open_for(count)
+    return count
 
 
 def num_side_by_side(predictor: Predictor, num_videos: int) -> int:

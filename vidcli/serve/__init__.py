@@ -1,11 +1,11 @@
 """Answer over HTTP what `vidcli predict` and `vidcli timeline` answer on the command line.
 
-listening     the address, and the server that answers there
-gate          who may ask: token, Host and Origin, checked before anything else is read
-api           the addresses and their answers
-inbox         the video of a request: an upload, or a file below an allowed folder
-model_thread  the one thread in which the model computes, those that load for it, and the bounded queue
-metrics       what was asked and answered, as text for Prometheus
+listening      the address, and the server that answers there
+gate           who may ask: token, Host and Origin, checked before anything else is read
+api            the addresses and their answers
+inbox          the video of a request: an upload, or a file below an allowed folder
+model_threads  the threads in which the model computes, those that load for them, and the bounded queue
+metrics        what was asked and answered, as text for Prometheus
 
 Without the extra `serve`, only this file, `listening` and `metrics` can be imported.
 """

@@ -26,7 +26,7 @@ from vidcli.predict.view_loader import item_of
 from vidcli.predict.window_plan import choose_plan, learnt_plan, plan_windows
 from vidcli.serve.inbox import Inbox, Video
 from vidcli.serve.metrics import CONTENT_TYPE, Metrics
-from vidcli.serve.model_thread import Loaded, ModelThread
+from vidcli.serve.model_threads import Loaded, ModelThreads
 from vidcli.video import probe
 
 _BODY = {
@@ -78,7 +78,7 @@ class Desk:
     """What requests are answered with.
 
     Attributes:
-        predictor: the model; loads in threads of `thread`, and computes in its own only.
+        predictor: the model; loads in threads of `thread`, and computes in those of its model.
         clip_seconds: duration of the clips that it learnt from; None if nothing tells.
         inbox: finds the videos.
         thread: computes the answers.
@@ -89,7 +89,7 @@ class Desk:
     predictor: Predictor
     clip_seconds: float | None
     inbox: Inbox
-    thread: ModelThread
+    thread: ModelThreads
     metrics: Metrics
     timeout_seconds: float
 
@@ -103,8 +103,8 @@ class Desk:
 
         Args:
             request: its body holds or names the video.
-            load: returns what `work` needs of the video; see `ModelThread.compute`.
-            work: returns the answer; called in the model's thread.
+            load: returns what `work` needs of the video; see `ModelThreads.compute`.
+            work: returns the answer; called in a thread of the model.
         """
         try:
             row = await asyncio.wait_for(self._ask(request, load, work), self.timeout_seconds)

@@ -1,4 +1,4 @@
-"""The one thread in which the model computes, those that load for it, and the bounded queue before them."""
+"""The threads in which the model computes, those that load for them, and the bounded queue before them."""
 
 from __future__ import annotations
 
@@ -23,22 +23,32 @@ class Abandoned(Exception):
     """Nobody waits for the answer any more."""
 
 
-class ModelThread:
-    """Computes one answer at a time, in the order of the requests, and loads the next ones meanwhile."""
+class ModelThreads:
+    """Computes answers in the order of the requests, and loads what the next ones need meanwhile.
 
-    def __init__(self, max_waiting: int, num_loaders: int = 1, ahead: int = 1) -> None:
+    A request alone gets all cores. Where several wait, each core computes an answer of its own: small
+    networks are faster so, since no core waits for another (see `predict.side_by_side`).
+    """
+
+    def __init__(
+        self, max_waiting: int, num_loaders: int = 1, ahead: int = 1, num_side_by_side: int = 1
+    ) -> None:
         """Start with an empty queue.
 
         Args:
             max_waiting: the most requests that may have a place: uploading, waiting or computed.
             num_loaders: threads that load.
-            ahead: what may be loaded, or in loading, while an answer is computed.
+            ahead: what may be loaded, or in loading, while answers are computed.
+            num_side_by_side: answers that are computed at once, each on one core, where several requests
+                wait; 1 computes each on all cores.
         """
-        self._thread = ThreadPoolExecutor(1, "vidcli-model")
+        self._on_all_cores = ThreadPoolExecutor(1, "vidcli-model")
+        self._on_one_core = ThreadPoolExecutor(num_side_by_side, "vidcli-model", compute_alone)
+        self._num_side_by_side = num_side_by_side
         # Unlike those of `predict`, they do not give way: where other programs keep the cores busy, threads
         # of a low priority would hold up every answer, and the interpreter's lock with it.
         self._loaders = ThreadPoolExecutor(num_loaders, "vidcli-load", compute_alone)
-        self._loaded = threading.Semaphore(ahead + 1)
+        self._loaded = threading.Semaphore(ahead + num_side_by_side)
         self._lock = threading.Lock()
         self._max_waiting, self.num_waiting = max_waiting, 0
         self._num_done, self._busy_since, self._busy_seconds = 0, 0.0, 0.0
@@ -69,7 +79,7 @@ class ModelThread:
         work: Callable[[Loaded, Callable[[], None]], Answer],
         held: ExitStack,
     ) -> Answer:
-        """Return what `work` returns in the model's thread.
+        """Return what `work` returns in a thread of the model.
 
         When the caller is cancelled, work that has not begun is dropped, and other work is told.
 
@@ -93,7 +103,7 @@ class ModelThread:
             with ExitStack() as undo:
                 undo.callback(self._loaded.release)
                 check()
-                answer = self._thread.submit(run, load())
+                answer = self._submit(run, load())
                 answer.add_done_callback(lambda _: self._loaded.release())
                 undo.pop_all()
             return answer
@@ -116,8 +126,12 @@ class ModelThread:
 
     def close(self) -> None:
         """Wait for the work that is being done, and drop the rest."""
-        self._loaders.shutdown(wait=True, cancel_futures=True)
-        self._thread.shutdown(wait=True, cancel_futures=True)
+        for threads in (self._loaders, self._on_one_core, self._on_all_cores):
+            threads.shutdown(wait=True, cancel_futures=True)
+
+    def _submit(self, work: Callable[[Loaded], Answer], loaded: Loaded) -> Future[Answer]:
+        shares = self._num_side_by_side > 1 and self.num_waiting > 1
+        return (self._on_one_core if shares else self._on_all_cores).submit(work, loaded)
 
     def _leave(self) -> None:
         with self._lock:

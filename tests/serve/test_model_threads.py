@@ -1,4 +1,4 @@
-"""The model's thread computes in order, and learns when nobody waits any more."""
+"""The threads of the model compute in order, and learn when nobody waits any more."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from collections.abc import Callable
 from contextlib import ExitStack
 
 import pytest
+import torch
 
-from vidcli.serve.model_thread import Abandoned, ModelThread
+from vidcli.serve.model_threads import Abandoned, ModelThreads
 
 
 def test_work_that_nobody_waits_for_is_told_and_gives_back_what_it_held() -> None:
-    thread, told, is_closed = ModelThread(1), threading.Event(), threading.Event()
+    thread, told, is_closed = ModelThreads(1), threading.Event(), threading.Event()
 
     def work(loaded: int, check: Callable[[], None]) -> None:
         try:
@@ -39,7 +40,7 @@ def test_work_that_nobody_waits_for_is_told_and_gives_back_what_it_held() -> Non
 
 
 def test_an_error_of_the_work_reaches_its_request() -> None:
-    thread = ModelThread(1)
+    thread = ModelThreads(1)
 
     def work(loaded: int, check: Callable[[], None]) -> None:
         raise ZeroDivisionError
@@ -50,7 +51,7 @@ def test_an_error_of_the_work_reaches_its_request() -> None:
 
 
 def test_the_next_is_loaded_while_the_model_computes_and_no_more_than_may_wait() -> None:
-    thread, loaded = ModelThread(8, 2, 2), []
+    thread, loaded = ModelThreads(8, 2, 2), []
 
     async def ask(number: int) -> int:
         def load() -> int:
@@ -81,7 +82,7 @@ def test_the_next_is_loaded_while_the_model_computes_and_no_more_than_may_wait()
 
 
 def test_an_error_of_loading_reaches_its_request_and_frees_its_place() -> None:
-    thread = ModelThread(1, 1, 0)
+    thread = ModelThreads(1, 1, 0)
 
     def load() -> int:
         raise ZeroDivisionError
@@ -96,3 +97,40 @@ def test_an_error_of_loading_reaches_its_request_and_frees_its_place() -> None:
             asyncio.run(ask())
     thread.close()
     assert thread.num_waiting == 0
+
+
+def test_answers_are_computed_side_by_side_where_several_wait_each_on_one_core() -> None:
+    thread, both = ModelThreads(2, 2, 2, 2), threading.Barrier(2, timeout=10)
+
+    def work(loaded: int, check: Callable[[], None]) -> int:
+        both.wait()  # breaks unless the other answer is computed at the same time
+        return torch.get_num_threads()
+
+    async def ask_both() -> list[int]:
+        async def ask() -> int:
+            return await thread.compute(lambda: 1, work, held)
+
+        with ExitStack() as held:
+            thread.take_place(held)
+            thread.take_place(held)
+            return await asyncio.gather(ask(), ask())
+
+    assert asyncio.run(ask_both()) == [1, 1]
+    thread.close()
+
+
+def test_a_request_alone_has_all_cores() -> None:
+    thread = ModelThreads(2, 2, 2, 2)
+
+    async def ask() -> int:
+        with ExitStack() as held:
+            thread.take_place(held)
+            return await thread.compute(lambda: 1, lambda loaded, check: torch.get_num_threads(), held)
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        assert asyncio.run(ask()) == 3
+    finally:
+        torch.set_num_threads(before)
+    thread.close()
