@@ -11,11 +11,11 @@ Shape suffixes: V views, M videos, R rows a video, D descriptors, K classes.
 
 from __future__ import annotations
 
-import contextlib
-import itertools
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
-from typing import Any
+from itertools import compress
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -26,12 +26,13 @@ from vidcli.artifacts.engines import OUTPUT_NAME, Run, import_runtime
 from vidcli.artifacts.model_file import Checkpoint
 from vidcli.data.items import VideoItem
 from vidcli.errors import ExportError, VideoError
-from vidcli.export.quantize import open_graph, quantize_all
+from vidcli.export.quantize import first_and_depthwise, open_graph, quantize_all
 from vidcli.features.descriptors import Descriptors
 from vidcli.models import TwoStreamClassifier
 from vidcli.models.calibration import Calibration
 from vidcli.models.two_streams import cut_short
 from vidcli.predict.view_loader import ViewLoader
+from vidcli.runtime.threads import map_ahead, num_workers
 from vidcli.train.stream_solver import Learnt, StreamSolver
 from vidcli.train.training_videos import num_paces
 from vidcli.transforms import mirrored_classes
@@ -39,6 +40,10 @@ from vidcli.transforms import mirrored_classes
 _CROSS_VALIDATED = "train, cross-validated"
 _HEAD = "head/"
 """What the names of the last layer's nodes begin with in a graph."""
+_SPARED = ("the first convolution", "depthwise convolutions")
+"""What `first_and_depthwise` finds."""
+
+_Described: TypeAlias = Tensor | VideoError | None
 
 
 @dataclass(frozen=True)
@@ -52,6 +57,7 @@ class Refit:
         score: top-1 accuracy, or the mAP of a multi-label model, of answers to videos not learnt from.
         score_before: the same of exact descriptors.
         num_videos: M.
+        spared: what stays in float beside the last layer, in words.
     """
 
     weight_KD: Tensor
@@ -60,6 +66,12 @@ class Refit:
     score: float
     score_before: float
     num_videos: int
+    spared: Sequence[str] = ()
+
+    @property
+    def loss(self) -> float:
+        """What rounding costs."""
+        return self.score_before - self.score
 
     def measured(self) -> dict[str, Any]:
         """Return the fields of a report that it gives."""
@@ -68,7 +80,7 @@ class Refit:
             "accuracy_before": self.score_before,
             "num_validated": self.num_videos,
             "validated_on": _CROSS_VALIDATED,
-            "float_layers": (_HEAD.rstrip("/"),),
+            "float_layers": (_HEAD.rstrip("/"), *self.spared),
         }
 
 
@@ -98,89 +110,124 @@ def quantize_and_refit(
         ExportError: more accuracy is lost, or nncf is not installed.
         DataError: fewer than two groups of videos can be decoded.
     """
-    tell("quantising")
-    rounded = quantize_all(network, clips, model.exact_layers)
-    found = refit(model, checkpoint, items, open_graph(_without_head(rounded, form), form), tell)
-    if found.score_before - found.score > max_drop:
-        raise ExportError(
-            f"int8 loses {found.score_before - found.score:.4f} of {found.score_before:.4f}, more than "
-            f"--max-drop {max_drop:g}, in cross-validation on {found.num_videos} training videos. "
-            "Allow more, or export without --int8"
+    describer = _Describer(model, checkpoint, items, tell)
+    tried: list[Refit] = []
+    for spared, names in ((), ()), (_SPARED, first_and_depthwise(network, form)):
+        tell("quantising" + (f" all but {' and '.join(spared)}, which rounding harms most" if spared else ""))
+        rounded = quantize_all(network, clips, model.exact_layers, names)
+        num_callers = num_workers(checkpoint.config.data.workers)
+        run = open_graph(_without_head(rounded, form), form, num_callers)
+        found = describer.refit(run, num_callers, spared)
+        if found.loss <= max_drop:
+            _replace_head(rounded, form, found.weight_KD, found.bias_K)
+            return rounded, found
+        tried.append(found)
+    first, last = tried
+    raise ExportError(
+        f"int8 loses {first.loss:.4f} of {first.score_before:.4f}, more than --max-drop {max_drop:g}, in "
+        f"cross-validation on {last.num_videos} training videos, and {last.loss:.4f} with "
+        f"{' and '.join(_SPARED)} in float. Allow more, or export without --int8"
+    )
+
+
+class _Describer:
+    """The training videos of a model, and what its backbone says of them in float."""
+
+    def __init__(
+        self,
+        model: TwoStreamClassifier,
+        checkpoint: Checkpoint,
+        items: Sequence[VideoItem],
+        tell: Callable[[str], None],
+    ) -> None:
+        """Describe the videos in float.
+
+        Args:
+            model: in float.
+            checkpoint: settings and class names of that model.
+            items: its training videos; those that cannot be decoded are left out.
+            tell: called with a sentence before each part of the work.
+        """
+        config = checkpoint.config
+        mirrors = config.augment.flip == "on"
+        self._items, self._tell = items, tell
+        self._orientations = [False, True] if mirrors else [False]
+        self._paces = num_paces(config, len(items), mirrors)
+        self._views = ViewLoader(config)
+        names = checkpoint.class_names
+        self._solver = StreamSolver(
+            config, names, mirrored_classes(names) if mirrors else None, model.backbone
         )
-    _replace_head(rounded, form, found.weight_KD, found.bias_K)
-    return rounded, found
+        tell(f"describing {len(items)} training videos in float")
+        describer = Descriptors(model, config, self._views.load, torch.device("cpu"))
+        self._exact = [
+            describer.of(items, mirrored, self._paces, lambda done: True) for mirrored in self._orientations
+        ]
+        self._before: Learnt | None = None
+
+    def refit(self, run: Run, num_callers: int, spared: Sequence[str]) -> Refit:
+        """Solve for the last layer on what the backbone says in int8.
+
+        Args:
+            run: takes clips (V, T, C, H, W) to descriptors in int8, (V, D).
+            num_callers: number of threads that may call it at the same time.
+            spared: what stays in float in it, in words.
+
+        Raises:
+            DataError: fewer than two groups of videos are left.
+        """
+        self._tell(f"describing {len(self._items)} training videos in int8")
+        described = map_ahead(
+            lambda item: self._describe(item, run), self._items, num_callers, 2 * num_callers
+        )
+        with closing(described) as each:
+            rounded = [*zip(*each, strict=True)]
+        is_usable = [
+            all(isinstance(found, Tensor) for found in of_video)
+            for of_video in zip(*self._exact, *rounded, strict=True)
+        ]
+        kept = [*compress(self._items, is_usable)]
+        if self._before is None:
+            self._before = self._learn(kept, self._exact, is_usable)
+        after = self._learn(kept, rounded, is_usable)
+        return Refit(
+            after.network.head.weight.detach(),
+            after.network.head.bias.detach(),
+            after.calibration,
+            _score_of(after),
+            _score_of(self._before),
+            len(kept),
+            spared,
+        )
+
+    def _learn(
+        self, kept: Sequence[VideoItem], found: Sequence[Sequence[_Described]], is_usable: Sequence[bool]
+    ) -> Learnt:
+        return self._solver.learn(kept, [_stack(compress(rows, is_usable)) for rows in found])
+
+    def _describe(self, item: VideoItem, run: Run) -> list[Tensor | VideoError]:
+        """Return descriptors (R, D) of a video, averaged over its views as `Descriptors` does it.
+
+        One for each orientation.
+        """
+        views_VTCHW = self._views.try_load(item)
+        if isinstance(views_VTCHW, VideoError):
+            return [views_VTCHW for _ in self._orientations]
+        described: list[Tensor | VideoError] = []
+        for mirrored in self._orientations:
+            seen_VTCHW = views_VTCHW.flip(4) if mirrored else views_VTCHW
+            rows = [run(clip_VTCHW.numpy()).mean(axis=0) for clip_VTCHW in cut_short(seen_VTCHW, self._paces)]
+            described.append(torch.from_numpy(np.stack(rows)).half())
+        return described
 
 
-def refit(
-    model: TwoStreamClassifier,
-    checkpoint: Checkpoint,
-    items: Sequence[VideoItem],
-    describe: Run,
-    tell: Callable[[str], None],
-) -> Refit:
-    """Solve for the last layer of a model on what its backbone says in int8.
-
-    Args:
-        model: in float.
-        checkpoint: settings and class names of that model.
-        items: its training videos; those that cannot be decoded are left out.
-        describe: takes clips (V, T, C, H, W) to descriptors in int8, (V, D).
-        tell: called with a sentence before each part of the work.
-
-    Raises:
-        DataError: fewer than two groups of videos are left.
-    """
-    config = checkpoint.config
-    mirrors = config.augment.flip == "on"
-    paces = num_paces(config, len(items), mirrors)
-    orientations = [False, True] if mirrors else [False]
-    views = ViewLoader(config)
-    tell(f"describing {len(items)} training videos in float and in int8")
-    describer = Descriptors(model, config, views.load, torch.device("cpu"))
-    exact = [describer.of(items, mirrored, paces, lambda done: True) for mirrored in orientations]
-    rounded: list[list[Tensor | VideoError | None]] = [[] for _ in orientations]
-    with contextlib.closing(views.load_many(items)) as many:
-        for loaded in many:
-            for found, mirrored in zip(rounded, orientations, strict=True):
-                found.append(_describe(loaded, mirrored, paces, describe))
-    is_usable = [
-        all(isinstance(found, Tensor) for found in of_video)
-        for of_video in zip(*exact, *rounded, strict=True)
-    ]
-    kept = [*itertools.compress(items, is_usable)]
-    names = checkpoint.class_names
-    solver = StreamSolver(config, names, mirrored_classes(names) if mirrors else None, model.backbone)
-    before, after = (
-        solver.learn(kept, [_stack(itertools.compress(rows, is_usable)) for rows in found])
-        for found in (exact, rounded)
-    )
-    head = after.network.head
-    return Refit(
-        head.weight.detach(),
-        head.bias.detach(),
-        after.calibration,
-        _score_of(after),
-        _score_of(before),
-        len(kept),
-    )
-
-
-def _stack(found: Iterable[Tensor | VideoError | None]) -> Tensor:
+def _stack(found: Iterable[_Described]) -> Tensor:
     return torch.stack([one for one in found if isinstance(one, Tensor)])
 
 
 def _score_of(learnt: Learnt) -> float:
     best = learnt.trials[0]
     return (best.mean_average_precision or 0.0) if best.top1 is None else best.top1
-
-
-def _describe(loaded: Tensor | VideoError, mirrored: bool, paces: int, describe: Run) -> Tensor | VideoError:
-    """Return descriptors (R, D) of a video, averaged over its views as `Descriptors` does it."""
-    if isinstance(loaded, VideoError):
-        return loaded
-    views_VTCHW = loaded.flip(4) if mirrored else loaded
-    rows = [describe(clip_VTCHW.numpy()).mean(axis=0) for clip_VTCHW in cut_short(views_VTCHW, paces)]
-    return torch.from_numpy(np.stack(rows)).half()
 
 
 def _without_head(network: Any, form: str) -> Any:
