@@ -56,7 +56,7 @@ def test_a_bare_command_plans_the_recipe_auto(motion_data: Path) -> None:
 def test_settings_that_leave_the_recipe_auto_say_so(motion_data: Path) -> None:
     done = CliRunner().invoke(app, ["train", str(motion_data), "--dry-run", "--backbone", "resnet18"])
     assert done.exit_code == 0, done.output
-    assert "not the recipe auto, which" in " ".join(done.stderr.split())
+    assert "not the recipe auto, which finds out" in " ".join(done.stderr.split())
     done = CliRunner().invoke(app, ["train", str(motion_data), "--dry-run", "--config", "small-real"])
     assert done.exit_code == 0, done.output
     assert "not the recipe auto" not in " ".join(done.stderr.split())

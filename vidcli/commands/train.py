@@ -286,8 +286,8 @@ def train_model(terminal: Terminal, options: TrainOptions) -> None:
         config = group.from_main(lambda: load_settings(recipe, options.assignments))
         if recipe is None:
             terminal.warn(
-                "settings of a network or of training by steps: the defaults with your changes, not the recipe "
-                "auto, which finds out what fits the videos; --config auto keeps it"
+                "settings of a network or of training by steps: the defaults with your changes, not the "
+                "recipe auto, which finds out what fits the videos; --config auto keeps it"
             )
         if data is None:
             if out is not None and not options.dry_run and not num_restarts():
