@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeVar
 
 from rich.console import Console
 from rich.table import Table
@@ -23,11 +24,15 @@ from vidcli.evaluate import (
     merge_small,
 )
 from vidcli.evaluate.details import MIN_VIDEOS
-from vidcli.evaluate.multilabel import MultiLabelEvaluation
+from vidcli.evaluate.multilabel import LabelScore, MultiLabelEvaluation
+from vidcli.evaluate.scores import ClassScore
 from vidcli.evaluate.views import ViewsRow
 from vidcli.models.calibration import MAX_TEMPERATURE, MIN_TEMPERATURE
 
+OfClass = TypeVar("OfClass", ClassScore, LabelScore)
+
 _MAX_MATRIX_CLASSES = 12
+_MAX_CLASS_ROWS = 50
 _MAX_SLICES = 10
 _NUM_EXAMPLES = 5
 
@@ -51,7 +56,7 @@ def print_evaluation(terminal: Terminal, scores: Evaluation, split: str) -> None
         _print_calibration(out, scores.calibration, scores.is_better_than_guessing)
     _print_num_videos(out, scores, split)
     table = number_table("class", "precision", "recall", "F1", "videos")
-    for score in scores.per_class:
+    for score in _hardest(terminal, scores.per_class):
         table.add_row(
             plain(score.label), format_ratio(score.precision), format_ratio(score.recall), f"{score.f1:.3f}",
             str(score.support), style=_style_of(score.support),
@@ -85,7 +90,7 @@ def print_multi_label(terminal: Terminal, scores: MultiLabelEvaluation, split: s
     out.print(f"thresholds         {fitted}")
     _print_num_videos(out, scores, split)
     table = number_table("class", "AP", "threshold", "precision", "recall", "F1", "videos")
-    for row in scores.per_class:
+    for row in _hardest(terminal, scores.per_class):
         table.add_row(
             plain(row.label),
             format_ratio(row.average_precision),
@@ -201,6 +206,18 @@ def _temperature(calibration: CalibrationScores) -> str:
         f"{before}temperature {calibration.temperature:.2f}, fitted on "
         f"{count_noun(calibration.fitted_on, 'validation video')}{border}"
     )
+
+
+def _hardest(terminal: Terminal, scores: Sequence[OfClass]) -> list[OfClass]:
+    """Return the classes to show, in their order: of very many those with the lowest F1, and say so."""
+    if len(scores) <= _MAX_CLASS_ROWS or terminal.verbosity >= Verbosity.VERBOSE:
+        return list(scores)
+    terminal.warn(
+        f"the {_MAX_CLASS_ROWS} of {len(scores)} classes with the lowest F1; --verbose shows all, as does "
+        "eval.json"
+    )
+    shown = sorted(range(len(scores)), key=lambda place: scores[place].f1)[:_MAX_CLASS_ROWS]
+    return [scores[place] for place in sorted(shown)]
 
 
 def _style_of(num_videos: int) -> str | None:
