@@ -46,7 +46,7 @@ _MAX_WEIGHT_BYTES = 2**31 - 64 * 2**20
 _NUM_PARITY_VIDEOS = 16
 _MEASURED_BYTES = 2**31
 """Memory of the clips on which int8 is measured, and of those on which it is calibrated."""
-_NUM_CALIBRATION_VIDEOS = 200
+_MOST_CALIBRATION_VIDEOS, _NUM_CALIBRATION_FRAMES, _FEWEST_CALIBRATION_VIDEOS = 200, 3200, 32
 
 
 @dataclass(frozen=True)
@@ -227,7 +227,9 @@ def _quantize(
     """Return the model in int8, the fields of the report that were measured, and the calibration."""
     on_step("reading videos for calibration")
     most = max(1, _MEASURED_BYTES // checkpoint.config.clip.num_video_bytes)
-    num_calibrated, train_items = min(most, _NUM_CALIBRATION_VIDEOS), of_split(items, "train")
+    clip, train_items = checkpoint.config.clip, of_split(items, "train")
+    wanted = max(_FEWEST_CALIBRATION_VIDEOS, _NUM_CALIBRATION_FRAMES // (clip.length * len(clip.panels)))
+    num_calibrated = min(most, wanted, _MOST_CALIBRATION_VIDEOS)
     training = load_views(train_items, checkpoint, num_calibrated, on_step)
     clips = [video.views_VTCHW[:1] for video in training]
     if isinstance(model, TwoStreamClassifier) and checkpoint.config.train.optimizer == "ridge":
