@@ -1,0 +1,154 @@
+"""What --engine says, and what workers do; Ray itself runs in tests/commands/test_predict_ray.py."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import socket
+from dataclasses import replace
+from importlib.machinery import ModuleSpec
+
+import pytest
+import torch
+
+import vidcli
+from vidcli.artifacts.carried import read_model, unpacked
+from vidcli.data.items import VideoItem
+from vidcli.errors import ConfigError, VidcliError
+from vidcli.predict import ray_engine
+from vidcli.predict.predictor import Predictor, with_views
+from vidcli.predict.ray_engine import Assignment, RayEngine, RayWorker, why_lost
+from vidcli.storage.addresses import StoredPath, path_of
+from vidcli.train import start_run
+
+LOST = """The actor died unexpectedly before finishing this task.
+\tclass_name: RayWorker
+\tactor_id: 4572c53efce7430fbf1b9a5701000000
+\tpid: 3102
+\tip: 192.0.2.2
+The actor is dead because its worker process has died. Worker exit type: SYSTEM_ERROR Worker exit detail: End.
+"""
+
+
+@pytest.fixture
+def installed(monkeypatch):
+    """Ray may be missing where the tests run."""
+    monkeypatch.setattr(ray_engine, "find_spec", lambda name: ModuleSpec(name, None))
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "spark", "ray:", "ray://", "ray://host", "ray://host:port", "xray", "ray "]
+)
+def test_another_engine_is_refused(installed, text):
+    with pytest.raises(ConfigError, match=r"expected ray, or ray://HOST:PORT"):
+        RayEngine.parse(text, "auto")
+
+
+def test_devices_are_chosen_by_ray(installed):
+    with pytest.raises(ConfigError, match=r"--device cuda:1: .* expected auto, cpu or cuda"):
+        RayEngine.parse("ray", "cuda:1")
+
+
+def test_without_ray_the_extra_is_named(monkeypatch):
+    monkeypatch.setattr(ray_engine, "find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match=r"not installed: pip install 'vidcli\[ray\]'"):
+        RayEngine.parse("ray", "cpu")
+
+
+def test_where_nothing_listens_is_told_at_once(installed):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"ray://127.0.0.1:{free.getsockname()[1]}"
+        with pytest.raises(ConfigError, match=r"nothing answers at 127.0.0.1:\d+ .*10001"):
+            RayEngine.parse(address, "auto")
+    with pytest.raises(ConfigError, match="nothing answers"):
+        RayEngine.parse("ray://127.0.0.1:99999", "auto")
+
+
+def test_the_cluster_of_the_environment_is_joined(installed, monkeypatch):
+    assert RayEngine.parse("ray", "cpu").is_own
+    monkeypatch.setenv("RAY_ADDRESS", "auto")
+    assert RayEngine.parse("ray", "cpu") == RayEngine("auto", "cpu")
+
+
+def test_why_an_actor_is_lost_is_one_sentence():
+    assert why_lost(LOST) == "The actor is dead because its worker process has died"
+    assert why_lost("") == "no reason told"
+
+
+@pytest.fixture(scope="module")
+def run(motion_data, small_config, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("ray") / "run"
+    start_run(small_config(), motion_data, folder, torch.device("cpu"), lambda event: None)
+    return folder / "model.safetensors"
+
+
+@pytest.fixture
+def assignment(run, monkeypatch):
+    """What a worker is told; it changes the working folder and the number of threads of its process."""
+    monkeypatch.chdir(os.getcwd())
+    threads = torch.get_num_threads()
+    yield Assignment(vidcli.__version__, os.getcwd(), read_model(run), "cpu", 1, 2, 1, None, 0.9)
+    torch.set_num_threads(threads)
+
+
+def test_a_worker_answers_as_this_process_does(run, assignment, motion_data, monkeypatch):
+    monkeypatch.chdir(motion_data)
+    videos = ["test/up", *sorted(str(path) for path in (motion_data / "test").rglob("*.mp4"))[:3]]
+    videos[1] = os.path.relpath(videos[1])
+    worker = RayWorker()
+    there = pickle.loads(pickle.dumps(replace(assignment, folder=os.getcwd())))
+    monkeypatch.chdir("/")
+    assert worker.load(there) is None
+    found = worker.predict([path_of(video) for video in videos])
+    here = Predictor.load(run, torch.device("cpu"))
+    here = with_views(here, 2, 1)
+    here.abstain_below(0.9)
+    wanted = [here.predict(video) for video in videos]
+    assert os.getcwd() == str(motion_data)
+    assert [one.video for one in found] == videos
+    assert found[0].error == wanted[0].error is not None
+    for one, other in zip(found[1:], wanted[1:], strict=True):
+        assert one.probabilities.tobytes() == other.probabilities.tobytes()
+        assert one.is_unknown == other.is_unknown
+
+
+def test_another_version_is_told_with_the_machine(assignment):
+    told = RayWorker().load(replace(assignment, version="0.0.1"))
+    assert told.startswith(
+        f"{socket.gethostname()}: has vidcli {vidcli.__version__}, the command was given to 0.0.1"
+    )
+
+
+def test_a_model_that_cannot_be_loaded_there_is_told(assignment):
+    told = RayWorker().load(replace(assignment, files={"model.safetensors": b"damaged"}))
+    assert told.startswith(f"{socket.gethostname()}: ")
+    assert "is not a readable model file" in told
+
+
+def test_boxes_that_are_not_there_are_told(assignment, motion_data):
+    worker, video = RayWorker(), next((motion_data / "test").rglob("*.mp4"))
+    assert worker.load(replace(assignment, boxes="/not/there")) is None
+    told = worker.predict([VideoItem(video, label="", track="1")])
+    assert isinstance(told, str)
+    assert told.startswith(f"{socket.gethostname()}: /not/there")
+
+
+def test_a_model_travels_as_bytes(run, tmp_path):
+    files = read_model(run)
+    assert files == {"model.safetensors": run.read_bytes()}
+    with unpacked(files) as model:
+        assert model.read_bytes() == run.read_bytes()
+    assert not model.exists()
+    with pytest.raises(VidcliError, match="gone"):
+        read_model(tmp_path / "gone.safetensors")
+
+
+@pytest.mark.parametrize(
+    "text", ["https://host.example/a.mp4?sig=secret", "s3://bucket/a.mp4", "b.tar/c.mp4"]
+)
+def test_addresses_travel_with_what_they_hide(text):
+    path = pickle.loads(pickle.dumps(StoredPath(text)))
+    assert type(path) is StoredPath
+    assert path.address == text
