@@ -128,6 +128,8 @@ def test_a_stopped_run_ends_ray_and_goes_on(workspace, whole, signum):
     started = start(workspace, output.name, "--engine", "ray")
     wait_for(output, started)
     children = children_of(started.pid)
+    if signum == signal.SIGKILL:  # Ray's agents of a node may outlive it, idle, for minutes
+        children = {pid: command for pid, command in children.items() if "Agent" not in command}
     started.send_signal(signum)
     finish(started, -signum if signum == signal.SIGKILL else 128 + signum)
     await_end(children)

@@ -17,7 +17,14 @@ from vidcli.data.items import VideoItem
 from vidcli.errors import ConfigError, VidcliError
 from vidcli.predict import ray_engine
 from vidcli.predict.predictor import Predictor, with_views
-from vidcli.predict.ray_engine import Assignment, RayEngine, RayWorker, why_lost
+from vidcli.predict.ray_engine import (
+    RayEngine,
+    cores_of_gpu,
+    largest_memory,
+    set_environment,
+    why_lost,
+)
+from vidcli.predict.ray_worker import Assignment, RayWorker
 from vidcli.storage.addresses import StoredPath, path_of
 from vidcli.train import start_run
 
@@ -70,6 +77,50 @@ def test_the_cluster_of_the_environment_is_joined(installed, monkeypatch):
     assert RayEngine.parse("ray", "cpu").is_own
     monkeypatch.setenv("RAY_ADDRESS", "auto")
     assert RayEngine.parse("ray", "cpu") == RayEngine("auto", "cpu")
+
+
+@pytest.fixture
+def environment(monkeypatch, tmp_path):
+    """The variables that Ray reads, of which none is set yet."""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    monkeypatch.setattr(os, "environ", clean)
+    monkeypatch.setattr(ray_engine, "_TOKEN_FILE", tmp_path / "auth_token")
+    return clean
+
+
+def test_ray_reports_nothing_and_a_cluster_of_our_own_obeys_nobody_else(environment):
+    set_environment(RayEngine(None, "cpu"))
+    assert environment["RAY_USAGE_STATS_ENABLED"] == "0"
+    assert environment["RAY_AUTH_MODE"] == "token"
+    assert len(environment["RAY_AUTH_TOKEN"]) == 64
+
+
+@pytest.mark.parametrize(
+    ("address", "is_shown"), [("ray://host:10001", True), ("auto", False), ("host:6379", False)]
+)
+def test_only_the_client_is_told_to_show_the_users_token(environment, tmp_path, address, is_shown):
+    """A cluster without tokens ends the actors of a driver that asks it for one."""
+    (tmp_path / "auth_token").write_text("secret")
+    set_environment(RayEngine(address, "cpu"))
+    assert environment["RAY_USAGE_STATS_ENABLED"] == "0"
+    assert ("RAY_AUTH_MODE" in environment) == is_shown
+    assert "RAY_AUTH_TOKEN" not in environment
+
+
+def test_each_gpu_has_its_share_of_the_cores_of_its_machine():
+    def node(**resources):
+        return {"Alive": True, "Resources": resources}
+
+    assert cores_of_gpu([node(CPU=96), node(CPU=16, GPU=1), node(CPU=26, GPU=2)]) == 13
+    assert cores_of_gpu([node(CPU=2, GPU=8), node(CPU=8)]) == 1
+    assert cores_of_gpu([node(CPU=8), node(CPU=8, GPU=1) | {"Alive": False}]) == 1
+
+
+def test_a_worker_asks_for_no_more_memory_than_the_largest_machine_has():
+    nodes = [{"Alive": is_alive, "Resources": {"memory": gib * 2.0**30}} for is_alive, gib in
+             ((True, 3), (True, 5), (False, 9))]  # fmt: skip
+    assert largest_memory([*nodes, {"Alive": True, "Resources": {}}]) == 5 * 2**30
+    assert largest_memory([]) == 0
 
 
 def test_why_an_actor_is_lost_is_one_sentence():

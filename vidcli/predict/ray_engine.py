@@ -25,19 +25,16 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import torch
-
 import vidcli
-from vidcli.artifacts.carried import read_model, unpacked
+from vidcli.artifacts.carried import read_model
 from vidcli.data.items import VideoItem
 from vidcli.errors import ConfigError, DeviceError, VidcliError
 from vidcli.names import visible
-from vidcli.predict.prediction import Prediction
-from vidcli.predict.predictor import Predictor, with_boxes, with_views
+from vidcli.predict.predictor import Predictor
+from vidcli.predict.ray_worker import Assignment, RayWorker
+from vidcli.predict.side_by_side import computing_bytes
 from vidcli.predict.worker_pool import Lost, Outcome
 from vidcli.runtime.compat import silence_ray
-from vidcli.runtime.devices import choose_device
-from vidcli.runtime.memory import keep_freed_memory
 from vidcli.runtime.plain import one_line
 from vidcli.runtime.signals import undivided
 from vidcli.runtime.threads import num_workers
@@ -47,14 +44,17 @@ _FIELD = re.compile(r"(class_name|actor_id|pid|namespace|name|ip|repr): ")
 _DEVICES = ("auto", "cpu", "cuda")
 _CONNECT_SECONDS = 10.0
 _CONNECT_TRIES = 3
-_POLL_SECONDS = 0.5
+_POLL_SECONDS, _LOOK_SECONDS = 0.5, 5.0
 _PATIENCE_SECONDS = 60.0
 _NOT_THERE = (
     "a machine of the cluster lacks what this one has; install the same vidcli on all, with its extras"
 )
+_TOKENS = {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"}
 _TOKEN_FILE = Path.home() / ".ray" / "auth_token"
 _STORE_BYTES = 2**27
 """The least memory that Ray's store of objects gets on this machine."""
+_WORKER_BYTES = 700 * 2**20
+"""Memory of a worker without a model, most of which is torch's."""
 
 
 @dataclass(frozen=True)
@@ -110,73 +110,6 @@ def _require_answer(engine: str, host: str, port: int) -> None:
         ) from error
 
 
-@dataclass(frozen=True)
-class Assignment:
-    """What makes a predictor on another machine the same as here.
-
-    Attributes:
-        version: of vidcli.
-        folder: where relative paths start.
-        files: of the model; see `artifacts.carried`.
-        device: auto or cpu.
-        num_cores: cores that one worker has.
-        views, crops: clips a video and windows a clip.
-        boxes: file or folder of boxes; None sees whole pictures.
-        threshold: the probability below which the model abstains; None always answers.
-    """
-
-    version: str
-    folder: str
-    files: Mapping[str, bytes]
-    device: str
-    num_cores: int
-    views: int
-    crops: int
-    boxes: str | None
-    threshold: float | None
-
-    def build(self) -> Predictor:
-        """Return the predictor.
-
-        Raises:
-            VidcliError: the model cannot be loaded here.
-        """
-        if vidcli.__version__ != self.version:
-            raise VidcliError(
-                f"has vidcli {vidcli.__version__}, the command was given to {self.version}; install the same"
-            )
-        with suppress(OSError):  # a machine that sees none of the folders may still see addresses
-            os.chdir(self.folder)
-        keep_freed_memory()
-        torch.set_num_threads(self.num_cores)
-        with unpacked(self.files) as model:
-            predictor = Predictor.load(model, choose_device(self.device))
-        data = predictor.config.data.model_copy(update={"workers": self.num_cores})
-        predictor.config = predictor.config.model_copy(update={"data": data})
-        predictor = with_views(with_boxes(predictor, self.boxes), self.views, self.crops)
-        predictor.abstain_below(self.threshold)
-        return predictor
-
-
-class RayWorker:
-    """What an actor does. Errors that the user can fix are answers, so that Ray adds nothing to them."""
-
-    def load(self, assignment: Assignment) -> str | None:
-        """Load the model; return why that is impossible, or None."""
-        try:
-            self._predictor = assignment.build()
-        except VidcliError as error:
-            return f"{socket.gethostname()}: {error}"
-        return None
-
-    def predict(self, items: Sequence[VideoItem]) -> list[Prediction] | str:
-        """Return the predictions of videos, or why there are none."""
-        try:
-            return [*self._predictor.predict_many(items)]
-        except VidcliError as error:
-            return f"{socket.gethostname()}: {error}"
-
-
 class RayWorkers:
     """The actors of one command, as `worker_pool.Workers`."""
 
@@ -201,8 +134,13 @@ class RayWorkers:
         has_gpus = ray.cluster_resources().get("GPU", 0) >= 1
         on_gpu = engine.device == "cuda" or (engine.device == "auto" and has_gpus)
         self._resource = "GPU" if on_gpu else "CPU"
-        num_cores = _cores_of_gpu(ray.nodes()) if on_gpu else 1
-        self._actor = ray.remote(num_cpus=num_cores, num_gpus=int(on_gpu), max_restarts=0)(RayWorker)
+        nodes = ray.nodes()
+        num_cores = cores_of_gpu(nodes) if on_gpu else 1
+        # So no machine gets more workers than it can feed; one that fits nowhere is tried all the same.
+        memory = _WORKER_BYTES + 2 * sum(map(len, files.values())) + computing_bytes(predictor)
+        memory = min(memory, largest_memory(nodes))
+        needs = {"num_cpus": num_cores, "num_gpus": int(on_gpu), "memory": memory}
+        self._actor = ray.remote(max_restarts=0, **needs)(RayWorker)
         clip = predictor.config.clip
         self._assignment = ray.put(
             Assignment(
@@ -218,6 +156,7 @@ class RayWorkers:
             )
         )
         self._asked: dict[Any, Any] = {}
+        self._size, self._looked = 0, float("-inf")
         self._waited_since: float | None = time.monotonic()
 
     def start(self) -> tuple[Any, Any]:
@@ -286,7 +225,10 @@ class RayWorkers:
         On a cluster of others one more than fits waits for each two that are ready: a cluster that grows
         by itself does so for what waits.
         """
-        room = int(self._ray.cluster_resources().get(self._resource, 0)) - num_ready
+        if time.monotonic() - self._looked > _LOOK_SECONDS:
+            self._size = int(self._ray.cluster_resources().get(self._resource, 0))
+            self._looked = time.monotonic()
+        room = self._size - num_ready
         return max(1 - num_ready, room) if self._is_own else max(1, room, num_ready // 2)
 
 
@@ -301,10 +243,15 @@ def why_lost(text: str) -> str:
     return visible(one_line(told[0].partition(". ")[0]))
 
 
-def _cores_of_gpu(nodes: Sequence[Mapping[str, Any]]) -> int:
+def cores_of_gpu(nodes: Sequence[Mapping[str, Any]]) -> int:
     """Return how many cores each GPU of a machine has for itself, on the machine with the fewest."""
     resources = [node["Resources"] for node in nodes if node["Alive"] and node["Resources"].get("GPU")]
     return max(1, min((int(own.get("CPU", 1) // own["GPU"]) for own in resources), default=1))
+
+
+def largest_memory(nodes: Sequence[Mapping[str, Any]]) -> int:
+    """Return the memory in bytes that the largest machine has for workers."""
+    return int(max((node["Resources"].get("memory", 0) for node in nodes if node["Alive"]), default=0))
 
 
 @contextmanager
@@ -323,7 +270,7 @@ def ray_workers(
         VidcliError: there is no such cluster, or a GPU is wanted that it has not.
     """
     files = read_model(model_file)
-    _set_environment(engine)
+    set_environment(engine)
     import ray
 
     silence_ray()
@@ -341,15 +288,15 @@ def ray_workers(
         ray.shutdown()  # which ends all actors of this process
 
 
-def _set_environment(engine: RayEngine) -> None:
+def set_environment(engine: RayEngine) -> None:
     """Say how Ray behaves, as it reads when it is imported; what the user has set stays."""
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    if engine.is_own:
+    if engine.address is None:
         # Who else is on this machine could give orders to the actors otherwise.
         os.environ.setdefault("RAY_AUTH_MODE", "token")
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
-    elif {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & os.environ.keys() or _TOKEN_FILE.exists():
+    elif engine.address.startswith("ray://") and (os.environ.keys() & _TOKENS or _TOKEN_FILE.exists()):
         # Ray's client shows its token only if it is told to, other than Ray itself.
         os.environ.setdefault("RAY_AUTH_MODE", "token")
 
