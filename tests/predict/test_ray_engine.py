@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import pickle
 import socket
+import sys
 from dataclasses import replace
 from importlib.machinery import ModuleSpec
+from types import ModuleType, SimpleNamespace
 
 import pytest
 import torch
@@ -19,12 +22,14 @@ from vidcli.predict import ray_engine
 from vidcli.predict.predictor import Predictor, with_views
 from vidcli.predict.ray_engine import (
     RayEngine,
+    RayWorkers,
     cores_of_gpu,
     largest_memory,
     set_environment,
     why_lost,
 )
 from vidcli.predict.ray_worker import Assignment, RayWorker
+from vidcli.predict.worker_pool import Lost
 from vidcli.storage.addresses import StoredPath, path_of
 from vidcli.train import start_run
 
@@ -203,3 +208,107 @@ def test_addresses_travel_with_what_they_hide(text):
     path = pickle.loads(pickle.dumps(StoredPath(text)))
     assert type(path) is StoredPath
     assert path.address == text
+
+
+class RayError(Exception):
+    pass
+
+
+class RayTaskError(RayError):
+    pass
+
+
+class RpcError(RayError):
+    pass
+
+
+class ImaginedRay(ModuleType):
+    """As much of Ray as asks for answers: tickets are numbers, and `answers` what becomes of each."""
+
+    def __init__(self):
+        super().__init__("ray")
+        self.exceptions = SimpleNamespace(RayError=RayError, RayTaskError=RayTaskError, RpcError=RpcError)
+        self.answers, self.killed, self.size = {}, [], 4
+        self.tickets = itertools.count()
+
+    def cluster_resources(self):
+        return {"CPU": float(self.size)}
+
+    def nodes(self):
+        return [{"Alive": True, "Resources": {"CPU": float(self.size), "memory": 2.0**30}}]
+
+    def remote(self, **needs):
+        self.needs = needs
+        call = SimpleNamespace(remote=lambda *args: next(self.tickets))
+        return lambda actor: SimpleNamespace(remote=lambda: SimpleNamespace(load=call, predict=call))
+
+    def put(self, value):
+        return value
+
+    def wait(self, tickets, num_returns=1, timeout=None):
+        return [ticket for ticket in tickets if ticket in self.answers][:num_returns], []
+
+    def get(self, ticket):
+        answer = self.answers[ticket]
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def kill(self, worker):
+        self.killed.append(worker)
+
+
+@pytest.fixture
+def cluster(run, monkeypatch):
+    imagined = ImaginedRay()
+    monkeypatch.setitem(sys.modules, "ray", imagined)
+    predictor = Predictor.load(run, torch.device("cpu"))
+    return imagined, RayWorkers(RayEngine("auto", "auto"), predictor, read_model(run), lambda text: None)
+
+
+def test_what_actors_answer_and_which_are_lost(cluster):
+    ray, workers = cluster
+    asked = [workers.start() for _ in range(3)]
+    assert workers.wait() == []
+    ray.answers = {asked[0][1]: None, asked[1][1]: RayError(LOST)}
+    lost = Lost("The actor is dead because its worker process has died")
+    assert workers.wait() == [(asked[0][1], []), (asked[1][1], lost)]
+    workers.stop(asked[2][0])
+    assert ray.killed == [asked[2][0]]
+    ticket = workers.submit(asked[0][0], [])
+    ray.answers = {ticket: ["a prediction"], asked[2][1]: RayError("of one that nobody waits for")}
+    assert workers.wait() == [(ticket, ["a prediction"])]
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        ("host: the model is damaged", "--engine ray: host: the model is damaged"),
+        (
+            RayError(
+                "The actor died because of an error raised in its creation task\nNo module named 'vidcli'"
+            ),
+            r"install the same vidcli on all, .*No module named 'vidcli'",
+        ),
+        (ConnectionError("gone"), "the cluster does not answer any more .*the same command goes on"),
+    ],
+)
+def test_what_no_other_actor_would_do_better_ends_the_command(cluster, answer, told):
+    ray, workers = cluster
+    ray.answers = {workers.start()[1]: answer}
+    with pytest.raises(VidcliError, match=told):
+        workers.wait()
+
+
+def test_an_actor_asks_for_one_core_and_the_memory_that_a_machine_has(cluster):
+    ray, _ = cluster
+    assert ray.needs.pop("memory") <= 2**30
+    assert ray.needs == {"num_cpus": 1, "num_gpus": 0, "max_restarts": 0}
+
+
+def test_more_actors_are_begun_than_fit_only_on_a_cluster_that_may_grow(cluster, run):
+    _, workers = cluster
+    assert [workers.most_starting(ready) for ready in (0, 3, 4, 10)] == [4, 1, 2, 5]
+    predictor = Predictor.load(run, torch.device("cpu"))
+    own = RayWorkers(RayEngine(None, "cpu"), predictor, {}, lambda text: None)
+    assert [own.most_starting(ready) for ready in (0, 3, 4)] == [4, 1, 0]

@@ -176,8 +176,18 @@ class RayWorkers:
         """Return what was answered; after half a second, nothing.
 
         Raises:
-            VidcliError: a machine cannot load the model, or cannot read boxes.
+            VidcliError: a machine cannot load the model, or cannot read boxes, or the cluster is gone.
         """
+        try:
+            done = self._answered()
+            return [(ticket, self._answer_of(ticket)) for ticket in done]
+        except (ConnectionError, self._ray.exceptions.RpcError) as error:
+            raise VidcliError(
+                f"--engine ray: the cluster does not answer any more ({_last_line(error)}); what --output "
+                "holds stays, and the same command goes on"
+            ) from error
+
+    def _answered(self) -> Sequence[Any]:
         tickets = [*self._asked]
         with undivided():  # Ray makes a plain KeyboardInterrupt of every signal
             done, _ = self._ray.wait(tickets, timeout=_POLL_SECONDS)
@@ -186,7 +196,7 @@ class RayWorkers:
             return []
         self._waited_since = None
         done, _ = self._ray.wait(tickets, num_returns=len(tickets), timeout=0)
-        return [(ticket, self._answer_of(ticket)) for ticket in done]
+        return [*done]
 
     def _answer_of(self, ticket: Any) -> Outcome:
         exceptions = self._ray.exceptions
