@@ -58,6 +58,7 @@ OWNERS = {
     "jinja2": "report",
     "fastapi": "serve",
     "uvicorn": "serve",
+    "ray": "predict",
 }
 HEAVY = ("torch", "torchvision", "av", "pydantic", "matplotlib", "rich")
 

@@ -88,6 +88,7 @@ OPTIONS = {
         "--format",
         "--output",
         "--shard",
+        "--engine",
         "--device",
         "--views",
         "--crops",

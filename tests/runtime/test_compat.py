@@ -106,3 +106,20 @@ def test_the_warning_of_strides_is_silent() -> None:
         warnings.warn("Grad strides do not match bucket view strides. This may", stacklevel=1)
         warnings.warn("something else", stacklevel=1)
     assert [str(warning.message) for warning in told] == ["something else"]
+
+
+@pytest.mark.parametrize("is_silent", [False, True])
+def test_ray_prints_nothing_once_it_is_silenced(is_silent: bool) -> None:
+    pytest.importorskip("ray")
+    script = f"""
+from vidcli.runtime.compat import silence_ray
+from ray._private.worker import print_to_stdstream
+from ray.util.client.logsclient import LogstreamClient
+
+if {is_silent}:
+    silence_ray()
+print_to_stdstream({{"lines": ["a machine is lost"], "pid": "raylet", "is_err": False}}, ignore_prefix=False)
+LogstreamClient.stdstream(None, level=-1, msg="of its client")
+"""
+    told = run(script)
+    assert told == "" if is_silent else "a machine is lost" in told and "of its client" in told

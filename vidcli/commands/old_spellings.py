@@ -55,8 +55,10 @@ def run_old_spelling(terminal: Terminal, options: PredictOptions, old: OldSpelli
                 "`vidcli live` too"
             )
         return None
-    if (shared.shard, options.views, options.crops, options.save_frames) != (None,) * 4:
-        raise typer.BadParameter("--shard, --views, --crops and --save-frames do not go with --timeline")
+    if (shared.shard, options.views, options.crops, options.save_frames, options.engine) != (None,) * 5:
+        raise typer.BadParameter(
+            "--shard, --views, --crops, --save-frames and --engine do not go with --timeline"
+        )
     from vidcli.commands.timeline import TimelineOptions, run_timeline
 
     return run_timeline(terminal, TimelineOptions(shared, old.window, *of_timeline, bouts=None))
@@ -68,7 +70,7 @@ def _run_live(terminal: Terminal, options: PredictOptions, old: OldSpelling) -> 
     shared = options.shared
     others = (
         *(shared.videos or None, shared.from_list, shared.output, shared.shard, shared.annotate),
-        *(options.views, options.crops, options.save_frames),
+        *(options.views, options.crops, options.save_frames, options.engine),
         *(old.step, old.min_seconds, old.picture),
     )
     if old.timeline or shared.overwrite or any(value is not None for value in others):

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from vidcli.console import Terminal
     from vidcli.data.items import VideoItem
     from vidcli.predict import Prediction, Predictor
+    from vidcli.predict.ray_engine import RayEngine
     from vidcli.predict.results import ResultsFile
     from vidcli.runtime.outputs import OutputFile
 
@@ -86,6 +87,14 @@ CropsOption = Annotated[
     int | None,
     typer.Option(min=1, max=9, help="Windows a clip along its longer side, averaged; default clip.crops."),
 ]
+EngineOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ray[://HOST:PORT]",
+        help="Predict on the machines of a Ray cluster, or on all cores here.",
+        show_default=False,
+    ),
+]
 SaveFramesOption = Annotated[
     Path | None, typer.Option(metavar="DIR", help="Write the frames that the model was shown as PNG.")
 ]
@@ -99,6 +108,7 @@ class PredictOptions(NamedTuple):
         top_k: classes shown a video.
         views, crops: clips a video and windows a clip; None keeps the model's.
         save_frames: folder for the frames that the model is shown.
+        engine: as --engine says; None predicts in this process.
     """
 
     shared: VideoOptions
@@ -106,6 +116,7 @@ class PredictOptions(NamedTuple):
     views: int | None
     crops: int | None
     save_frames: Path | None
+    engine: str | None = None
 
 
 @app.command(
@@ -126,6 +137,7 @@ def predict(
     form: FormatOption = None,
     output: OutputOption = None,
     shard: ShardOption = None,
+    engine: EngineOption = None,
     device: DeviceOption = "auto",
     views: ViewsOption = None,
     crops: CropsOption = None,
@@ -159,7 +171,7 @@ def predict(
         overwrite=overwrite,
         boxes=boxes,
     )
-    options = PredictOptions(shared, top_k, views, crops, save_frames)
+    options = PredictOptions(shared, top_k, views, crops, save_frames, engine)
     old = OldSpelling(timeline, window, step, min_seconds, picture, camera, raw, keep_state)
     terminal = open_terminal(ctx)
     code = run_old_spelling(terminal, options, old)
@@ -170,26 +182,17 @@ def run_predict(terminal: Terminal, options: PredictOptions) -> int:
     """Predict, print or write the answers, and return the exit code: 1 if a video failed."""
     from vidcli.commands.videos import open_job
     from vidcli.console.text import count_noun
-    from vidcli.predict.export_advice import watch_for_export
     from vidcli.predict.predictor import with_views
-    from vidcli.predict.saved_frames import FrameSaver
 
     form = _choose_form(options.shared)
-    job = open_job(terminal, options.shared, is_continued=form != "table")
+    engine = _choose_engine(options)
+    shared = options.shared if engine is None else options.shared._replace(device="cpu")
+    job = open_job(terminal, shared, is_continued=form != "table")
     num_own = _num_clips(job.predictor)
     predictor = with_views(job.predictor, options.views, options.crops)
     job = replace(job, predictor=predictor)
-    saver = FrameSaver(options.save_frames, predictor.config.clip) if options.save_frames else None
     advice: list[str] = []
-
-    def run(some: Sequence[VideoItem]) -> Generator[Prediction, None, None]:
-        predictions = predictor.predict_many(some, saver.save if saver else None)
-        if job.results is None and form != "table" and not terminal.err.is_terminal:
-            return predictions  # nobody reads along
-        # A sentence in the middle of a table would tear it.
-        tell = advice.append if form == "table" else terminal.warn
-        return watch_for_export(predictions, predictor, job.model_file, len(some), tell)
-
+    run = _run_here(job, form, options.save_frames, advice) if engine is None else _run_afar(job, engine)
     started, code = time.perf_counter(), 0
     try:
         if job.results is None or form == "table":
@@ -213,6 +216,56 @@ def run_predict(terminal: Terminal, options: PredictOptions) -> int:
             f"{seconds * 1000:.0f} ms a video"
         )
     return code
+
+
+def _choose_engine(options: PredictOptions) -> RayEngine | None:
+    """Return the cluster that --engine names, once something answers there."""
+    if options.engine is None:
+        return None
+    from vidcli.predict.ray_engine import RayEngine
+
+    if options.save_frames is not None:
+        raise ConfigError("--save-frames: other machines see the frames with --engine; leave one of them out")
+    return RayEngine.parse(options.engine, options.shared.device)
+
+
+def _run_here(job: Job, form: str, save_frames: Path | None, advice: list[str]) -> Run:
+    """Return what predicts in this process.
+
+    Args:
+        job: the model and the outputs.
+        form: how answers are written.
+        save_frames: folder for the frames that the model is shown.
+        advice: given what is to be said at the end.
+    """
+    from vidcli.predict.export_advice import watch_for_export
+    from vidcli.predict.saved_frames import FrameSaver
+
+    predictor, terminal = job.predictor, job.terminal
+    saver = FrameSaver(save_frames, predictor.config.clip) if save_frames else None
+
+    def run(some: Sequence[VideoItem]) -> Generator[Prediction, None, None]:
+        predictions = predictor.predict_many(some, saver.save if saver else None)
+        if job.results is None and form != "table" and not terminal.err.is_terminal:
+            return predictions  # nobody reads along
+        # A sentence in the middle of a table would tear it.
+        tell = advice.append if form == "table" else terminal.warn
+        return watch_for_export(predictions, predictor, job.model_file, len(some), tell)
+
+    return run
+
+
+def _run_afar(job: Job, engine: RayEngine) -> Run:
+    """Return what predicts on the machines of a cluster."""
+    from vidcli.predict.ray_engine import ray_workers
+    from vidcli.predict.worker_pool import WorkerPool
+
+    def run(some: Sequence[VideoItem]) -> Generator[Prediction, None, None]:
+        if some:
+            with ray_workers(engine, job.predictor, job.model_file, job.terminal.warn) as workers:
+                yield from WorkerPool(workers, job.predictor, some).predictions()
+
+    return run
 
 
 def _num_clips(predictor: Predictor) -> int:

@@ -6,7 +6,6 @@ and added to it when the run is complete.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +17,7 @@ import pyarrow.parquet
 from vidcli.errors import OutputError, WriteError
 from vidcli.predict.prediction import Prediction
 from vidcli.predict.results import JsonResults, ResultsFile, Source
-from vidcli.runtime.files import write_whole
+from vidcli.runtime.files import digest_file, write_whole
 
 _METADATA_KEY = b"vidcli"
 _BATCH_ROWS = 50_000
@@ -171,4 +170,4 @@ def _text(name: str) -> str:
 
 
 def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+    return digest_file(path)[:16]

@@ -82,6 +82,10 @@ def num_side_by_side(predictor: Predictor, num_videos: int) -> int:
     fewest = _FEWEST_EXPORTED if isinstance(predictor.network, ExportedNetwork) else count
     if predictor.device.type != "cpu" or num_videos < max(count, fewest):
         return 1
-    at_once = min(predictor.config.clip.num_video_bytes, COMPUTED_BYTES)
-    has_room = count * _ACTIVATIONS * at_once <= _MEMORY_SHARE * free_memory()
+    has_room = count * computing_bytes(predictor) <= _MEMORY_SHARE * free_memory()
     return count if has_room else 1
+
+
+def computing_bytes(predictor: Predictor) -> int:
+    """Return the memory in bytes that a model takes at most while it computes one video."""
+    return _ACTIVATIONS * min(predictor.config.clip.num_video_bytes, COMPUTED_BYTES)

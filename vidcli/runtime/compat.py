@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import importlib
+import logging
 import sys
 import warnings
 from collections.abc import Iterable, Iterator
@@ -107,3 +108,20 @@ def ignore_stride_warning() -> None:
     the warning may change.
     """
     warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
+
+
+def silence_ray() -> None:
+    """Keep what Ray would print off standard output, where results may go, and off standard error.
+
+    Tried with ray 2.60. It has an option for what actors print, but none for what it says of machines that
+    are lost (`print_worker_logs` is private), nor for its client, whose `LogstreamClient` is not documented.
+    """
+    logging.getLogger("ray").setLevel(logging.ERROR)
+    worker: Any = importlib.import_module("ray._private.worker")
+    worker.print_worker_logs = _say_nothing
+    client: Any = importlib.import_module("ray.util.client.logsclient").LogstreamClient
+    client.stdstream = client.log = _say_nothing
+
+
+def _say_nothing(*args: object, **named: object) -> None:
+    pass
