@@ -198,3 +198,22 @@ def test_a_wrong_command_line_is_told(recordings: Path, run: Path, arguments: li
     result = CliRunner().invoke(app, ["timeline", str(recordings / "day3.mp4"), "--model", str(run), *words])
     assert result.exit_code == (2 if "is a subject of" in told else 1)
     assert told in " ".join(result.stderr.replace("│", " ").split())
+
+
+def test_subjects_are_embedded_each_by_itself(recordings: Path, run: Path, tmp_path: Path):
+    _run("embed", recordings / "labels.csv", "--model", run, "--split", "test", "-o", tmp_path / "e.npz")
+    with np.load(tmp_path / "e.npz") as file:
+        tracks, vectors = file["track"].tolist(), file["embeddings"]
+        starts = file["start"].tolist()
+    assert set(tracks) == {"a", "b"}
+    first, second = (
+        vectors[next(n for n, key in enumerate(zip(tracks, starts, strict=True)) if key == (track, 3.0))]
+        for track in "ab"
+    )
+    assert not np.allclose(first, second, atol=0.01)
+    usual = "embed", recordings / "day3.mp4", "--unlabelled", "--model", run, "-o"
+    boxes = "--boxes", recordings / "boxes.csv"
+    lines = _run(*usual, tmp_path / "whole.npz", *boxes, "--neighbours", "1").splitlines()
+    assert [row["track"] + row["neighbour_track"] for row in csv.DictReader(lines)] == ["ab", "ba"]
+    result = CliRunner().invoke(app, [*map(str, usual), str(tmp_path / "none.npz")])
+    assert "sees whole pictures now; --boxes names boxes" in " ".join(result.stderr.split())
