@@ -217,3 +217,34 @@ def test_subjects_are_embedded_each_by_itself(recordings: Path, run: Path, tmp_p
     assert [row["track"] + row["neighbour_track"] for row in csv.DictReader(lines)] == ["ab", "ba"]
     result = CliRunner().invoke(app, [*map(str, usual), str(tmp_path / "none.npz")])
     assert "sees whole pictures now; --boxes names boxes" in " ".join(result.stderr.split())
+
+
+def test_a_subject_is_explained_in_the_window_around_it(recordings: Path, run: Path, tmp_path: Path):
+    video, boxes = recordings / "day0.mp4", ("--boxes", recordings / "boxes.csv")
+    usual = ["explain", video, "--model", run, "--format", "json", *boxes]
+    answers = _run("predict", video, *boxes, "--model", run, "--format", "json").splitlines()
+    for subject, (track, line) in enumerate(zip("ab", answers, strict=True)):
+        told = json.loads(_run(*usual, "--track", track, "--out", tmp_path / track))
+        assert told["track"] == track
+        best = json.loads(line)["predictions"][0]
+        assert (told["predicted"], told["probability"]) == (best["label"], pytest.approx(best["probability"]))
+        for frame in told["frames"]:
+            x, y = _place(subject, frame["seconds"])
+            across, down = frame["focus"]
+            assert abs(across * WIDTH - x) < SIDE
+            assert abs(down * HEIGHT - y) < SIDE
+    result = CliRunner().invoke(app, [*map(str, usual), "--out", str(tmp_path / "both")])
+    assert result.exit_code == 2
+    assert "has boxes of 2 subjects (a, b); --track NAME explains one" in " ".join(result.stderr.split())
+    assert not (tmp_path / "both").exists()
+
+
+def test_another_subject_is_explained_in_a_folder_of_its_own(recordings, run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for track in ("a", "b", "a"):
+        boxes = "--boxes", recordings / "boxes.csv", "--track", track
+        _run("explain", recordings / "day0.mp4", "--model", run, *boxes)
+    tracks = {
+        path.name: json.loads((path / "explanation.json").read_text())["track"] for path in tmp_path.iterdir()
+    }
+    assert tracks == {"explain-day0": "a", "explain-day0-2": "b"}
