@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -198,6 +199,22 @@ def test_a_wrong_command_line_is_told(recordings: Path, run: Path, arguments: li
     result = CliRunner().invoke(app, ["timeline", str(recordings / "day3.mp4"), "--model", str(run), *words])
     assert result.exit_code == (2 if "is a subject of" in told else 1)
     assert told in " ".join(result.stderr.replace("│", " ").split())
+
+
+def test_an_evaluation_names_the_subject_of_each_row(recordings: Path, run: Path, tmp_path: Path):
+    told = json.loads(_run("eval", "--model", run, "--out", tmp_path / "told", "--json"))
+    with open(tmp_path / "told" / "predictions.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert {row["track"] for row in rows} == {"a", "b"}
+    assert (
+        len({(row["start"], row["track"]) for row in rows}) == len(rows) > len({row["start"] for row in rows})
+    )
+    assert {row["track"] for row in told["most_confused"]} == {"a", "b"}
+    _run("report", run, "--out", tmp_path / "page.html", "--device", "cpu")
+    shown = re.findall(
+        r'day3\.mp4</span><span class="soft">, ([ab]) \d', (tmp_path / "page.html").read_text()
+    )
+    assert set(shown) == {"a", "b"}
 
 
 def test_subjects_are_embedded_each_by_itself(recordings: Path, run: Path, tmp_path: Path):

@@ -10,12 +10,13 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional
 
 from vidcli.arrays import Float32, Float64, Frames
 from vidcli.artifacts.exported import ExportedNetwork
 from vidcli.artifacts.model_file import Checkpoint
+from vidcli.config import ClipConfig
 from vidcli.data.frames import FrameSource, decode_limits
 from vidcli.data.items import VideoItem
 from vidcli.errors import ConfigError, ExportError, did_you_mean
@@ -158,8 +159,7 @@ def explain_video(
     item = video if isinstance(video, VideoItem) else VideoItem(path_of(video), label="")
     source = FrameSource(about.config)
     frames, seconds_T = _decode_clip(item, source, about)
-    transform = ClipTransform(clip_config)
-    clip_TCHW = transform(frames).to(device)
+    clip_TCHW = ClipTransform(clip_config)(frames).to(device)
     with torch.inference_mode():
         logits_BK = network(clip_TCHW[None]).double().cpu().numpy()
     probabilities_K = about.calibration.probabilities(logits_BK)
@@ -169,12 +169,7 @@ def explain_video(
         network, clip_TCHW, label, multi_label=about.calibration.thresholds is not None
     )
     maps_THW = map_frames(network, clip_TCHW, label, map_method)
-    windows = _shares(transform.seen_windows(frames), *own_frames(frames).shape[1:3])
-    if clip_config.panels == ("window",):
-        shown_THWC, inner = to_pixels(clip_TCHW.cpu(), clip_config), windows[0][0]
-    else:
-        maps_THW, inner = _on_whole_frames(maps_THW, windows), WHOLE
-        shown_THWC = squeeze(own_frames(frames), *maps_THW.shape[1:])
+    shown_THWC, maps_THW, inner = _as_shown(frames, clip_TCHW, maps_THW, clip_config)
     return Explanation(
         video=str(item.path if isinstance(video, VideoItem) else video),
         class_name=about.class_names[label],
@@ -190,6 +185,24 @@ def explain_video(
         windows=tuple(_within(outer, inner) for outer in _subject_windows(item, source, seconds_T)),
         track=item.track,
     )
+
+
+def _as_shown(
+    frames: Frames, clip_TCHW: Tensor, maps_THW: Float32, clip: ClipConfig
+) -> tuple[Frames, Float32, Window]:
+    """Return the pictures that are shown, the map of each, and what part of the decoded frames they show.
+
+    Args:
+        frames: as decoded.
+        clip_TCHW: as the model read them.
+        maps_THW: of what the model read.
+        clip: its settings.
+    """
+    windows = _shares(ClipTransform(clip).seen_windows(frames), *own_frames(frames).shape[1:3])
+    if clip.panels == ("window",):
+        return to_pixels(clip_TCHW.cpu(), clip), maps_THW, windows[0][0]
+    folded_THW = _on_whole_frames(maps_THW, windows)
+    return squeeze(own_frames(frames), *folded_THW.shape[1:]), folded_THW, WHOLE
 
 
 def _subject_windows(item: VideoItem, source: FrameSource, seconds_T: Seconds) -> list[Window]:
