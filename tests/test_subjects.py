@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -198,3 +199,69 @@ def test_a_wrong_command_line_is_told(recordings: Path, run: Path, arguments: li
     result = CliRunner().invoke(app, ["timeline", str(recordings / "day3.mp4"), "--model", str(run), *words])
     assert result.exit_code == (2 if "is a subject of" in told else 1)
     assert told in " ".join(result.stderr.replace("│", " ").split())
+
+
+def test_an_evaluation_names_the_subject_of_each_row(recordings: Path, run: Path, tmp_path: Path):
+    told = json.loads(_run("eval", "--model", run, "--out", tmp_path / "told", "--json"))
+    with open(tmp_path / "told" / "predictions.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert {row["track"] for row in rows} == {"a", "b"}
+    assert (
+        len({(row["start"], row["track"]) for row in rows}) == len(rows) > len({row["start"] for row in rows})
+    )
+    assert {row["track"] for row in told["most_confused"]} == {"a", "b"}
+    _run("report", run, "--out", tmp_path / "page.html", "--device", "cpu")
+    shown = re.findall(
+        r'day3\.mp4</span><span class="soft">, ([ab]) \d', (tmp_path / "page.html").read_text()
+    )
+    assert set(shown) == {"a", "b"}
+
+
+def test_subjects_are_embedded_each_by_itself(recordings: Path, run: Path, tmp_path: Path):
+    _run("embed", recordings / "labels.csv", "--model", run, "--split", "test", "-o", tmp_path / "e.npz")
+    with np.load(tmp_path / "e.npz") as file:
+        tracks, vectors = file["track"].tolist(), file["embeddings"]
+        starts = file["start"].tolist()
+    assert set(tracks) == {"a", "b"}
+    first, second = (
+        vectors[next(n for n, key in enumerate(zip(tracks, starts, strict=True)) if key == (track, 3.0))]
+        for track in "ab"
+    )
+    assert not np.allclose(first, second, atol=0.01)
+    usual = "embed", recordings / "day3.mp4", "--unlabelled", "--model", run, "-o"
+    boxes = "--boxes", recordings / "boxes.csv"
+    lines = _run(*usual, tmp_path / "whole.npz", *boxes, "--neighbours", "1").splitlines()
+    assert [row["track"] + row["neighbour_track"] for row in csv.DictReader(lines)] == ["ab", "ba"]
+    result = CliRunner().invoke(app, [*map(str, usual), str(tmp_path / "none.npz")])
+    assert "sees whole pictures now; --boxes names boxes" in " ".join(result.stderr.split())
+
+
+def test_a_subject_is_explained_in_the_window_around_it(recordings: Path, run: Path, tmp_path: Path):
+    video, boxes = recordings / "day0.mp4", ("--boxes", recordings / "boxes.csv")
+    usual = ["explain", video, "--model", run, "--format", "json", *boxes]
+    answers = _run("predict", video, *boxes, "--model", run, "--format", "json").splitlines()
+    for subject, (track, line) in enumerate(zip("ab", answers, strict=True)):
+        told = json.loads(_run(*usual, "--track", track, "--out", tmp_path / track))
+        assert told["track"] == track
+        best = json.loads(line)["predictions"][0]
+        assert (told["predicted"], told["probability"]) == (best["label"], pytest.approx(best["probability"]))
+        for frame in told["frames"]:
+            x, y = _place(subject, frame["seconds"])
+            across, down = frame["focus"]
+            assert abs(across * WIDTH - x) < SIDE
+            assert abs(down * HEIGHT - y) < SIDE
+    result = CliRunner().invoke(app, [*map(str, usual), "--out", str(tmp_path / "both")])
+    assert result.exit_code == 2
+    assert "has boxes of 2 subjects (a, b); --track NAME explains one" in " ".join(result.stderr.split())
+    assert not (tmp_path / "both").exists()
+
+
+def test_another_subject_is_explained_in_a_folder_of_its_own(recordings, run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for track in ("a", "b", "a"):
+        boxes = "--boxes", recordings / "boxes.csv", "--track", track
+        _run("explain", recordings / "day0.mp4", "--model", run, *boxes)
+    tracks = {
+        path.name: json.loads((path / "explanation.json").read_text())["track"] for path in tmp_path.iterdir()
+    }
+    assert tracks == {"explain-day0": "a", "explain-day0-2": "b"}

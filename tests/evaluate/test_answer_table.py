@@ -19,7 +19,7 @@ HEADER = ",".join((*FIXED_COLUMNS, "a", "b"))
 
 def test_a_table_comes_back_as_it_was_written(tmp_path: Path) -> None:
     items = [
-        VideoItem(Path("a b.mp4"), NAMES[0], start_seconds=1.5, end_seconds=2.25),
+        VideoItem(Path("a b.mp4"), NAMES[0], start_seconds=1.5, end_seconds=2.25, track="=mouse, 1"),
         VideoItem(Path("-c.mp4"), NAMES[2]),
     ]
     shares = np.array([0.125, 0.75, 0.125])
@@ -29,14 +29,18 @@ def test_a_table_comes_back_as_it_was_written(tmp_path: Path) -> None:
     table = read_answers(path)
     assert tuple(table.class_names) == NAMES
     first, second = table.answers
-    assert (first.video, first.start_seconds, first.end_seconds) == ("a b.mp4", 1.5, 2.25)
+    assert (first.video, first.span, first.track) == ("a b.mp4", (1.5, 2.25), "=mouse, 1")
     assert (first.label, first.predicted, list(first.probabilities)) == (NAMES[0], "label", shares.tolist())
-    assert (second.video, second.end_seconds, second.predicted, second.error) == (
-        "-c.mp4",
-        None,
-        None,
-        "is empty, so to say",
-    )
+    assert (second.video, second.end_seconds, second.predicted, second.track) == ("-c.mp4", None, None, None)
+    assert second.error == "is empty, so to say"
+
+
+def test_a_table_of_an_earlier_version_names_no_subjects(tmp_path: Path) -> None:
+    path = tmp_path / "predictions.csv"
+    header = ",".join((*(name for name in FIXED_COLUMNS if name != "track"), "a", "b"))
+    path.write_text(f"{header}\na.mp4,0,,a,b,0.75,false,,0.25,0.75\n", encoding="utf-8")
+    (answer,) = read_answers(path).answers
+    assert (answer.predicted, answer.track, list(answer.probabilities)) == ("b", None, [0.25, 0.75])
 
 
 @pytest.mark.parametrize(
@@ -44,9 +48,9 @@ def test_a_table_comes_back_as_it_was_written(tmp_path: Path) -> None:
     [
         ("", "is no predictions.csv"),
         ("path,label\na,b\n", "is no predictions.csv"),
-        (f"{HEADER}\na.mp4,0,,a,a,1,true,,1\n", "row 2 is damaged"),
-        (f"{HEADER}\na.mp4,zero,,a,a,1,true,,1,0\n", "row 2 is damaged"),
-        (f"{HEADER}\na.mp4,0,,a|b,a,1,false,,1,0\n", "one class a video"),
+        (f"{HEADER}\na.mp4,0,,a,a,1,true,,,1\n", "row 2 is damaged"),
+        (f"{HEADER}\na.mp4,zero,,a,a,1,true,,,1,0\n", "row 2 is damaged"),
+        (f"{HEADER}\na.mp4,0,,a|b,a,1,false,,,1,0\n", "one class a video"),
     ],
 )
 def test_other_tables_are_refused(tmp_path: Path, text: str, told: str) -> None:

@@ -89,6 +89,13 @@ def test_worst_and_most_confused_by_name(items: list[VideoItem]) -> None:
     assert [row.margin for row in details.most_confused] == pytest.approx([0.1, 0.25, 0.85])
 
 
+def test_the_subject_of_a_row_is_named(items: list[VideoItem]) -> None:
+    both = [replace(items[0], track=name) for name in "ab"]
+    details = find_details(both, [says(both[0], "b", 0.9), says(both[1], "a", 0.9)], 1)
+    assert [row["track"] for row in details.to_dict()["worst"]] == ["a"]
+    assert {row["track"] for row in details.to_dict()["most_confused"]} == {"a", "b"}
+
+
 def test_at_most_twenty_are_named(items: list[VideoItem]) -> None:
     many = [items[0]] * 30
     details = find_details(many, [says(item, "b") for item in many], 1)

@@ -167,3 +167,22 @@ def test_names():
     ]
     assert backbone_names()[:3] == ["simple_cnn", "compact_cnn", "resnet18"]
     assert len(set(backbone_names())) == 14
+
+
+@pytest.mark.parametrize("backbone", ["simple_cnn", "compact_cnn", "resnet18"])
+@torch.no_grad()
+def test_a_frame_that_begins_a_clip_is_seen_alike_without_differences(backbone):
+    model = open_branches(build(backbone=backbone, shift="off", frame_differences=True)).eval()
+    frames = torch.randn(6, 1, 3, 32, 32)
+    other = model.without_differences()
+    assert sum(p.numel() for p in other.parameters()) < sum(p.numel() for p in model.parameters())
+    expected = model.features(frames)
+    torch.testing.assert_close(other.features(frames), expected, rtol=1e-5, atol=1e-5)
+    assert expected.std() > 0.01
+    following = model.features(frames.transpose(0, 1))[0, 1:]
+    assert not torch.allclose(following, expected[1:, 0], atol=1e-3)  # the model itself still sees them
+
+
+def test_a_network_that_takes_no_differences_is_its_own():
+    model = build(frame_differences=False)
+    assert model.without_differences() is model

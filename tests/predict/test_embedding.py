@@ -60,6 +60,18 @@ def test_views_that_are_computed_in_parts_are_averaged_too(predictor, items, emb
     assert again.thumbnail_HWC is None
 
 
+def test_videos_side_by_side_are_not_heard_together(embeddings, predictor, items):
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        together = list(Embedder(predictor, "m").embed_many(items))
+    finally:
+        torch.set_num_threads(before)
+    for one, other in zip(together, embeddings, strict=True):
+        assert np.array_equal(one.vector_E, other.vector_E)
+        assert one.item == other.item
+
+
 def test_nobody_listens_afterwards(embeddings, predictor):
     assert not predictor.network.head._forward_pre_hooks
 
@@ -128,5 +140,5 @@ def test_neighbours_are_rows_under_their_columns(embeddings):
     assert [row["neighbour"] for row in rows] == [str(e.item.path) for e in embeddings[1::-1]]
     lines = neighbours_csv(rows).splitlines()
     assert lines[0] == ",".join(NEIGHBOUR_COLUMNS)
-    assert lines[1].endswith(",0.5")
+    assert lines[1].endswith(",0.5,,")
     assert len(lines) == 3

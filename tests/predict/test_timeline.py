@@ -98,7 +98,7 @@ def test_windows_are_answered_as_predict_answers_those_spans(build, write_video,
 def test_frames_that_cores_share_out_are_answered_as_predict_answers_them(
     build, write_video, tmp_path, monkeypatch, differences, num_threads
 ):
-    monkeypatch.setattr("vidcli.predict.timeline._FRAMES_AT_ONCE", 5)
+    monkeypatch.setattr("vidcli.predict.feature_windows._AT_ONCE", 5)
     video = write_video(tmp_path / "v.mp4", num_frames=40)
     predictor = build(
         clip__sampling="dense", clip__stride_seconds=0.125, model__frame_differences=differences

@@ -151,6 +151,9 @@ def timeline(run, monkeypatch, tmp_path):
                     signal.raise_signal(signal.SIGINT)
 
             monkeypatch.setattr(TimelineWork, "_add", interrupted)
+            monkeypatch.setattr(
+                "vidcli.predict.timeline._CHUNK_BYTES", 1
+            )  # four frames, and windows, at once
         command = ["timeline", *(str(arg) for arg in args), "--model", str(run)]
         return CliRunner().invoke(app, [*command, "--device", "cpu"], env={"COLUMNS": "80"})
 
@@ -187,7 +190,7 @@ def test_it_says_how_long_it_will_take(timeline, long_video, monkeypatch):
 @pytest.mark.parametrize("form", ["json", "csv", "srt", "vtt", "table"])
 def test_a_file_holds_what_was_done_before_ctrl_c(timeline, long_video, tmp_path, form):
     given = (long_video, "--window", "1", "--min-seconds", "0.2", "--format", form)
-    result = timeline(*given, "--output", "part", interrupt_at=9)
+    result = timeline(*given, "--output", "part", interrupt_at=3)
     assert result.exit_code == 130, result.stderr
     assert "interrupted; the segments cover its first 2.2 s of 11.5 s" in result.stderr
     text = (tmp_path / "part").read_text()
@@ -207,7 +210,7 @@ def test_a_file_holds_what_was_done_before_ctrl_c(timeline, long_video, tmp_path
 
 
 def test_the_first_video_of_several_is_kept_whole(timeline, long_video, tmp_path):
-    result = timeline(long_video, long_video, "--window", "1", "--format", "json", interrupt_at=60)
+    result = timeline(long_video, long_video, "--window", "1", "--format", "json", interrupt_at=16)
     assert result.exit_code == 130
     first, second = (json.loads(line) for line in result.stdout.splitlines())
     assert "covered_seconds" not in first
@@ -221,10 +224,11 @@ def test_what_failed_half_way_is_named_and_what_was_told_before_stays(timeline, 
     def damaged(self, *given):
         take(self, *given)
         count.append(given)
-        if len(count) == 20:
+        if len(count) == 5:
             raise VideoError(long_video, "is damaged")
 
     monkeypatch.setattr(TimelineWork, "_add", damaged)
+    monkeypatch.setattr("vidcli.predict.timeline._CHUNK_BYTES", 1)
     result = timeline(long_video, "--window", "1", "--format", "csv")
     assert result.exit_code == 1
     assert result.stdout.splitlines()[-1].endswith(",,,,,is damaged,")

@@ -85,7 +85,7 @@ def test_the_scale_is_told() -> None:
 
 @pytest.mark.parametrize("size", [(360, 640), (640, 360), (75, 101), (2160, 3840)])
 def test_heat_lies_where_the_network_saw_it_at_any_size(size: tuple[int, int]) -> None:
-    shown = replace(explanation_of(spot()), window=(0.0, 0.25, 1.0, 0.5))  # the middle half
+    shown = replace(explanation_of(spot()), windows=((0.0, 0.25, 1.0, 0.5),))  # the middle half
     picture = np.full((*size, 3), 100, np.uint8)
     heated = Overlay(shown).heat(picture, 0)
     assert heated.shape == picture.shape

@@ -69,6 +69,15 @@ def test_spans_of_a_manifest_have_names_of_their_own(folder: Path) -> None:
     assert "1 videos are missing" in told[-1]
 
 
+def test_subjects_of_a_span_have_names_of_their_own(folder: Path) -> None:
+    table = folder / "spans.csv"
+    table.write_text(
+        "path,label,start,end,track\n0.mp4,a,0,1,mouse 1\n0.mp4,b,0,1,mouse 2\n", encoding="utf-8"
+    )
+    names = read_clips(table, False, lambda text: None).names
+    assert list(names) == ["0.mp4, mouse 1 0-1 s", "0.mp4, mouse 2 0-1 s"]
+
+
 def test_nothing_to_review_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="holds no videos"):
         read_clips(tmp_path, True, print)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -58,6 +59,17 @@ def test_an_earlier_journal_is_taken_up(journal: Journal, clips: ClipList, manif
         assert later.verdicts() == before
         assert (later.states()[0][0], later.revision) == (2, 3)
         assert later.changed_since(2) == [1]
+
+
+def test_subjects_of_one_span_have_labels_of_their_own(clips: ClipList, tmp_path: Path) -> None:
+    both = ClipList([replace(clips.items[0], track=name) for name in "ab"], ["0.mp4, a", "0.mp4, b"])
+    manifest = tmp_path / "subjects.csv"
+    with closing(Journal(both, manifest)) as journal:
+        journal.say(0, 0, Verdict("left", by_person=True))
+        journal.say(1, 0, Verdict("right", by_person=True))
+    assert [(item.track, item.label) for item in read_data(manifest).items] == [("a", "left"), ("b", "right")]
+    with closing(Journal(both, manifest)) as later:
+        assert [verdict.label for verdict in later.verdicts()] == ["left", "right"]
 
 
 def test_what_another_window_saw_before_does_not_count(journal: Journal, manifest: Path) -> None:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from tests.review.evaluations import ANSWERS_A, ANSWERS_B, LABELS, write_answers
+from tests.review.evaluations import ANSWERS_A, ANSWERS_B, LABELS, NAMES, write_answers
+from vidcli.data.items import VideoItem
 from vidcli.errors import DataError
-from vidcli.evaluate import compare
+from vidcli.evaluate import compare, predictions_csv
+from vidcli.predict import Prediction
 from vidcli.review.clips import ClipList
 from vidcli.review.run_answers import RunsSeen, find_answers, see_runs
 from vidcli.runtime.outputs import OutputFolder
@@ -93,6 +97,27 @@ def test_runs_without_a_common_clip_are_refused(see: Callable[..., RunsSeen], pa
 def test_rows_that_cannot_be_told_apart_are_refused(see: Callable[..., RunsSeen], paths: list[Path]) -> None:
     with pytest.raises(DataError, match="several rows about the same video"):
         see(([paths[0]] * 2, ["left", "up"], ["left", "up"]))
+
+
+def test_subjects_of_one_span_are_told_apart(clips: ClipList, paths: list[Path], tmp_path: Path) -> None:
+    video = VideoItem(paths[0], "left", start_seconds=0.0, end_seconds=1.0)
+    both = [replace(video, track=name) for name in "ab"]
+    told = [
+        Prediction(str(video.path), NAMES, np.array(shares)) for shares in ([0.6, 0.2, 0.2], [0.2, 0.6, 0.2])
+    ]
+    table = tmp_path / "predictions.csv"
+    table.write_text(predictions_csv(both, told, NAMES), encoding="utf-8")
+    page = ClipList(both[::-1], ["0.mp4, b", "0.mp4, a"])
+    videos = see_runs(page, [("A", table)], lambda note: None).to_dict(page)["videos"]
+    assert [(row["name"], row["answers"][0]["predicted"]) for row in videos] == [
+        ("0.mp4, a", "left"),
+        ("0.mp4, b", "right"),
+    ]
+    # A page without boxes shows the clip of both; one without the clip names them.
+    alone = ClipList([video, *clips.items[1:]], ["0.mp4", *clips.names[1:]])
+    assert [key[0] for key in see_runs(alone, [("A", table)], lambda note: None).keys] == [0, 0]
+    seen = see_runs(ClipList(both[:1], ["0.mp4, a"]), [("A", table)], lambda note: None)
+    assert [row["name"] for row in seen.to_dict(page)["videos"]][1] == f"{paths[0]}, b"
 
 
 def test_an_evaluation_is_found_by_its_folder_or_file(tmp_path: Path) -> None:

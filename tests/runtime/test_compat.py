@@ -31,6 +31,26 @@ def test_exit_functions_run_last_registered_first_and_once() -> None:
     assert run(script).split() == ["b", "a", "end"]
 
 
+def test_threads_end_before_exit_functions_run() -> None:
+    script = (
+        "import atexit, threading, time; from vidcli.runtime.compat import run_exit_functions; "
+        "threading.Thread(target=lambda: (time.sleep(0.2), print('thread'))).start(); "
+        "atexit.register(print, 'exit'); run_exit_functions()"
+    )
+    assert run(script).split() == ["thread", "exit"]
+
+
+def test_a_command_that_brought_torch_ends_without_taking_it_apart() -> None:
+    script = (
+        "import atexit, sys, torch, vidcli.__main__ as m; "
+        "Late = type('Late', (), {'__del__': lambda self: print('taken apart')}); kept = Late(); "
+        "atexit.register(print, 'exit'); sys.argv = ['vidcli', 'settings', '--help']; m.main()"
+    )
+    told = run(script)
+    assert "Usage" in told
+    assert told.endswith("exit\n")
+
+
 def test_every_batchnorm_is_known_and_no_other_norm() -> None:
     norms = [nn.BatchNorm1d(2), nn.BatchNorm2d(2), nn.BatchNorm3d(2), nn.SyncBatchNorm(2)]
     assert all(map(compat.is_batchnorm, norms))

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from vidcli.errors import VideoError
-from vidcli.runtime.threads import map_ahead, num_workers, run_ahead, scheduling_kept
+from vidcli.runtime.threads import computing_alone, map_ahead, num_workers, run_ahead, scheduling_kept
 
 
 def test_number_of_workers() -> None:
@@ -151,3 +151,16 @@ def test_an_encoder_leaves_the_scheduling_of_its_caller(monkeypatch: pytest.Monk
     with scheduling_kept():
         pass
     assert given_back == [ordinary]
+
+
+def test_a_thread_that_computes_alone_is_given_its_cores_back() -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        with computing_alone():
+            assert torch.get_num_threads() == 1
+            with ThreadPoolExecutor(1) as other:
+                assert other.submit(torch.get_num_threads).result() == 2
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)

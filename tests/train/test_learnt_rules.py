@@ -179,7 +179,8 @@ def test_windows_that_share_frames_answer_as_whole_ones(table: Path, streams: Tw
     assert stream_network(predictor) is streams
     frames = np.random.default_rng(0).integers(0, 256, (20, 64, 64, 3), dtype=np.uint8)
     windows = StreamWindows(predictor, 8, 2, streams)
-    found = [row for part in (frames[:5], frames[5:13], frames[13:]) for row in windows.push(part)]
+    parts = frames[:5], frames[5:13], frames[13:]
+    found = [row for part in parts for rows in windows.push(part) for row in rows]
     assert len(found) == 7
     for number, row in enumerate(found):
         clip = predictor.views.transform(frames[2 * number : 2 * number + 8])

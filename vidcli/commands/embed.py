@@ -11,6 +11,8 @@ import typer
 
 from vidcli.commands.app import LOOK_INSIDE, app, examples, open_terminal
 from vidcli.commands.options import (
+    WHOLE_PICTURES,
+    BoxesOption,
     DataRootOption,
     DeviceOption,
     ModelOption,
@@ -76,6 +78,7 @@ class EmbedOptions(NamedTuple):
         device: as --device says.
         overwrite: replace files that are in the way of outputs.
         as_json: print neighbours as JSON lines.
+        boxes: of subjects, for windows around them; None takes those of the run.
     """
 
     data: Path | None
@@ -90,6 +93,7 @@ class EmbedOptions(NamedTuple):
     device: str
     overwrite: bool
     as_json: bool
+    boxes: Path | None
 
 
 @app.command(
@@ -112,10 +116,11 @@ def embed(
     clusters: ClustersOption = None,
     device: DeviceOption = "auto",
     data_root: DataRootOption = None,
+    boxes: BoxesOption = None,
     overwrite: OverwriteOption = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print neighbours as lines of JSON.")] = False,
 ) -> None:
-    """Write what the head of a model sees of each video, one vector a video.
+    """Write what the head of a model sees of each video, or of each subject in it, as a vector.
 
     What goes into the head is averaged over the frames and views of the video.
     """
@@ -127,7 +132,7 @@ def embed(
         raise typer.BadParameter("--unlabelled is about DATA; name a folder of videos")
     options = EmbedOptions(
         *(data, data_root, model, split, output, unlabelled, neighbours, contact_sheet, clusters),
-        *(device, overwrite, as_json),
+        *(device, overwrite, as_json, boxes),
     )
     raise typer.Exit(run_embed(open_terminal(ctx), options))
 
@@ -138,18 +143,21 @@ def run_embed(terminal: Terminal, options: EmbedOptions) -> int:
     from vidcli.predict import Predictor
     from vidcli.predict.embedding import Embedder, embed_all
     from vidcli.predict.embedding_files import check_suffix, write_embeddings
+    from vidcli.predict.predictor import with_boxes
     from vidcli.runtime.devices import choose_device
     from vidcli.runtime.outputs import OutputFile
 
     check_suffix(options.output)
     model_file = find_model(options.model)
     predictor = Predictor.load(model_file, choose_device(options.device))
+    if options.boxes is not None:
+        predictor = with_boxes(predictor, options.boxes)
     embedder = Embedder(predictor, options.model or model_file)
     items = _read_items(terminal, options, model_file, predictor)
     if options.clusters is not None and options.clusters > len(items):
         raise ConfigError(f"--clusters {options.clusters}: there are only {len(items)} videos")
     inputs = [*files_of_model(model_file), *(item.path for item in items)]
-    inputs += [options.data] if options.data is not None else []
+    inputs += [path for path in (options.data, options.boxes) if path is not None]
     output = OutputFile("--output", options.output, inputs, options.overwrite)
     sheet = None
     if options.contact_sheet is not None:
@@ -157,7 +165,7 @@ def run_embed(terminal: Terminal, options: EmbedOptions) -> int:
     with terminal.counting("embedding", len(items), past="embedded") as show:
         done, failed = embed_all(embedder, items, sheet is not None, show)
     for embedding in failed:
-        terminal.fail(f"left out: {embedding.item.path}: {embedding.prediction.error}")
+        terminal.fail(f"left out: {embedding.item.name}: {embedding.prediction.error}")
     if not done:
         raise DataError(f"not one of {len(items)} videos can be decoded; nothing to write")
     found = None if sheet is None else _cluster(options, done)
@@ -179,19 +187,24 @@ def _read_items(
     from vidcli.data.manifest import read_data
     from vidcli.data.relocation import load_run_items
     from vidcli.data.splits import of_split
+    from vidcli.data.subjects import expand_subjects, settle_subjects
     from vidcli.predict.inputs import collect_items
 
     if options.split not in (*SPLITS, "all"):
         raise ConfigError(f"--split {options.split}: expected train, val, test or all")
+    subject = predictor.config.subject
     if options.data is not None and options.unlabelled:
-        return collect_items(options.data, terminal.warn)
+        found = collect_items(options.data, terminal.warn)
+        if options.boxes is None and subject.boxes is not None:
+            terminal.warn(f"{WHOLE_PICTURES}; --boxes names boxes")
+        return found if options.boxes is None else expand_subjects(found, subject)
     if options.data is not None:
         if options.data_root is not None:
             raise ConfigError("--data-root: tells where the run's own data is now; leave it or DATA out")
         listing = read_data(options.data, settings=predictor.config.data)
         for note in listing.notes:
             terminal.warn(note)
-        items = listing.items
+        items = settle_subjects(listing.items, subject, terminal.warn)
     else:
         splits = model_file.parent / SPLITS_FILE
         if not splits.is_file():

@@ -386,4 +386,4 @@ def _print(terminal: Terminal, measured: Measurement, split: str) -> None:
 def _name_failures(terminal: Terminal, measured: Measurement) -> None:
     for prediction in measured.predictions:
         if prediction.error is not None:
-            terminal.fail(f"counted as wrong: {prediction.video}: {prediction.error}")
+            terminal.fail(f"counted as wrong: {prediction.name}: {prediction.error}")

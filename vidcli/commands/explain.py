@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,12 +14,22 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vidcli.commands.app import LOOK_INSIDE, app, examples, open_terminal
-from vidcli.commands.options import DeviceOption, ModelOption, ReportFormat, ReportFormatOption, path
-from vidcli.errors import OutputError
+from vidcli.commands.options import (
+    WHOLE_PICTURES,
+    BoxesOption,
+    DeviceOption,
+    ModelOption,
+    ReportFormat,
+    ReportFormatOption,
+    TrackOption,
+    path,
+)
+from vidcli.errors import ConfigError, OutputError
 
 if TYPE_CHECKING:
     from vidcli.arrays import Frames
     from vidcli.artifacts.model_file import Checkpoint
+    from vidcli.data.items import VideoItem
     from vidcli.explain import Explanation
     from vidcli.runtime.outputs import OutputFolder
 
@@ -26,6 +37,7 @@ _OVERLAY_FPS = 4.0
 _FILES = ("sheet.png", "overlay.mp4", "explanation.json")
 _MAX_NAME_BYTES = 240
 _MAX_FOLDERS = 1000
+_MOST_NAMED = 8
 
 
 class MapChoice(str, Enum):
@@ -37,7 +49,11 @@ class MapChoice(str, Enum):
 
 @app.command(
     rich_help_panel=LOOK_INSIDE,
-    epilog=examples("vidcli explain clip.mp4", "vidcli explain clip.mp4 --label wave --out why/"),
+    epilog=examples(
+        "vidcli explain clip.mp4",
+        "vidcli explain clip.mp4 --label wave --out why/",
+        "vidcli explain clip.mp4 --boxes tracks/ --track a",
+    ),
 )
 def explain(
     ctx: typer.Context,
@@ -49,6 +65,8 @@ def explain(
     maps: Annotated[
         MapChoice, typer.Option(help="Integrated gradients, or Grad-CAM of a frame backbone.")
     ] = MapChoice.gradients,
+    boxes: BoxesOption = None,
+    track: TrackOption = None,
     form: ReportFormatOption = ReportFormat.table,
     out: Annotated[
         Path | None,
@@ -68,15 +86,23 @@ def explain(
     from vidcli.console.model_tables import print_explanation
     from vidcli.explain import explain_video
     from vidcli.fonts import picture_names
+    from vidcli.predict.predictor import with_boxes_of
     from vidcli.runtime.devices import choose_device
 
+    if track is not None and boxes is None:
+        raise typer.BadParameter("--track: is a subject of --boxes; give them too")
     terminal = open_terminal(ctx)
     chosen = choose_device(device)
     model_file = find_model(model)
     run = [model_file.parent] if (model_file.parent / CONFIG_FILE).is_file() else []
-    with _open_folder(video, out, overwrite, (video, model_file, *run)) as folder:
+    inputs = [video, model_file, *run, *([] if boxes is None else [boxes])]
+    item = _find_subject(video, boxes, track)
+    with _open_folder(item, out, overwrite, inputs) as folder:
         network, about = load_network(model_file)
-        explanation = explain_video(network.to(chosen), about, chosen, video, label, maps.value)
+        if boxes is None and about.config.subject.boxes is not None:
+            terminal.warn(f"{WHOLE_PICTURES}; --boxes names boxes")
+        about = replace(about, config=with_boxes_of(about.config, boxes))
+        explanation = explain_video(network.to(chosen), about, chosen, item, label, maps.value)
         _write(explanation, about, folder)
     if (note := picture_names([explanation.class_name]).note) is not None:
         terminal.warn(note)
@@ -87,8 +113,36 @@ def explain(
     terminal.say(f"wrote {', '.join(_FILES)} to {folder.folder}")
 
 
-def _open_folder(video: Path, out: Path | None, overwrite: bool, inputs: Sequence[Path]) -> OutputFolder:
+def _find_subject(video: Path, boxes: Path | None, track: str | None) -> VideoItem:
+    """Return the video, or the subject of it that is explained.
+
+    Raises:
+        ConfigError: it has several.
+        DataError: there are no boxes of it.
+    """
+    from vidcli.predict.view_loader import item_of
+
+    whole = item_of(video)
+    if boxes is None:
+        return whole
+    from vidcli.config import SubjectConfig
+    from vidcli.data.subjects import expand_subjects
+
+    found = expand_subjects([whole], SubjectConfig(boxes=os.path.abspath(boxes)), track)
+    if len(found) > 1:
+        names = ", ".join(str(item.track) for item in found[:_MOST_NAMED])
+        raise ConfigError(f"{video}: has boxes of {len(found)} subjects ({names}); --track NAME explains one")
+    return found[0]
+
+
+def _open_folder(item: VideoItem, out: Path | None, overwrite: bool, inputs: Sequence[Path]) -> OutputFolder:
     """Return the folder to fill; without `out` it is explain-VIDEO, or the next number that is free.
+
+    Args:
+        item: the video, or a subject of it.
+        out: as --out says.
+        overwrite: replace files of another video.
+        inputs: what is read.
 
     Raises:
         OutputError: the folder holds something else.
@@ -97,14 +151,14 @@ def _open_folder(video: Path, out: Path | None, overwrite: bool, inputs: Sequenc
 
     from vidcli.runtime.outputs import OutputFolder
 
+    subject = replace(item, path=Path(os.path.abspath(item.path))).name
+
     def open_one(folder: Path) -> OutputFolder:
-        return OutputFolder(
-            folder, "explain", _FILES, subject=os.path.abspath(video), inputs=inputs, overwrite=overwrite
-        )
+        return OutputFolder(folder, "explain", _FILES, subject=subject, inputs=inputs, overwrite=overwrite)
 
     if out is not None:
         return open_one(out)
-    name = _shorten(f"explain-{video.stem}")
+    name = _shorten(f"explain-{item.path.stem}")
     for number in range(1, _MAX_FOLDERS):
         with suppress(OutputError):  # it holds another video of that name, or somebody else's files
             return open_one(Path(name if number == 1 else f"{name}-{number}"))

@@ -122,6 +122,9 @@ BoxesOption = Annotated[
         show_default=False,
     ),
 ]
+TrackOption = Annotated[
+    str | None, typer.Option(metavar="NAME", help="With --boxes, take this subject only.", show_default=False)
+]
 WindowOption = Annotated[
     float | None,
     typer.Option(min=0.01, help="Seconds of a window; without it, those of the training clips."),

@@ -21,6 +21,7 @@ from vidcli.commands.options import (
     ModelOption,
     OverwriteOption,
     ThresholdOption,
+    TrackOption,
     VideoOptions,
     VideosArgument,
     WindowOption,
@@ -72,9 +73,6 @@ MinSecondsOption = Annotated[
     ),
 ]
 PictureOption = Annotated[Path | None, typer.Option(metavar="PNG", help="Draw the timeline into this file.")]
-TrackOption = Annotated[
-    str | None, typer.Option(metavar="NAME", help="With --boxes, take this subject only.", show_default=False)
-]
 BoutsOption = Annotated[
     Path | None,
     typer.Option(metavar="CSV", help="Write number, lengths, rate and order of the bouts of each class."),

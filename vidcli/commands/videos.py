@@ -151,7 +151,8 @@ def _find_items(terminal: Terminal, options: VideoOptions) -> Sequence[VideoItem
         return found
     from vidcli.data.subjects import expand_subjects  # Arrow, which `predict a.mp4` does without
 
-    return expand_subjects(found, SubjectConfig(boxes=str(options.boxes)), options.track)
+    # Of the name that `with_boxes` gives, so that boxes are read once.
+    return expand_subjects(found, SubjectConfig(boxes=os.path.abspath(options.boxes)), options.track)
 
 
 def _share(

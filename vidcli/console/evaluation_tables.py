@@ -295,7 +295,9 @@ def _print_examples(
     for example in examples[:limit]:
         span = "" if example.end_seconds is None else f" {example.start_seconds:g}–{example.end_seconds:g} s"
         table.add_row(
-            plain(shorten_path(example.video) + span),
+            plain(
+                shorten_path(example.video) + ("" if example.track is None else f", {example.track}") + span
+            ),
             plain(example.label or "–"),
             plain(example.predicted or "–"),
             *_numbers(example),

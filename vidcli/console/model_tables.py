@@ -22,7 +22,7 @@ def print_explanation(terminal: Terminal, explanation: Explanation) -> None:
     told = Text("why ") + plain(explanation.class_name, "bold") + f" ({explanation.probability:.3f})"
     if explanation.class_name != explanation.predicted:
         told += Text(", where the model says ") + plain(explanation.predicted, "bold")
-    out.print(plain(explanation.video) + Text(": ") + told, soft_wrap=True)
+    out.print(plain(explanation.name) + Text(": ") + told, soft_wrap=True)
     table = Table("seconds", "weight", f"frames by {explanation.frame_method}")
     for column in table.columns[:2]:
         column.justify = "right"

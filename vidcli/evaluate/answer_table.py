@@ -10,7 +10,9 @@ from vidcli.errors import DataError
 from vidcli.sheets import csv_rows, read_text, translated_errors, unescape_cell
 
 PREDICTIONS_FILE = "predictions.csv"
-FIXED_COLUMNS = ("video", "start", "end", "label", "predicted", "probability", "correct", "error")
+FIXED_COLUMNS = ("video", "start", "end", "label", "predicted", "probability", "correct", "error", "track")
+_EARLIER_COLUMNS = FIXED_COLUMNS[:-1]
+"""Of tables that earlier versions wrote, which name no subjects."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,7 @@ class VideoAnswer:
         predicted: the most probable class; None where the video failed.
         probabilities: one a class of the table; empty where the video failed.
         error: why the video failed; None where it did not.
+        track: the subject that it is about; None for the whole picture.
     """
 
     video: str
@@ -34,6 +37,12 @@ class VideoAnswer:
     predicted: str | None
     probabilities: Sequence[float]
     error: str | None
+    track: str | None
+
+    @property
+    def span(self) -> tuple[float, float | None]:
+        """Where the labelled span starts and ends."""
+        return self.start_seconds, self.end_seconds
 
 
 @dataclass(frozen=True)
@@ -60,8 +69,10 @@ def read_answers(path: Path) -> AnswerTable:
     """
     with translated_errors(path):
         rows = csv_rows(read_text(path)[0])
-    header, count = rows[0] if rows else [], len(FIXED_COLUMNS)
-    if tuple(header[:count]) != FIXED_COLUMNS or len(header) == count:
+    header = tuple(rows[0]) if rows else ()
+    columns = next((c for c in (FIXED_COLUMNS, _EARLIER_COLUMNS) if header[: len(c)] == c), FIXED_COLUMNS)
+    count = len(columns)
+    if header[:count] != columns or len(header) == count:
         raise DataError(
             f"{path}: is no {PREDICTIONS_FILE} of `vidcli eval`; expected the columns "
             f"{', '.join(FIXED_COLUMNS)} and one for each class"
@@ -70,7 +81,7 @@ def read_answers(path: Path) -> AnswerTable:
     answers = []
     for number, row in enumerate(rows[1:], start=2):
         try:
-            answers.append(_answer_of(row, len(header)))
+            answers.append(_answer_of(row, len(header), count))
         except ValueError as error:
             raise DataError(f"{path}: row {number} is damaged ({error}); evaluate again") from error
     known = {*names, None}
@@ -82,12 +93,19 @@ def read_answers(path: Path) -> AnswerTable:
     return AnswerTable(names, answers)
 
 
-def _answer_of(row: Iterable[str], num_columns: int) -> VideoAnswer:
+def _answer_of(row: Iterable[str], num_columns: int, num_fixed: int) -> VideoAnswer:
     cells = [unescape_cell(cell) for cell in row]
     if len(cells) != num_columns:
         raise ValueError(f"{len(cells)} cells, expected {num_columns}")
-    video, start, end, label, predicted, _, _, error = cells[: len(FIXED_COLUMNS)]
-    shares = [] if error else [float(cell) for cell in cells[len(FIXED_COLUMNS) :]]
+    video, start, end, label, predicted, _, _, error, *track = cells[:num_fixed]
+    shares = [] if error else [float(cell) for cell in cells[num_fixed:]]
     return VideoAnswer(
-        video, float(start), float(end) if end else None, label, predicted or None, shares, error or None
+        video=video,
+        start_seconds=float(start),
+        end_seconds=float(end) if end else None,
+        label=label,
+        predicted=predicted or None,
+        probabilities=shares,
+        error=error or None,
+        track=(track[0] or None) if track else None,
     )

@@ -114,6 +114,7 @@ class Example:
         probability: of the predicted class.
         true_probability: of the true class.
         margin: difference of the probabilities of the two most probable classes.
+        track: the subject that it is about; None for the whole picture.
     """
 
     video: str
@@ -124,6 +125,7 @@ class Example:
     probability: float
     true_probability: float
     margin: float
+    track: str | None = None
 
 
 @dataclass(frozen=True)
@@ -140,6 +142,7 @@ class SetExample:
         added: classes that it is given and does not have, with `|` between them.
         loss: mean binary cross-entropy over the classes.
         margin: smallest distance of the probability of a class from its threshold.
+        track: the subject that it is about; None for the whole picture.
     """
 
     video: str
@@ -151,6 +154,7 @@ class SetExample:
     added: str
     loss: float
     margin: float
+    track: str | None = None
 
 
 @dataclass(frozen=True)
@@ -216,7 +220,7 @@ def predictions_csv(
         correct = str(is_right(item, prediction)).lower()
         end = "" if item.end_seconds is None else item.end_seconds
         about = [prediction.video, item.start_seconds, end, item.label, name, probability, correct]
-        rows.append([*about, prediction.error or "", *shown])
+        rows.append([*about, prediction.error or "", item.track or "", *shown])
     return csv_text([shown_cell(cell) for cell in row] for row in rows)
 
 
@@ -332,6 +336,7 @@ def _example(item: VideoItem, prediction: Prediction) -> Example:
         probability,
         true_probability,
         margin,
+        item.track,
     )
 
 
@@ -353,4 +358,5 @@ def _set_example(item: VideoItem, prediction: Prediction) -> SetExample:
         LABEL_SEPARATOR.join(name for name in told if name not in there),
         loss,
         float(np.abs(prediction.probabilities - np.asarray(prediction.thresholds)).min()),
+        item.track,
     )

@@ -7,7 +7,7 @@ maps           the weight of each place: integrated gradients, or Grad-CAM on th
 
 from __future__ import annotations
 
-from vidcli.explain.explainer import Explanation, explain_video, iter_pictures
+from vidcli.explain.explainer import WHOLE, Explanation, explain_video, iter_pictures
 from vidcli.explain.maps import MapMethod
 
-__all__ = ["Explanation", "MapMethod", "explain_video", "iter_pictures"]
+__all__ = ["WHOLE", "Explanation", "MapMethod", "explain_video", "iter_pictures"]

@@ -10,12 +10,13 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional
 
 from vidcli.arrays import Float32, Float64, Frames
 from vidcli.artifacts.exported import ExportedNetwork
 from vidcli.artifacts.model_file import Checkpoint
+from vidcli.config import ClipConfig
 from vidcli.data.frames import FrameSource, decode_limits
 from vidcli.data.items import VideoItem
 from vidcli.errors import ConfigError, ExportError, did_you_mean
@@ -25,10 +26,12 @@ from vidcli.names import normal_name
 from vidcli.sampling import Seconds
 from vidcli.storage.addresses import path_of
 from vidcli.transforms import ClipTransform, build_sampler, own_frames, squeeze, to_pixels
+from vidcli.transforms.subject_window import SubjectWindow
 from vidcli.video import decode_frames, probe
 
 Window: TypeAlias = tuple[float, float, float, float]
 """Top, left, height and width as shares of the height and width of a frame."""
+WHOLE: Window = (0.0, 0.0, 1.0, 1.0)
 
 _FULL_QUANTILE = 0.98
 _LOW_QUANTILE = 0.05
@@ -53,7 +56,8 @@ class Explanation:
         frame_method: `attention` or `occlusion`; see `frame_weights`.
         map_method: `gradients` or `grad-cam`; see `maps`.
         class_names: all classes of the model.
-        window: the part of the upright video that the model read.
+        windows: the part of the upright video that the model read, of each frame or of all.
+        track: the subject that the answer is about; None for the whole picture.
     """
 
     video: str
@@ -67,7 +71,17 @@ class Explanation:
     frame_method: str
     map_method: str
     class_names: tuple[str, ...] = ()
-    window: Window = (0.0, 0.0, 1.0, 1.0)
+    windows: tuple[Window, ...] = (WHOLE,)
+    track: str | None = None
+
+    def window(self, frame: int) -> Window:
+        """Return the part of the upright video that the model read, of one of the frames."""
+        return self.windows[min(frame, len(self.windows) - 1)]
+
+    @property
+    def name(self) -> str:
+        """The video, and which subject of the picture it is about."""
+        return self.video if self.track is None else f"{self.video}, {self.track}"
 
     @property
     def full_heat(self) -> float | None:
@@ -90,14 +104,15 @@ class Explanation:
         from the top left; None if nothing in the frame speaks for the class. `map_is_flat` is true if no
         place of the clip stands out.
         """
-        top, left, height, width = self.window
 
-        def focus(map_HW: Float32) -> list[float] | None:
+        def focus(frame: int, map_HW: Float32) -> list[float] | None:
+            top, left, height, width = self.window(frame)
             centre = _centre(map_HW)
             return centre and [round(left + width * centre[0], 4), round(top + height * centre[1], 4)]
 
         return {
             "video": self.video,
+            "track": self.track,
             "label": self.class_name,
             "predicted": self.predicted,
             "probability": self.probability,
@@ -105,8 +120,10 @@ class Explanation:
             "map_method": self.map_method,
             "map_is_flat": self.full_heat is None,
             "frames": [
-                {"seconds": float(seconds), "weight": float(weight), "focus": focus(map_HW)}
-                for seconds, weight, map_HW in zip(self.seconds_T, self.weights_T, self.maps_THW, strict=True)
+                {"seconds": float(seconds), "weight": float(weight), "focus": focus(frame, map_HW)}
+                for frame, (seconds, weight, map_HW) in enumerate(
+                    zip(self.seconds_T, self.weights_T, self.maps_THW, strict=True)
+                )
             ],
         }
 
@@ -115,7 +132,7 @@ def explain_video(
     network: nn.Module,
     about: Checkpoint,
     device: torch.device,
-    video: str | os.PathLike[str],
+    video: str | os.PathLike[str] | VideoItem,
     class_name: str | None = None,
     map_method: MapMethod = "gradients",
 ) -> Explanation:
@@ -125,12 +142,13 @@ def explain_video(
         network: the model, on `device` and in evaluation mode.
         about: its sampling, preprocessing, class names and calibration.
         device: where to compute.
-        video: the file.
+        video: the file, or one subject of it.
         class_name: the class to explain; None takes the most probable.
         map_method: `gradients` or `grad-cam`; see `maps`.
 
     Raises:
         VideoError: the video cannot be decoded.
+        DataError: there are no boxes of the subject.
         ConfigError: the model has no such class, or no such maps.
         ExportError: the model is an exported one, which has no gradients.
     """
@@ -138,9 +156,10 @@ def explain_video(
         raise ExportError("an exported model cannot be explained; name the run it came from with --model")
     label = _find_label(class_name, about.class_names)
     clip_config = about.config.clip.model_copy(update={"views": 1})
-    frames, seconds_T = _decode_clip(video, about)
-    transform = ClipTransform(clip_config)
-    clip_TCHW = transform(frames).to(device)
+    item = video if isinstance(video, VideoItem) else VideoItem(path_of(video), label="")
+    source = FrameSource(about.config)
+    frames, seconds_T = _decode_clip(item, source, about)
+    clip_TCHW = ClipTransform(clip_config)(frames).to(device)
     with torch.inference_mode():
         logits_BK = network(clip_TCHW[None]).double().cpu().numpy()
     probabilities_K = about.calibration.probabilities(logits_BK)
@@ -150,14 +169,9 @@ def explain_video(
         network, clip_TCHW, label, multi_label=about.calibration.thresholds is not None
     )
     maps_THW = map_frames(network, clip_TCHW, label, map_method)
-    windows = _shares(transform.seen_windows(frames), *own_frames(frames).shape[1:3])
-    if clip_config.panels == ("window",):
-        shown_THWC, window = to_pixels(clip_TCHW.cpu(), clip_config), windows[0][0]
-    else:
-        maps_THW, window = _on_whole_frames(maps_THW, windows), (0.0, 0.0, 1.0, 1.0)
-        shown_THWC = squeeze(own_frames(frames), *maps_THW.shape[1:])
+    shown_THWC, maps_THW, inner = _as_shown(frames, clip_TCHW, maps_THW, clip_config)
     return Explanation(
-        video=str(video),
+        video=str(item.path if isinstance(video, VideoItem) else video),
         class_name=about.class_names[label],
         predicted=about.class_names[predicted],
         probability=float(probabilities_K[label]),
@@ -168,11 +182,51 @@ def explain_video(
         frame_method=frame_method,
         map_method=map_method,
         class_names=tuple(about.class_names),
-        window=window,
+        windows=tuple(_within(outer, inner) for outer in _subject_windows(item, source, seconds_T)),
+        track=item.track,
     )
 
 
-def _decode_clip(video: str | os.PathLike[str], about: Checkpoint) -> tuple[Frames, Seconds]:
+def _as_shown(
+    frames: Frames, clip_TCHW: Tensor, maps_THW: Float32, clip: ClipConfig
+) -> tuple[Frames, Float32, Window]:
+    """Return the pictures that are shown, the map of each, and what part of the decoded frames they show.
+
+    Args:
+        frames: as decoded.
+        clip_TCHW: as the model read them.
+        maps_THW: of what the model read.
+        clip: its settings.
+    """
+    windows = _shares(ClipTransform(clip).seen_windows(frames), *own_frames(frames).shape[1:3])
+    if clip.panels == ("window",):
+        return to_pixels(clip_TCHW.cpu(), clip), maps_THW, windows[0][0]
+    folded_THW = _on_whole_frames(maps_THW, windows)
+    return squeeze(own_frames(frames), *folded_THW.shape[1:]), folded_THW, WHOLE
+
+
+def _subject_windows(item: VideoItem, source: FrameSource, seconds_T: Seconds) -> list[Window]:
+    """Return the part of the upright video that is cut out around the subject at each moment, or all."""
+    framing = source.framing(item)
+    if not isinstance(framing, SubjectWindow):
+        return [WHOLE]
+    height, width = probe(item.path).upright_size
+    parts = [framing.at(float(seconds), height, width) for seconds in seconds_T]
+    return [(top / height, left / width, high / height, wide / width) for left, top, wide, high in parts]
+
+
+def _within(outer: Window, inner: Window) -> Window:
+    """Return a part of a part of a frame."""
+    top, left, height, width = outer
+    return (
+        top + inner[0] * height,
+        left + inner[1] * width,
+        inner[2] * height,
+        inner[3] * width,
+    )
+
+
+def _decode_clip(item: VideoItem, source: FrameSource, about: Checkpoint) -> tuple[Frames, Seconds]:
     """Return the frames of the clip that a single view of a video shows, and their moments in seconds."""
     sampler = build_sampler(about.config.clip.model_copy(update={"views": 1}))
     moments: list[Seconds] = []
@@ -181,7 +235,7 @@ def _decode_clip(video: str | os.PathLike[str], about: Checkpoint) -> tuple[Fram
         moments.append(np.minimum(sampler(duration_seconds), duration_seconds))
         return moments[-1]
 
-    frames = FrameSource(about.config).frames(VideoItem(path_of(video), label=""), plan)
+    frames = source.frames(item, plan)
     return frames, (moments[-1][..., 1] if sampler.neighbours else moments[-1]).ravel()
 
 

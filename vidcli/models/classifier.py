@@ -18,6 +18,7 @@ feature map, g cells a side of the kept grid, E width (features a frame), K clas
 
 from __future__ import annotations
 
+import copy
 from typing import TypeAlias
 
 import torch
@@ -26,7 +27,7 @@ from torch.nn import functional as F
 
 from vidcli.config import ModelConfig
 from vidcli.models.attentive import CellTokens
-from vidcli.models.backbones import RGB_CHANNELS, Backbone, require_clip
+from vidcli.models.backbones import RGB_CHANNELS, Backbone, first_convolution, require_clip
 from vidcli.models.depth import ClipDepth, insert_stochastic_depth, stochastic_depths
 from vidcli.models.folding import fold_batchnorm
 from vidcli.models.hf_encoders import ClipEncoder, ImageEncoder
@@ -112,6 +113,26 @@ class VideoClassifier(nn.Module):
         if self.config.frame_differences:
             frames_NCHW = torch.cat([frames_NCHW, torch.zeros_like(frames_NCHW)], dim=1)
         other = VideoClassifier(fold_batchnorm(self.backbone, frames_NCHW), self.head, self.config)
+        other.projection = self.projection
+        return other.eval()
+
+    @torch.no_grad()
+    def without_differences(self) -> VideoClassifier:
+        """Return a network that answers as this one does for frames which begin a clip.
+
+        Their differences are zero, which the convolution that reads frames need not multiply. It is this
+        network itself where it takes no differences, or reads them otherwise.
+        """
+        name, conv = first_convolution(self.backbone)
+        if not self.config.frame_differences or type(conv) is not nn.Conv2d or conv.groups > 1:
+            return self
+        tensors = (*self.backbone.parameters(), *self.backbone.buffers())
+        backbone = copy.deepcopy(self.backbone, {id(tensor): tensor for tensor in tensors})  # not of these
+        reader = backbone.get_submodule(name)
+        reader.weight = nn.Parameter(conv.weight[:, :RGB_CHANNELS].clone(), requires_grad=False)
+        other = VideoClassifier(
+            backbone, self.head, self.config.model_copy(update={"frame_differences": False})
+        )
         other.projection = self.projection
         return other.eval()
 

@@ -5,6 +5,7 @@ Shape suffixes: V views, T frames, E numbers of an embedding, H W pixels, C chan
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -17,9 +18,10 @@ from torch.nn import functional as F
 
 from vidcli.arrays import Float32, Frames
 from vidcli.data.items import VideoItem
-from vidcli.errors import ConfigError
+from vidcli.errors import ConfigError, VideoError
 from vidcli.predict.prediction import Prediction
 from vidcli.predict.predictor import Predictor
+from vidcli.predict.side_by_side import compute_all
 from vidcli.transforms import to_pixels
 
 _THUMBNAIL_PIXELS = 96
@@ -76,27 +78,24 @@ class Embedder:
             items: the videos.
             thumbnails: keep a small picture of each.
         """
-        heard: list[Tensor] = []
-        pictures: list[Frames] = []
+        heard = threading.local()  # the head hears the videos of several threads at once
 
         def listen(head: nn.Module, inputs: tuple[Any, ...]) -> None:
             seen = inputs[0].detach().float()
-            heard.append(seen.flatten(1, -2).mean(1) if seen.dim() > 2 else seen)
+            heard.vectors.append(seen.flatten(1, -2).mean(1) if seen.dim() > 2 else seen)
 
-        def look(item: VideoItem, views_VTCHW: Tensor) -> None:
-            pictures.append(_thumbnail(views_VTCHW[0], self._predictor))
+        def embed(item: VideoItem, views: Tensor | VideoError, num_side_by_side: int) -> Embedding:
+            heard.vectors = []
+            prediction = self._predictor.predict_loaded(item, views, num_side_by_side)
+            if prediction.error is not None or isinstance(views, VideoError):
+                return Embedding(item, None, prediction, None)
+            thumbnail = _thumbnail(views[0], self._predictor) if thumbnails else None
+            return Embedding(item, torch.cat(heard.vectors).mean(0).cpu().numpy(), prediction, thumbnail)
 
         handle = self._head.register_forward_pre_hook(listen)
         try:
-            predictions = self._predictor.predict_many(items, look if thumbnails else None)
-            with closing(predictions):
-                for item, prediction in zip(items, predictions, strict=True):
-                    vector_E = None
-                    if prediction.error is None:
-                        vector_E = torch.cat(heard).mean(0).cpu().numpy()
-                    yield Embedding(item, vector_E, prediction, pictures[-1] if pictures else None)
-                    heard.clear()
-                    pictures.clear()
+            with closing(compute_all(self._predictor, items, embed)) as embeddings:
+                yield from embeddings
         finally:
             handle.remove()
 

@@ -1,7 +1,8 @@
 """Files of embeddings: NumPy's `.npz` without pickled objects, and Parquet; nearest neighbours as a table.
 
 Each has a row a video: its embedding, `path`, `label`, `group`, `start`, `end` (seconds, NaN or null at the
-end of the file), `predicted`, `probability`, and `cluster` where clusters were formed.
+end of the file), `predicted`, `probability`, `track` (empty for whole pictures), and `cluster` where clusters
+were formed.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from vidcli.sheets import csv_text, shown_cell
 SUFFIXES = (".npz", ".parquet")
 NEIGHBOUR_COLUMNS = (
     *("path", "label", "group", "rank"),
-    *("neighbour", "neighbour_label", "neighbour_group", "similarity"),
+    *("neighbour", "neighbour_label", "neighbour_group", "similarity", "track", "neighbour_track"),
 )
 
 
@@ -71,6 +72,7 @@ def _columns(embeddings: Sequence[Embedding], cluster_N: Int64 | None) -> dict[s
         "end": [item.end_seconds for item in items],
         "predicted": [LABEL_SEPARATOR.join(embedding.prediction.labels) for embedding in embeddings],
         "probability": [embedding.prediction.probability for embedding in embeddings],
+        "track": [item.track or "" for item in items],
     }
     return columns if cluster_N is None else columns | {"cluster": cluster_N.tolist()}
 
@@ -92,7 +94,8 @@ def neighbour_rows(
             other = embeddings[position].item
             values = (str(item.path), item.label, item.group or "", rank)
             others = (str(other.path), other.label, other.group or "", float(similarity))
-            rows.append(dict(zip(NEIGHBOUR_COLUMNS, (*values, *others), strict=True)))
+            tracks = item.track or "", other.track or ""
+            rows.append(dict(zip(NEIGHBOUR_COLUMNS, (*values, *others, *tracks), strict=True)))
     return rows
 
 

@@ -250,11 +250,15 @@ def with_boxes(predictor: Predictor, boxes: str | os.PathLike[str] | None) -> Pr
         boxes: a file, or a folder of files; None sees whole pictures.
     """
     other = copy.copy(predictor)
-    path = None if boxes is None else os.path.abspath(boxes)
-    subject = predictor.config.subject.model_copy(update={"boxes": path})
-    other.config = predictor.config.model_copy(update={"subject": subject})
+    other.config = with_boxes_of(predictor.config, boxes)
     other.views = ViewLoader(other.config)
     return other
+
+
+def with_boxes_of(config: Config, boxes: str | os.PathLike[str] | None) -> Config:
+    """Return the settings of a model with boxes of the subjects of other videos; None sees whole pictures."""
+    path = None if boxes is None else os.path.abspath(boxes)
+    return config.model_copy(update={"subject": config.subject.model_copy(update={"boxes": path})})
 
 
 def with_views(predictor: Predictor, views: int | None, crops: int | None) -> Predictor:

@@ -7,9 +7,9 @@ its own waits for nobody. The bits are the same.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 import torch
 from torch import Tensor
@@ -23,6 +23,8 @@ from vidcli.runtime.threads import map_ahead
 
 if TYPE_CHECKING:
     from vidcli.predict.predictor import Predictor
+
+Output = TypeVar("Output")
 
 COMPUTED_BYTES = 2**29
 """The most memory that clips may take which the model computes at once."""
@@ -48,18 +50,36 @@ def predict_all(
         items: the videos.
         keeps_views: give the clips too.
     """
-    count = share_cores(predictor, len(items))
 
-    def compute(item: VideoItem, views: Tensor | VideoError) -> Answer:
+    def compute(item: VideoItem, views: Tensor | VideoError, count: int) -> Answer:
         kept = views if keeps_views and isinstance(views, Tensor) else None
         return predictor.predict_loaded(item, views, count), kept
 
+    return compute_all(predictor, items, compute)
+
+
+def compute_all(
+    predictor: Predictor,
+    items: Sequence[VideoItem],
+    compute: Callable[[VideoItem, Tensor | VideoError, int], Output],
+) -> Generator[Output, None, None]:
+    """Yield what is computed of each video in order, and compute that of the next ones meanwhile.
+
+    Args:
+        predictor: the model.
+        items: the videos.
+        compute: takes a video, its clips (V, T, C, H, W) or why there are none, and how many threads call it
+            at the same time.
+    """
+    count = share_cores(predictor, len(items))
     if count == 1:
         with closing(predictor.load_many(items)) as loaded:
             for item, views in zip(items, loaded, strict=True):
-                yield compute(item, views)
+                yield compute(item, views, count)
         return
-    yield from map_ahead(lambda item: compute(item, predictor.views.try_load(item)), items, count, 2 * count)
+    yield from map_ahead(
+        lambda item: compute(item, predictor.views.try_load(item), count), items, count, 2 * count
+    )
 
 
 def share_cores(predictor: Predictor, num_videos: int) -> int:

@@ -5,6 +5,8 @@ Shape suffixes: N frames, W windows, T frames a window, F features of a frame, K
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
@@ -40,9 +42,12 @@ class StreamWindows:
         self._network = network.eval()
         self._seen_NF: Tensor | None = None
 
+    def push(self, frames_NHWC: Frames) -> Iterator[list[Float64]]:
+        """Take the next frames; yield the probabilities of the windows that they fill, once for all."""
+        yield self._push(frames_NHWC)
+
     @torch.inference_mode()
-    def push(self, frames_NHWC: Frames) -> list[Float64]:
-        """Take the next frames; return the probabilities of each window that they fill."""
+    def _push(self, frames_NHWC: Frames) -> list[Float64]:
         predictor, length, step = self._predictor, self._length, self._step
         clip_NCHW = predictor.views.transform(frames_NHWC).to(predictor.device)
         new_NF = self._network.see_frames(clip_NCHW[None])[0]

@@ -15,6 +15,7 @@ import numpy as np
 from vidcli.arrays import Float64
 from vidcli.models.temporal_network import NUM_MOTIONS, REACH, TemporalNetwork
 from vidcli.predict.window_plan import WindowCells
+from vidcli.runtime.threads import computing_alone
 
 if TYPE_CHECKING:
     from vidcli.config import SubjectConfig
@@ -114,7 +115,8 @@ class TemporalCells:
 
     def _compute(self, until: int, known: int) -> None:
         first = max(0, self._num_done - REACH)
-        seen_NK = self._network.refine(self._cells.means(first, known), self._motion(first, known))
+        with computing_alone():  # so small a network has no work for several cores, which would wait busily
+            seen_NK = self._network.refine(self._cells.means(first, known), self._motion(first, known))
         if until > len(self._refined_NK):  # twice as long each time: many small arrays would take gigabytes
             longer = np.zeros((max(until, 2 * len(self._refined_NK)), self._refined_NK.shape[1]))
             longer[: self._num_done] = self._refined_NK[: self._num_done]

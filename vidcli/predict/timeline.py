@@ -19,21 +19,18 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from functools import partial
-from typing import Any
+from itertools import chain
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from vidcli.arrays import Float64, Frames
 from vidcli.data.frames import decode_limits
 from vidcli.data.items import VideoItem
 from vidcli.errors import VideoError
-from vidcli.models import VideoClassifier
 from vidcli.models.timeline_rules import TimelineRules
+from vidcli.predict.feature_windows import FeatureWindows
 from vidcli.predict.predictor import Predictor
 from vidcli.predict.presence import stream_present
 from vidcli.predict.segment_streams import stream_segments
@@ -43,16 +40,14 @@ from vidcli.predict.temporal_cells import SubjectMotion, TemporalCells
 from vidcli.predict.view_loader import item_of
 from vidcli.predict.window_plan import WindowCells, WindowPlan, window_weights
 from vidcli.runtime.signals import undivided
-from vidcli.runtime.threads import compute_alone, run_ahead
+from vidcli.runtime.threads import run_ahead
 from vidcli.sampling import neighbour_steps
 from vidcli.video import GridFrame, VideoInfo, stream_frames
 
 _NUM_DECODERS = 2
 _CHUNKS_AHEAD = 4
-_CHUNK_BYTES = 2 << 20
+_CHUNK_BYTES = 3 << 20
 """Of frames that are computed at once: small ones in larger numbers, which is quicker."""
-_WINDOWS_AT_ONCE = 16
-_FRAMES_AT_ONCE = 32
 
 
 class TimelineWork:
@@ -128,11 +123,12 @@ class TimelineWork:
         scorer = _open_scorer(predictor, plan)
         with _open_chunks(predictor, self._item, plan) as chunks:
             for frames_NHWC, count, info in chunks:
-                # One window at a time: it may take long, and a signal to stop keeps the windows before it.
-                for probabilities_K in scorer.push(frames_NHWC):
+                # A signal to stop keeps the windows that came before.
+                for some in scorer.push(frames_NHWC):
                     with undivided():
                         self._info = info
-                        self._cells.add_window(probabilities_K)
+                        for probabilities_K in some:
+                            self._cells.add_window(probabilities_K)
                         self._add(self._stream.advance(self._answers.num_final), tell)
                 with undivided():
                     self._info = info
@@ -214,7 +210,7 @@ def classify_windows(
     num_frames, duration = 0, 0.0
     with _open_chunks(predictor, video, plan) as chunks:
         for frames_NHWC, count, info in chunks:
-            found += scorer.push(frames_NHWC)
+            found += chain.from_iterable(scorer.push(frames_NHWC))
             num_frames, duration = num_frames + count, info.duration_seconds
             if progress is not None:
                 progress(min(num_frames * plan.spacing_seconds, duration), duration)
@@ -301,10 +297,10 @@ def shares_frames(predictor: Predictor) -> bool:
     return predictor.frame_network is not None or stream_network(predictor) is not None
 
 
-def _open_scorer(predictor: Predictor, plan: WindowPlan) -> _FeatureWindows | StreamWindows | _WholeWindows:
+def _open_scorer(predictor: Predictor, plan: WindowPlan) -> FeatureWindows | StreamWindows | _WholeWindows:
     """Return what makes probabilities of windows from frames, in the quickest way that the model allows."""
     if (network := predictor.frame_network) is not None:
-        return _FeatureWindows(predictor, plan, network)
+        return FeatureWindows(predictor, plan, network)
     if (streams := stream_network(predictor)) is not None:
         return StreamWindows(predictor, plan.length, plan.step, streams)
     return _WholeWindows(predictor, plan)
@@ -317,76 +313,14 @@ class _WholeWindows:
         self._predictor, self._plan = predictor, plan
         self._waiting: Frames | None = None
 
-    def push(self, frames_NHWC: Frames) -> Iterator[Float64]:
-        """Take the next frames; yield the probabilities of each window that they fill."""
+    def push(self, frames_NHWC: Frames) -> Iterator[list[Float64]]:
+        """Take the next frames; yield the probabilities of each window that they fill, one by one."""
         predictor, plan = self._predictor, self._plan
         waiting = self._waiting
         frames_NHWC = frames_NHWC if waiting is None else np.concatenate([waiting, frames_NHWC])
         while len(frames_NHWC) >= plan.length:
             # One window at a time, as `predict` does, so that both agree to the last bit.
             logits_1K = predictor.classify(predictor.views.transform(frames_NHWC[: plan.length])[None])
-            yield predictor.calibration.probabilities(logits_1K)
+            yield [predictor.calibration.probabilities(logits_1K)]
             frames_NHWC = frames_NHWC[plan.step :]
         self._waiting = frames_NHWC
-
-
-class _FeatureWindows:
-    """Send every frame through the backbone once, and use its features in all windows that hold it.
-
-    With frame differences the first frame of a window has no difference. The features of such frames
-    are computed both with and without one.
-    """
-
-    def __init__(self, predictor: Predictor, plan: WindowPlan, network: VideoClassifier) -> None:
-        self._predictor, self._plan, self._network = predictor, plan, network.eval()
-        self._last_1CHW: Tensor | None = None
-        self._features_NE: Tensor | None = None
-        self._starts: list[Tensor] = []
-        self._num_pushed = 0
-        cores = torch.get_num_threads() if predictor.device.type == "cpu" else 1
-        self._cores = ThreadPoolExecutor(cores, "vidcli-model", compute_alone) if cores > 1 else None
-
-    def _each(self, function: Callable[[Any], Tensor], inputs: Sequence[Any]) -> list[Tensor]:
-        """Return the result for each input; on a CPU a core computes one by itself."""
-        compute = torch.inference_mode()(function)
-        return [*map(compute, inputs)] if self._cores is None else [*self._cores.map(compute, inputs)]
-
-    @torch.inference_mode()
-    def push(self, frames_NHWC: Frames) -> list[Float64]:
-        """Take the next frames; return the probabilities of each window that they fill."""
-        plan, network = self._plan, self._network
-        (clip_NCHW,) = self._each(self._predictor.views.transform, [frames_NHWC])
-        clip_NCHW = clip_NCHW.to(self._predictor.device)
-        if not self._num_pushed and clip_NCHW.device.type == "cpu":
-            self._network = network = network.folded(clip_NCHW[None, : plan.length])
-        before = [] if self._last_1CHW is None else [self._last_1CHW]
-        shown_NCHW = torch.cat([*before, clip_NCHW])
-        # Each part begins with the frame before it, which its first frame differs from.
-        places = range(0, len(shown_NCHW), _FRAMES_AT_ONCE)
-        parts = [shown_NCHW[None, max(0, at - 1) : at + _FRAMES_AT_ONCE] for at in places]
-        first = -self._num_pushed % plan.step
-        starts_NCHW = clip_NCHW[first :: plan.step] if network.config.frame_differences else clip_NCHW[:0]
-        starts = torch.split(starts_NCHW[:, None], _FRAMES_AT_ONCE) if len(starts_NCHW) else ()
-        seen = self._each(network.features, [*parts, *starts])
-        following = [seen[0][0], *(features_BTE[0, 1:] for features_BTE in seen[1 : len(parts)])]
-        following_NE = torch.cat(following)[len(before) :]
-        if network.config.frame_differences:
-            self._starts += [start_E for features_BTE in seen[len(parts) :] for start_E in features_BTE[:, 0]]
-        else:
-            self._starts += following_NE[first :: plan.step].unbind(0)
-        self._last_1CHW = clip_NCHW[-1:]
-        self._num_pushed += len(clip_NCHW)
-        known = [] if self._features_NE is None else [self._features_NE]
-        features_NE = torch.cat([*known, following_NE])
-        firsts = range(0, len(features_NE) - plan.length + 1, plan.step)
-        windows = [
-            torch.cat([self._starts.pop(0)[None], features_NE[n + 1 : n + plan.length]]) for n in firsts
-        ]
-        some = [windows[n : n + _WINDOWS_AT_ONCE] for n in range(0, len(windows), _WINDOWS_AT_ONCE)]
-        answers = self._each(network.head, [torch.stack(windows_TE) for windows_TE in some])
-        self._features_NE = features_NE[len(firsts) * plan.step :]
-        return [
-            self._predictor.calibration.probabilities(logits_K[None])
-            for logits_WK in answers
-            for logits_K in logits_WK.double().cpu().numpy()
-        ]

@@ -27,7 +27,7 @@ from vidcli.artifacts.run_folder import (
 from vidcli.config import Config, config_to_dict
 from vidcli.data.frames import FrameSource
 from vidcli.data.items import SPLITS, VideoItem, labels_of
-from vidcli.errors import CheckpointError, VideoError
+from vidcli.errors import CheckpointError, DataError, VideoError
 from vidcli.evaluate.measurement import evaluation_folder
 from vidcli.report.page import RunReport
 from vidcli.runtime.files import read_regular
@@ -190,11 +190,15 @@ def _best_epoch(checkpoint: Checkpoint) -> int | None:
 
 def _shown_frames(
     config: Config, evaluation: Mapping[str, Any], progress: Callable[[int, int], None]
-) -> dict[tuple[str, float], list[npt.NDArray[np.uint8]]]:
+) -> dict[tuple[str, float, str | None], list[npt.NDArray[np.uint8]]]:
     """Decode the videos that the page shows: frames of the first view, spread over the clip."""
     rows = {
-        (row["video"], row["start_seconds"]): VideoItem(
-            path_of(row["video"]), row["label"], None, None, row["start_seconds"], row["end_seconds"]
+        (row["video"], row["start_seconds"], row.get("track")): VideoItem(
+            path_of(row["video"]),
+            row["label"],
+            start_seconds=row["start_seconds"],
+            end_seconds=row["end_seconds"],
+            track=row.get("track"),
         )
         for row in [*evaluation.get("worst", ()), *evaluation.get("most_confused", ())]
     }
@@ -205,8 +209,8 @@ def _shown_frames(
     def load(item: VideoItem) -> list[npt.NDArray[np.uint8]]:
         try:
             frames = source.frames(item, sampler)
-        except VideoError:
-            return []  # gone since it was evaluated
+        except (VideoError, DataError):
+            return []  # gone since it was evaluated, or its boxes
         return [frames[index] for index in chosen]
 
     workers = num_workers(config.data.workers)

@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from PIL import Image, ImageDraw, ImageFont
 
 from vidcli.arrays import Frames
-from vidcli.explain import Explanation
+from vidcli.explain import WHOLE, Explanation
 from vidcli.fonts import choose_font, picture_names, short_names
 from vidcli.palette import GREY, Colour, class_colours
 from vidcli.predict.annotate import Layout
@@ -59,7 +59,7 @@ class Overlay:
             frame: the position of the frame in the clip.
         """
         height, width = picture_HWC.shape[:2]
-        top, left, bottom, right = self._place(height, width)
+        top, left, bottom, right = self._place(frame, height, width)
         shares_HW = Image.fromarray(self._shares_THW[frame].astype(np.float32))
         large = shares_HW.resize((right - left, bottom - top), Image.Resampling.BICUBIC)
         shares_hw = np.asarray(large).clip(0, 1)
@@ -87,9 +87,15 @@ class Overlay:
         self._draw_legend(picture, height - bar)
         return picture
 
-    def _place(self, height: int, width: int) -> tuple[int, int, int, int]:
-        """Return top, left, bottom and right of the part that the network saw, in pixels of a picture."""
-        top, left, share_y, share_x = self._explanation.window
+    def _place(self, frame: int, height: int, width: int) -> tuple[int, int, int, int]:
+        """Return top, left, bottom and right of the part that the network saw, in pixels of a picture.
+
+        Args:
+            frame: the position of the frame in the clip.
+            height: of the picture.
+            width: of the picture.
+        """
+        top, left, share_y, share_x = self._explanation.window(frame)
         first_y, first_x = min(height - 1, round(top * height)), min(width - 1, round(left * width))
         last_y = min(height, max(first_y + 1, round((top + share_y) * height)))
         return first_y, first_x, last_y, min(width, max(first_x + 1, round((left + share_x) * width)))
@@ -201,12 +207,12 @@ def _draw_scale(axes: Axes, full: float) -> None:
 
 def _title(explanation: Explanation) -> str:
     name, video = short_names(
-        [picture_names([explanation.class_name]).shown[0], written_text(Path(explanation.video).name)],
+        [picture_names([explanation.class_name]).shown[0], written_text(Path(explanation.name).name)],
         _MAX_TITLE_COLUMNS,
     )
     against = " (grey speaks against it)" if (explanation.weights_T < 0).any() else ""
     flat = "" if explanation.full_heat is not None else ": a flat map, where no place stands out"
-    cut = "; what is dark the network did not see" if explanation.window != (0, 0, 1, 1) else ""
+    cut = "; what is dark the network did not see" if set(explanation.windows) != {WHOLE} else ""
     return (
         f"{video}\nwhy {name} ({explanation.probability:.3f})\n"
         f"frames by {explanation.frame_method}{against}\nplaces by {explanation.map_method}{flat}{cut}"

@@ -69,7 +69,7 @@ class RunReport:
         best_epoch: the epoch of the model; None without validation.
         split: the split that was evaluated.
         evaluation: the object that `vidcli eval --json` prints.
-        frames: uint8 frames (H, W, 3) that the model saw, by (video, start in seconds).
+        frames: uint8 frames (H, W, 3) that the model saw, by (video, start in seconds, subject).
         environment: versions and hardware by name; empty where the run does not say.
         trained, evaluated: when the last epoch and the evaluation were written; None where that is
             not known.
@@ -88,7 +88,7 @@ class RunReport:
     best_epoch: int | None
     split: str
     evaluation: Mapping[str, Any]
-    frames: Mapping[tuple[str, float], Sequence[Frames]] = field(default_factory=dict)
+    frames: Mapping[tuple[str, float, str | None], Sequence[Frames]] = field(default_factory=dict)
     environment: Mapping[str, str] = field(default_factory=dict)
     trained: str | None = None
     evaluated: str | None = None

@@ -155,12 +155,14 @@ def read_clips(data: Path, unlabelled: bool, tell: Callable[[str], object]) -> C
 
 
 def _names_of(items: Sequence[VideoItem]) -> list[str]:
-    """Return what clips are called: the path from what all have in common, and the span."""
+    """Return what clips are called: the path from what all have in common, the subject, and the span."""
     paths = [str(item.path.absolute()) for item in items]
     root = os.path.commonpath([os.path.dirname(path) for path in paths])
     names = []
     for item, path in zip(items, paths, strict=True):
-        name = Path(os.path.relpath(path, root)).as_posix()
+        name = Path(os.path.relpath(path, root)).as_posix() + (
+            "" if item.track is None else f", {item.track}"
+        )
         if item.start_seconds or item.end_seconds is not None:
             end = "" if item.end_seconds is None else f"{item.end_seconds:g}"
             name += f" {item.start_seconds:g}-{end} s"

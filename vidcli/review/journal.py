@@ -120,6 +120,7 @@ class Journal:
                 "path": str(item.path.absolute()),
                 "start": item.start_seconds,
                 "end": item.end_seconds,
+                **({} if item.track is None else {"track": item.track}),
                 **verdict.to_dict(),
                 "at": datetime.now(timezone.utc).isoformat(timespec="seconds"),
                 "manifest": _digest(text),
@@ -208,11 +209,12 @@ class Journal:
             self._append({**_HEADER, "manifest": _digest(self._text())})
             return
         positions = {
-            (str(item.path.absolute()), item.start_seconds, item.end_seconds): position
+            (str(item.path.absolute()), item.start_seconds, item.end_seconds, item.track): position
             for position, item in enumerate(self._clips.items)
         }
         for number, line in enumerate(lines[1:], start=2):
-            position = positions.get((str(line.get("path")), line.get("start", 0.0), line.get("end")))
+            about = str(line.get("path")), line.get("start", 0.0), line.get("end"), line.get("track")
+            position = positions.get(about)
             if position is None:  # a clip that is no longer in the data set, which may come back
                 continue
             try:

@@ -22,8 +22,8 @@ from vidcli.review.clips import ClipList
 _NUM_TOLD = 3
 """The most probable classes that are told of a video, beside its own."""
 
-Key: TypeAlias = tuple[int | str, float, float | None]
-"""What tells videos apart: the position of a clip, or the path of a video that is none; and its span."""
+Key: TypeAlias = tuple[int | str, float, float | None, str | None]
+"""What tells videos apart: the position of a clip, or the path of a video that is none; span and subject."""
 
 
 def find_answers(named: Path, data: Path, split: str, or_own: bool) -> Path | None:
@@ -94,7 +94,7 @@ class RunsSeen:
             "videos": [
                 {
                     "id": key[0] if isinstance(key[0], int) else None,
-                    "name": clips.names[key[0]] if isinstance(key[0], int) else key[0],
+                    "name": clips.names[key[0]] if isinstance(key[0], int) else _name_of(key),
                     "label": label,
                     "answers": [_tell(run, run.by_key[key], label) for run in self.runs],
                 }
@@ -136,18 +136,23 @@ class _Finder:
     """Finds the clip of a row by its path or, if the data moved, by the names of its file and folder."""
 
     def __init__(self, clips: ClipList) -> None:
-        self._of_path: dict[Key, int] = {}
-        self._of_names: dict[Key, list[int]] = defaultdict(list)
-        for position, item in enumerate(clips.items):
-            path = visible(str(item.path.absolute()))
-            self._of_path[path, item.start_seconds, item.end_seconds] = position
-            self._of_names[_last_names(path), item.start_seconds, item.end_seconds].append(position)
+        self._paths = [visible(str(item.path.absolute())) for item in clips.items]
+        self._tracks = [item.track for item in clips.items]
+        self._alike: dict[tuple[str, float, float | None], list[int]] = defaultdict(list)
+        for position, (path, item) in enumerate(zip(self._paths, clips.items, strict=True)):
+            self._alike[_last_names(path), item.start_seconds, item.end_seconds].append(position)
 
     def key_of(self, answer: VideoAnswer) -> Key:
-        path, span = os.path.abspath(answer.video), (answer.start_seconds, answer.end_seconds)
-        alike = self._of_names.get((_last_names(path), *span), [])
-        found = self._of_path.get((path, *span), alike[0] if len(alike) == 1 else None)
-        return (path if found is None else found, *span)
+        path, span, track = os.path.abspath(answer.video), answer.span, answer.track
+        alike = self._alike.get((_last_names(path), *span), [])
+        there = [one for one in alike if self._paths[one] == path]
+        # Where an earlier version wrote the answer, or the page was given no boxes, no subject is named.
+        found = [one for one in there or alike if self._tracks[one] == track] or [
+            one for one in there or alike if None in (self._tracks[one], track)
+        ]
+        if not found or (len(found) > 1 and not there):
+            return (path, *span, track)
+        return (found[-1], *span, self._tracks[found[-1]] or track)
 
 
 def _last_names(path: str) -> str:
@@ -159,8 +164,8 @@ def _join(name: str, path: Path, find: _Finder) -> RunAnswers:
     by_key = {find.key_of(answer): answer for answer in table.answers}
     if len(by_key) < len(table.answers):
         raise DataError(
-            f"{path}: has several rows about the same video and span, as evaluations of subjects have; "
-            "expected one"
+            f"{path}: has several rows about the same video and span, and subjects that are not told apart; "
+            "expected one, as `vidcli eval` writes with a column track"
         )
     return RunAnswers(name, table.class_names, by_key)
 
@@ -173,7 +178,7 @@ def _find_oddities(runs: Sequence[RunAnswers], keys: Sequence[Key]) -> list[str]
             example = run.by_key[alone[0]].video
             notes.append(f"left out: {_count(alone)} that only {run.name} answered, such as {example}")
     if strangers := [key for key in keys if isinstance(key[0], str)]:
-        example = str(strangers[0][0])
+        example = _name_of(strangers[0])
         notes.append(
             f"not to be played: {_count(strangers)} not among the clips of this page, such as {example}"
         )
@@ -182,6 +187,11 @@ def _find_oddities(runs: Sequence[RunAnswers], keys: Sequence[Key]) -> list[str]
         video = first.by_key[changed[0]].video
         notes.append(f"{_count(changed)} with another label for {other.name}, which does not count: {video}")
     return notes
+
+
+def _name_of(key: Key) -> str:
+    """Return what a video that is no clip of the page is called."""
+    return str(key[0]) if key[3] is None else f"{key[0]}, {key[3]}"
 
 
 def _count(videos: Sequence[Key]) -> str:

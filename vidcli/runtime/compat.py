@@ -10,6 +10,7 @@ import atexit
 import importlib
 import logging
 import sys
+import threading
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -22,10 +23,11 @@ if TYPE_CHECKING:
 
 
 def run_exit_functions() -> None:
-    """Call the functions that were registered with `atexit`, as the interpreter does when it ends.
+    """Wait for threads, and call what was registered with `atexit`, as the interpreter does when it ends.
 
-    Tried with CPython 3.11. `atexit._run_exitfuncs` is private.
+    Tried with CPython 3.11. `threading._shutdown` and `atexit._run_exitfuncs` are private.
     """
+    threading._shutdown()  # type: ignore[attr-defined]
     atexit._run_exitfuncs()
 
 

@@ -124,6 +124,17 @@ def compute_alone(gives_way: bool = False) -> None:
             other.submit(torch.set_num_threads, usual).result()
 
 
+@contextmanager
+def computing_alone() -> Iterator[None]:
+    """Within this, let torch use one core for operations of this thread: see `compute_alone`."""
+    usual = torch.get_num_threads()
+    compute_alone()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(usual)
+
+
 def run_ahead(
     values: Iterable[Value], depth: int, patience_seconds: float | None = None
 ) -> Generator[Value, None, None]:

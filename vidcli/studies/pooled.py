@@ -201,7 +201,7 @@ class RecipeScores:
             told = [prediction.label or "", str(is_right(item, prediction)).lower(), prediction.error or ""]
             values = prediction.probabilities
             shown = [""] * len(self.class_names) if values is None else values.tolist()
-            rows.append([*about, answer.fold, answer.seed, *told, *shown])
+            rows.append([*about, answer.fold, answer.seed, *told, item.track or "", *shown])
         return rows
 
     def _count(self, answers: Sequence[Answer]) -> GroupedAnswers:
@@ -220,7 +220,7 @@ class RecipeScores:
 
 ANSWER_COLUMNS = (
     *("recipe", "path", "start", "end", "label", "group", "fold", "seed"),
-    *("predicted", "correct", "error"),
+    *("predicted", "correct", "error", "track"),
 )
 
 

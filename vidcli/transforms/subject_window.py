@@ -12,6 +12,8 @@ Shape suffixes: N boxes, G moments of a grid, H W pixels, C channels.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from PIL import Image
 
@@ -72,16 +74,22 @@ class SubjectWindow(MovingWindow):
     def cut(self, frame_HWC: Frames, seconds: float, upright_size: tuple[int, int]) -> Frames:
         """Return what is in the window; see `MovingWindow`."""
         left, top, width, height = self.at(seconds, *upright_size)
-        down, across = (side / whole for side, whole in zip(frame_HWC.shape[:2], upright_size, strict=True))
-        box = np.array([left * across, top * down, (left + width) * across, (top + height) * down])
+        down, across = frame_HWC.shape[0] / upright_size[0], frame_HWC.shape[1] / upright_size[1]
+        box = left * across, top * down, (left + width) * across, (top + height) * down
         # Pillow takes fractions of pixels, so that a slow window does not jump; it copies what it is given.
-        corner = np.maximum(0, np.floor(box[:2]).astype(int) - 2)
-        far = np.ceil(box[2:]).astype(int) + 2
-        near_HWC = frame_HWC[corner[1] : far[1], corner[0] : far[0]]
-        box = np.clip(box - np.tile(corner, 2), 0, [*near_HWC.shape[1::-1]] * 2)
+        # Plain numbers: for so few, an operation of NumPy takes longer than scaling a small picture.
+        first_column, first_row = max(0, math.floor(box[0]) - 2), max(0, math.floor(box[1]) - 2)
+        near_HWC = frame_HWC[first_row : math.ceil(box[3]) + 2, first_column : math.ceil(box[2]) + 2]
+        high, wide = near_HWC.shape[:2]
+        inside = (
+            min(max(box[0] - first_column, 0.0), wide),
+            min(max(box[1] - first_row, 0.0), high),
+            min(max(box[2] - first_column, 0.0), wide),
+            min(max(box[3] - first_row, 0.0), high),
+        )
         rows, columns = self.cut_size(*upright_size)
         picture = Image.fromarray(np.ascontiguousarray(near_HWC))
-        return np.asarray(picture.resize((columns, rows), Image.Resampling.BILINEAR, tuple(box.tolist())))
+        return np.asarray(picture.resize((columns, rows), Image.Resampling.BILINEAR, inside))
 
     def at(self, seconds: float, height: int, width: int) -> tuple[float, float, float, float]:
         """Return left, top, width and height of the window.

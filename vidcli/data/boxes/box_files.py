@@ -12,6 +12,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
+import pyarrow as pa
+
 from vidcli.data.annotations.documents import BLANK, faults_named, parse_json, text_in
 from vidcli.data.annotations.media import parts_of
 from vidcli.data.boxes.box_table import EXPECTED, read_box_table
@@ -134,6 +136,7 @@ def read_boxes(path: str, size: int, changed: int) -> BoxFile:
             raise ValueError(f"was read as {content.form}, and holds no box")
         if max(float(track.boxes_N4.max()) for track in content.tracks) <= 1:
             raise ValueError("has no side or place above 1; expected pixels, not shares of the picture")
+        pa.default_memory_pool().release_unused()  # tens of MB where boxes are of hours
         return content
 
 

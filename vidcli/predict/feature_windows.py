@@ -1,0 +1,127 @@
+"""The windows of a model that sees frames one by one: each frame is computed once, for all that hold it.
+
+    frames      x0  x1  x2  x3        with frame differences, what is seen in x2 depends on x1,
+    following       f1  f2  f3        except in the window that begins with x2:
+    beginning   b0  b1  b2  b3        there nothing is before it
+
+    windows     b0  f1  f2            T = 3, step = 1
+                    b1  f2  f3
+
+Shape suffixes: N frames, W windows, T frames a window, C channels, H W pixels, E features, K classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+from vidcli.arrays import Float64, Frames
+from vidcli.models import VideoClassifier
+from vidcli.predict.predictor import Predictor
+from vidcli.predict.window_plan import WindowPlan
+from vidcli.runtime.threads import compute_alone, computing_alone
+
+_AT_ONCE = 48
+"""Frames, and windows, that a core computes in one go: more fall out of its cache, fewer wait for Python."""
+
+
+class FeatureWindows:
+    """Send every frame through the backbone, and use its features in all windows that hold it.
+
+    With frame differences the first frame of a window has no difference. The features of such frames
+    are computed both with and without one; without, by a network that takes no differences at all.
+    """
+
+    def __init__(self, predictor: Predictor, plan: WindowPlan, network: VideoClassifier) -> None:
+        """Begin before the first frame.
+
+        Args:
+            predictor: of the model.
+            plan: the windows.
+            network: the model itself.
+        """
+        self._predictor, self._plan = predictor, plan
+        self._network = self._beginning = network.eval()
+        self._last_1CHW: Tensor | None = None
+        self._features_NE: Tensor | None = None
+        self._starts: list[Tensor] = []
+        self._num_pushed = 0
+        cores = torch.get_num_threads() if predictor.device.type == "cpu" else 1
+        self._cores = ThreadPoolExecutor(cores, "vidcli-model", compute_alone) if cores > 1 else None
+
+    def push(self, frames_NHWC: Frames) -> Iterator[list[Float64]]:
+        """Take the next frames; yield the probabilities of the windows that they fill, once for all."""
+        # What is left for this thread is copying, which takes less time than cores wait for each other.
+        with torch.inference_mode(), nullcontext() if self._cores is None else computing_alone():
+            found = self._push(frames_NHWC)
+        yield found
+
+    def _push(self, frames_NHWC: Frames) -> list[Float64]:
+        plan = self._plan
+        (clip_NCHW,) = self._each([(self._predictor.views.transform, frames_NHWC)])
+        clip_NCHW = clip_NCHW.to(self._predictor.device)
+        if not self._num_pushed:
+            self._prepare(clip_NCHW[None, : plan.length])
+        following_NE = self._see(clip_NCHW)
+        known = [] if self._features_NE is None else [self._features_NE]
+        features_NE = torch.cat([*known, following_NE])
+        firsts = range(0, len(features_NE) - plan.length + 1, plan.step)
+        windows = [
+            torch.cat([self._starts.pop(0)[None], features_NE[n + 1 : n + plan.length]]) for n in firsts
+        ]
+        self._features_NE = features_NE[len(firsts) * plan.step :]
+        some = [windows[part.start : part.stop] for part in _parts(len(windows))]
+        answers = self._each([(self._network.head, torch.stack(windows_TE)) for windows_TE in some])
+        return [
+            self._predictor.calibration.probabilities(logits_K[None])
+            for logits_WK in answers
+            for logits_K in logits_WK.double().cpu().numpy()
+        ]
+
+    def _prepare(self, clip_1TCHW: Tensor) -> None:
+        """Make the networks quicker, which answer as the model does."""
+        if clip_1TCHW.device.type == "cpu":
+            self._network = self._network.folded(clip_1TCHW)
+        self._beginning = self._network.without_differences()
+
+    def _see(self, clip_NCHW: Tensor) -> Tensor:
+        """Return the features of frames that follow others (N, E), and keep those of frames that begin."""
+        differs = self._network.config.frame_differences
+        before = [] if self._last_1CHW is None else [self._last_1CHW]
+        shown_NCHW = torch.cat([*before, clip_NCHW])
+        first = -self._num_pushed % self._plan.step
+        starts_NCHW = clip_NCHW[first :: self._plan.step] if differs else clip_NCHW[:0]
+        parts, begin = _parts(len(shown_NCHW)), _parts(len(starts_NCHW))
+        seen = self._each(
+            [
+                # Each part begins with the frame before it, which its first frame differs from.
+                *((self._network.features, shown_NCHW[None, max(0, at.start - 1) : at.stop]) for at in parts),
+                *((self._beginning.features, starts_NCHW[at.start : at.stop, None]) for at in begin),
+            ]
+        )
+        following = [seen[0][0], *(features_BTE[0, 1:] for features_BTE in seen[1 : len(parts)])]
+        following_NE = torch.cat(following)[len(before) :]
+        if differs:
+            self._starts += [start_E for features_BTE in seen[len(parts) :] for start_E in features_BTE[:, 0]]
+        else:
+            self._starts += following_NE[first :: self._plan.step].unbind(0)
+        self._last_1CHW = clip_NCHW[-1:]
+        self._num_pushed += len(clip_NCHW)
+        return following_NE
+
+    def _each(self, work: Sequence[tuple[Callable[..., Tensor], Frames | Tensor]]) -> list[Tensor]:
+        """Return the result of each function of its input; on a CPU a core computes one by itself."""
+        compute = torch.inference_mode()(lambda one: one[0](one[1]))
+        return [*map(compute, work)] if self._cores is None else [*self._cores.map(compute, work)]
+
+
+def _parts(total: int) -> list[range]:
+    """Return consecutive places of about the same number, `_AT_ONCE` at most."""
+    count = -(-total // _AT_ONCE)
+    edges = [total * number // count for number in range(count + 1)] if count else [0]
+    return [range(start, end) for start, end in pairwise(edges)]
