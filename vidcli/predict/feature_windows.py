@@ -12,10 +12,7 @@ Shape suffixes: N frames, W windows, T frames a window, C channels, H W pixels, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
-from itertools import pairwise
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
@@ -23,8 +20,8 @@ from torch import Tensor
 from vidcli.arrays import Float64, Frames
 from vidcli.models import VideoClassifier
 from vidcli.predict.predictor import Predictor
+from vidcli.predict.shared_cores import SharedCores, parts_of
 from vidcli.predict.window_plan import WindowPlan
-from vidcli.runtime.threads import compute_alone, computing_alone
 
 _AT_ONCE = 48
 """Frames, and windows, that a core computes in one go: more fall out of its cache, fewer wait for Python."""
@@ -51,19 +48,17 @@ class FeatureWindows:
         self._features_NE: Tensor | None = None
         self._starts: list[Tensor] = []
         self._num_pushed = 0
-        cores = torch.get_num_threads() if predictor.device.type == "cpu" else 1
-        self._cores = ThreadPoolExecutor(cores, "vidcli-model", compute_alone) if cores > 1 else None
+        self._cores = SharedCores(predictor.device)
 
     def push(self, frames_NHWC: Frames) -> Iterator[list[Float64]]:
         """Take the next frames; yield the probabilities of the windows that they fill, once for all."""
-        # What is left for this thread is copying, which takes less time than cores wait for each other.
-        with torch.inference_mode(), nullcontext() if self._cores is None else computing_alone():
+        with self._cores.sharing():
             found = self._push(frames_NHWC)
         yield found
 
     def _push(self, frames_NHWC: Frames) -> list[Float64]:
         plan = self._plan
-        (clip_NCHW,) = self._each([(self._predictor.views.transform, frames_NHWC)])
+        (clip_NCHW,) = self._cores.each([(self._predictor.views.transform, frames_NHWC)])
         clip_NCHW = clip_NCHW.to(self._predictor.device)
         if not self._num_pushed:
             self._prepare(clip_NCHW[None, : plan.length])
@@ -75,8 +70,8 @@ class FeatureWindows:
             torch.cat([self._starts.pop(0)[None], features_NE[n + 1 : n + plan.length]]) for n in firsts
         ]
         self._features_NE = features_NE[len(firsts) * plan.step :]
-        some = [windows[part.start : part.stop] for part in _parts(len(windows))]
-        answers = self._each([(self._network.head, torch.stack(windows_TE)) for windows_TE in some])
+        some = [windows[part.start : part.stop] for part in parts_of(len(windows), _AT_ONCE)]
+        answers = self._cores.each([(self._network.head, torch.stack(windows_TE)) for windows_TE in some])
         return [
             self._predictor.calibration.probabilities(logits_K[None])
             for logits_WK in answers
@@ -96,8 +91,8 @@ class FeatureWindows:
         shown_NCHW = torch.cat([*before, clip_NCHW])
         first = -self._num_pushed % self._plan.step
         starts_NCHW = clip_NCHW[first :: self._plan.step] if differs else clip_NCHW[:0]
-        parts, begin = _parts(len(shown_NCHW)), _parts(len(starts_NCHW))
-        seen = self._each(
+        parts, begin = (parts_of(len(shown), _AT_ONCE) for shown in (shown_NCHW, starts_NCHW))
+        seen = self._cores.each(
             [
                 # Each part begins with the frame before it, which its first frame differs from.
                 *((self._network.features, shown_NCHW[None, max(0, at.start - 1) : at.stop]) for at in parts),
@@ -113,15 +108,3 @@ class FeatureWindows:
         self._last_1CHW = clip_NCHW[-1:]
         self._num_pushed += len(clip_NCHW)
         return following_NE
-
-    def _each(self, work: Sequence[tuple[Callable[..., Tensor], Frames | Tensor]]) -> list[Tensor]:
-        """Return the result of each function of its input; on a CPU a core computes one by itself."""
-        compute = torch.inference_mode()(lambda one: one[0](one[1]))
-        return [*map(compute, work)] if self._cores is None else [*self._cores.map(compute, work)]
-
-
-def _parts(total: int) -> list[range]:
-    """Return consecutive places of about the same number, `_AT_ONCE` at most."""
-    count = -(-total // _AT_ONCE)
-    edges = [total * number // count for number in range(count + 1)] if count else [0]
-    return [range(start, end) for start, end in pairwise(edges)]

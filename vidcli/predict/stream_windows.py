@@ -13,8 +13,10 @@ from torch import Tensor
 from vidcli.arrays import Float64, Frames
 from vidcli.models import TwoStreamClassifier
 from vidcli.predict.predictor import Predictor
+from vidcli.predict.shared_cores import SharedCores, parts_of
 
-_WINDOWS_AT_ONCE = 16
+_AT_ONCE = 4
+"""Frames, and windows, that a core computes in one go: few come at a time, and maps stay in its cache."""
 
 
 def stream_network(predictor: Predictor) -> TwoStreamClassifier | None:
@@ -40,24 +42,35 @@ class StreamWindows:
         """
         self._predictor, self._length, self._step = predictor, length, step
         self._network = network.eval()
+        self._cores = SharedCores(predictor.device)
         self._seen_NF: Tensor | None = None
 
     def push(self, frames_NHWC: Frames) -> Iterator[list[Float64]]:
         """Take the next frames; yield the probabilities of the windows that they fill, once for all."""
-        yield self._push(frames_NHWC)
+        with self._cores.sharing():
+            found = self._push(frames_NHWC)
+        yield found
 
-    @torch.inference_mode()
     def _push(self, frames_NHWC: Frames) -> list[Float64]:
         predictor, length, step = self._predictor, self._length, self._step
-        clip_NCHW = predictor.views.transform(frames_NHWC).to(predictor.device)
-        new_NF = self._network.see_frames(clip_NCHW[None])[0]
-        seen_NF = new_NF if self._seen_NF is None else torch.cat([self._seen_NF, new_NF])
+        frames = [frames_NHWC[part.start : part.stop] for part in parts_of(len(frames_NHWC), _AT_ONCE)]
+        known = [] if self._seen_NF is None else [self._seen_NF]
+        seen_NF = torch.cat([*known, *self._cores.each([(self._see, some_NHWC) for some_NHWC in frames])])
         starts = range(0, len(seen_NF) - length + 1, step)
-        found: list[Float64] = []
-        for first in range(0, len(starts), _WINDOWS_AT_ONCE):
-            some = starts[first : first + _WINDOWS_AT_ONCE]
-            rows_WTF = torch.stack([seen_NF[start : start + length] for start in some])
-            logits_WK = self._network.head(self._network.describe_frames(rows_WTF)).double().cpu().numpy()
-            found += [predictor.calibration.probabilities(logits_K[None]) for logits_K in logits_WK]
+        windows = [seen_NF[start : start + length] for start in starts]
+        some = [windows[part.start : part.stop] for part in parts_of(len(windows), _AT_ONCE)]
+        answers = self._cores.each([(self._answer, torch.stack(windows_TF)) for windows_TF in some])
         self._seen_NF = seen_NF[len(starts) * step :]
-        return found
+        return [
+            predictor.calibration.probabilities(logits_K[None])
+            for logits_WK in answers
+            for logits_K in logits_WK.double().cpu().numpy()
+        ]
+
+    def _see(self, frames_NHWC: Frames) -> Tensor:
+        clip_NCHW = self._predictor.views.transform(frames_NHWC).to(self._predictor.device)
+        return self._network.see_frames(clip_NCHW[None])[0]
+
+    def _answer(self, windows_WTF: Tensor) -> Tensor:
+        logits_WK: Tensor = self._network.head(self._network.describe_frames(windows_WTF))
+        return logits_WK
