@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -114,3 +116,17 @@ def test_copies_with_other_labels_are_named() -> None:
     )
     assert [place.position for place in places] == [0, 1]
     assert places[0].reason == "labelled a; may show the same as v1, labelled b"
+
+
+def test_classes_that_each_have_a_group_of_their_own_are_scored_by_clips_that_were_held_out() -> None:
+    points, truth = clusters(10)
+    items = [replace(item, group=f"{item.label}-{n % 2}") for n, item in enumerate(items_of(truth))]
+    labels = [label if label != "c" else None for label in truth]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # the mean of nothing
+        opinion = learn(kernels_of(points), items, labels)
+        alone = learn(kernels_of(points), [replace(item, group=item.label) for item in items], labels)
+    assert opinion is not None
+    assert opinion.top1 == 1.0
+    assert alone is not None
+    assert np.isfinite(alone.probabilities_NK).all()

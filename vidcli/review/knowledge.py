@@ -21,7 +21,7 @@ from torch import Tensor
 from vidcli.arrays import Bool, Float64, Int64
 from vidcli.config import Config, load_config
 from vidcli.data.items import VideoItem
-from vidcli.data.splits import assign_folds
+from vidcli.data.splits import assign_folds, number_units
 from vidcli.errors import VideoError
 from vidcli.features.descriptors import Descriptors
 from vidcli.models import TwoStreamClassifier, build_model, descriptor_sizes, settle_clip
@@ -197,4 +197,6 @@ def _folds_of(items: Sequence[VideoItem]) -> Int64:
     units = {item.group if item.group is not None else str(item.path) for item in items}
     if len(units) < 2:
         return np.arange(len(items)) % _MOST_FOLDS
-    return np.array(assign_folds(items, min(_MOST_FOLDS, len(units)), 0))
+    folds = np.array(assign_folds(items, min(_MOST_FOLDS, len(units)), 0))
+    # Where each class is in groups of its own, one fold is all that can be drawn: every group is held out.
+    return folds if folds.any() else number_units(items)
