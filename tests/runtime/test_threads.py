@@ -13,7 +13,14 @@ import pytest
 import torch
 
 from vidcli.errors import VideoError
-from vidcli.runtime.threads import computing_alone, map_ahead, num_workers, run_ahead, scheduling_kept
+from vidcli.runtime.threads import (
+    compute_alone,
+    computing_alone,
+    map_ahead,
+    num_workers,
+    run_ahead,
+    scheduling_kept,
+)
 
 
 def test_number_of_workers() -> None:
@@ -162,5 +169,22 @@ def test_a_thread_that_computes_alone_is_given_its_cores_back() -> None:
             with ThreadPoolExecutor(1) as other:
                 assert other.submit(torch.get_num_threads).result() == 2
         assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_what_a_thread_that_computes_alone_leaves_is_not_for_threads_that_start_later() -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+
+    def compute() -> None:
+        with computing_alone():
+            pass
+
+    try:
+        with ThreadPoolExecutor(1, initializer=compute_alone) as alone:
+            alone.submit(compute).result()
+        with ThreadPoolExecutor(1) as later:
+            assert later.submit(torch.get_num_threads).result() == 2
     finally:
         torch.set_num_threads(before)

@@ -128,6 +128,9 @@ def compute_alone(gives_way: bool = False) -> None:
 def computing_alone() -> Iterator[None]:
     """Within this, let torch use one core for operations of this thread: see `compute_alone`."""
     usual = torch.get_num_threads()
+    if usual == 1:  # such as one that computes alone: its number is not for threads that start later
+        yield
+        return
     compute_alone()
     try:
         yield
