@@ -65,6 +65,11 @@ def _json_escape(c: str) -> str:
     return "".join(f"\\u{units[at] << 8 | units[at + 1]:04x}" for at in range(0, len(units), 2))
 
 
+def name_subject(video: object, track: str | None) -> str:
+    """Return what a video is called, or one subject of its picture."""
+    return str(video) if track is None else f"{video}, {track}"
+
+
 def is_placeholder(label: str) -> bool:
     """Tell whether a cell of a table stands for no value, such as `nan`, `None` or `N/A`."""
     return label.strip().casefold() in _PLACEHOLDERS

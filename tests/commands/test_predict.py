@@ -19,6 +19,7 @@ import torch
 from typer.testing import CliRunner
 
 import vidcli
+from tests.commands.many_videos import make_many
 from vidcli.commands.app import app
 from vidcli.train import start_run
 
@@ -37,16 +38,7 @@ def predict(*args, **environment):
 
 @pytest.fixture(scope="module")
 def workspace(motion_data, small_config, tmp_path_factory):
-    """`run`, a trained model, and `many`, 200 small videos of which number 60 is broken."""
-    folder = tmp_path_factory.mktemp("many")
-    start_run(small_config(), motion_data, folder / "run", torch.device("cpu"), lambda event: None)
-    sources = sorted((motion_data / "test").rglob("*.mp4"))
-    (folder / "many").mkdir()
-    for number in range(200):
-        os.link(sources[number % len(sources)], folder / f"many/{number:03}.mp4")
-    (folder / "many/060.mp4").unlink()
-    (folder / "many/060.mp4").write_bytes(b"no video")
-    return folder
+    return make_many(tmp_path_factory.mktemp("many"), motion_data, small_config(), 200)
 
 
 @pytest.fixture

@@ -11,10 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import torch
 
 import vidcli
-from vidcli.train import start_run
+from tests.commands.many_videos import make_many
 
 pytestmark = [
     pytest.mark.slow,
@@ -35,16 +34,7 @@ def ray():
 
 @pytest.fixture(scope="module")
 def workspace(motion_data, small_config, tmp_path_factory):
-    """`run`, a trained model, and `many`, small videos of which number 60 is broken."""
-    folder = tmp_path_factory.mktemp("far")
-    start_run(small_config(), motion_data, folder / "run", torch.device("cpu"), lambda event: None)
-    sources = sorted((motion_data / "test").rglob("*.mp4"))
-    (folder / "many").mkdir()
-    for number in range(NUM_VIDEOS):
-        os.link(sources[number % len(sources)], folder / f"many/{number:03}.mp4")
-    (folder / "many/060.mp4").unlink()
-    (folder / "many/060.mp4").write_bytes(b"no video")
-    return folder
+    return make_many(tmp_path_factory.mktemp("far"), motion_data, small_config(), NUM_VIDEOS)
 
 
 def start(folder: Path, output: str, *args: str, **environment: str) -> subprocess.Popen[str]:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from vidcli.config import DataConfig
 from vidcli.data.items import VideoItem
-from vidcli.data.splits import assign_folds, assign_splits, of_split
+from vidcli.data.splits import assign_folds, assign_splits, folds_of_groups, of_split
 from vidcli.data.stratified import Members, draw_in_turn, draw_single_videos
 from vidcli.errors import DataError
 
@@ -250,3 +250,11 @@ def test_single_videos_are_drawn_as_if_in_turn(classes: list[int], seed: int, sh
             draw_single_videos(members, order, shares).tolist()
             == draw_in_turn(members, order, shares).tolist()
         )
+
+
+def test_groups_of_one_class_each_are_held_out_one_by_one() -> None:
+    items = [VideoItem(Path(f"{n}.mp4"), "ab"[n % 2], group="ab"[n % 2]) for n in range(6)]
+    assert assign_folds(items, 5, seed=0) == [0] * 6  # which would leave nothing to learn from
+    assert folds_of_groups(items, 5, seed=0) == [0, 1] * 3
+    others = [VideoItem(Path(f"{n}.mp4"), "ab"[n % 2], group=str(n // 2)) for n in range(8)]
+    assert folds_of_groups(others, 3, seed=0) == assign_folds(others, 3, seed=0)

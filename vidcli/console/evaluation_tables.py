@@ -28,6 +28,7 @@ from vidcli.evaluate.multilabel import LabelScore, MultiLabelEvaluation
 from vidcli.evaluate.scores import ClassScore
 from vidcli.evaluate.views import ViewsRow
 from vidcli.models.calibration import MAX_TEMPERATURE, MIN_TEMPERATURE
+from vidcli.names import name_subject
 
 OfClass = TypeVar("OfClass", ClassScore, LabelScore)
 
@@ -295,9 +296,7 @@ def _print_examples(
     for example in examples[:limit]:
         span = "" if example.end_seconds is None else f" {example.start_seconds:g}–{example.end_seconds:g} s"
         table.add_row(
-            plain(
-                shorten_path(example.video) + ("" if example.track is None else f", {example.track}") + span
-            ),
+            plain(name_subject(shorten_path(example.video), example.track) + span),
             plain(example.label or "–"),
             plain(example.predicted or "–"),
             *_numbers(example),

@@ -16,6 +16,7 @@ from vidcli.console.prediction_writers import open_results
 from vidcli.console.tables import GrowingTable
 from vidcli.console.terminal import Terminal
 from vidcli.console.text import json_line, plain, shorten_middle
+from vidcli.names import name_subject
 from vidcli.predict.segments import (
     SEGMENT_COLUMNS,
     UNKNOWN,
@@ -172,7 +173,7 @@ class _TableWriter(TimelineWriter):
         self._rows.close()
 
     def _print_name(self) -> None:
-        name = self._video if self._track is None else f"{self._video}, {self._track}"
+        name = name_subject(self._video, self._track)
         self._console.print(plain(name, "italic"), soft_wrap=True)
 
     def _empty_table(self) -> Table:

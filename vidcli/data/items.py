@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from vidcli.errors import DataError
-from vidcli.names import normal_name, tell_alike, visible
+from vidcli.names import name_subject, normal_name, tell_alike, visible
 
 SPLITS = ("train", "val", "test")
 SPLIT_ALIASES = {
@@ -69,7 +69,7 @@ class VideoItem:
     @property
     def name(self) -> str:
         """The path, and which subject of the picture it is about."""
-        return str(self.path) if self.track is None else f"{self.path}, {self.track}"
+        return name_subject(self.path, self.track)
 
     def __post_init__(self) -> None:
         for name, text in (("label", self.label), ("group", self.group), ("track", self.track)):

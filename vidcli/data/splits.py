@@ -137,6 +137,24 @@ def assign_folds(items: Sequence[VideoItem], num_folds: int, seed: int) -> list[
     return [used.index(names[code]) for code in drawn_N.tolist()]
 
 
+def folds_of_groups(items: Sequence[VideoItem], most: int, seed: int) -> list[int]:
+    """Return folds as `assign_folds` does, of which there are two at least.
+
+    Where each class is in groups of its own, all that can be drawn is one fold, which would leave nothing to
+    learn from. Every group is held out by itself then, also if these are more than asked for.
+
+    Args:
+        items: videos.
+        most: number of folds.
+        seed: seed of the random assignment.
+
+    Raises:
+        DataError: all videos are of one group, so that there cannot be two folds.
+    """
+    folds = assign_folds(items, most, seed)
+    return folds if any(folds) else number_units(items).tolist()
+
+
 def of_split(items: Sequence[VideoItem], split: str) -> Sequence[VideoItem]:
     """Return the items of one split."""
     if isinstance(items, VideoTable):

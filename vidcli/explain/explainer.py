@@ -22,7 +22,7 @@ from vidcli.data.items import VideoItem
 from vidcli.errors import ConfigError, ExportError, did_you_mean
 from vidcli.explain.frame_weights import weigh_frames
 from vidcli.explain.maps import MapMethod, map_frames
-from vidcli.names import normal_name
+from vidcli.names import name_subject, normal_name
 from vidcli.sampling import Seconds
 from vidcli.storage.addresses import path_of
 from vidcli.transforms import ClipTransform, build_sampler, own_frames, squeeze, to_pixels
@@ -81,7 +81,7 @@ class Explanation:
     @property
     def name(self) -> str:
         """The video, and which subject of the picture it is about."""
-        return self.video if self.track is None else f"{self.video}, {self.track}"
+        return name_subject(self.video, self.track)
 
     @property
     def full_heat(self) -> float | None:

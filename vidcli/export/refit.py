@@ -32,7 +32,7 @@ from vidcli.models import TwoStreamClassifier
 from vidcli.models.calibration import Calibration
 from vidcli.models.two_streams import cut_short
 from vidcli.predict.view_loader import ViewLoader
-from vidcli.runtime.threads import map_ahead, num_workers
+from vidcli.runtime.threads import map_ahead
 from vidcli.train.stream_solver import Learnt, StreamSolver
 from vidcli.train.training_videos import num_paces
 from vidcli.transforms import mirrored_classes
@@ -110,12 +110,11 @@ def quantize_and_refit(
         ExportError: more accuracy is lost, or nncf is not installed.
         DataError: fewer than two groups of videos can be decoded.
     """
-    describer = _Describer(model, checkpoint, items, tell)
+    describer, num_callers = _Describer(model, checkpoint, items, tell), torch.get_num_threads()
     tried: list[Refit] = []
     for spared, names in ((), ()), (_SPARED, first_and_depthwise(network, form)):
         tell("quantising" + (f" all but {' and '.join(spared)}, which rounding harms most" if spared else ""))
         rounded = quantize_all(network, clips, model.exact_layers, names)
-        num_callers = num_workers(checkpoint.config.data.workers)
         run = open_graph(_without_head(rounded, form), form, num_callers)
         found = describer.refit(run, num_callers, spared)
         if found.loss <= max_drop:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from vidcli.arrays import Float64
+from vidcli.names import name_subject
 from vidcli.sheets import shown_cell
 
 CSV_COLUMNS = ("video", "rank", "label", "probability", "error", "start", "end", "unknown", "chosen", "track")
@@ -46,7 +47,7 @@ class Prediction:
     @property
     def name(self) -> str:
         """The path, and which subject of the picture it is about."""
-        return self.video if self.track is None else f"{self.video}, {self.track}"
+        return name_subject(self.video, self.track)
 
     @property
     def labels(self) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from vidcli.data.items import VideoItem
 from vidcli.data.manifest import read_data
 from vidcli.data.relocation import load_run_items
 from vidcli.errors import DataError
-from vidcli.names import is_text, normal_name
+from vidcli.names import is_text, name_subject, normal_name
 from vidcli.predict.inputs import collect_items
 
 _MAX_NAME = 200
@@ -160,9 +160,7 @@ def _names_of(items: Sequence[VideoItem]) -> list[str]:
     root = os.path.commonpath([os.path.dirname(path) for path in paths])
     names = []
     for item, path in zip(items, paths, strict=True):
-        name = Path(os.path.relpath(path, root)).as_posix() + (
-            "" if item.track is None else f", {item.track}"
-        )
+        name = name_subject(Path(os.path.relpath(path, root)).as_posix(), item.track)
         if item.start_seconds or item.end_seconds is not None:
             end = "" if item.end_seconds is None else f"{item.end_seconds:g}"
             name += f" {item.start_seconds:g}-{end} s"

@@ -21,7 +21,7 @@ from torch import Tensor
 from vidcli.arrays import Bool, Float64, Int64
 from vidcli.config import Config, load_config
 from vidcli.data.items import VideoItem
-from vidcli.data.splits import assign_folds, number_units
+from vidcli.data.splits import folds_of_groups, number_units
 from vidcli.errors import VideoError
 from vidcli.features.descriptors import Descriptors
 from vidcli.models import TwoStreamClassifier, build_model, descriptor_sizes, settle_clip
@@ -194,9 +194,6 @@ def _leave_each_out(kernels: Mapping[Part, Float64], examples: Examples, trials:
 
 def _folds_of(items: Sequence[VideoItem]) -> Int64:
     """Return the fold of each clip; every clip is alone where there are too few groups to hold out."""
-    units = {item.group if item.group is not None else str(item.path) for item in items}
-    if len(units) < 2:
+    if not number_units(items).any():
         return np.arange(len(items)) % _MOST_FOLDS
-    folds = np.array(assign_folds(items, min(_MOST_FOLDS, len(units)), 0))
-    # Where each class is in groups of its own, one fold is all that can be drawn: every group is held out.
-    return folds if folds.any() else number_units(items)
+    return np.array(folds_of_groups(items, _MOST_FOLDS, 0))

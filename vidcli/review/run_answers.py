@@ -16,7 +16,7 @@ from vidcli.errors import DataError
 from vidcli.evaluate import Comparison, bootstrap_interval, compare
 from vidcli.evaluate.answer_table import PREDICTIONS_FILE, VideoAnswer, read_answers
 from vidcli.evaluate.measurement import evaluation_folder
-from vidcli.names import visible
+from vidcli.names import name_subject, visible
 from vidcli.review.clips import ClipList
 
 _NUM_TOLD = 3
@@ -191,7 +191,7 @@ def _find_oddities(runs: Sequence[RunAnswers], keys: Sequence[Key]) -> list[str]
 
 def _name_of(key: Key) -> str:
     """Return what a video that is no clip of the page is called."""
-    return str(key[0]) if key[3] is None else f"{key[0]}, {key[3]}"
+    return name_subject(key[0], key[3])
 
 
 def _count(videos: Sequence[Key]) -> str:

@@ -16,7 +16,7 @@ from torch import Tensor
 from vidcli.arrays import Bool, Float64
 from vidcli.config import Config, change_clip
 from vidcli.data.items import VideoItem
-from vidcli.data.splits import assign_folds, number_units
+from vidcli.data.splits import folds_of_groups, number_units
 from vidcli.evaluate.multilabel import targets_of
 from vidcli.models import TwoStreamClassifier, build_model, descriptor_sizes
 from vidcli.models.calibration import Calibration, fit_multi_label, fit_temperature
@@ -153,9 +153,7 @@ class StreamSolver:
                     replace(item, group=f"look {group}") for item, group in zip(items, groups_M, strict=True)
                 ]
         most = _MOST_FOLDS if len(items) < _MANY_VIDEOS else _MOST_FOLDS_OF_MANY
-        self._folds = assign_folds(self._grouped, most, seed)
-        if not any(self._folds):  # each class is in one group alone: hold out every group by itself
-            self._folds = number_units(self._grouped).tolist()
+        self._folds = folds_of_groups(self._grouped, most, seed)
 
     def _scored_videos(self, num_videos: int) -> Bool:
         """Return which videos take part in the cross-validation: all, unless they are many."""
