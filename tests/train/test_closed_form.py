@@ -32,6 +32,7 @@ def settings(*changes: str) -> Config:
     """Return the recipe `auto` for small frames of few moments, with a small random network."""
     network = ["model.backbone=timm:test_resnet", "model.pretrained=false"]
     small = ["clip.size=96x32", "clip.length=6", "train.plots=false", "data.workers=2"]
+    small += ["train.contender=off"]
     return load_config("auto", [*network, *small, *changes])
 
 

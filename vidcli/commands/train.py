@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 SPLITS_TO_SCORE = ("auto", "test")
 AUTO_RECIPE = "auto"
 _KEPT_BY_AUTO = {
-    *("train.seed", "train.minutes", "train.plots", "train.class_balance"),
+    *("train.seed", "train.minutes", "train.contender", "train.plots", "train.class_balance"),
     *("clip.length", "clip.size", "clip.focus", "augment.flip"),
 }
 """Settings that the recipe `auto` follows; all others are of training by steps."""

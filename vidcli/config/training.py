@@ -42,6 +42,12 @@ class TrainConfig(Section):
         description="Regularisation of train.optimizer=ridge; 0 chooses it, streams and panels.",
     )
     minutes: float = Field(0.0, ge=0, le=1e6, description="Minutes that ridge should take; 0 sets no limit.")
+    contender: Annotated[str, BeforeValidator(parse_word)] = Field(
+        "off",
+        max_length=4096,
+        description="Recipe of a network that is trained from pixels against ridge on parts of the training "
+        "videos, and taken where it answers the others better; not with several classes a video.",
+    )
     lr: float = Field(1e-3, gt=0, le=10, description="Highest learning rate, reached after the warm-up.")
     weight_decay: float = Field(0.05, ge=0, le=1, description="Decay of weights (not of biases and norms).")
     momentum: float = Field(0.9, ge=0, lt=1, description="Momentum of sgd.")

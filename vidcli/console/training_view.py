@@ -19,6 +19,7 @@ from vidcli.train import (
     ChoiceMade,
     CompareProgress,
     Comparison,
+    ContenderProgress,
     EpochDone,
     EpochRow,
     Event,
@@ -75,6 +76,10 @@ class TrainingView(ProgressView):
         elif isinstance(event, FollowProgress):
             self._begin(f"followed {event.done} s of validation recordings")
             self._shown.begin("following recordings")
+            self._shown.update(event.done, event.total)
+        elif isinstance(event, ContenderProgress):
+            self._begin("tried a network trained from pixels")
+            self._shown.begin("trying a network trained from pixels")
             self._shown.update(event.done, event.total)
         else:
             is_check = isinstance(event, CheckProgress)

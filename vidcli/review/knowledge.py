@@ -32,8 +32,8 @@ from vidcli.train.choice import Candidate, Examples, Part, Trial, mean_kernel, t
 from vidcli.train.ridge import answer, leave_one_out, solve, standardise
 from vidcli.train.training_videos import MOST_ROWS
 
-SETTINGS = ("augment.flip=off",)
-"""What the page changes of the recipe: mirrored clips would have to be described as well."""
+SETTINGS = ("augment.flip=off", "train.contender=off")
+"""What the page changes of the recipe, to be quick: no mirrored clips, no network trained from pixels."""
 _VIEWS = {"whole": "scene", "window": "scene", "follow": "detail"}
 """What panels show. Frame and window say much the same and count as one, so that choosing is quick."""
 WHOLE = Candidate(tuple(product(("scene", "detail"), ("appearance", "motion"))), False, 1.0)

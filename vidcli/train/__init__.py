@@ -5,6 +5,7 @@ from vidcli.train.compare import CompareProgress, Comparison, compare_heads
 from vidcli.train.events import (
     CheckProgress,
     ChoiceMade,
+    ContenderProgress,
     EpochDone,
     EpochRow,
     Event,
@@ -22,6 +23,7 @@ __all__ = [
     "ChoiceMade",
     "CompareProgress",
     "Comparison",
+    "ContenderProgress",
     "EpochDone",
     "EpochRow",
     "Event",

@@ -70,6 +70,7 @@ def _idle_settings(config: Config, model: VideoModel, has_validation: bool) -> d
     return {
         "train.minutes": (True, "unless train.optimizer=ridge"),
         "train.ridge": (True, "unless train.optimizer=ridge"),
+        "train.contender": (True, "unless train.optimizer=ridge"),
         "train.momentum": (train.optimizer == "adamw", "with train.optimizer=adamw"),
         "train.patience": (not has_validation, "without validation videos"),
         "train.freeze_batchnorm": (
@@ -94,7 +95,7 @@ def _idle_settings(config: Config, model: VideoModel, has_validation: bool) -> d
 
 _READ_BY_RIDGE = {
     *("train.optimizer", "train.ridge", "train.minutes", "train.epochs", "train.class_balance", "train.seed"),
-    "train.plots",
+    *("train.plots", "train.contender", "train.tracker"),
     "augment.flip",
 }
 

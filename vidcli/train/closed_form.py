@@ -80,7 +80,13 @@ _LOOK_ALIKES = (
 
 
 class ClosedFormRun:
-    """One run: its videos, their descriptors, and its directory."""
+    """One run: its videos, their descriptors, and its directory.
+
+    Attributes:
+        learnt: what the last round learnt; None where none was left.
+    """
+
+    learnt: Learnt | None = None
 
     def __init__(
         self,
@@ -118,6 +124,11 @@ class ClosedFormRun:
     def _mirrored(self) -> list[int] | None:
         """The class that a mirror makes of each class; None where videos are not to be mirrored."""
         return None if self._config.augment.flip == "off" else mirrored_classes(self._names)
+
+    @property
+    def items(self) -> Sequence[VideoItem]:
+        """The videos without those that could not be used."""
+        return self._items
 
     def restore(self) -> None:
         """Go back to the rounds that the run directory holds.
@@ -217,6 +228,7 @@ class ClosedFormRun:
 
     def _finish(self, learnt: Learnt, is_last: bool) -> None:
         """Tell what a round chose, then validate and save its model."""
+        self.learnt = learnt
         state, record = self._state, RunRecord(self._run, self._config.train.plots, self._on_event)
         train_items = of_split(self._items, "train")
         groups_are_named = any(item.group is not None for item in train_items)

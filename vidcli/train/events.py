@@ -106,6 +106,14 @@ class FollowProgress:
 
 
 @dataclass(frozen=True)
+class ContenderProgress:
+    """How far the trainings of a contender are, and what they come to; see `contender`."""
+
+    done: int
+    total: int
+
+
+@dataclass(frozen=True)
 class ChoiceMade:
     """What was tried by cross-validation, and what was chosen.
 
@@ -125,5 +133,12 @@ class ChoiceMade:
 
 
 Event: TypeAlias = (
-    ChoiceMade | CheckProgress | FeatureProgress | FollowProgress | StepDone | EpochDone | Notice
+    ChoiceMade
+    | CheckProgress
+    | ContenderProgress
+    | FeatureProgress
+    | FollowProgress
+    | StepDone
+    | EpochDone
+    | Notice
 )

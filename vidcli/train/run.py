@@ -44,6 +44,7 @@ from vidcli.runtime.processes import ALONE, Group
 from vidcli.train.adapters import build_trained_model
 from vidcli.train.batchnorm import fewest_clips, single_clips
 from vidcli.train.closed_form import ClosedFormRun, refuse_other_settings
+from vidcli.train.contender import Contender
 from vidcli.train.events import CheckProgress, EpochRow, Event, Notice
 from vidcli.train.recording_spans import cut_for_run, learn_timeline, settle_spans
 from vidcli.train.trackers import NOT_INSTALLED, choose_trackers, lacks_tensorboard
@@ -115,7 +116,7 @@ def start_run(
         )
         if config.train.optimizer == "ridge":
             refuse_other_settings(config, group)
-            rows = ClosedFormRun(config, items, run, device, on_event).train()
+            rows = _train_in_closed_form(config, items, run, device, on_event, resumes=False)
         else:
             rows = _train_by_steps(config, items, run, device, on_event, group)
         learn_timeline(run, device, on_event, group)
@@ -149,9 +150,7 @@ def resume_run(
         config, items = group.from_main(lambda: _open_run(run, claim, data_root))
         if config.train.optimizer == "ridge":
             refuse_other_settings(config, group)
-            closed_form = ClosedFormRun(config, items, run, device, on_event)
-            closed_form.restore()
-            rows = closed_form.train()
+            rows = _train_in_closed_form(config, items, run, device, on_event, resumes=True)
         else:
             _, _, trainer = _build_trainer(config, items, run, device, on_event, group)
             trainer.restore()
@@ -159,6 +158,28 @@ def resume_run(
         learn_timeline(run, device, on_event, group)
     _write_card(run, on_event, group)
     return run, rows
+
+
+def _train_in_closed_form(
+    config: Config,
+    items: Sequence[VideoItem],
+    run: Path,
+    device: torch.device,
+    on_event: Callable[[Event], None],
+    resumes: bool,
+) -> list[EpochRow]:
+    """Train a model by ridge regression, and try the contender, if any, against it."""
+    started = time.monotonic()
+    closed_form = ClosedFormRun(config, items, run, device, on_event)
+    if resumes:
+        closed_form.restore()
+    rows = closed_form.train()
+    learnt = closed_form.learnt
+    if config.train.contender == "off" or learnt is None or config.data.multi_label:
+        return rows
+
+    contender = Contender(config, learnt, run, device, _train_by_steps, on_event, started)
+    return contender.compete(closed_form.items) or rows
 
 
 def _train_by_steps(

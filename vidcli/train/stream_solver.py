@@ -43,6 +43,7 @@ class Learnt:
         calibration: fitted to answers for videos that the answering classifier had not learnt from.
         trials: all candidates, the chosen one first.
         scored: the videos that these were scored on, with the groups that were kept whole.
+        grouped: all training videos in the same way.
         half_logits: scores (M, K) of these videos by the chosen candidate, learnt from one half of the groups
             each; none of a multi-label model.
         num_folds: of the cross-validation.
@@ -56,6 +57,7 @@ class Learnt:
     calibration: Calibration
     trials: list[Trial]
     scored: Sequence[VideoItem]
+    grouped: Sequence[VideoItem]
     half_logits: Sequence[Float64]
     num_folds: int
     train_loss: float
@@ -132,6 +134,7 @@ class StreamSolver:
             calibration,
             trials,
             scored,
+            self._grouped,
             answers_of_halves(kernels, some, best.candidate, units_M, train.seed) if learns_halves else [],
             len(set(self._folds)),
             error,
@@ -218,5 +221,5 @@ def narrowed(config: Config, candidate: Candidate) -> Config:
     clip = change_clip(clip, panels=candidate.panels, size=(height * len(candidate.panels), width))
     model = model.model_copy(update={"streams": candidate.streams, "panels": len(candidate.panels)})
     augment = augment.model_copy(update={"flip": "on" if candidate.mirrored else "off"})
-    train = config.train.model_copy(update={"ridge": candidate.strength})
+    train = config.train.model_copy(update={"ridge": candidate.strength, "contender": "off"})
     return config.model_copy(update={"clip": clip, "model": model, "augment": augment, "train": train})
