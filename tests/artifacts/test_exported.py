@@ -23,6 +23,7 @@ from vidcli.artifacts import engines
 from vidcli.artifacts.engines import Run, import_runtime
 from vidcli.artifacts.exported import ExportedNetwork, load_network, open_network, read_export
 from vidcli.artifacts.foreign_graphs import clean_ir, clean_onnx
+from vidcli.artifacts.graph_parts import FRAMES, HEAD, WHOLE
 from vidcli.artifacts.model_file import Checkpoint, describe_checkpoint
 from vidcli.commands.app import app
 from vidcli.config import Config
@@ -47,6 +48,74 @@ def sums(*nodes: onnx.NodeProto, weight: onnx.TensorProto | None = None) -> onnx
     ]
     graph = helper.make_graph([*nodes, *own], "g", [clip], [logits], numbers)
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+
+
+def with_features(*head: onnx.NodeProto) -> onnx.ModelProto:
+    """A network of frames whose features are the sums of the colours; the head is left to the caller."""
+    clip = helper.make_tensor_value_info("clip", TensorProto.FLOAT, ["B", "T", *CLIP[2:]])
+    features = helper.make_tensor_value_info("features", TensorProto.FLOAT, ["B", "T", 3])
+    logits = helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["B", 2])
+    numbers = [
+        numpy_helper.from_array(np.array([3, 4]), "sides"),
+        numpy_helper.from_array(np.array([1]), "time"),
+        numpy_helper.from_array(WEIGHT, "weight"),
+    ]
+    own = helper.make_node("ReduceSum", ["clip", "sides"], ["features"], keepdims=0)
+    graph = helper.make_graph([own, *head], "g", [clip], [logits, features], numbers)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+
+
+def frame_head(summed: str = "features") -> list[onnx.NodeProto]:
+    return [
+        helper.make_node("ReduceSum", [summed, "time"], ["sums"], keepdims=0),
+        helper.make_node("MatMul", ["sums", "weight"], ["logits"]),
+    ]
+
+
+@pytest.mark.parametrize("form", ["onnx", "openvino"])
+def test_a_network_is_cut_where_its_features_are(form: str, tmp_path: Path) -> None:
+    proto = with_features(*frame_head())
+    contents = {"model.onnx": proto.SerializeToString()} if form == "onnx" else ir_of(proto, tmp_path)
+    clip = np.random.default_rng(0).normal(size=(2, 5, *CLIP[2:])).astype(np.float32)
+    whole, frames, head = (open_network(tmp_path, form, contents, 1, part) for part in (WHOLE, FRAMES, HEAD))
+    np.testing.assert_allclose(frames(clip), clip.sum(axis=(3, 4)), rtol=1e-4, atol=1e-3)
+    np.testing.assert_allclose(head(frames(clip)), whole(clip), rtol=1e-5)
+
+
+@pytest.mark.parametrize("form", ["onnx", "openvino"])
+def test_a_head_that_looks_at_the_clip_is_refused_as_a_part(form: str, tmp_path: Path) -> None:
+    peek = helper.make_node("ReduceMax", ["clip", "sides"], ["more"], keepdims=0)
+    both = helper.make_node("Add", ["features", "more"], ["seen"])
+    proto = with_features(peek, both, *frame_head("seen"))
+    contents = {"model.onnx": proto.SerializeToString()} if form == "onnx" else ir_of(proto, tmp_path)
+    open_network(tmp_path, form, contents)
+    with pytest.raises(CheckpointError, match="does not make logits of features alone"):
+        open_network(tmp_path, form, contents, 1, HEAD)
+
+
+@pytest.mark.parametrize("form", ["onnx", "openvino"])
+def test_a_network_without_features_has_no_parts(
+    form: str, write: Callable[..., Path], ir: dict[str, bytes]
+) -> None:
+    contents = {"model.onnx": sums().SerializeToString()} if form == "onnx" else ir
+    network, _ = load_network(write(form, contents, sees_neighbours=False))
+    assert isinstance(network, ExportedNetwork)
+    with pytest.raises(CheckpointError, match="gives no features"):
+        network.open_for(1, (FRAMES, HEAD))
+    with pytest.raises(CheckpointError, match="features"):
+        network.features(torch.zeros(CLIP))  # that was never opened
+
+
+def test_features_of_another_shape_are_refused(write: Callable[..., Path]) -> None:
+    proto = with_features(*frame_head())
+    proto.graph.node[0].output[0] = "sums_of_colours"
+    turned = helper.make_node("Transpose", ["sums_of_colours"], ["features"], perm=[1, 0, 2])
+    proto.graph.node.insert(1, turned)
+    network, _ = load_network(write("onnx", {"model.onnx": proto.SerializeToString()}, sees_neighbours=False))
+    assert isinstance(network, ExportedNetwork)
+    network.open_for(1, (FRAMES, HEAD))
+    with pytest.raises(CheckpointError, match=r"gives float32 \(5, 2, 3\), where features \(2, 5, 3\)"):
+        network.features(torch.zeros(2, 5, *CLIP[2:]))
 
 
 @pytest.fixture(scope="module")

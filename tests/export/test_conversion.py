@@ -15,8 +15,16 @@ from torch import nn
 
 from vidcli.artifacts.engines import Run
 from vidcli.artifacts.exported import open_network
+from vidcli.artifacts.graph_parts import FRAMES, HEAD
 from vidcli.config import load_config
-from vidcli.export.conversion import network_files, open_program, to_onnx, to_openvino, trace
+from vidcli.export.conversion import (
+    network_files,
+    open_program,
+    sees_frame_by_frame,
+    to_onnx,
+    to_openvino,
+    trace,
+)
 from vidcli.models import VideoClassifier, backbone_names, build_model, head_names
 from vidcli.models.recurrence import make_exportable
 
@@ -48,10 +56,14 @@ def build(backbone: str, head: str, *settings: str) -> VideoClassifier:
 
 
 def convert_all(
-    model: VideoClassifier, folder: Path, any_length: bool, forms: tuple[str, ...]
+    model: VideoClassifier,
+    folder: Path,
+    any_length: bool,
+    forms: tuple[str, ...],
+    with_features: bool = False,
 ) -> dict[str, dict[str, bytes]]:
     """Return the files of a model by format and name, and leave nothing in the folder."""
-    program = trace(model, 4, SIDE, SIDE, any_length)
+    program = trace(model, 4, SIDE, SIDE, any_length, with_features)
     proto = to_onnx(program)
     networks = {"torch-export": program, "onnx": proto}
     if "openvino" in forms:
@@ -71,12 +83,24 @@ def assert_equal(model: VideoClassifier, run: Run, shapes: list[tuple[int, int]]
 
 
 @pytest.mark.parametrize("head", head_names())
-def test_every_head_in_every_format_and_length(head: str, tmp_path: Path) -> None:
-    model = build("simple_cnn", head)
-    files = convert_all(model, tmp_path, True, ("onnx", "openvino"))
-    runs = [open_network(tmp_path, form, content) for form, content in files.items()]
-    for run in (*runs, open_program(trace(model, 4, SIDE, SIDE, True))):
-        assert_equal(model, run, [(1, 4), (3, 7), (2, 2), (1, 1)])
+def test_every_head_in_every_format_and_length_whole_and_in_parts(head: str, tmp_path: Path) -> None:
+    settings = () if head in ("mean", "gru") else ("model.frame_differences=true", "model.grid=2")
+    model = build("simple_cnn", head, *settings)
+    shapes = [(1, 4), (3, 7), (2, 2), (1, 1)]
+    assert sees_frame_by_frame(model)
+    files = convert_all(model, tmp_path, True, ("onnx", "openvino"), with_features=True)
+    for form, content in files.items():
+        assert_equal(model, open_network(tmp_path, form, content), shapes)
+        frames, on = (open_network(tmp_path, form, content, part=part) for part in (FRAMES, HEAD))
+        assert_equal(model, lambda clip, on=on, frames=frames: on(frames(clip)), shapes)
+        clip = torch.randn(2, 5, 3, SIDE, SIDE)
+        features = model.features(clip).detach()
+        np.testing.assert_allclose(frames(clip.numpy()), features, atol=1e-4, rtol=1e-4)
+    assert_equal(model, open_program(trace(model, 4, SIDE, SIDE, True)), shapes)
+
+
+def test_frames_that_see_each_other_are_not_told_apart() -> None:
+    assert not sees_frame_by_frame(build("resnet18", "gru", "model.shift=on"))
 
 
 @pytest.mark.parametrize("form", ["onnx", "openvino"])

@@ -22,10 +22,11 @@ import torch
 
 from vidcli.arrays import Float32
 from vidcli.artifacts.foreign_graphs import clean_ir, clean_onnx
+from vidcli.artifacts.graph_parts import FEATURES_NAME, WHOLE, Part, cut_onnx, cut_openvino
 from vidcli.errors import ExportError
 
 Run: TypeAlias = Callable[[Float32], Float32]
-"""Takes clips (B, T, C, H, W); returns logits (B, K)."""
+"""Takes clips (B, T, C, H, W); returns logits (B, K). Or computes a part of a network: see `graph_parts`."""
 
 NETWORK_FILES = {
     "onnx": ("model.onnx",),
@@ -33,7 +34,6 @@ NETWORK_FILES = {
     "torch-export": ("model.pt2",),
 }
 """The files of an exported network, by format."""
-INPUT_NAME, OUTPUT_NAME = "clip", "logits"
 
 
 def import_runtime(name: str) -> ModuleType:
@@ -61,12 +61,13 @@ def import_runtime(name: str) -> ModuleType:
         ) from error
 
 
-def open_onnx(files: Mapping[str, bytes], num_callers: int = 1) -> Run:
+def open_onnx(files: Mapping[str, bytes], num_callers: int = 1, part: Part = WHOLE) -> Run:
     """Return a function that computes a model with ONNX Runtime.
 
     Args:
         files: content of the files `NETWORK_FILES["onnx"]` by name.
         num_callers: number of threads that call the function at the same time and share the cores.
+        part: what of the model is computed.
 
     Raises:
         ExportError: ONNX Runtime is not installed.
@@ -79,23 +80,26 @@ def open_onnx(files: Mapping[str, bytes], num_callers: int = 1) -> Run:
     options.log_severity_level = 3  # errors only
     options.intra_op_num_threads = max(1, torch.get_num_threads() // num_callers)
     options.add_session_config_entry("session.load_model_format", "ONNX")
-    cleaned = clean_onnx(content, import_runtime("onnx"))
+    onnx = import_runtime("onnx")
+    cleaned = cut_onnx(clean_onnx(content, onnx), part, onnx)
     session = runtime.InferenceSession(cleaned, options, providers=["CPUExecutionProvider"])
-    _check_ends([value.name for value in session.get_inputs()], [v.name for v in session.get_outputs()])
+    _check_ends([value.name for value in session.get_inputs()], [v.name for v in session.get_outputs()], part)
+    source, result = part
 
     def run(clip_BTCHW: Float32) -> Float32:
-        logits_BK: Float32 = session.run([OUTPUT_NAME], {INPUT_NAME: clip_BTCHW})[0]
+        logits_BK: Float32 = session.run([result], {source: clip_BTCHW})[0]
         return logits_BK
 
     return run
 
 
-def open_openvino(files: Mapping[str, bytes], num_callers: int = 1) -> Run:
+def open_openvino(files: Mapping[str, bytes], num_callers: int = 1, part: Part = WHOLE) -> Run:
     """Return a function that computes a model with OpenVINO.
 
     Args:
         files: content of the files `NETWORK_FILES["openvino"]` by name.
         num_callers: number of threads that call the function at the same time and share the cores.
+        part: what of the model is computed.
 
     Raises:
         ExportError: OpenVINO is not installed.
@@ -105,15 +109,16 @@ def open_openvino(files: Mapping[str, bytes], num_callers: int = 1) -> Run:
     runtime = import_runtime("openvino")
     xml, weights = (files[name] for name in NETWORK_FILES["openvino"])
     model = runtime.Core().read_model(clean_ir(xml, len(weights)), weights)
-    return compile_openvino(model, num_callers)
+    return compile_openvino(cut_openvino(model, part, runtime), num_callers, part)
 
 
-def compile_openvino(model: Any, num_callers: int = 1) -> Run:
+def compile_openvino(model: Any, num_callers: int = 1, part: Part = WHOLE) -> Run:
     """Return a function that computes an `openvino.Model`, which stays unchanged.
 
     Args:
         model: the model.
         num_callers: number of threads that call the function at the same time and share the cores.
+        part: what the model takes and gives.
 
     Raises:
         Exception: OpenVINO cannot compile the model.
@@ -126,7 +131,9 @@ def compile_openvino(model: Any, num_callers: int = 1) -> Run:
     }
     with signal_stack_kept():
         compiled = import_runtime("openvino").Core().compile_model(model, "CPU", settings)
-    _check_ends([value.any_name for value in compiled.inputs], [value.any_name for value in compiled.outputs])
+    _check_ends(
+        [value.any_name for value in compiled.inputs], [value.any_name for value in compiled.outputs], part
+    )
 
     requests = threading.local()  # one that is in work takes no other clip
 
@@ -138,9 +145,11 @@ def compile_openvino(model: Any, num_callers: int = 1) -> Run:
     return run
 
 
-def _check_ends(inputs: list[str], outputs: list[str]) -> None:
-    if (inputs, outputs) != ([INPUT_NAME], [OUTPUT_NAME]):
-        raise ValueError(f"does not make {OUTPUT_NAME} of a {INPUT_NAME} alone")
+def _check_ends(inputs: list[str], outputs: list[str], part: Part) -> None:
+    source, result = part
+    # A whole network may give features beside logits.
+    if inputs != [source] or outputs[:1] != [result] or outputs[1:] not in ([], [FEATURES_NAME]):
+        raise ValueError(f"does not make {result} of a {source} alone")
 
 
 class _SignalStack(ctypes.Structure):

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -25,12 +25,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from vidcli.arrays import Float32
 from vidcli.artifacts.engines import (
     NETWORK_FILES,
     Run,
     open_onnx,
     open_openvino,
 )
+from vidcli.artifacts.graph_parts import FEATURES_NAME, FRAMES, HEAD, OUTPUT_NAME, WHOLE, Part
 from vidcli.artifacts.model_file import MAX_DESCRIPTION_BYTES, Checkpoint, load_checkpoint, parse_description
 from vidcli.artifacts.run_folder import EXPORT_FILE
 from vidcli.errors import CheckpointError, ExportError
@@ -51,6 +53,8 @@ class ExportedNetwork(nn.Module):
     Attributes:
         form: `onnx` or `openvino`.
         precision: `float32` or `int8`.
+        sees_neighbours: whether what it says of a frame may depend on the frames beside it; if not, it has
+            `features` and a `head`.
     """
 
     digest: Tensor
@@ -58,21 +62,23 @@ class ExportedNetwork(nn.Module):
     def __init__(
         self,
         folder: Path,
-        open_run: Callable[[int], Run],
+        open_part: Callable[[int, Part], Run],
         num_classes: int,
         form: str,
         precision: str,
         digest: str,
+        sees_neighbours: bool = True,
     ) -> None:
         """Open the network for one thread that uses all cores.
 
         Args:
             folder: the exported model, for messages.
-            open_run: opens the network for a number of threads that use it at the same time.
+            open_part: opens a part of the network for a number of threads that use it at the same time.
             num_classes: number of logits.
             form: `onnx` or `openvino`.
             precision: `float32` or `int8`.
             digest: SHA-256 of its files.
+            sees_neighbours: whether it cannot be cut into parts.
 
         Raises:
             CheckpointError: it cannot be opened.
@@ -81,20 +87,27 @@ class ExportedNetwork(nn.Module):
         super().__init__()
         # The digest is part of the state, so that the state differs between networks, as weights would.
         self.register_buffer("digest", torch.frombuffer(bytearray(digest.encode()), dtype=torch.uint8))
-        self._folder, self._open_run, self._num_classes = folder, open_run, num_classes
-        self.form, self.precision = form, precision
-        self._num_callers = 0
+        self._folder, self._open_part, self._num_classes = folder, open_part, num_classes
+        self.form, self.precision, self.sees_neighbours = form, precision, sees_neighbours
+        self._runs: dict[Part, Run] = {}
+        self._num_callers: dict[Part, int] = {}
         self.open_for(1)
 
-    def open_for(self, num_callers: int) -> None:
+    def open_for(self, num_callers: int, parts: Sequence[Part] = (WHOLE,)) -> None:
         """Share the cores out to so many threads that call the network at the same time.
+
+        Args:
+            num_callers: number of threads.
+            parts: what they call: the whole, or `FRAMES` and `HEAD`, which are not open otherwise.
 
         Raises:
             CheckpointError: it cannot be opened.
             ExportError: the runtime is not installed.
         """
-        if num_callers != self._num_callers:
-            self._run, self._num_callers = self._open_run(num_callers), num_callers
+        for part in parts:
+            if self._num_callers.get(part) != num_callers:
+                self._runs[part] = self._open_part(num_callers, part)
+                self._num_callers[part] = num_callers
 
     def forward(self, clip_BTCHW: Tensor) -> Tensor:
         """Return logits (B, K), computed on the CPU.
@@ -102,20 +115,53 @@ class ExportedNetwork(nn.Module):
         Raises:
             CheckpointError: the network does not fit its description.
         """
-        shape = tuple(clip_BTCHW.shape)
+        logits_BK = self._compute(WHOLE, clip_BTCHW)
+        self._check(logits_BK, (len(clip_BTCHW), self._num_classes), OUTPUT_NAME)
+        return torch.from_numpy(logits_BK).to(clip_BTCHW.device)
+
+    def features(self, clip_BTCHW: Tensor) -> Tensor:
+        """Return features_BTE, as `VideoClassifier.features` does.
+
+        Raises:
+            CheckpointError: the network does not fit its description.
+        """
+        features_BTE = self._compute(FRAMES, clip_BTCHW)
+        self._check(features_BTE, (*clip_BTCHW.shape[:2], *features_BTE.shape[2:]), FEATURES_NAME)
+        return torch.from_numpy(features_BTE).to(clip_BTCHW.device)
+
+    def head(self, features_BTE: Tensor) -> Tensor:
+        """Return logits (B, K) of features.
+
+        Raises:
+            CheckpointError: the network does not fit its description.
+        """
+        logits_BK = self._compute(HEAD, features_BTE)
+        self._check(logits_BK, (len(features_BTE), self._num_classes), OUTPUT_NAME)
+        return torch.from_numpy(logits_BK).to(features_BTE.device)
+
+    def folded(self, clip_BTCHW: Tensor) -> ExportedNetwork:
+        """Return the network itself: its runtime has folded what it can."""
+        return self
+
+    def without_differences(self) -> ExportedNetwork:
+        """Return the network itself, which computes the differences of what begins a clip too."""
+        return self
+
+    def _compute(self, part: Part, given: Tensor) -> Float32:
         try:
-            logits_BK = self._run(clip_BTCHW.detach().float().cpu().numpy())
+            return self._runs[part](given.detach().float().cpu().numpy())
         except Exception as error:  # each runtime has errors of its own kind
             reason = one_line(error) or type(error).__name__
             raise CheckpointError(
-                f"{self._folder}: cannot compute clips of {shape} ({reason}); export it again"
+                f"{self._folder}: cannot compute clips of {tuple(given.shape)} ({reason}); export it again"
             ) from error
-        if logits_BK.shape != (shape[0], self._num_classes) or logits_BK.dtype != "float32":
+
+    def _check(self, found: Float32, shape: tuple[int, ...], name: str) -> None:
+        if found.shape != shape or found.dtype != "float32":
             raise CheckpointError(
-                f"{self._folder}: gives {logits_BK.dtype} {logits_BK.shape} for {shape[0]} clips, where "
-                f"logits of {self._num_classes} classes were expected; export it again"
+                f"{self._folder}: gives {found.dtype} {found.shape}, where {name} {shape} were expected; "
+                "export it again"
             )
-        return torch.from_numpy(logits_BK).to(clip_BTCHW.device)
 
 
 def load_network(path: Path) -> tuple[nn.Module, Checkpoint]:
@@ -141,8 +187,10 @@ def load_network(path: Path) -> tuple[nn.Module, Checkpoint]:
         )
     files = _read_files(path, about["export"]["files"])
     digest = "".join(about["export"]["files"][name] for name in NETWORK_FILES[form])
-    open_run = partial(open_network, path, form, files)
-    network = ExportedNetwork(path, open_run, len(checkpoint.class_names), form, precision, digest)
+    sees_neighbours = about["export"].get("sees_neighbours") is not False
+    open_part = partial(open_network, path, form, files)
+    num_classes = len(checkpoint.class_names)
+    network = ExportedNetwork(path, open_part, num_classes, form, precision, digest, sees_neighbours)
     return network.eval(), checkpoint
 
 
@@ -170,7 +218,9 @@ def digests_of_export(folder: Path) -> dict[str, str]:
         return {}
 
 
-def open_network(folder: Path, form: str, files: Mapping[str, bytes], num_callers: int = 1) -> Run:
+def open_network(
+    folder: Path, form: str, files: Mapping[str, bytes], num_callers: int = 1, part: Part = WHOLE
+) -> Run:
     """Return a function that computes an exported network.
 
     Args:
@@ -178,13 +228,14 @@ def open_network(folder: Path, form: str, files: Mapping[str, bytes], num_caller
         form: `onnx` or `openvino`.
         files: the content of each file by name.
         num_callers: number of threads that call the function at the same time and share the cores.
+        part: what of the network is computed.
 
     Raises:
         CheckpointError: the network holds something that is never run, or cannot be loaded.
         ExportError: the runtime is not installed.
     """
     try:
-        return _OPENERS[form](files, num_callers)
+        return _OPENERS[form](files, num_callers, part)
     except ExportError:
         raise
     except Exception as error:  # each runtime has errors of its own kind

@@ -6,7 +6,8 @@
                         │
                         └-> OpenVINO -> model.xml, model.bin
 
-Shape suffixes: B clips, T frames, C channels, H W pixels. B may have any size, T only on request.
+Shape suffixes: B clips, T frames, C channels, H W pixels, E features, K classes. B may have any size, T on
+request and where frames are seen one by one.
 """
 
 from __future__ import annotations
@@ -19,11 +20,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from vidcli.arrays import Float32
-from vidcli.artifacts.engines import INPUT_NAME, NETWORK_FILES, OUTPUT_NAME, Run, import_runtime
+from vidcli.artifacts.engines import NETWORK_FILES, Run, import_runtime
+from vidcli.artifacts.graph_parts import FEATURES_NAME, INPUT_NAME, OUTPUT_NAME
 from vidcli.errors import ExportError
+from vidcli.models import VideoClassifier
 from vidcli.models.networks import exportable_masks
 from vidcli.models.recurrence import make_exportable
 from vidcli.runtime.files import temporary_file
@@ -32,7 +35,28 @@ _OPSET = 18
 _NAME_SCOPES = "pkg.torch.onnx.name_scopes"
 
 
-def trace(model: nn.Module, clip_length: int, height: int, width: int, any_length: bool) -> Any:
+class _FrameByFrame(nn.Module):
+    """A network whose frames do not see each other: it gives their features too, which windows can share."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        assert isinstance(network, VideoClassifier)
+        self.network = network
+
+    def forward(self, clip_BTCHW: Tensor) -> tuple[Tensor, Tensor]:
+        """Return logits_BK and features_BTE."""
+        features_BTE = self.network.features(clip_BTCHW)
+        return self.network.head(features_BTE), features_BTE
+
+
+def sees_frame_by_frame(model: nn.Module) -> bool:
+    """Whether what a network says of a frame is the same in all clips that hold it."""
+    return isinstance(model, VideoClassifier) and not model.sees_neighbours
+
+
+def trace(
+    model: nn.Module, clip_length: int, height: int, width: int, any_length: bool, with_features: bool = False
+) -> Any:
     """Return a model as a `torch.export.ExportedProgram` that holds no paths of this machine.
 
     Args:
@@ -41,6 +65,7 @@ def trace(model: nn.Module, clip_length: int, height: int, width: int, any_lengt
         height: height H of a clip in pixels.
         width: width W of a clip in pixels.
         any_length: allow clips of any number of frames.
+        with_features: give the features of frames beside logits; for a model that sees frame by frame.
 
     Raises:
         ExportError: torch cannot trace the model.
@@ -49,11 +74,15 @@ def trace(model: nn.Module, clip_length: int, height: int, width: int, any_lengt
     # Torch would take sizes of 0 and 1 for constants.
     example_BTCHW = torch.zeros(2, max(2, clip_length), 3, height, width)
     shapes = {0: free, 1: free} if any_length else {0: free}
+    exportable = make_exportable(model)
     try:
         with torch.no_grad(), exportable_masks(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # these warnings are about torch, not about the model
             program = torch.export.export(
-                make_exportable(model), (example_BTCHW,), dynamic_shapes=(shapes,), strict=False
+                _FrameByFrame(exportable) if with_features else exportable,
+                (example_BTCHW,),
+                dynamic_shapes=(shapes,),
+                strict=False,
             )
     except Exception as error:  # the tracer passes on any error of the code that it traces
         raise ExportError(f"the model cannot be traced for export ({_first_line(error)})") from error
@@ -128,7 +157,7 @@ def to_onnx(program: Any) -> Any:
                 verbose=False,
                 opset_version=_OPSET,
                 input_names=[INPUT_NAME],
-                output_names=[OUTPUT_NAME],
+                output_names=[OUTPUT_NAME, FEATURES_NAME][: len(program.graph_signature.user_outputs)],
                 custom_translation_table=_onnx_translations(),
             )
     except Exception as error:  # the exporter passes on any error of its passes
@@ -186,6 +215,7 @@ def _name_layers(proto: Any) -> None:
         scopes = next((entry.value for entry in node.metadata_props if entry.key == _NAME_SCOPES), "[]")
         parts = ast.literal_eval(scopes)[:-1]
         layer = next((part for part in reversed(parts) if part and not part.startswith("_")), "")
+        layer = layer.removeprefix("network").removeprefix(".")
         name, number = f"{layer or 'model'}/{node.op_type}", 1
         while name in taken:
             number += 1

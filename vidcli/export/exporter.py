@@ -16,12 +16,20 @@ import torch
 from vidcli.arrays import Float32
 from vidcli.artifacts.engines import NETWORK_FILES, import_runtime
 from vidcli.artifacts.exported import digests_of_export, open_network
+from vidcli.artifacts.graph_parts import FRAMES, HEAD
 from vidcli.artifacts.model_file import Checkpoint, describe_checkpoint
 from vidcli.artifacts.run_folder import EXPORT_FILE
 from vidcli.data.items import VideoItem, class_names_of
 from vidcli.data.splits import of_split
 from vidcli.errors import ExportError
-from vidcli.export.conversion import network_files, open_program, to_onnx, to_openvino, trace
+from vidcli.export.conversion import (
+    network_files,
+    open_program,
+    sees_frame_by_frame,
+    to_onnx,
+    to_openvino,
+    trace,
+)
 from vidcli.export.labelled_views import LabelledViews, load_views
 from vidcli.export.quantize import measure_accuracy, quantize
 from vidcli.export.refit import quantize_and_refit
@@ -85,6 +93,7 @@ class ExportReport:
         validated_on: the split of the validation videos; `train` in cross-validation for a model that was
             solved in closed form, whose last layer was solved anew.
         float_layers: names of the layers that stay in float to keep the accuracy of int8.
+        gives_features: whether the features of frames can be had alone, for windows that share them.
     """
 
     folder: Path
@@ -99,6 +108,7 @@ class ExportReport:
     num_validated: int = 0
     validated_on: str = ""
     float_layers: tuple[str, ...] = ()
+    gives_features: bool = False
 
 
 def export_model(
@@ -172,7 +182,9 @@ def _make(
     split = next((name for name in ("val", "test", "train") if of_split(items, name)), "")
     compared = load_views(of_split(items, split), checkpoint, _NUM_PARITY_VIDEOS, on_step)
     on_step(f"converting to {options.form}")
-    network = _convert(checkpoint, model, folder, options)
+    # What sees frame by frame gives features too, which windows of any length share.
+    gives_features = options.form != "torch-export" and sees_frame_by_frame(model)
+    network = _convert(checkpoint, model, folder, options, gives_features)
     measured: dict[str, Any] = {}
     calibration = checkpoint.calibration
     if options.int8:
@@ -193,6 +205,13 @@ def _make(
             f"the exported model differs from the original by {difference:.2g} in a logit on "
             f"{len(compared)} videos, where {MAX_DIFFERENCE:g} is allowed; nothing is written"
         )
+    if gives_features:
+        parts_differ, _ = compare(exported, _parts_in_turn(folder, options.form, files), compared)
+        if not parts_differ <= MAX_DIFFERENCE:
+            raise ExportError(
+                f"the parts of the exported model differ from the whole by {parts_differ:.2g} in a logit, "
+                f"where {MAX_DIFFERENCE:g} is allowed; nothing is written"
+            )
     report = ExportReport(
         folder=folder,
         form=options.form,
@@ -201,15 +220,25 @@ def _make(
         max_difference=difference,
         agreement=agreement,
         num_bytes=sum(map(len, files.values())),
+        gives_features=gives_features,
         **measured,
     )
     return report, files, calibration
 
 
-def _convert(checkpoint: Checkpoint, model: torch.nn.Module, folder: Path, options: ExportOptions) -> Any:
+def _parts_in_turn(folder: Path, form: str, files: Mapping[str, bytes]) -> Callable[[Float32], Float32]:
+    """Return a function that computes a network by its parts, one after the other."""
+    frames, head = (open_network(folder, form, files, part=part) for part in (FRAMES, HEAD))
+    return lambda clip_BTCHW: head(frames(clip_BTCHW))
+
+
+def _convert(
+    checkpoint: Checkpoint, model: torch.nn.Module, folder: Path, options: ExportOptions, with_features: bool
+) -> Any:
     """Return the model in the wanted format in float; a temporary file is written into `folder`."""
     height, width = checkpoint.config.clip.size
-    program = trace(model, checkpoint.config.clip.length, height, width, options.any_length)
+    any_length = options.any_length or with_features
+    program = trace(model, checkpoint.config.clip.length, height, width, any_length, with_features)
     if options.form == "torch-export":
         return program
     proto = to_onnx(program)
@@ -282,13 +311,15 @@ def _describe(
     measured: dict[str, Any] = {
         key: value
         for key, value in asdict(report).items()
-        if key not in ("folder", "form", "precision", "num_bytes")
+        if key not in ("folder", "form", "precision", "num_bytes", "gives_features")
     }
     about = describe_checkpoint(checkpoint)
+    sees_neighbours = not report.gives_features
     about["export"] = {
         "format": options.form,
         "precision": report.precision,
-        "any_length": options.any_length,
+        "any_length": options.any_length or not sees_neighbours,
+        "sees_neighbours": sees_neighbours,
         "files": {name: hashlib.sha256(content).hexdigest() for name, content in files.items()},
         "measured": measured,
     }

@@ -26,7 +26,6 @@ import numpy as np
 
 from vidcli.arrays import Float32
 from vidcli.artifacts.engines import (
-    INPUT_NAME,
     NETWORK_FILES,
     Run,
     compile_openvino,
@@ -34,6 +33,7 @@ from vidcli.artifacts.engines import (
     signal_stack_kept,
 )
 from vidcli.artifacts.exported import open_network
+from vidcli.artifacts.graph_parts import INPUT_NAME
 from vidcli.errors import ExportError
 from vidcli.export.labelled_views import LabelledViews
 from vidcli.models.calibration import Calibration

@@ -22,7 +22,8 @@ import torch
 from torch import Tensor
 
 from vidcli.arrays import Float32
-from vidcli.artifacts.engines import OUTPUT_NAME, Run, import_runtime
+from vidcli.artifacts.engines import Run, import_runtime
+from vidcli.artifacts.graph_parts import OUTPUT_NAME
 from vidcli.artifacts.model_file import Checkpoint
 from vidcli.data.items import VideoItem
 from vidcli.errors import ExportError, VideoError

@@ -18,8 +18,9 @@ import torch
 from torch import Tensor
 
 from vidcli.arrays import Float64, Frames
-from vidcli.models import VideoClassifier
-from vidcli.predict.predictor import Predictor
+from vidcli.artifacts.exported import ExportedNetwork
+from vidcli.artifacts.graph_parts import FRAMES, HEAD
+from vidcli.predict.predictor import FrameNetwork, Predictor
 from vidcli.predict.shared_cores import SharedCores, parts_of
 from vidcli.predict.window_plan import WindowPlan
 
@@ -34,7 +35,7 @@ class FeatureWindows:
     are computed both with and without one; without, by a network that takes no differences at all.
     """
 
-    def __init__(self, predictor: Predictor, plan: WindowPlan, network: VideoClassifier) -> None:
+    def __init__(self, predictor: Predictor, plan: WindowPlan, network: FrameNetwork) -> None:
         """Begin before the first frame.
 
         Args:
@@ -43,12 +44,14 @@ class FeatureWindows:
             network: the model itself.
         """
         self._predictor, self._plan = predictor, plan
-        self._network = self._beginning = network.eval()
+        self._network = self._beginning = network
         self._last_1CHW: Tensor | None = None
         self._features_NE: Tensor | None = None
         self._starts: list[Tensor] = []
         self._num_pushed = 0
         self._cores = SharedCores(predictor.device)
+        if isinstance(network, ExportedNetwork):
+            network.open_for(self._cores.count, (FRAMES, HEAD))
 
     def push(self, frames_NHWC: Frames) -> Iterator[list[Float64]]:
         """Take the next frames; yield the probabilities of the windows that they fill, once for all."""
@@ -86,7 +89,7 @@ class FeatureWindows:
 
     def _see(self, clip_NCHW: Tensor) -> Tensor:
         """Return the features of frames that follow others (N, E), and keep those of frames that begin."""
-        differs = self._network.config.frame_differences
+        differs = self._predictor.config.model.frame_differences
         before = [] if self._last_1CHW is None else [self._last_1CHW]
         shown_NCHW = torch.cat([*before, clip_NCHW])
         first = -self._num_pushed % self._plan.step

@@ -20,9 +20,10 @@ import torch
 from torch import Tensor
 
 from vidcli.arrays import Float64, Frames
-from vidcli.models import VideoClassifier
+from vidcli.artifacts.exported import ExportedNetwork
+from vidcli.artifacts.graph_parts import FRAMES, HEAD
 from vidcli.models.heads import RecurrentHead, RecurrentState
-from vidcli.predict.predictor import Predictor
+from vidcli.predict.predictor import FrameNetwork, Predictor
 from vidcli.sampling import neighbour_steps
 from vidcli.video import LiveFrame
 
@@ -121,11 +122,13 @@ class _FeatureSession(LiveSession):
     picture are alone.
     """
 
-    def __init__(self, predictor: Predictor, network: VideoClassifier) -> None:
+    def __init__(self, predictor: Predictor, network: FrameNetwork) -> None:
         """Begin with nothing seen."""
         super().__init__(predictor)
-        self._network = network.eval()
-        self._has_differences = network.config.frame_differences
+        self._network = network
+        self._has_differences = predictor.config.model.frame_differences
+        if isinstance(network, ExportedNetwork):
+            network.open_for(1, (FRAMES, HEAD))
         self._last_1CHW: Tensor | None = None
 
     @torch.inference_mode()
@@ -155,7 +158,7 @@ class _FeatureSession(LiveSession):
 class FeatureSession(_FeatureSession):
     """A session in which the head reads the features of the last T pictures."""
 
-    def __init__(self, predictor: Predictor, network: VideoClassifier) -> None:
+    def __init__(self, predictor: Predictor, network: FrameNetwork) -> None:
         """Begin with nothing seen."""
         super().__init__(predictor, network)
         self._window: deque[tuple[Tensor, Tensor]] = deque(maxlen=self._length)
@@ -177,7 +180,7 @@ class FeatureSession(_FeatureSession):
 class StateSession(_FeatureSession):
     """A session of a one-way recurrence, whose state depends on all pictures so far."""
 
-    def __init__(self, predictor: Predictor, network: VideoClassifier) -> None:
+    def __init__(self, predictor: Predictor, network: FrameNetwork) -> None:
         """Begin with nothing seen."""
         super().__init__(predictor, network)
         assert isinstance(network.head, RecurrentHead)

@@ -17,13 +17,14 @@ import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import closing
+from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from vidcli.arrays import Float64
-from vidcli.artifacts.exported import load_network
+from vidcli.artifacts.exported import ExportedNetwork, load_network
 from vidcli.artifacts.model_file import Checkpoint
 from vidcli.artifacts.run_folder import find_model
 from vidcli.config import Config, change_clip
@@ -44,6 +45,23 @@ def _items_of(
 ) -> list[VideoItem]:
     """Return paths and spans of videos, or a single one, as spans."""
     return [*map(item_of, [videos] if isinstance(videos, str | os.PathLike | VideoItem) else videos)]
+
+
+class FrameNetwork(Protocol):
+    """A network whose frames do not see each other: their features can be shared by clips."""
+
+    @property
+    def head(self) -> Callable[[Tensor], Tensor]:
+        """Takes features_BTE to logits_BK."""
+
+    def features(self, clip_BTCHW: Tensor) -> Tensor:
+        """Return features_BTE."""
+
+    def folded(self, clip_BTCHW: Tensor) -> FrameNetwork:
+        """Return a network that answers as this one does, and faster; the clip is an example."""
+
+    def without_differences(self) -> FrameNetwork:
+        """Return a network that answers as this one does for frames which begin a clip."""
 
 
 class Predictor:
@@ -210,15 +228,16 @@ class Predictor:
         return logits_VK
 
     @property
-    def frame_network(self) -> VideoClassifier | None:
+    def frame_network(self) -> FrameNetwork | None:
         """The model, if the features of a frame are the same in every clip that holds the frame.
 
-        None if the backbone also sees neighbouring frames (a temporal shift, a whole video network), if
-        the window into the frame depends on the clip (`clip.focus`, `clip.panels`), and for exported models.
+        None if the backbone also sees neighbouring frames (a temporal shift, a whole video network), and if
+        the window into the frame depends on the clip (`clip.focus`, `clip.panels`).
         """
         network = self.network
-        sees_others = self.config.clip.looks_for_motion or getattr(network, "sees_neighbours", True)
-        return None if sees_others or not isinstance(network, VideoClassifier) else network
+        if self.config.clip.looks_for_motion or not isinstance(network, VideoClassifier | ExportedNetwork):
+            return None
+        return None if network.sees_neighbours else network.eval()
 
     def answer_of(self, name: str, probabilities_K: Float64) -> Prediction:
         """Return the prediction of something that is no file, such as a camera, from its probabilities."""

@@ -18,11 +18,15 @@ from vidcli.runtime.threads import compute_alone, computing_alone
 
 
 class SharedCores:
-    """The cores of this machine, or the one device that computes everything."""
+    """The cores of this machine, or the one device that computes everything.
+
+    Attributes:
+        count: how many compute at the same time.
+    """
 
     def __init__(self, device: torch.device) -> None:
-        cores = torch.get_num_threads() if device.type == "cpu" else 1
-        self._cores = ThreadPoolExecutor(cores, "vidcli-model", compute_alone) if cores > 1 else None
+        self.count = count = torch.get_num_threads() if device.type == "cpu" else 1
+        self._cores = ThreadPoolExecutor(count, "vidcli-model", compute_alone) if count > 1 else None
 
     @contextmanager
     def sharing(self) -> Iterator[None]:
