@@ -65,6 +65,8 @@ def trained(
             "--out",
             folder / "auto",
             "--set",
+            "train.contender=off",
+            "--set",
             "clip.size=96x32",
             "--set",
             "clip.length=2",

@@ -29,6 +29,7 @@ def test_the_demo_makes_recordings_and_scores_timelines(
 ) -> None:
     small = partial(LongRecordingOptions, size=(32, 32), fps=10)
     monkeypatch.setattr("vidcli.synthetic.LongRecordingOptions", small)
+    monkeypatch.setattr("vidcli.train.temporal_training._STEPS", 50)
     monkeypatch.chdir(tmp_path)
     settings = [part for setting in QUICK for part in ("--set", setting)]
     usual = ["--keep", "long", "--out", "runs/long", "--device", "cpu"]
