@@ -104,7 +104,7 @@ def test_a_network_over_time_is_kept_where_it_gains(
 ):
     told: list[str] = []
     boxes = table.parent / "boxes.csv"
-    monkeypatch.setattr("vidcli.train.temporal_training._STEPS", 150)
+    monkeypatch.setattr("vidcli.train.temporal_training._STEPS", 60)
     if not is_better:
         network = TemporalNetwork(7, 4, uses_motion=True)
         torch.nn.init.constant_(network.output.bias[1:2].detach(), 1000)  # one answer to everything
