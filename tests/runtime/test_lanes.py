@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from vidcli.runtime.lanes import Lanes
+from vidcli.runtime.lanes import Lanes, start_fetching
 
 
 def test_a_cpu_does_at_once_what_is_done_aside() -> None:
@@ -101,3 +101,21 @@ def test_the_main_lane_uses_what_was_made_aside() -> None:
     lanes.join(made)
     assert float(made.sum()) == 2**23
     assert stop()() > 0
+
+
+@pytest.mark.cuda
+def test_what_is_fetched_is_there_before_later_work_is_done() -> None:
+    made = torch.arange(5, device="cuda")
+    wait = start_fetching(made)
+    busy = torch.rand(4096, 4096, device="cuda")
+    for _ in range(200):
+        busy = busy @ busy * 1e-3
+    idle = torch.cuda.Event()  # type: ignore[no-untyped-call]
+    idle.record()
+    assert wait().tolist() == [0, 1, 2, 3, 4]
+    assert not idle.query()
+
+
+def test_what_is_on_a_cpu_needs_no_fetching() -> None:
+    made = torch.arange(5)
+    assert start_fetching(made)() is made

@@ -27,6 +27,7 @@ from vidcli.artifacts.exported import load_network
 from vidcli.artifacts.model_file import Checkpoint
 from vidcli.artifacts.run_folder import find_model
 from vidcli.config import Config, change_clip
+from vidcli.data.device_batches import finishes_clips
 from vidcli.data.frames import FrameSource
 from vidcli.data.items import CountedVideos, VideoItem
 from vidcli.errors import ConfigError, VideoError
@@ -37,6 +38,7 @@ from vidcli.predict.inputs import explain_failure
 from vidcli.predict.prediction import Prediction
 from vidcli.predict.side_by_side import COMPUTED_BYTES, predict_all
 from vidcli.predict.view_loader import ViewLoader, item_of
+from vidcli.runtime.lanes import Lanes, start_fetching
 
 
 def _items_of(
@@ -83,7 +85,7 @@ class Predictor:
         self.rules: TimelineRules | None = None
         self.views = ViewLoader(config, source, shuffle_seed)
         self.network, self.model_seconds = model, 0.0
-        self._counting = threading.Lock()
+        self._counting, self._lanes = threading.Lock(), Lanes(device)
 
     @classmethod
     def from_checkpoint(
@@ -174,36 +176,69 @@ class Predictor:
             views: its clips (V, T, C, H, W), or why there are none.
             num_side_by_side: as in `classify`.
         """
+        return self.begin(item, views, num_side_by_side)()
+
+    def begin(
+        self, item: VideoItem, views: Tensor | VideoError, num_side_by_side: int = 1
+    ) -> Callable[[], Prediction]:
+        """Begin to classify one video; a GPU computes on until the prediction is asked for.
+
+        Args:
+            item: the video.
+            views: as in `predict_loaded`.
+            num_side_by_side: as in `classify`.
+        """
         if isinstance(views, VideoError):
-            return self._answer(item, None, explain_failure(item.path, views.reason))
-        logits_VK = self.classify(views, num_side_by_side)
-        is_number = np.isfinite(logits_VK).all()
-        reason = "the model's output is not a number; its weights are damaged or diverged"
-        return self._answer(item, logits_VK, None) if is_number else self._answer(item, None, reason)
+            failed = self._answer(item, None, explain_failure(item.path, views.reason))
+            return lambda: failed
+        wait = self._begin_to_classify(views, num_side_by_side)
+
+        def finish() -> Prediction:
+            logits_VK = wait()
+            is_number = np.isfinite(logits_VK).all()
+            reason = "the model's output is not a number; its weights are damaged or diverged"
+            return self._answer(item, logits_VK, None) if is_number else self._answer(item, None, reason)
+
+        return finish
 
     def load_many(self, items: Sequence[VideoItem]) -> Generator[Tensor | VideoError, None, None]:
-        """Yield the views of each video in order, or why there are none."""
-        return self.views.load_many(items, gives_way=self.device.type == "cpu")
+        """Yield the views of each video in order, or why there are none; for a GPU as pixels."""
+        finishes = not finishes_clips(self.device)
+        return self.views.load_many(items, gives_way=self.device.type == "cpu", finishes=finishes)
 
-    @torch.inference_mode()
     def classify(self, views_VTCHW: Tensor, num_side_by_side: int = 1) -> Float64:
         """Return the logits (V, K) of clips.
 
         Args:
-            views_VTCHW: the clips.
+            views_VTCHW: the clips, or their pixels as `load_many` yields them.
             num_side_by_side: number of threads that call this at the same time.
         """
+        return self._begin_to_classify(views_VTCHW, num_side_by_side)()
+
+    @torch.inference_mode()
+    def _begin_to_classify(self, views_VTCHW: Tensor, num_side_by_side: int) -> Callable[[], Float64]:
         started = time.perf_counter()
         if self.network.training:  # `eval` visits every module: a tenth of a small model's time
             self.network.eval()
         # The model computes all views at once, unless that would fill the memory.
         parts = torch.split(views_VTCHW, max(1, COMPUTED_BYTES // self.config.clip.num_bytes))
-        logits_VK = np.concatenate(
-            [self._compute(part.to(self.device)).double().cpu().numpy() for part in parts]
-        )
-        with self._counting:
-            self.model_seconds += (time.perf_counter() - started) / num_side_by_side
-        return logits_VK
+        fetching = [start_fetching(self._compute(self._on_device(part))) for part in parts]
+        begun = time.perf_counter() - started
+
+        def wait() -> Float64:
+            started = time.perf_counter()
+            logits_VK = np.concatenate([fetch().double().numpy() for fetch in fetching])
+            with self._counting:
+                self.model_seconds += (begun + time.perf_counter() - started) / num_side_by_side
+            return logits_VK
+
+        return wait
+
+    def _on_device(self, views_VTCHW: Tensor) -> Tensor:
+        with self._lanes.aside():
+            clips_VTCHW = self.views.finish(views_VTCHW.to(self.device, non_blocking=True))
+        self._lanes.join(clips_VTCHW)
+        return clips_VTCHW
 
     def _compute(self, views_VTCHW: Tensor) -> Tensor:
         logits_VK: Tensor = self.network(views_VTCHW)

@@ -76,3 +76,22 @@ def _seconds_between(start: torch.cuda.Event, end: torch.cuda.Event) -> float:
     end.synchronize()
     milliseconds: float = start.elapsed_time(end)
     return milliseconds / 1000
+
+
+def start_fetching(tensor: Tensor) -> Callable[[], Tensor]:
+    """Begin to copy a tensor to the CPU after the work that makes it, before whatever its device does next.
+
+    Returns:
+        A function that waits for the copy and returns it.
+    """
+    if tensor.device.type != "cuda":
+        return lambda: tensor.cpu()
+    copy = tensor.to("cpu", non_blocking=True)  # torch makes it page-locked
+    is_there = torch.cuda.Event()  # type: ignore[no-untyped-call]
+    is_there.record(torch.cuda.current_stream(tensor.device))
+
+    def wait() -> Tensor:
+        is_there.synchronize()
+        return copy
+
+    return wait
