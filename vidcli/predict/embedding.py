@@ -86,7 +86,7 @@ class Embedder:
 
         def embed(item: VideoItem, views: Tensor | VideoError, num_side_by_side: int) -> Embedding:
             heard.vectors = []
-            prediction = self._predictor.predict_loaded(item, views, num_side_by_side)
+            prediction = self._predictor.begin(item, views, num_side_by_side)()
             if prediction.error is not None or isinstance(views, VideoError):
                 return Embedding(item, None, prediction, None)
             thumbnail = (

@@ -13,10 +13,9 @@ from __future__ import annotations
 
 import copy
 import os
-import threading
-import time
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import closing
+from functools import partial
 
 import numpy as np
 import torch
@@ -34,11 +33,11 @@ from vidcli.errors import ConfigError, VideoError
 from vidcli.models import VideoClassifier, for_inference
 from vidcli.models.calibration import UNCALIBRATED, Calibration
 from vidcli.models.timeline_rules import TimelineRules
+from vidcli.predict.clip_launcher import Launcher
 from vidcli.predict.inputs import explain_failure
 from vidcli.predict.prediction import Prediction
 from vidcli.predict.side_by_side import COMPUTED_BYTES, predict_all
 from vidcli.predict.view_loader import ViewLoader, item_of
-from vidcli.runtime.lanes import Lanes, start_fetching
 
 
 def _items_of(
@@ -55,7 +54,6 @@ class Predictor:
         threshold: probability below which the model abstains; None always answers.
         rules: how windows of a timeline become segments, where that was learnt.
         views: loads the clips that the model classifies.
-        model_seconds: the time that the model has computed so far.
     """
 
     def __init__(
@@ -84,8 +82,13 @@ class Predictor:
         self.threshold: float | None = None
         self.rules: TimelineRules | None = None
         self.views = ViewLoader(config, source, shuffle_seed)
-        self.network, self.model_seconds = model, 0.0
-        self._counting, self._lanes = threading.Lock(), Lanes(device)
+        self.network = model
+        self._launcher = Launcher(device)
+
+    @property
+    def model_seconds(self) -> float:
+        """The time that the model has computed so far."""
+        return self._launcher.seconds
 
     @classmethod
     def from_checkpoint(
@@ -166,45 +169,32 @@ class Predictor:
                     seen(item, views)
                 yield prediction
 
-    def predict_loaded(
+    def begin(
         self, item: VideoItem, views: Tensor | VideoError, num_side_by_side: int = 1
-    ) -> Prediction:
-        """Classify one video.
+    ) -> Callable[[], Prediction]:
+        """Begin to classify one video; what is returned waits for its prediction.
 
         Args:
             item: the video.
             views: its clips (V, T, C, H, W), or why there are none.
             num_side_by_side: as in `classify`.
         """
-        return self.begin(item, views, num_side_by_side)()
-
-    def begin(
-        self, item: VideoItem, views: Tensor | VideoError, num_side_by_side: int = 1
-    ) -> Callable[[], Prediction]:
-        """Begin to classify one video; a GPU computes on until the prediction is asked for.
-
-        Args:
-            item: the video.
-            views: as in `predict_loaded`.
-            num_side_by_side: as in `classify`.
-        """
         if isinstance(views, VideoError):
-            failed = self._answer(item, None, explain_failure(item.path, views.reason))
-            return lambda: failed
+            return partial(self._answer, item, None, explain_failure(item.path, views.reason))
         wait = self._begin_to_classify(views, num_side_by_side)
 
         def finish() -> Prediction:
-            logits_VK = wait()
-            is_number = np.isfinite(logits_VK).all()
-            reason = "the model's output is not a number; its weights are damaged or diverged"
-            return self._answer(item, logits_VK, None) if is_number else self._answer(item, None, reason)
+            if np.isfinite(logits_VK := wait()).all():
+                return self._answer(item, logits_VK, None)
+            return self._answer(
+                item, None, "the model's output is not a number; its weights are damaged or diverged"
+            )
 
         return finish
 
     def load_many(self, items: Sequence[VideoItem]) -> Generator[Tensor | VideoError, None, None]:
         """Yield the views of each video in order, or why there are none; for a GPU as pixels."""
-        finishes = not finishes_clips(self.device)
-        return self.views.load_many(items, gives_way=self.device.type == "cpu", finishes=finishes)
+        return self.views.load_many(items, self.device.type == "cpu", not finishes_clips(self.device))
 
     def classify(self, views_VTCHW: Tensor, num_side_by_side: int = 1) -> Float64:
         """Return the logits (V, K) of clips.
@@ -217,28 +207,10 @@ class Predictor:
 
     @torch.inference_mode()
     def _begin_to_classify(self, views_VTCHW: Tensor, num_side_by_side: int) -> Callable[[], Float64]:
-        started = time.perf_counter()
         if self.network.training:  # `eval` visits every module: a tenth of a small model's time
             self.network.eval()
-        # The model computes all views at once, unless that would fill the memory.
-        parts = torch.split(views_VTCHW, max(1, COMPUTED_BYTES // self.config.clip.num_bytes))
-        fetching = [start_fetching(self._compute(self._on_device(part))) for part in parts]
-        begun = time.perf_counter() - started
-
-        def wait() -> Float64:
-            started = time.perf_counter()
-            logits_VK = np.concatenate([fetch().double().numpy() for fetch in fetching])
-            with self._counting:
-                self.model_seconds += (begun + time.perf_counter() - started) / num_side_by_side
-            return logits_VK
-
-        return wait
-
-    def _on_device(self, views_VTCHW: Tensor) -> Tensor:
-        with self._lanes.aside():
-            clips_VTCHW = self.views.finish(views_VTCHW.to(self.device, non_blocking=True))
-        self._lanes.join(clips_VTCHW)
-        return clips_VTCHW
+        most = max(1, COMPUTED_BYTES // self.config.clip.num_bytes)
+        return self._launcher.begin(views_VTCHW, most, self.views.finish, self._compute, num_side_by_side)
 
     def _compute(self, views_VTCHW: Tensor) -> Tensor:
         logits_VK: Tensor = self.network(views_VTCHW)

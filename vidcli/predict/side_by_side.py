@@ -57,7 +57,7 @@ def predict_all(
         return predictor.views.finish(views) if keeps_views and isinstance(views, Tensor) else None
 
     def compute(item: VideoItem, views: Tensor | VideoError, count: int) -> Answer:
-        return predictor.predict_loaded(item, views, count), kept(views)
+        return predictor.begin(item, views, count)(), kept(views)
 
     if not predicts_ahead(predictor.device):
         yield from compute_all(predictor, items, compute)
