@@ -33,7 +33,7 @@ from torch import Tensor
 from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
 
-from vidcli.bench.timing import Row, order_of_turn, time_call
+from vidcli.bench.timing import Row, order_of_turn, time_call, wait_for
 from vidcli.config import Config
 from vidcli.data.check import CheckedVideos
 from vidcli.data.dataset import ClipDataset
@@ -254,7 +254,7 @@ class _Model:
         for clips_BTCHW, labels_B in self._batches:
             self._update(clips_BTCHW, labels_B, self._position)
             self._position += 1
-        _wait_for(self._device)
+        wait_for(self._device)
 
 
 class _ReferenceClips(Dataset[tuple[Tensor, int]]):
@@ -344,13 +344,8 @@ class _Reference:
             loss.backward()  # type: ignore[no-untyped-call]
             self._optimizer.step()
             float(loss.detach())  # the log of the reference scripts shows it at every step
-        _wait_for(self._device)
+        wait_for(self._device)
 
     def close(self) -> None:
         """End the workers."""
         self._loaders.clear()
-
-
-def _wait_for(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
