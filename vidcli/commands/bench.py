@@ -251,7 +251,7 @@ def serve(
     raise typer.Exit(0 if summary["same_bits"] and not summary["num_lost"] + summary["num_failed"] else 1)
 
 
-@_bench.command(epilog=examples("vidcli bench gpu --json > gpu.jsonl", "vidcli bench gpu --tiny"))
+@_bench.command(epilog=examples("vidcli bench gpu --json", "vidcli bench gpu --tiny"))
 def gpu(
     ctx: typer.Context,
     tiny: Annotated[
