@@ -7,6 +7,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -18,7 +19,8 @@ from vidcli.data.loader import Batch, iter_batches
 from vidcli.data.manifest import load_items
 from vidcli.data.splits import of_split
 from vidcli.errors import TrainError
-from vidcli.train import EpochDone, StepDone
+from vidcli.predict import Predictor
+from vidcli.train import EpochDone, StepDone, start_run
 
 CPU = torch.device("cpu")
 EVERY_CHANGE = {
@@ -117,3 +119,21 @@ def test_a_run_learns_the_same_wherever_clips_are_finished(
     for ours, theirs in zip(by_device.rows, plain.rows, strict=True):
         assert ours.train_loss == pytest.approx(theirs.train_loss, rel=1e-3)
         assert ours.val_loss == pytest.approx(theirs.val_loss, rel=1e-3)
+
+
+@pytest.mark.cuda
+def test_a_gpu_learns_and_answers_as_a_cpu_does(
+    small_config: Callable[..., Config], pair_data: Path, tmp_path: Path
+) -> None:
+    config = small_config(
+        EVERY_CHANGE | {"train.epochs": 2, "train.batch_size": 3}, train__precision="float32"
+    )
+    losses, logits = {}, {}
+    videos = sorted((pair_data / "val").rglob("*.mp4"))
+    for name in ("cpu", "cuda"):
+        _, rows = start_run(config, pair_data, tmp_path / name, torch.device(name), lambda event: None)
+        losses[name] = [value for row in rows for value in (row.train_loss, row.val_loss)]
+        answers = Predictor.load(tmp_path / "cpu", torch.device(name)).predict_many(videos)
+        logits[name] = np.concatenate([answer.logits_VK for answer in answers])
+    np.testing.assert_allclose(losses["cuda"], losses["cpu"], rtol=0.05)
+    np.testing.assert_allclose(logits["cuda"], logits["cpu"], rtol=0, atol=1e-2)
