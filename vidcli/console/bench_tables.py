@@ -235,8 +235,7 @@ def print_gpu_bench(
         rows: the measurements, a mapping each, as `bench gpu --json` prints them.
         summary: the object that `--json` prints last.
     """
-    table = number_table("part", "a second", "with data there", "share", "busy", "MiB", "clips that fit")
-    table.columns[0].no_wrap = True
+    table = number_table("part", "a second", "at hand", "share", "busy", "MiB", "fit")
     for row in rows:
         if "share" not in row:
             continue
@@ -252,7 +251,9 @@ def print_gpu_bench(
         )
     out = terminal.out
     out.print(table)
-    out.print(f"goal: {summary['goal']:.0%} of the speed with data on the device; {_reached(summary)}")
+    out.print(
+        f"goal: {summary['goal']:.0%} of the speed with data at hand on the device; {_reached(summary)}"
+    )
     failed, skipped = summary["num_failed"], summary["num_skipped"]
     out.print(f"{count_noun(failed, 'part')} failed, {skipped} skipped, in {summary['seconds']:.0f} s")
 

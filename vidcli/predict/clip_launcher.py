@@ -67,7 +67,8 @@ class Launcher:
 
     def _bring(self, views_VTCHW: Tensor, finish: Callable[[Tensor], Tensor]) -> Tensor:
         """Return views on the device, finished there while it still computes those before."""
+        is_cuda = self._device.type == "cuda"  # elsewhere nothing says when such a copy is done
         with self._lanes.aside():
-            finished_VTCHW = finish(views_VTCHW.to(self._device, non_blocking=True))
+            finished_VTCHW = finish(views_VTCHW.to(self._device, non_blocking=is_cuda))
         self._lanes.join(finished_VTCHW)
         return finished_VTCHW
