@@ -255,7 +255,7 @@ def serve(
 def gpu(
     ctx: typer.Context,
     tiny: Annotated[
-        bool, typer.Option("--tiny", help="Tiny shapes, in a minute; shows that all of it runs. A CPU's are.")
+        bool, typer.Option("--tiny", help="Tiny shapes, as always on a CPU: shows that all of it runs.")
     ] = False,
     device: DeviceOption = "auto",
     as_json: JsonOption = False,
