@@ -30,7 +30,7 @@ def rows() -> list[dict[str, Any]]:
 
 def test_every_part_is_an_object_and_the_summary_the_last(rows: list[dict[str, Any]]) -> None:
     *parts, summary = rows
-    names = [network.name for network in gpu_speed.NETWORKS]
+    names = [f"{network.name}-tiny" for network in gpu_speed.NETWORKS]
     of_networks = [(part, name) for name in names for part in ("train", "predict")]
     assert [(row["part"], row.get("network")) for row in parts] == [
         ("machine", None), ("tests", None), ("videos", None), ("decode", None), *of_networks,
@@ -163,3 +163,24 @@ def test_the_cuda_tests_are_found_and_run(monkeypatch: pytest.MonkeyPatch, tmp_p
     with tempfile.TemporaryDirectory() as empty:
         monkeypatch.setattr(gpu_speed.vidcli, "__file__", f"{empty}/vidcli/__init__.py")
         assert "in the source, not in the wheel" in gpu_speed.run_tests(torch.device("cuda"))["skipped"]
+
+
+def test_the_search_for_what_fits_ends_where_it_does_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = (*gpu_speed.NETWORKS[0].tiny, "train.precision=float32")
+    of_network = job(tmp_path, part="network", settings=settings)
+    gpu_parts.write_videos(of_network)
+    subject = gpu_parts._Subject(of_network)
+    asked: list[int] = []
+
+    def fits(update: Any, clips_BTCHW: torch.Tensor, labels_B: torch.Tensor) -> bool:
+        asked.append(len(labels_B))
+        return len(clips_BTCHW) <= 8
+
+    monkeypatch.setattr(gpu_parts.Updater, "fits", fits)
+    assert gpu_parts._largest_batch(subject, 64) == (8, 16)
+    assert asked == [2, 4, 8, 16]
+    assert gpu_parts._largest_batch(subject, 4) == (4, 4)
+    monkeypatch.setattr(gpu_parts, "_SEARCH_SECONDS", 0.0)
+    assert gpu_parts._largest_batch(subject, 64) == (1, 1)

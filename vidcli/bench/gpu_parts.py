@@ -51,6 +51,7 @@ from vidcli.video import decode_frames, encode_video
 from vidcli.video.open.hardware import find_hardware
 
 _WARM_STEPS = 3
+_SEARCH_SECONDS = 8.0
 _MANY = 1000
 _NUM_FRAMES = 16
 _FPS = 25
@@ -160,7 +161,7 @@ class _Subject:
 def measure_training(job: GpuJob) -> Row:
     """Measure steps of training on batches that travel, beside steps on one that lies on the device."""
     subject = _Subject(job)
-    largest = _largest_batch(subject, job.most_clips)
+    largest, tried = _largest_batch(subject, job.most_clips)
     batch_size = min(job.batch_size, largest)
     run, update = subject.of_batch(batch_size)
     position, pace = itertools.count(), Pace()
@@ -194,28 +195,30 @@ def measure_training(job: GpuJob) -> Row:
         "precision": str(dtype).removeprefix("torch."),
         "batch_size": batch_size,
         "largest_batch": largest,
-        "largest_batch_tried": job.most_clips,
+        "largest_batch_tried": tried,
         **_summary_of(rates),
         "busy_share": round(statistics.mean(busy), 3),
         "peak_memory_mib": _peak_mib(subject.device),
     }
 
 
-def _largest_batch(subject: _Subject, most: int) -> int:
-    """Return the largest power of two of clips, up to `most`, that pass through training at once."""
+def _largest_batch(subject: _Subject, most: int) -> tuple[int, int]:
+    """Return the largest power of two of clips that pass through training at once, and of those tried."""
     _, update = subject.of_batch(1)
     clip = subject.config.clip
-    size = 1
-    while 2 * size <= most:
+    size = tried = 1
+    started = time.perf_counter()
+    while 2 * size <= most and time.perf_counter() - started < _SEARCH_SECONDS:
+        tried = 2 * size
         clips_BTCHW = torch.zeros(1, clip.length, 3, *clip.size, device=subject.device)
-        clips_BTCHW = clips_BTCHW.expand(2 * size, -1, -1, -1, -1)
-        labels_B = torch.zeros(2 * size, dtype=torch.int64, device=subject.device)
+        clips_BTCHW = clips_BTCHW.expand(tried, -1, -1, -1, -1)
+        labels_B = torch.zeros(tried, dtype=torch.int64, device=subject.device)
         if not (update.has_room(clips_BTCHW, labels_B) and update.fits(clips_BTCHW, labels_B)):
             break
-        size *= 2
+        size = tried
     if subject.device.type == "cuda":
         torch.cuda.empty_cache()
-    return size
+    return size, tried
 
 
 def measure_prediction(job: GpuJob) -> Row:

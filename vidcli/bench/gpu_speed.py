@@ -141,14 +141,14 @@ def bench_gpu(device: torch.device, tiny: bool) -> Iterator[Row]:
 def _all_rows(device: torch.device, tiny: bool, folder: Path) -> Iterator[Row]:
     yield {"part": "machine", **describe_machine(device)}
     yield {"part": "tests", **run_tests(device)}
-    plain = GpuJob("decode", str(device), str(folder / "videos"), *((0.2, 1) if tiny else (6.0, 2)))
+    plain = GpuJob("decode", str(device), str(folder / "videos"), *((0.2, 1) if tiny else (5.0, 2)))
     full = replace(plain, size=(256, 320), num_videos=8, decode_size=(720, 1280))
     yield from _rows_of(replace(plain, num_videos=2) if tiny else full, ("videos", "decode"), tiny)
     for network in NETWORKS:
         job = replace(
             plain,
             part="network",
-            name=network.name,
+            name=f"{network.name}-tiny" if tiny else network.name,
             settings=(*(network.tiny if tiny else network.settings), *_LOOK),
             batch_size=4 if tiny else network.batch_size,
             most_clips=4 if tiny else 256,
