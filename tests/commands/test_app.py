@@ -153,11 +153,12 @@ OPTIONS = {
     "export-labels": ["--format", "--output", "--media", "--fps", "--overwrite"],
     "models": ["show"],
     "settings": [],
-    "bench": ["decode", "train", "infer", "predict"],
+    "bench": ["decode", "train", "infer", "predict", "gpu"],
     "bench decode": ["--rounds", "--json"],
     "bench train": ["--config", "--set", "--clips", "--rounds", "--device", "--json"],
     "bench infer": ["--model", "--rounds", "--json"],
     "bench predict": ["--model", "--rounds", "--device", "--json"],
+    "bench gpu": ["--tiny", "--device", "--json"],
 }
 ESCAPE = "\x1b"
 

@@ -211,6 +211,37 @@ def test_each_core_takes_a_video_of_its_own_and_changes_no_bit(two_cores, run, v
     assert all(torch.equal(views, predictor.views.load(VideoItem(path, ""))) for path, views in seen[:2])
 
 
+def test_a_device_that_is_given_pixels_answers_the_same_and_one_video_ahead(
+    run, videos, tmp_path, monkeypatch
+):
+    bad = tmp_path / "bad.mp4"
+    bad.write_text("no video")
+    asked, log = [*videos[:3], bad, *videos[3:5]], []
+    plain = [prediction.logits_VK for prediction in Predictor.load(run, CPU).predict_many(asked)]
+    # A device that is no CPU to all but torch.
+    predictor = Predictor.load(run, CPU)
+    finishing = predictor._begin_to_classify
+
+    def begin(views_VTCHW, num_side_by_side):
+        log.append(f"begun {views_VTCHW.dtype}")
+        wait = finishing(views_VTCHW, num_side_by_side)
+        return lambda: (log.append("read"), wait())[1]
+
+    monkeypatch.setattr(predictor, "_begin_to_classify", begin)
+    monkeypatch.setattr("vidcli.predict.predictor.finishes_clips", lambda device: True)
+    monkeypatch.setattr("vidcli.predict.side_by_side.predicts_ahead", lambda device: True)
+    seen = []
+    predictions = list(predictor.predict_many(asked, lambda item, views: seen.append((item.path, views))))
+    for ours, theirs in zip(predictions, plain, strict=True):
+        assert (ours.logits_VK is None) == (theirs is None)
+        assert theirs is None or np.array_equal(ours.logits_VK, theirs)
+    assert "not a video" in predictions[3].error
+    assert log[:3] == ["begun torch.uint8", "begun torch.uint8", "read"]
+    assert log.count("read") == 5
+    assert [path for path, _ in seen] == videos[:5]
+    assert all(torch.equal(views, predictor.views.load(VideoItem(path, ""))) for path, views in seen)
+
+
 def test_models_side_by_side_leave_half_of_the_memory(two_cores, run, videos, reference, monkeypatch):
     monkeypatch.setattr("vidcli.predict.side_by_side.free_memory", lambda: 2**20)
     predictor = Predictor.load(run, CPU)

@@ -206,7 +206,7 @@ def test_damaged_requests_are_named(start: Start) -> None:
 
 
 class Slow:
-    """Stands in for `Predictor.predict_loaded`: computes when it is told to."""
+    """Stands in for `Predictor.begin`: computes when it is told to."""
 
     def __init__(self, predict: Callable[..., Any]) -> None:
         self._predict, self.may_go, self.num_begun = predict, threading.Event(), 0
@@ -220,8 +220,8 @@ class Slow:
 def test_a_full_queue_says_when_to_come_again(
     start: Start, predictor: Predictor, video: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    slow = Slow(predictor.predict_loaded)
-    monkeypatch.setattr(predictor, "predict_loaded", slow)
+    slow = Slow(predictor.begin)
+    monkeypatch.setattr(predictor, "begin", slow)
     client = start(max_waiting=2)
     with ThreadPoolExecutor(2) as clients:
         first = [clients.submit(client.upload, video.read_bytes()) for _ in range(2)]
@@ -236,8 +236,8 @@ def test_a_full_queue_says_when_to_come_again(
 def test_a_request_is_given_up_in_time_and_its_upload_removed(
     start: Start, predictor: Predictor, video: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    slow = Slow(predictor.predict_loaded)
-    monkeypatch.setattr(predictor, "predict_loaded", slow)
+    slow = Slow(predictor.begin)
+    monkeypatch.setattr(predictor, "begin", slow)
     client = start(timeout=0.5)
     with ThreadPoolExecutor(3) as clients:
         answers = list(clients.map(client.upload, [video.read_bytes()] * 3))

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from vidcli.config import Config
+from vidcli.console.training_view import describe_waits
 from vidcli.data.frames import FrameSource, MemoryCache
-from vidcli.train import Notice, StepDone, advice
+from vidcli.train import EpochDone, Notice, StepDone, Waits, advice
 from vidcli.train.advice import Pace, waiting_notice
 
 
@@ -42,6 +43,38 @@ def test_a_short_wait_is_no_matter(monkeypatch: pytest.MonkeyPatch) -> None:
     epoch.add(16, 0.9)
     assert epoch.waiting == pytest.approx(0.9)
     assert not epoch.is_held_up
+
+
+@pytest.mark.parametrize(("waited", "is_device"), [(0.2, False), (2.5, True)])
+def test_who_waits_for_whom(monkeypatch: pytest.MonkeyPatch, waited: float, is_device: bool) -> None:
+    clock = Clock(monkeypatch)
+    epoch = Pace()
+    clock.now += 0.5
+    assert epoch.waits("cuda") is None  # the start of an epoch tells nothing
+    clock.now += 9.5
+    epoch.add(16, waited)
+    waits = epoch.waits("cuda")
+    assert waits == Waits("cuda", waited / 10)
+    assert waits.is_device == is_device
+    shown = describe_waits(waits)
+    assert shown == ("GPU waits for videos 25%" if is_device else "videos wait for GPU, busy 98%")
+    assert describe_waits(Waits("cpu", 0.5)) == "model waits for videos 50%"
+
+
+def test_the_end_of_an_epoch_tells_who_waited(
+    small_config: Callable[..., Config],
+    pair_data: Path,
+    train_run: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(advice, "_TOLERATED_SECONDS", 0.0)
+    slow_down(monkeypatch, 0.2)
+    (epoch,) = train_run(small_config(data__cache="off", train__epochs=1), pair_data).of(EpochDone)
+    assert epoch.waits.device == "cpu"
+    assert epoch.waits.is_device
+    frozen = small_config(train__freeze_epochs=1, train__epochs=1, train__frozen_clips=1)
+    (of_features,) = train_run(frozen, pair_data, "frozen").of(EpochDone)
+    assert of_features.waits is None
 
 
 def slow_down(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:

@@ -14,7 +14,7 @@ from torchvision.transforms.v2 import functional as TF
 from vidcli.config import AugmentConfig, ClipConfig
 from vidcli.transforms import MEAN, STD, ClipTransform
 from vidcli.transforms.augment import change_colour
-from vidcli.transforms.randaugment import _OPERATIONS, rand_augment
+from vidcli.transforms.randaugment import _OPERATIONS, draw_operations, rand_augment
 
 EVERYTHING = AugmentConfig(
     crop_scale=0.4, crop_aspect=1.5, brightness=0.4, contrast=0.4, saturation=0.5, hue=0.2,
@@ -99,37 +99,99 @@ def test_random_proportions_stay_in_their_range_and_reach_its_ends() -> None:
     assert max(shares) > 0.75
 
 
+# --- batches ---------------------------------------------------------------------------------------
+
+
+ALONE = {
+    "light": {"brightness": 0.4},
+    "contrast": {"brightness": 0.2, "contrast": 0.4},
+    "colour": {"saturation": 0.5, "hue": 0.2},
+    "operations": {"randaugment": 3, "randaugment_magnitude": 20},
+    "erase": {"erase": 0.5},
+    "everything": EVERYTHING.model_dump(),
+}
+
+
+def drawn_and_cut(change: ClipTransform, count: int) -> tuple[torch.Tensor, list[Any], list[torch.Tensor]]:
+    """Return a batch of pixels, the changes of each clip, and each clip as it is made by itself."""
+    frames = [random_frames(3, (40, 44), seed) for seed in range(count)]
+    pixels, changes = zip(
+        *(change.cut(of_clip, np.random.default_rng([7, seed])) for seed, of_clip in enumerate(frames)),
+        strict=True,
+    )
+    alone = [change(of_clip, np.random.default_rng([7, seed])) for seed, of_clip in enumerate(frames)]
+    return torch.stack(pixels), list(changes), alone
+
+
+@pytest.mark.parametrize("settings", ALONE.values(), ids=ALONE)
+@pytest.mark.parametrize("layout", ["rows of channels", "rows of pixels"])
+def test_clips_of_a_batch_become_what_each_becomes_alone(settings: dict[str, Any], layout: str) -> None:
+    change = transform(AugmentConfig(**settings), flip=True)
+    pixels, changes, alone = drawn_and_cut(change, 24)
+    assert pixels.dtype == torch.uint8
+    assert len(set(changes)) > 9  # clips differ in what was drawn
+    if layout == "rows of pixels":
+        pixels = pixels.permute(0, 1, 3, 4, 2).contiguous().permute(0, 1, 4, 2, 3)
+    together = change.finish(pixels, changes)
+    assert together.permute(0, 1, 3, 4, 2).is_contiguous()
+    for clip, expected in zip(together, alone, strict=True):
+        torch.testing.assert_close(values(clip), values(expected), rtol=0, atol=1e-6)
+
+
+def test_views_of_a_batch_are_those_of_each_alone() -> None:
+    change = ClipTransform(ClipConfig(size=SIZE))
+    frames = [random_frames(3, (40, 44), seed) for seed in range(4)]
+    together = change.finish(torch.stack([change.cut(of_clip)[0] for of_clip in frames]))
+    assert torch.equal(together, torch.stack([change(of_clip) for of_clip in frames]))
+
+
+@pytest.mark.cuda
+@pytest.mark.parametrize("settings", ALONE.values(), ids=ALONE)
+def test_a_gpu_makes_the_same_clips(settings: dict[str, Any]) -> None:
+    change = transform(AugmentConfig(**settings), flip=True)
+    pixels, changes, alone = drawn_and_cut(change, 24)
+    on_device = change.finish(pixels.to("cuda"), changes)
+    assert on_device.is_cuda
+    differences = (values(on_device.cpu()) - values(torch.stack(alone))).abs()
+    # An operation with a threshold may put a value that lies on it to the other side.
+    assert float((differences > 1 / 255).float().mean()) < (1e-3 if "randaugment" in settings else 1e-9)
+
+
 # --- colour ---------------------------------------------------------------------------------------
+
+
+def recoloured(clip_TCHW: torch.Tensor, saturation: float, turn: float) -> torch.Tensor:
+    return change_colour(clip_TCHW[None], [(saturation, turn)])[0]
 
 
 @pytest.mark.parametrize(("saturation", "turn"), [(0.3, 0.0), (1.0, 0.25), (1.7, -0.4), (0.0, 0.1)])
 def test_colour_changes_keep_luma_and_grey(saturation: float, turn: float) -> None:
     luma_11C = torch.tensor([0.299, 0.587, 0.114]).view(3, 1, 1)
     clip = random_clip()
-    changed = change_colour(clip, saturation, turn)
+    changed = recoloured(clip, saturation, turn)
     torch.testing.assert_close((changed * luma_11C).sum(1), (clip * luma_11C).sum(1), rtol=0, atol=1e-4)
     grey = clip[:, :1].expand_as(clip)
-    torch.testing.assert_close(change_colour(grey, saturation, turn), grey, rtol=0, atol=1e-4)
+    torch.testing.assert_close(recoloured(grey, saturation, turn), grey, rtol=0, atol=1e-4)
 
 
 def test_saturation_is_torchvisions() -> None:
     clip = random_clip() * 0.4 + 0.3  # nothing is cut
     for factor in (0.0, 0.6, 1.4):
         torch.testing.assert_close(
-            change_colour(clip, factor, 0), TF.adjust_saturation(clip, factor), rtol=0, atol=1e-3
+            recoloured(clip, factor, 0), TF.adjust_saturation(clip, factor), rtol=0, atol=1e-3
         )
 
 
 def test_turns_of_hue_add_up_to_a_whole_one() -> None:
     clip = random_clip()
-    torch.testing.assert_close(change_colour(clip, 1, 0), clip)
+    torch.testing.assert_close(recoloured(clip, 1, 0), clip)
     thrice = clip
     for _ in range(3):
-        thrice = change_colour(thrice, 1, 1 / 3)
+        thrice = recoloured(thrice, 1, 1 / 3)
     torch.testing.assert_close(thrice, clip, rtol=0, atol=1e-5)
     # A third of a turn takes red on to green, as in HSV.
     red = torch.tensor([0.6, 0.3, 0.3]).view(1, 3, 1, 1)
-    turned = [change_colour(red, 1, turn).flatten() for turn in (1 / 3, -1 / 3)]
+    turned = [recoloured(red, 1, turn).flatten() for turn in (1 / 3, -1 / 3)]
     assert {int(colour.argmax()) for colour in turned} == {1, 2}
 
 
@@ -218,7 +280,7 @@ def test_every_operation_is_drawn_and_the_number_is_kept(monkeypatch: pytest.Mon
         "vidcli.transforms.randaugment._OPERATIONS", [recorder(number) for number in range(14)]
     )
     for seed in range(100):
-        rand_augment(random_clip(), 3, 15, MEAN, np.random.default_rng(seed))
+        rand_augment(random_clip(), draw_operations(3, 15, np.random.default_rng(seed)), MEAN)
     assert len(calls) == 300
     assert set(calls) == set(range(14))
 

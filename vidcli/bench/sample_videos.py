@@ -100,7 +100,7 @@ def _encode(folder: Path, kind: _Kind, path: Path) -> None:
     if kind.repeats > 1:
         repeat_video(_make(folder, _h264_clip_of(kind)), path, kind.repeats)
     else:
-        frames = _moving_picture(_FPS * _CLIP_SECONDS, kind.height, kind.width)
+        frames = moving_picture(_FPS * _CLIP_SECONDS, kind.height, kind.width)
         with scheduling_kept():
             encode_video(path, frames, _FPS, kind.codec, options=kind.options)
 
@@ -109,8 +109,14 @@ def _h264_clip_of(kind: _Kind) -> _Kind:
     return _h264(kind.height, kind.width, int(kind.options["g"]), int(kind.options["bf"]), 1)
 
 
-def _moving_picture(count: int, height: int, width: int) -> Iterator[Frames]:
-    """Yield frames of a smooth texture that pans, with camera noise and a block that crosses it."""
+def moving_picture(count: int, height: int, width: int) -> Iterator[Frames]:
+    """Yield frames of a smooth texture that pans, with camera noise and a block that crosses it.
+
+    Args:
+        count: number of frames.
+        height: in pixels.
+        width: in pixels.
+    """
     rng = np.random.default_rng(0)
     margin = 64
     coarse = rng.integers(40, 216, ((height + margin) // 16 + 2, (width + margin) // 16 + 2, 3))

@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias, TypeVar
 
+import torch
+
 Row: TypeAlias = dict[str, Any]
 """A measurement as `vidcli bench --json` prints it."""
 
@@ -30,6 +32,12 @@ def time_call(function: Callable[[], object]) -> tuple[float, float]:
     cpu, start = time.process_time(), time.perf_counter()
     function()
     return time.perf_counter() - start, time.process_time() - cpu
+
+
+def wait_for(device: torch.device) -> None:
+    """Wait until a device has done all that it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
 
 
 def order_of_turn(contenders: Sequence[Contender], turn: int) -> list[Contender]:

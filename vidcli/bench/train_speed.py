@@ -33,10 +33,11 @@ from torch import Tensor
 from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
 
-from vidcli.bench.timing import Row, order_of_turn, time_call
+from vidcli.bench.timing import Row, order_of_turn, time_call, wait_for
 from vidcli.config import Config
 from vidcli.data.check import CheckedVideos
 from vidcli.data.dataset import ClipDataset
+from vidcli.data.device_batches import finishes_clips, iter_finished
 from vidcli.data.frames import FrameSource
 from vidcli.data.items import VideoItem, class_names_of
 from vidcli.data.loader import epoch_order, iter_batches
@@ -106,7 +107,7 @@ def bench_train(
     items = checked.usable
     parts: dict[str, Turn] = {
         "decode": _Decoding(items, config).turn,
-        "load": _Loading(items, config, checked.source).turn,
+        "load": _Loading(items, config, checked.source, device).turn,
         "model": _Model(items, config, checked.source, device).turn,
     }
     total = rounds * (len(parts) + 2) + 2 * len(_worker_counts())
@@ -214,8 +215,10 @@ class _Decoding:
 class _Loading:
     """Load the batches of an epoch from where the run keeps its frames."""
 
-    def __init__(self, items: Sequence[VideoItem], config: Config, source: FrameSource) -> None:
-        self._config = config
+    def __init__(
+        self, items: Sequence[VideoItem], config: Config, source: FrameSource, device: torch.device
+    ) -> None:
+        self._config, self._device = config, device
         self._dataset = ClipDataset(items, class_names_of(items), config, flip=True, source=source)
         self._epoch = 0
 
@@ -224,7 +227,16 @@ class _Loading:
         order = epoch_order(len(self._dataset), self._config.train.seed, self._epoch)
         workers = num_workers(self._config.data.workers)
         batch_size = self._config.train.batch_size
-        loading = iter_batches(self._dataset, [(self._epoch, order)], batch_size, workers)
+        loading = iter_batches(
+            self._dataset,
+            [(self._epoch, order)],
+            batch_size,
+            workers,
+            pin_memory=self._device.type == "cuda",
+            finishes=not finishes_clips(self._device),
+        )
+        if finishes_clips(self._device):
+            loading = iter_finished(loading, self._dataset.finish, self._device)
         with closing(loading):
             for batch in loading:
                 yield batch.clips_BTCHW, batch.labels_B
@@ -232,6 +244,7 @@ class _Loading:
     def turn(self) -> None:
         for _ in self.batches():
             pass
+        wait_for(self._device)
 
 
 class _Model:
@@ -240,7 +253,7 @@ class _Model:
     def __init__(
         self, items: Sequence[VideoItem], config: Config, source: FrameSource, device: torch.device
     ) -> None:
-        self._batches = list(_Loading(items, config, source).batches())
+        self._batches = list(_Loading(items, config, source, device).batches())
         # Only the first batch and the last, which may be smaller, are kept, to save memory.
         self._batches[1:-1] = self._batches[:1] * len(self._batches[1:-1])
         names, counts = class_names_of(items), Counter(item.label for item in items)
@@ -254,7 +267,7 @@ class _Model:
         for clips_BTCHW, labels_B in self._batches:
             self._update(clips_BTCHW, labels_B, self._position)
             self._position += 1
-        _wait_for(self._device)
+        wait_for(self._device)
 
 
 class _ReferenceClips(Dataset[tuple[Tensor, int]]):
@@ -344,13 +357,8 @@ class _Reference:
             loss.backward()  # type: ignore[no-untyped-call]
             self._optimizer.step()
             float(loss.detach())  # the log of the reference scripts shows it at every step
-        _wait_for(self._device)
+        wait_for(self._device)
 
     def close(self) -> None:
         """End the workers."""
         self._loaders.clear()
-
-
-def _wait_for(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)

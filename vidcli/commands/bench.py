@@ -251,6 +251,36 @@ def serve(
     raise typer.Exit(0 if summary["same_bits"] and not summary["num_lost"] + summary["num_failed"] else 1)
 
 
+@_bench.command(epilog=examples("vidcli bench gpu --json", "vidcli bench gpu --tiny"))
+def gpu(
+    ctx: typer.Context,
+    tiny: Annotated[
+        bool, typer.Option("--tiny", help="Tiny shapes, as always on a CPU: shows that all of it runs.")
+    ] = False,
+    device: DeviceOption = "auto",
+    as_json: JsonOption = False,
+) -> None:
+    """Tell whether a GPU waits for videos: CUDA tests, training, prediction, decoding, in 8 minutes."""
+    from vidcli.bench.gpu_speed import bench_gpu
+    from vidcli.console import print_json
+    from vidcli.console.bench_tables import describe_gpu_row, print_gpu_bench
+    from vidcli.runtime.devices import choose_device
+
+    terminal = open_terminal(ctx)
+    chosen = choose_device(device)
+    rows = []
+    for row in bench_gpu(chosen, tiny or chosen.type == "cpu"):
+        rows.append(row)
+        if as_json:
+            print_json(row)
+        elif "part" in row:
+            terminal.say(describe_gpu_row(row))
+    *measured, summary = rows
+    if not as_json:
+        print_gpu_bench(terminal, measured, summary)
+    raise typer.Exit(1 if summary["num_failed"] else 0)
+
+
 def _motion_videos(terminal: Terminal) -> Path:
     from vidcli.data.builtin import MotionDataOptions, make_motion_data
 

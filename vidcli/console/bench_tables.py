@@ -213,6 +213,59 @@ def print_serve_bench(
         terminal.warn(f"{count_noun(summary['num_failed'], 'video')} cannot be decoded and did not count")
 
 
+def describe_gpu_row(row: Mapping[str, Any]) -> str:
+    """Return one part of `bench gpu` as a line."""
+    about = f"{row['part']} {row.get('network', '')}".strip()
+    for failure in ("error", "skipped"):
+        if failure in row:
+            return f"{about}: {failure}: {row[failure]}"
+    if "share" in row:
+        return f"{about}: {row['per_second']:.1f} a second, {row['share']:.0%} of what the network allows"
+    told = {name: value for name, value in row.items() if name != "part"}
+    return f"{about}: " + ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in told.items())
+
+
+def print_gpu_bench(
+    terminal: Terminal, rows: Sequence[Mapping[str, Any]], summary: Mapping[str, Any]
+) -> None:
+    """Show what `bench gpu` measured of networks, and whether the goal is reached.
+
+    Args:
+        terminal: to print on.
+        rows: the measurements, a mapping each, as `bench gpu --json` prints them.
+        summary: the object that `--json` prints last.
+    """
+    table = number_table("part", "a second", "at hand", "share", "busy", "MiB", "fit")
+    for row in rows:
+        if "share" not in row:
+            continue
+        busy, memory = row.get("busy_share"), row["peak_memory_mib"]
+        table.add_row(
+            plain(f"{row['part']} {row['network']}"),
+            f"{row['per_second']:.1f}",
+            f"{row['resident_per_second']:.1f}",
+            f"{row['share']:.0%}",
+            "–" if busy is None else f"{busy:.0%}",
+            "–" if memory is None else str(memory),
+            str(row.get("largest_batch", "–")),
+        )
+    out = terminal.out
+    out.print(table)
+    out.print(
+        f"goal: {summary['goal']:.0%} of the speed with data at hand on the device; {_reached(summary)}"
+    )
+    failed, skipped = summary["num_failed"], summary["num_skipped"]
+    out.print(f"{count_noun(failed, 'part')} failed, {skipped} skipped, in {summary['seconds']:.0f} s")
+
+
+def _reached(summary: Mapping[str, Any]) -> str:
+    if summary["tiny"]:
+        return "tiny shapes tell nothing of it"
+    if summary["reaches_goal"] is None:
+        return "nothing was measured"
+    return f"{'reached' if summary['reaches_goal'] else 'missed'}, the worst is {summary['worst_share']:.0%}"
+
+
 def _print_rounds(
     terminal: Terminal,
     title: str,

@@ -27,6 +27,7 @@ from vidcli.train import (
     Notice,
     RunPlan,
     StepDone,
+    Waits,
 )
 
 _NO_BREAK = "\N{NO-BREAK SPACE}"
@@ -117,7 +118,16 @@ class TrainingView(ProgressView):
             line += f"  val loss {row.val_loss:.3f}  val acc {row.val_top1:.3f}"
         if row.val_map is not None and row.val_loss is not None:
             line += f"  val loss {row.val_loss:.3f}  val mAP {row.val_map:.3f}"
-        return line + ("  best" if event.best and row.val_score is not None else "")
+        line += "  best" if event.best and row.val_score is not None else ""
+        return line if event.waits is None else f"{line}  {describe_waits(event.waits)}"
+
+
+def describe_waits(waits: Waits) -> str:
+    """Return who waited for whom, such as `GPU waits for videos 34%`."""
+    device = "model" if waits.device == "cpu" else "GPU"
+    if waits.is_device:
+        return f"{device} waits for videos {waits.idle:.0%}"
+    return f"videos wait for {device}, busy {1 - waits.idle:.0%}"
 
 
 def choice_lines(choice: ChoiceMade) -> list[str]:

@@ -7,7 +7,7 @@ number of workers, the order of loading, or the epoch in which a run was resumed
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ from vidcli.config import Config
 from vidcli.data.frames import FrameSource
 from vidcli.data.items import VideoItem, labels_of
 from vidcli.sampling import Seconds
-from vidcli.transforms import ClipTransform, build_sampler
+from vidcli.transforms import Changes, ClipTransform, build_sampler
 
 
 @dataclass(frozen=True)
@@ -26,14 +26,16 @@ class LabelledClip:
     """A clip with its label.
 
     Attributes:
-        clip_TCHW: clip, float32 (T, C, H, W).
+        clip_TCHW: clip, float32 (T, C, H, W); or its pixels, uint8, where changes are still to be made.
         label: number of the class; in a multi-label data set float32 (K,), 1 for each class that is there.
         index: index of the video in its data set.
+        changes: what `ClipDataset.finish` is to make of the pixels; None for a clip that is finished.
     """
 
     clip_TCHW: Tensor
     label: int | Tensor
     index: int
+    changes: Changes | None = None
 
 
 class ClipDataset:
@@ -95,10 +97,29 @@ class ClipDataset:
         Raises:
             VideoError: the video cannot be decoded.
         """
-        item = self.items[index]
+        cut = self.cut(index, epoch, repeat)
+        assert cut.changes is not None
+        return replace(cut, clip_TCHW=self.finish(cut.clip_TCHW[None], [cut.changes])[0], changes=None)
+
+    def cut(self, index: int, epoch: int, repeat: int = 0) -> LabelledClip:
+        """Return the pixels of the clip that `load` returns, and the changes that make the clip of them.
+
+        Args:
+            index: as in `load`.
+            epoch: as in `load`.
+            repeat: as in `load`.
+
+        Raises:
+            VideoError: the video cannot be decoded.
+        """
         rng = np.random.default_rng([self._seed, epoch, index, *([repeat] if repeat else [])])
-        frames_THWC = self._frames(item, rng)
-        return LabelledClip(self._transform(frames_THWC, rng), self.target(index), index)
+        frames_THWC = self._frames(self.items[index], rng)
+        pixels_TCHW, changes = self._transform.cut(frames_THWC, rng)
+        return LabelledClip(pixels_TCHW, self.target(index), index, changes)
+
+    def finish(self, pixels_BTCHW: Tensor, changes: Sequence[Changes]) -> Tensor:
+        """Return clips, float32 (B, T, C, H, W), of the pixels and changes of `cut`, on their device."""
+        return self._transform.finish(pixels_BTCHW, changes)
 
     def target(self, index: int) -> int | Tensor:
         """Return the target of video `index`: its label, or its `targets` in a multi-label data set."""

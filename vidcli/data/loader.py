@@ -11,7 +11,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import islice, pairwise
 from typing import TypeAlias
 
@@ -22,6 +22,7 @@ from torch import Tensor
 from vidcli.data.dataset import ClipDataset, LabelledClip
 from vidcli.errors import VideoError
 from vidcli.runtime.threads import compute_alone
+from vidcli.transforms import Changes
 
 Draw: TypeAlias = tuple[int, int, int]
 """The epoch of a clip, the index of its video, and how often the video was drawn before in the epoch."""
@@ -32,12 +33,14 @@ class Batch:
     """Clips of a batch with their labels, and the videos that could not be decoded.
 
     Attributes:
-        clips_BTCHW: clips, float32 (B, T, C, H, W).
+        clips_BTCHW: clips, float32 (B, T, C, H, W); or their pixels, uint8, if they are not finished.
         labels_B: labels, int64 (B,); in a multi-label data set float32 (B, K).
         indices: index of each clip's video.
         failures: errors of the videos that were left out.
         notices: notices of the frame cache since the batch before.
         seconds_waited: time that the training loop waited for the batch, in seconds.
+        changes: for each clip that is not finished, what `ClipDataset.finish` is to make of its pixels.
+        device_waited: tells the seconds that a GPU stood still until it had the batch; None for a CPU.
     """
 
     clips_BTCHW: Tensor
@@ -46,6 +49,8 @@ class Batch:
     failures: list[VideoError]
     notices: list[str]
     seconds_waited: float = 0.0
+    changes: list[Changes] = field(default_factory=list)
+    device_waited: Callable[[], float] | None = None
 
 
 def epoch_order(num_videos: int, seed: int, epoch: int) -> list[int]:
@@ -116,6 +121,7 @@ def iter_batches(
     rank: int = 0,
     num_ranks: int = 1,
     fewest: int = 1,
+    finishes: bool = True,
 ) -> Generator[Batch, None, None]:
     """Yield the batches of epochs one after the other.
 
@@ -135,13 +141,14 @@ def iter_batches(
         rank: number of this process among those that train together.
         num_ranks: number of these processes; each loads every `num_ranks`-th clip of a batch.
         fewest: number of clips in the smallest batch of all processes; see `batch_ends`.
+        finishes: finish the clips; else batches hold pixels and changes.
     """
     parts = iter_draws(orders, batch_size, first, rank, num_ranks, fewest)
     # Beside the batch that is asked for: two, and enough for each thread to have a clip.
     num_ahead = max(2, -(-workers * num_ranks // batch_size))
     filling: deque[_Filling] = deque()
     num_pieces = workers
-    filler = _Filler(dataset, workers, pin_memory, gives_way)
+    filler = _Filler(dataset, workers, pin_memory, gives_way, finishes)
     try:
         while True:
             missing = num_ahead + 1 - len(filling)
@@ -162,14 +169,20 @@ def iter_batches(
 class _Filler:
     """Threads that load clips into the memory of their batches."""
 
-    def __init__(self, dataset: ClipDataset, workers: int, pin_memory: bool, gives_way: bool) -> None:
-        self._dataset, self._pin_memory = dataset, pin_memory
+    def __init__(
+        self, dataset: ClipDataset, workers: int, pin_memory: bool, gives_way: bool, finishes: bool
+    ) -> None:
+        self._dataset, self._pin_memory, self._finishes = dataset, pin_memory, finishes
         self._executor = ThreadPoolExecutor(workers, "vidcli-load", compute_alone, (gives_way,))
         self._is_left = threading.Event()
 
     def begin(self, draws: list[Draw], num_pieces: int) -> _Filling:
         """Start loading a batch, divided into pieces that one thread each loads."""
-        clips_BTHWC = torch.empty((len(draws), *self._dataset.clip_shape), pin_memory=self._pin_memory)
+        shape, dtype = (
+            (len(draws), *self._dataset.clip_shape),
+            torch.float32 if self._finishes else torch.uint8,
+        )
+        clips_BTHWC = torch.empty(shape, dtype=dtype, pin_memory=self._pin_memory)
         pieces = np.array_split(np.arange(len(draws)), max(1, min(num_pieces, len(draws))))
         futures = [self._executor.submit(self._fill, draws, piece.tolist(), clips_BTHWC) for piece in pieces]
         return _Filling(clips_BTHWC, futures)
@@ -183,12 +196,13 @@ class _Filler:
         self, draws: list[Draw], places: list[int], clips_BTHWC: Tensor
     ) -> list[LabelledClip | VideoError]:
         loaded: list[LabelledClip | VideoError] = []
+        load = self._dataset.load if self._finishes else self._dataset.cut
         for place in places:
             if self._is_left.is_set():
                 break
             epoch, index, repeat = draws[place]
             try:
-                clip = self._dataset.load(index, epoch, repeat)
+                clip = load(index, epoch, repeat)
             except VideoError as error:
                 loaded.append(error)
                 continue
@@ -226,6 +240,7 @@ class _Filling:
             [clip.index for clip in clips],
             [result for result in results if isinstance(result, VideoError)],
             take_notices(),
+            changes=[clip.changes for clip in clips if clip.changes is not None],
         )
 
 

@@ -86,10 +86,14 @@ class Embedder:
 
         def embed(item: VideoItem, views: Tensor | VideoError, num_side_by_side: int) -> Embedding:
             heard.vectors = []
-            prediction = self._predictor.predict_loaded(item, views, num_side_by_side)
+            prediction = self._predictor.begin(item, views, num_side_by_side)()
             if prediction.error is not None or isinstance(views, VideoError):
                 return Embedding(item, None, prediction, None)
-            thumbnail = _thumbnail(views[0], self._predictor) if thumbnails else None
+            thumbnail = (
+                _thumbnail(self._predictor.views.finish(views[:1])[0], self._predictor)
+                if thumbnails
+                else None
+            )
             return Embedding(item, torch.cat(heard.vectors).mean(0).cpu().numpy(), prediction, thumbnail)
 
         handle = self._head.register_forward_pre_hook(listen)

@@ -13,10 +13,9 @@ from __future__ import annotations
 
 import copy
 import os
-import threading
-import time
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import closing
+from functools import partial
 from typing import Protocol
 
 import numpy as np
@@ -28,12 +27,14 @@ from vidcli.artifacts.exported import ExportedNetwork, load_network
 from vidcli.artifacts.model_file import Checkpoint
 from vidcli.artifacts.run_folder import find_model
 from vidcli.config import Config, change_clip
+from vidcli.data.device_batches import finishes_clips
 from vidcli.data.frames import FrameSource
 from vidcli.data.items import CountedVideos, VideoItem
 from vidcli.errors import ConfigError, VideoError
 from vidcli.models import VideoClassifier, for_inference
 from vidcli.models.calibration import UNCALIBRATED, Calibration
 from vidcli.models.timeline_rules import TimelineRules
+from vidcli.predict.clip_launcher import Launcher
 from vidcli.predict.inputs import explain_failure
 from vidcli.predict.prediction import Prediction
 from vidcli.predict.side_by_side import COMPUTED_BYTES, predict_all
@@ -71,7 +72,6 @@ class Predictor:
         threshold: probability below which the model abstains; None always answers.
         rules: how windows of a timeline become segments, where that was learnt.
         views: loads the clips that the model classifies.
-        model_seconds: the time that the model has computed so far.
     """
 
     def __init__(
@@ -100,8 +100,13 @@ class Predictor:
         self.threshold: float | None = None
         self.rules: TimelineRules | None = None
         self.views = ViewLoader(config, source, shuffle_seed)
-        self.network, self.model_seconds = model, 0.0
-        self._counting = threading.Lock()
+        self.network = model
+        self._launcher = Launcher(device)
+
+    @property
+    def model_seconds(self) -> float:
+        """The time that the model has computed so far."""
+        return self._launcher.seconds
 
     @classmethod
     def from_checkpoint(
@@ -182,10 +187,10 @@ class Predictor:
                     seen(item, views)
                 yield prediction
 
-    def predict_loaded(
+    def begin(
         self, item: VideoItem, views: Tensor | VideoError, num_side_by_side: int = 1
-    ) -> Prediction:
-        """Classify one video.
+    ) -> Callable[[], Prediction]:
+        """Begin to classify one video; what is returned waits for its prediction.
 
         Args:
             item: the video.
@@ -193,35 +198,37 @@ class Predictor:
             num_side_by_side: as in `classify`.
         """
         if isinstance(views, VideoError):
-            return self._answer(item, None, explain_failure(item.path, views.reason))
-        logits_VK = self.classify(views, num_side_by_side)
-        is_number = np.isfinite(logits_VK).all()
-        reason = "the model's output is not a number; its weights are damaged or diverged"
-        return self._answer(item, logits_VK, None) if is_number else self._answer(item, None, reason)
+            return partial(self._answer, item, None, explain_failure(item.path, views.reason))
+        wait = self._begin_to_classify(views, num_side_by_side)
+
+        def finish() -> Prediction:
+            if np.isfinite(logits_VK := wait()).all():
+                return self._answer(item, logits_VK, None)
+            return self._answer(
+                item, None, "the model's output is not a number; its weights are damaged or diverged"
+            )
+
+        return finish
 
     def load_many(self, items: Sequence[VideoItem]) -> Generator[Tensor | VideoError, None, None]:
-        """Yield the views of each video in order, or why there are none."""
-        return self.views.load_many(items, gives_way=self.device.type == "cpu")
+        """Yield the views of each video in order, or why there are none; for a GPU as pixels."""
+        return self.views.load_many(items, self.device.type == "cpu", not finishes_clips(self.device))
 
-    @torch.inference_mode()
     def classify(self, views_VTCHW: Tensor, num_side_by_side: int = 1) -> Float64:
         """Return the logits (V, K) of clips.
 
         Args:
-            views_VTCHW: the clips.
+            views_VTCHW: the clips, or their pixels as `load_many` yields them.
             num_side_by_side: number of threads that call this at the same time.
         """
-        started = time.perf_counter()
+        return self._begin_to_classify(views_VTCHW, num_side_by_side)()
+
+    @torch.inference_mode()
+    def _begin_to_classify(self, views_VTCHW: Tensor, num_side_by_side: int) -> Callable[[], Float64]:
         if self.network.training:  # `eval` visits every module: a tenth of a small model's time
             self.network.eval()
-        # The model computes all views at once, unless that would fill the memory.
-        parts = torch.split(views_VTCHW, max(1, COMPUTED_BYTES // self.config.clip.num_bytes))
-        logits_VK = np.concatenate(
-            [self._compute(part.to(self.device)).double().cpu().numpy() for part in parts]
-        )
-        with self._counting:
-            self.model_seconds += (time.perf_counter() - started) / num_side_by_side
-        return logits_VK
+        most = max(1, COMPUTED_BYTES // self.config.clip.num_bytes)
+        return self._launcher.begin(views_VTCHW, most, self.views.finish, self._compute, num_side_by_side)
 
     def _compute(self, views_VTCHW: Tensor) -> Tensor:
         logits_VK: Tensor = self.network(views_VTCHW)

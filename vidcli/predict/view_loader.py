@@ -60,28 +60,41 @@ class ViewLoader:
         Raises:
             VideoError: the video cannot be decoded.
         """
+        return self.finish(self.cut(item))
+
+    def finish(self, views_VTCHW: Tensor) -> Tensor:
+        """Return views as the model reads them, of pixels that `cut` returned; others as they are."""
+        return self.transform.finish(views_VTCHW) if views_VTCHW.dtype == torch.uint8 else views_VTCHW
+
+    def cut(self, item: VideoItem) -> Tensor:
+        """Return the pixels of all crops of all views of a video, uint8 (V, T, C, H, W).
+
+        Raises:
+            VideoError: the video cannot be decoded.
+        """
         clip = self._config.clip
         frames = self._source.frames(item, self._sampler)
         views = frames.reshape(clip.views, clip.length, *frames.shape[1:])
         places = np.linspace(0, 1, clip.crops) if clip.crops > 1 else [0.5]
         views_VTCHW = torch.stack(
-            [self.transform(view_THWC, place=float(place)) for view_THWC in views for place in places]
+            [self.transform.cut(view_THWC, place=float(place))[0] for view_THWC in views for place in places]
         )
         if self._shuffle_seed is None:
             return views_VTCHW
         return views_VTCHW[:, shuffled_order(item.path.name, clip.length, self._shuffle_seed)]
 
     def load_many(
-        self, items: Sequence[VideoItem], gives_way: bool = False
+        self, items: Sequence[VideoItem], gives_way: bool = False, finishes: bool = True
     ) -> Generator[Tensor | VideoError, None, None]:
         """Yield the views of each video in order, or why there are none, and load the next ones meanwhile.
 
         Args:
             items: the videos.
             gives_way: loading has a lower priority than a model that computes on the same cores.
+            finishes: finish the views; else they are pixels, in page-locked memory if there is a GPU.
         """
         workers, ahead = self.bounds(len(items))
-        return map_ahead(self.try_load, items, workers, ahead, gives_way)
+        return map_ahead(self.try_load if finishes else self._try_cut, items, workers, ahead, gives_way)
 
     def bounds(self, num_videos: int) -> tuple[int, int]:
         """Return how many threads load so many videos, and how many loaded ones may wait meanwhile."""
@@ -95,6 +108,14 @@ class ViewLoader:
             return self.load(item)
         except VideoError as error:
             return error
+
+    def _try_cut(self, item: VideoItem) -> Tensor | VideoError:
+        """Return what `cut` returns, or why it cannot."""
+        try:
+            views_VTCHW = self.cut(item)
+        except VideoError as error:
+            return error
+        return views_VTCHW.pin_memory() if torch.cuda.is_available() else views_VTCHW
 
 
 def item_of(video: str | os.PathLike[str] | VideoItem) -> VideoItem:

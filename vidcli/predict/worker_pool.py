@@ -197,4 +197,4 @@ class WorkerPool:
 
     def _failure(self, item: VideoItem, lost: Lost) -> Prediction:
         reason = f"{_MAX_LOSSES} workers ended while they looked at it ({lost.reason})"
-        return self.predictor.predict_loaded(item, VideoError(item.path, reason))
+        return self.predictor.begin(item, VideoError(item.path, reason))()

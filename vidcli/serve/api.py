@@ -138,7 +138,7 @@ class Desk:
             views: what `load` returned.
             top_k: classes shown.
         """
-        prediction = self.predictor.predict_loaded(item_of(video.path), views)
+        prediction = self.predictor.begin(item_of(video.path), views)()
         return prediction_to_dict(replace(prediction, video=video.name), top_k)
 
     def timeline(

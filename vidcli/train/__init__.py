@@ -13,6 +13,7 @@ from vidcli.train.events import (
     FollowProgress,
     Notice,
     StepDone,
+    Waits,
 )
 from vidcli.train.head_trials import HeadScore
 from vidcli.train.run import RunPlan, epochs_of_run, plan_items, plan_run, resume_run, start_run
@@ -34,6 +35,7 @@ __all__ = [
     "RunPlan",
     "StepDone",
     "Trainer",
+    "Waits",
     "compare_heads",
     "epochs_of_run",
     "plan_items",

@@ -11,10 +11,10 @@ from vidcli.models import VideoClassifier, VideoModel, unused_settings
 from vidcli.models.hf_encoders import ClipEncoder
 from vidcli.runtime.threads import num_workers
 from vidcli.train.batchnorm import has_batchnorm
+from vidcli.train.events import TOLERATED_IDLE, Waits
 from vidcli.train.freezing import Freezing, is_frozen
 from vidcli.train.frozen import obstacle_to_features
 
-_TOLERATED_SHARE = 0.1
 # A very short epoch mostly waits for its first batch, which is no reason to advise anything.
 _TOLERATED_SECONDS = 1.0
 
@@ -133,7 +133,7 @@ class Pace:
 
         Args:
             num_clips: clips of the whole batch.
-            seconds_waited: how long this process waited for its part of the batch.
+            seconds_waited: how long this process, or its GPU, waited for its part of the batch.
         """
         self._num_clips += num_clips
         self._seconds_waited += seconds_waited
@@ -151,7 +151,11 @@ class Pace:
     @property
     def is_held_up(self) -> bool:
         """Whether waiting for data costs more than it should."""
-        return self._seconds_waited > _TOLERATED_SECONDS and self.waiting > _TOLERATED_SHARE
+        return self._seconds_waited > _TOLERATED_SECONDS and self.waiting > TOLERATED_IDLE
+
+    def waits(self, device: str) -> Waits | None:
+        """Return who waited for whom, on a kind of device; None after a moment, which is mostly a start."""
+        return Waits(device, self.waiting) if self._seconds > _TOLERATED_SECONDS else None
 
     @property
     def _seconds(self) -> float:

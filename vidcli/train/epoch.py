@@ -12,6 +12,7 @@ from torch import Tensor
 
 from vidcli.config import Config
 from vidcli.data.dataset import ClipDataset
+from vidcli.data.device_batches import finishes_clips, iter_finished
 from vidcli.data.frames import FrameSource
 from vidcli.data.items import labels_of
 from vidcli.data.loader import Batch, balanced_order, batch_ends, epoch_order, iter_batches
@@ -21,7 +22,7 @@ from vidcli.runtime.processes import ALONE, Group
 from vidcli.runtime.threads import num_workers
 from vidcli.train.advice import Pace, waiting_notice
 from vidcli.train.batch_parts import BatchParts
-from vidcli.train.events import Event, Notice, StepDone
+from vidcli.train.events import Event, Notice, StepDone, Waits
 from vidcli.train.frozen import FrozenFeatures
 from vidcli.train.optimizer import learning_rate
 from vidcli.train.record import RunRecord
@@ -35,6 +36,7 @@ class RunBatches:
 
     Attributes:
         dataset: the training videos.
+        device: where batches are computed.
         fewest_clips: clips that have to pass through the model at once; a smaller last batch joins the one
             before it.
         num_steps: batches an epoch.
@@ -53,7 +55,7 @@ class RunBatches:
             device: where batches are computed.
             group: the processes that share each batch.
         """
-        self._config, self._device, self._group = config, device, group
+        self._config, self.device, self._group = config, device, group
         self.dataset, self.fewest_clips = dataset, fewest_clips
         self._ends = batch_ends(len(dataset), config.train.batch_size, fewest_clips)
         self.num_steps = len(self._ends)
@@ -107,18 +109,21 @@ class RunBatches:
     ) -> Generator[Batch, None, None]:
         if self.features is not None:
             return self.features.batches(orders, step, group.rank, group.size, self.fewest_clips)
-        return iter_batches(
+        finishes_there = finishes_clips(self.device)
+        batches = iter_batches(
             self.dataset,
             orders,
             self._config.train.batch_size,
             num_workers(self._config.data.workers),
             first=step,
-            pin_memory=self._device.type == "cuda",
-            gives_way=self._device.type == "cpu",
+            pin_memory=self.device.type == "cuda",
+            gives_way=self.device.type == "cpu",
             rank=group.rank,
             num_ranks=group.size,
             fewest=self.fewest_clips,
+            finishes=not finishes_there,
         )
+        return iter_finished(batches, self.dataset.finish, self.device) if finishes_there else batches
 
 
 class EpochLoop:
@@ -126,6 +131,7 @@ class EpochLoop:
 
     Attributes:
         parts: how many parts a batch passes through the model in.
+        waits: who waited for whom in the last epoch, as in `EpochDone`.
     """
 
     def __init__(
@@ -157,6 +163,7 @@ class EpochLoop:
         self._group, self._on_event = group, on_event
         self._batches, self._update, self._record, self._saver = batches, update, record, saver
         self.parts = BatchParts(update, config.train, group, on_event, batches.fewest_clips)
+        self.waits: Waits | None = None
         self._told_of_waiting = False
 
     def run(self, state: TrainState, batches: Iterator[Batch]) -> None:
@@ -181,7 +188,8 @@ class EpochLoop:
             if share.num_clips:
                 self._train_step(state, batch, share)
             state.step += 1
-            pace.add(share.num_clips, loaded.seconds_waited)
+            of_device = loaded.device_waited
+            pace.add(share.num_clips, loaded.seconds_waited if of_device is None else of_device())
             self._on_event(
                 StepDone(
                     state.epoch + 1,
@@ -195,6 +203,7 @@ class EpochLoop:
                 )
             )
             self._saver.save_if_due()
+        self.waits = pace.waits(self._batches.device.type) if self._batches.features is None else None
         if pace.is_held_up and not self._told_of_waiting:
             self._told_of_waiting = True
             self._on_event(Notice(waiting_notice(pace.waiting, self._config.data, self._source)))

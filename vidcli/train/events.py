@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+TOLERATED_IDLE = 0.1
+"""Share of the time that a device may wait for videos."""
+
 
 @dataclass(frozen=True)
 class EpochRow:
@@ -48,7 +51,7 @@ class StepDone:
         accuracy: share of its clips that were classified correctly so far, 0 to 1.
         clips_per_second: speed of the epoch, waiting included.
         seconds_left: until the end of the run, at that speed.
-        waiting: share of the epoch's time spent waiting for data, 0 to 1.
+        waiting: share of the epoch's time that the device spent waiting for data, 0 to 1.
     """
 
     epoch: int
@@ -62,16 +65,36 @@ class StepDone:
 
 
 @dataclass(frozen=True)
+class Waits:
+    """Who waited for whom while an epoch trained.
+
+    Attributes:
+        device: kind of the device that computed, such as cuda.
+        idle: share of the time that the device waited for videos, 0 to 1; the rest it was busy.
+    """
+
+    device: str
+    idle: float
+
+    @property
+    def is_device(self) -> bool:
+        """Whether it is the device that waits, more than it should."""
+        return self.idle > TOLERATED_IDLE
+
+
+@dataclass(frozen=True)
 class EpochDone:
     """An epoch is done, and its row and weights are saved.
 
     Attributes:
         row: the metrics of the epoch.
         best: whether the epoch is the best so far.
+        waits: who waited for whom; None where that cannot be told, and without videos.
     """
 
     row: EpochRow
     best: bool
+    waits: Waits | None = None
 
 
 @dataclass(frozen=True)

@@ -224,7 +224,7 @@ class Trainer:
             if self._is_over():
                 self._record.draw_curves()
             self._saver.save_resume()
-        self._on_event(EpochDone(row, is_best))
+        self._on_event(EpochDone(row, is_best, self._epoch_loop.waits))
         self._guard.stop_if_asked()
 
     def _collect_state(self) -> dict[str, Any]:

@@ -8,6 +8,7 @@ randaugment  one of them
 
 from __future__ import annotations
 
+from vidcli.transforms.augment import Changes
 from vidcli.transforms.clip import (
     MEAN,
     STD,
@@ -22,6 +23,7 @@ from vidcli.transforms.sides import mirrored_classes, sided_class_names
 __all__ = [
     "MEAN",
     "STD",
+    "Changes",
     "ClipTransform",
     "build_sampler",
     "mirrored_classes",

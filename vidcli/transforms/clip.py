@@ -3,6 +3,9 @@
 The decoder scales frames to `decode_size`; this module crops, changes and normalises them. Random changes are
 drawn once for a clip, so that they never look like motion.
 
+    cut         the window, scaled, uint8: what a thread makes of the frames of one clip
+    finish      changes and normalises a batch, float32: on a GPU, which is sent a quarter of the bytes
+
     always      the panels that `clip.panels` names: the whole frame, the window around motion if
                 `clip.focus` asks for one, the window that follows it
     training    a random window, then the changes of `augment`
@@ -21,7 +24,7 @@ from torch.nn import functional
 from vidcli.arrays import Frames
 from vidcli.config import AugmentConfig, ClipConfig
 from vidcli.sampling import ClipSampler
-from vidcli.transforms.augment import Augmentation
+from vidcli.transforms.augment import Augmentation, Changes, constant
 from vidcli.transforms.focus import Window, motion_window
 from vidcli.transforms.follow import follow_motion
 
@@ -79,8 +82,10 @@ class ClipTransform:
         # A change fills empty places with the mean colour, which becomes zero.
         self._augmentation = Augmentation(augment, flip, clip.mean or MEAN) if augment is not None else None
         self._resize = clip.resize
-        self._mean_row = torch.tensor(clip.mean or MEAN).repeat(self._width)
-        self._std_row = torch.tensor(clip.std or STD).repeat(self._width)
+        self._mean_row, self._std_row = (
+            tuple(clip.mean or MEAN) * self._width,
+            tuple(clip.std or STD) * self._width,
+        )
 
     @property
     def proportions(self) -> tuple[int, int]:
@@ -111,6 +116,19 @@ class ClipTransform:
         """Return the clip, float32 (T, C, H, W), channels last in memory.
 
         Args:
+            frames_THWC: as in `cut`.
+            rng: as in `cut`.
+            place: as in `cut`.
+        """
+        pixels_TCHW, changes = self.cut(frames_THWC, rng, place)
+        return self.finish(pixels_TCHW[None], None if changes is None else [changes])[0]
+
+    def cut(
+        self, frames_THWC: Frames, rng: np.random.Generator | None = None, place: float = 0.5
+    ) -> tuple[Tensor, Changes | None]:
+        """Return the pixels of the clip, uint8 (T, C, H, W), and the changes that `finish` is to make.
+
+        Args:
             frames_THWC: uint8, of the size that `decode_size` returned; (T, 3, H, W, C) with neighbours
                 if a panel follows motion.
             rng: draws the random changes of training; None takes a fixed window.
@@ -119,10 +137,23 @@ class ClipTransform:
         """
         panels = [self._panel(region_THWC, rng, place) for region_THWC in self._regions(frames_THWC)]
         pixels_TCHW = torch.cat(panels, dim=2) if len(panels) > 1 else panels[0]
-        clip_TCHW = pixels_TCHW.contiguous(memory_format=torch.channels_last).float().div_(255)
-        if rng is not None and self._augmentation is not None:
-            clip_TCHW = self._augmentation.change(clip_TCHW, rng)
-        return self._normalise(clip_TCHW)
+        if rng is None or self._augmentation is None:
+            return pixels_TCHW, None
+        return pixels_TCHW, self._augmentation.draw((pixels_TCHW.shape[2], pixels_TCHW.shape[3]), rng)
+
+    def finish(self, pixels_BTCHW: Tensor, changes: Sequence[Changes] | None = None) -> Tensor:
+        """Return clips that a model reads, float32 (B, T, C, H, W), channels last in memory.
+
+        Args:
+            pixels_BTCHW: what `cut` returned, uint8, on the device that computes.
+            changes: those of each clip; None changes nothing.
+        """
+        clips_BTHWC = pixels_BTCHW.permute(0, 1, 3, 4, 2).contiguous().float()
+        # A GPU multiplies by the reciprocal of a plain number, which rounds otherwise than a CPU divides.
+        clips_BTCHW = clips_BTHWC.div_(constant((255.0,), clips_BTHWC.device)).permute(0, 1, 4, 2, 3)
+        if changes is not None and self._augmentation is not None:
+            clips_BTCHW = self._augmentation.change(clips_BTCHW, changes)
+        return self._normalise(clips_BTCHW)
 
     def _regions(self, frames: Frames) -> list[Frames]:
         """Return the parts of the frames that are shown, one above the other."""
@@ -176,15 +207,16 @@ class ClipTransform:
         inner_top, inner_left, height, width = self._fixed_window(height, width, place)
         return top + inner_top, left + inner_left, height, width
 
-    def _normalise(self, clip_TCHW: Tensor) -> Tensor:
+    def _normalise(self, clips_BTCHW: Tensor) -> Tensor:
         """Subtract the mean of each channel and divide by its deviation, in place if possible.
 
         The constants of a whole row of pixels are used at once, which is several times faster than three
         channels at a time and gives the same bits.
         """
-        rows = clip_TCHW.permute(0, 2, 3, 1).contiguous().flatten(0, 1).flatten(1)
-        rows.sub_(self._mean_row).div_(self._std_row)
-        return rows.view(*clip_TCHW.shape[::2], self._width, 3).permute(0, 3, 1, 2)
+        clips_BTHWC = clips_BTCHW.permute(0, 1, 3, 4, 2).contiguous()
+        mean_row, std_row = (constant(row, clips_BTCHW.device) for row in (self._mean_row, self._std_row))
+        clips_BTHWC.flatten(0, 2).flatten(1).sub_(mean_row).div_(std_row)
+        return clips_BTHWC.permute(0, 1, 4, 2, 3)
 
     def _fixed_window(self, frame_height: int, frame_width: int, place: float) -> Window:
         """Return top, left, height and width of the window of evaluation."""

@@ -8,16 +8,15 @@ that of the whole clip, since a change from frame to frame would flicker.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn import functional
 from torchvision.transforms.v2 import functional as TF
 
-from vidcli.arrays import Int64
+from vidcli.transforms.augment import constant
 
 MAX_MAGNITUDE = 30
 _MAX_SHEAR = 0.3
@@ -30,22 +29,34 @@ Operation = Callable[[Tensor, float, Sequence[float]], Tensor]
 """Takes a clip, a strength from -1 to 1 and a colour for empty places; returns the changed clip."""
 
 
-def rand_augment(
-    clip_TCHW: Tensor, num_operations: int, magnitude: float, fill: Sequence[float], rng: np.random.Generator
-) -> Tensor:
-    """Return a clip after some random operations.
+def draw_operations(
+    num_operations: int, magnitude: float, rng: np.random.Generator
+) -> tuple[tuple[int, float], ...]:
+    """Draw operations for a clip, each as its number and a strength from -1 to 1.
 
     Args:
-        clip_TCHW: RGB, 0 to 1.
-        num_operations: number of operations, applied one after the other.
+        num_operations: number of operations, to be applied one after the other.
         magnitude: strength of each, 0 to 30.
-        fill: colour of places that an operation leaves empty: three channels, 0 to 1.
         rng: draws the operations and their directions.
     """
+    drawn = []
     for _ in range(num_operations):
-        operation = _OPERATIONS[int(rng.integers(len(_OPERATIONS)))]
+        number = int(rng.integers(len(_OPERATIONS)))
         sign = 1.0 if rng.random() < 0.5 else -1.0
-        clip_TCHW = operation(clip_TCHW, sign * magnitude / MAX_MAGNITUDE, fill)
+        drawn.append((number, sign * magnitude / MAX_MAGNITUDE))
+    return tuple(drawn)
+
+
+def rand_augment(clip_TCHW: Tensor, operations: Iterable[tuple[int, float]], fill: Sequence[float]) -> Tensor:
+    """Return a clip after operations.
+
+    Args:
+        clip_TCHW: RGB, 0 to 1, on any device.
+        operations: number and strength of each, as they were drawn.
+        fill: colour of places that an operation leaves empty: three channels, 0 to 1.
+    """
+    for number, strength in operations:
+        clip_TCHW = _OPERATIONS[number](clip_TCHW, strength, fill)
     return clip_TCHW
 
 
@@ -65,7 +76,8 @@ def _warp(
         from_y: how far it moves down, likewise.
     """
     height, width = clip_TCHW.shape[-2:]
-    right_W, down_H1 = _from_centre(width), _from_centre(height)[:, None]
+    right_W, down_H1 = (_from_centre(length, clip_TCHW.device) for length in (width, height))
+    down_H1 = down_H1[:, None]
     grid_HW2 = torch.stack(
         [
             (from_x[0] * right_W + from_x[1] * down_H1) * (2 / width),
@@ -74,16 +86,21 @@ def _warp(
         dim=-1,
     )
     # Outside counts as zero, so the fill is subtracted before.
-    fill_C11 = torch.tensor(fill).view(3, 1, 1)
-    above_TCHW = torch.empty(clip_TCHW.shape)
+    fill_C11 = _colour(fill, clip_TCHW)
+    above_TCHW = clip_TCHW.new_empty(clip_TCHW.shape)
     torch.sub(clip_TCHW, fill_C11, out=above_TCHW)
     moved = functional.grid_sample(above_TCHW.flatten(0, 1)[None], grid_HW2[None], align_corners=False)
     return moved.view(above_TCHW.shape).add_(fill_C11)
 
 
-def _from_centre(length: int) -> Tensor:
+def _colour(fill: Sequence[float], clip_TCHW: Tensor) -> Tensor:
+    """Return a colour as (3, 1, 1) on the device of a clip."""
+    return constant(tuple(fill), clip_TCHW.device).view(3, 1, 1)
+
+
+def _from_centre(length: int, device: torch.device) -> Tensor:
     """Return the distance of each pixel of a side from the middle of the side, in pixels."""
-    return torch.arange(length) - (length - 1) / 2
+    return torch.arange(length, device=device) - (length - 1) / 2
 
 
 def _rotate(clip_TCHW: Tensor, strength: float, fill: Sequence[float]) -> Tensor:
@@ -94,7 +111,7 @@ def _rotate(clip_TCHW: Tensor, strength: float, fill: Sequence[float]) -> Tensor
 
 def _translate(clip_TCHW: Tensor, fill: Sequence[float], right: int, down: int) -> Tensor:
     """Return a clip moved by `right` and `down` whole pixels."""
-    moved_TCHW = torch.empty_like(clip_TCHW).copy_(torch.tensor(fill).view(3, 1, 1))
+    moved_TCHW = torch.empty_like(clip_TCHW).copy_(_colour(fill, clip_TCHW))
     (to_y, from_y), (to_x, from_x) = (
         _overlap(offset, length) for offset, length in zip((down, right), clip_TCHW.shape[-2:], strict=True)
     )
@@ -129,25 +146,22 @@ def _autocontrast(clip_TCHW: Tensor, strength: float, fill: Sequence[float]) -> 
 def _equalize(clip_TCHW: Tensor, strength: float, fill: Sequence[float]) -> Tensor:
     """Equalise the histogram of each channel of a clip, in steps of 1/255, as Pillow does."""
     num_frames, _, height, width = clip_TCHW.shape
-    equal_TCHW = torch.empty((3, num_frames, height, width)).transpose(0, 1)
+    equal_TCHW = clip_TCHW.new_empty((3, num_frames, height, width)).transpose(0, 1)
     for channel, values_THW in enumerate(clip_TCHW.unbind(1)):
-        values_N = values_THW.mul(256 - 1e-3).byte().contiguous().numpy().ravel()
-        table = _equal_steps(np.bincount(values_N, minlength=256))
-        # bytes.translate is by far the fastest lookup.
-        equal_N = np.frombuffer(bytearray(values_N.tobytes().translate(table.tobytes())), np.uint8)
-        equal_TCHW[:, channel].copy_(torch.from_numpy(equal_N).view(num_frames, height, width))
+        values_N = values_THW.mul(256 - 1e-3).byte().contiguous().view(-1)
+        table_V = _equal_steps(torch.bincount(values_N, minlength=256))
+        equal_N = table_V.index_select(0, values_N.int())
+        equal_TCHW[:, channel].copy_(equal_N.view(num_frames, height, width))
     return equal_TCHW.div_(255)
 
 
-def _equal_steps(counts_V: Int64) -> npt.NDArray[np.uint8]:
-    """Return the new value of each of 256 values, from how often each occurs."""
-    total = counts_V.sum()
-    step = (total - counts_V[np.flatnonzero(counts_V)[-1]]) // 255
-    if step == 0:  # hardly more than one value: no change
-        return np.arange(256, dtype=np.uint8)
-    before_V = np.concatenate([[0], counts_V.cumsum()[:-1]])
-    spread_V: npt.NDArray[np.uint8] = ((before_V + step // 2) // step).clip(0, 255).astype(np.uint8)
-    return spread_V
+def _equal_steps(counts_V: Tensor) -> Tensor:
+    """Return the new value, uint8, of each of 256 values, from how often each occurs."""
+    values_V = torch.arange(256, device=counts_V.device)
+    largest_1 = values_V.mul(counts_V > 0).amax(0, keepdim=True)
+    step = (counts_V.sum() - counts_V.gather(0, largest_1)) // 255
+    spread_V = (counts_V.cumsum(0) - counts_V + step // 2) // step.clamp(min=1)
+    return spread_V.clamp(0, 255).where(step > 0, values_V).byte()  # hardly more than one value: no change
 
 
 def _posterize(clip_TCHW: Tensor, strength: float, fill: Sequence[float]) -> Tensor:
