@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -149,6 +150,17 @@ def test_the_better_one_is_trained_on_all_videos_and_takes_the_place(
     assert shares == sorted(shares)
     assert shares[-1] == 1
     assert not any(folder.exists() for folder in contest.folders)
+
+
+def test_classes_in_groups_of_their_own_need_no_more_trainings(
+    hold: Callable[[float, float], Contest], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    contest = hold(0.8, 0.78)
+    contest.learnt.scored = contest.learnt.grouped = [
+        replace(item, group=f"{item.label}{number // 6}") for number, item in enumerate(ITEMS)
+    ]
+    contest.compete(monkeypatch)
+    assert len(contest.trained_on) == 3
 
 
 def test_a_little_worse_is_tried_to_the_end_and_not_taken(

@@ -98,7 +98,8 @@ def contender_settings(config: Config) -> Config:
     kept = {"plots": config.train.plots, "tracker": config.train.tracker}
     train = other.train.model_copy(update=kept)
     augment = other.augment.model_copy(update={"flip": config.augment.flip})
-    return other.model_copy(update={"data": config.data, "train": train, "augment": augment})
+    of_videos = {"data": config.data, "subject": config.subject}
+    return other.model_copy(update=of_videos | {"train": train, "augment": augment})
 
 
 class Contender:
@@ -171,7 +172,8 @@ class Contender:
     def _compete(self, items: Sequence[VideoItem], folder: Path) -> list[EpochRow] | None:
         answers: dict[int, Prediction] = {}
         parts_M = np.array(folds_of_groups(self._learnt.scored, _NUM_PARTS, self._config.train.seed))
-        parts, seconds = np.unique(parts_M), 0.0
+        # Where each class is in groups of its own, every group is a part.
+        parts, seconds = np.unique(parts_M)[:_NUM_PARTS], 0.0
         for number, part in enumerate(parts):
             if number and self._lacks_time((1 + _LAST_SHARE) * seconds):
                 break
