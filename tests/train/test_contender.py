@@ -227,7 +227,7 @@ def test_a_run_ends_with_an_ordinary_model_of_the_contender(
 ) -> None:
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(config_to_yaml(small_config(train__plots=False)))
-    monkeypatch.setattr(contender.Contender, "_is_clearly_worse", lambda self, answers: False)
+    monkeypatch.setattr(contender.Answers, "is_clearly_worse", lambda self: False)
     monkeypatch.setattr(contender.Score, "mean", property(lambda score: -score.top1))  # the worse one
     events: list[Event] = []
     run, rows = start_run(

@@ -29,13 +29,14 @@ from typing import TypeAlias
 import numpy as np
 import torch
 
+from vidcli.arrays import Bool
 from vidcli.artifacts.model_file import load_checkpoint, save_checkpoint
 from vidcli.artifacts.run_folder import CHOICE_FILE, MODEL_FILE
 from vidcli.config import Config, load_config
 from vidcli.data.items import VideoItem
 from vidcli.data.splits import folds_of_groups
 from vidcli.errors import VidcliError
-from vidcli.evaluate import evaluate
+from vidcli.evaluate import Evaluation, evaluate
 from vidcli.models import settle_clip
 from vidcli.models.calibration import UNCALIBRATED, Calibration, fit_temperature
 from vidcli.predict import Prediction, Predictor
@@ -102,6 +103,76 @@ def contender_settings(config: Config) -> Config:
     return other.model_copy(update=of_videos | {"train": train, "augment": augment})
 
 
+class Answers:
+    """What both have answered to videos that they had not learnt from.
+
+    Attributes:
+        of: the contender's answers, by the number of the video.
+    """
+
+    def __init__(self, learnt: Learnt) -> None:
+        """Begin without answers of the contender.
+
+        Args:
+            learnt: what the run chose, with its own answers.
+        """
+        self.of: dict[int, Prediction] = {}
+        self._names = list(learnt.class_names)
+        self._labels = [item.label for item in learnt.scored]
+        best_M = learnt.trials[0].logits_MK.argmax(axis=1).tolist()
+        self._known_right_M = np.array(
+            [self._names[best] == label for best, label in zip(best_M, self._labels, strict=True)]
+        )
+
+    @property
+    def leaves_room(self) -> bool:
+        """Whether the choice of the run has any answer wrong."""
+        return not self._known_right_M.all()
+
+    def is_clearly_worse(self) -> bool:
+        """Whether chance can hardly explain that the contender is right more seldom."""
+        gain_M = self._own_right() - self._known_right_M[[*self.of]].astype(float)
+        return bool(gain_M.mean() + _CLEARLY * gain_M.std() / math.sqrt(len(gain_M)) < 0)
+
+    def scores(self) -> tuple[Score, Score]:
+        """Return how well the run and the contender answer the videos that both have answered."""
+        labels_M = np.array(self._labels)[[*self.of]]
+        found = []
+        for right_M in (self._known_right_M[[*self.of]], self._own_right()):
+            recalls = [right_M[labels_M == label].mean() for label in np.unique(labels_M)]
+            found.append(Score(float(right_M.mean()), float(np.mean(recalls))))
+        return found[0], found[1]
+
+    def calibration(self) -> Calibration:
+        """Fit it to the contender's answers, as far as their models know all classes."""
+        fitting = {
+            index: answer.logits_VK
+            for index, answer in self.of.items()
+            if answer.logits_VK is not None and list(answer.class_names) == self._names
+        }
+        return fit_temperature(
+            [*fitting.values()], [self._names.index(self._labels[index]) for index in fitting]
+        )
+
+    def evaluation(self) -> Evaluation:
+        """Return the scores of the contender in detail, over all classes."""
+        predictions = []
+        for answer in self.of.values():
+            shares_K = np.zeros(len(self._names))
+            if answer.probabilities is not None:
+                shares_K[[self._names.index(name) for name in answer.class_names]] = answer.probabilities
+            predictions.append(Prediction(answer.video, self._names, shares_K))
+        return evaluate(predictions, [self._labels[index] for index in self.of], self._names)
+
+    def _own_right(self) -> Bool:
+        return np.array(
+            [
+                answer.error is None and answer.labels[0] == self._labels[index]
+                for index, answer in self.of.items()
+            ]
+        )
+
+
 class Contender:
     """One contest: a run in closed form that has ended, and the network that is trained against it."""
 
@@ -132,16 +203,7 @@ class Contender:
         self._config, self._learnt, self._run, self._device = config, learnt, run, device
         self._train_run, self._on_event, self._started = train_run, on_event, started
         self._settings = contender_settings(config)
-        self._names = list(learnt.class_names)
-        self._labels = [item.label for item in learnt.scored]
-        self._known_right_M = np.array(
-            [
-                self._names[best] == label
-                for best, label in zip(
-                    learnt.trials[0].logits_MK.argmax(axis=1).tolist(), self._labels, strict=True
-                )
-            ]
-        )
+        self._answers = Answers(learnt)
 
     def compete(self, items: Sequence[VideoItem]) -> list[EpochRow] | None:
         """Train the contender on parts; return the rows of its training on all videos if it is taken.
@@ -151,6 +213,8 @@ class Contender:
         Args:
             items: the videos of the run that can be used, each with its split.
         """
+        if not self._answers.leaves_room:
+            return None
         try:
             with tempfile.TemporaryDirectory(prefix="vidcli-contender-") as folder:
                 return self._compete(items, Path(folder))
@@ -170,7 +234,7 @@ class Contender:
         return f"a network trained from pixels (recipe {self._config.train.contender})"
 
     def _compete(self, items: Sequence[VideoItem], folder: Path) -> list[EpochRow] | None:
-        answers: dict[int, Prediction] = {}
+        answers = self._answers
         parts_M = np.array(folds_of_groups(self._learnt.scored, _NUM_PARTS, self._config.train.seed))
         # Where each class is in groups of its own, every group is a part.
         parts, seconds = np.unique(parts_M)[:_NUM_PARTS], 0.0
@@ -183,14 +247,14 @@ class Contender:
             asked = [self._learnt.scored[index] for index in held_out]
             self._train(self._without(asked), place, number / (len(parts) + _LAST_SHARE), len(parts))
             found = Predictor.load(place / MODEL_FILE, self._device).predict_many(asked)
-            answers.update(zip(held_out, found, strict=True))
+            answers.of.update(zip(held_out, found, strict=True))
             shutil.rmtree(place)
             seconds = time.monotonic() - begun
-            if self._is_clearly_worse(answers):
+            if answers.is_clearly_worse():
                 break
-        known, other = self._scores(answers)
+        known, other = answers.scores()
         is_taken = other.mean > known.mean
-        self._tell(answers, known, other, is_taken)
+        self._tell(known, other, is_taken)
         if not is_taken:
             return None
         place = folder / "all"
@@ -198,9 +262,9 @@ class Contender:
         rows = self._train(items, place, done, len(parts), is_timed=False)
         model = load_checkpoint(place / MODEL_FILE)
         if model.calibration == UNCALIBRATED:  # no validation videos
-            save_checkpoint(place / MODEL_FILE, replace(model, calibration=self._calibration(answers)))
+            save_checkpoint(place / MODEL_FILE, replace(model, calibration=answers.calibration()))
         with undivided():
-            self._take(place, answers)
+            self._take(place)
         return rows
 
     def _without(self, asked: Sequence[VideoItem]) -> list[VideoItem]:
@@ -241,43 +305,19 @@ class Contender:
         minutes = self._config.train.minutes
         return bool(minutes) and time.monotonic() - self._started + seconds > 60 * minutes
 
-    def _is_right(self, index: int, answer: Prediction) -> bool:
-        return answer.error is None and answer.labels[0] == self._labels[index]
-
-    def _is_clearly_worse(self, answers: dict[int, Prediction]) -> bool:
-        """Whether chance can hardly explain that it is right more seldom."""
-        gain_M = np.array(
-            [
-                float(self._is_right(index, answer)) - self._known_right_M[index]
-                for index, answer in answers.items()
-            ]
-        )
-        return bool(gain_M.mean() + _CLEARLY * gain_M.std() / math.sqrt(len(gain_M)) < 0)
-
-    def _scores(self, answers: dict[int, Prediction]) -> tuple[Score, Score]:
-        """Return how well the run and the contender answer the videos that both have answered."""
-        indices = np.array([*answers])
-        own_M = np.array([self._is_right(index, answer) for index, answer in answers.items()])
-        labels_M = np.array(self._labels)[indices]
-        found = []
-        for right_M in (self._known_right_M[indices], own_M):
-            recalls = [right_M[labels_M == label].mean() for label in np.unique(labels_M)]
-            found.append(Score(float(right_M.mean()), float(np.mean(recalls))))
-        return found[0], found[1]
-
-    def _tell(self, answers: dict[int, Prediction], known: Score, other: Score, is_taken: bool) -> None:
+    def _tell(self, known: Score, other: Score, is_taken: bool) -> None:
         outcome = "it is taken, and trained on all videos" if is_taken else "it is not taken"
         self._on_event(
             Notice(
-                f"{self._told} answers {other} of {len(answers)} videos that it has not seen, where the "
-                f"choice above answers {known} of the same: {outcome}"
+                f"{self._told} answers {other} of {len(self._answers.of)} videos that it has not seen, "
+                f"where the choice above answers {known} of the same: {outcome}"
             )
         )
         path = self._run / CHOICE_FILE
         told = parse_json(path.read_text(encoding="utf-8"))
         told["contender"] = {
             "recipe": self._config.train.contender,
-            "num_videos": len(answers),
+            "num_videos": len(self._answers.of),
             "top1": other.top1,
             "balanced_accuracy": other.balanced_accuracy,
             "top1_of_choice": known.top1,
@@ -286,27 +326,9 @@ class Contender:
         }
         write_text(path, json.dumps(told, indent=1) + "\n")
 
-    def _calibration(self, answers: dict[int, Prediction]) -> Calibration:
-        """Fit it to answers of models that know all classes."""
-        fitting = {
-            index: answer.logits_VK
-            for index, answer in answers.items()
-            if answer.logits_VK is not None and list(answer.class_names) == self._names
-        }
-        return fit_temperature(
-            [*fitting.values()], [self._names.index(self._labels[index]) for index in fitting]
-        )
-
-    def _take(self, place: Path, answers: dict[int, Prediction]) -> None:
+    def _take(self, place: Path) -> None:
         """Put the files of the contender's run in the place of those of the run."""
         for source in place.iterdir():
             write_whole(self._run / source.name, partial(shutil.copyfile, source))
-        indices = sorted(answers)
-        predictions = []
-        for index in indices:
-            answer, shares_K = answers[index], np.zeros(len(self._names))
-            if answer.probabilities is not None:
-                shares_K[[self._names.index(name) for name in answer.class_names]] = answer.probabilities
-            predictions.append(Prediction(answer.video, self._names, shares_K))
         record = RunRecord(self._run, self._config.train.plots, self._on_event)
-        record.draw_confusion(evaluate(predictions, [self._labels[index] for index in indices], self._names))
+        record.draw_confusion(self._answers.evaluation())
