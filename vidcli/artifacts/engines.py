@@ -18,11 +18,11 @@ from types import ModuleType
 from typing import Any, TypeAlias
 
 import numpy as np
-import torch
 
 from vidcli.arrays import Float32
 from vidcli.artifacts.foreign_graphs import clean_ir, clean_onnx
 from vidcli.errors import ExportError
+from vidcli.runtime.threads import num_computing_threads
 
 Run: TypeAlias = Callable[[Float32], Float32]
 """Takes clips (B, T, C, H, W); returns logits (B, K)."""
@@ -77,7 +77,7 @@ def open_onnx(files: Mapping[str, bytes], num_callers: int = 1) -> Run:
     (content,) = (files[name] for name in NETWORK_FILES["onnx"])
     options = runtime.SessionOptions()
     options.log_severity_level = 3  # errors only
-    options.intra_op_num_threads = max(1, torch.get_num_threads() // num_callers)
+    options.intra_op_num_threads = max(1, num_computing_threads() // num_callers)
     options.add_session_config_entry("session.load_model_format", "ONNX")
     cleaned = clean_onnx(content, import_runtime("onnx"))
     session = runtime.InferenceSession(cleaned, options, providers=["CPUExecutionProvider"])
@@ -121,7 +121,7 @@ def compile_openvino(model: Any, num_callers: int = 1) -> Run:
     # Without the hint the plugin may round to half precision if the processor has it.
     settings = {
         "INFERENCE_PRECISION_HINT": "f32",
-        "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+        "INFERENCE_NUM_THREADS": num_computing_threads(),
         "NUM_STREAMS": num_callers,
     }
     with signal_stack_kept():

@@ -6,7 +6,7 @@
     FOLDER/model.pt2                       `torch-export`, for other programs: it may hold code
 
 Both runtimes compute on the CPU. Each file is read once, so that the bytes whose SHA-256 was compared are
-the bytes that are run. A `.pt2` file is never opened.
+the bytes that are run. A `.pt2` file is never opened. None of this imports torch.
 
     engines         the bytes of a network to a function from clips to logits
     foreign_graphs  what a network may hold
@@ -20,22 +20,23 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor, nn
-
+from vidcli.arrays import Float32
+from vidcli.artifacts.description import MAX_DESCRIPTION_BYTES, Checkpoint, parse_description
 from vidcli.artifacts.engines import (
     NETWORK_FILES,
     Run,
     open_onnx,
     open_openvino,
 )
-from vidcli.artifacts.model_file import MAX_DESCRIPTION_BYTES, Checkpoint, load_checkpoint, parse_description
 from vidcli.artifacts.run_folder import EXPORT_FILE
 from vidcli.errors import CheckpointError, ExportError
 from vidcli.runtime.files import digest_file, read_regular
 from vidcli.runtime.plain import one_line, parse_json, shown
+
+if TYPE_CHECKING:
+    from vidcli.models import VideoModel
 
 MAX_NETWORK_BYTES = 2**31 - 1
 """The most bytes of one file, since ONNX cannot hold more."""
@@ -45,15 +46,14 @@ _PRECISIONS = ("float32", "int8")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
-class ExportedNetwork(nn.Module):
-    """A network that another runtime computes, used like a `VideoClassifier`.
+class ExportedNetwork:
+    """A network that another runtime computes.
 
     Attributes:
         form: `onnx` or `openvino`.
         precision: `float32` or `int8`.
+        digest: SHA-256 of its files, one after the other.
     """
-
-    digest: Tensor
 
     def __init__(
         self,
@@ -72,17 +72,14 @@ class ExportedNetwork(nn.Module):
             num_classes: number of logits.
             form: `onnx` or `openvino`.
             precision: `float32` or `int8`.
-            digest: SHA-256 of its files.
+            digest: SHA-256 of its files, one after the other.
 
         Raises:
             CheckpointError: it cannot be opened.
             ExportError: the runtime is not installed.
         """
-        super().__init__()
-        # The digest is part of the state, so that the state differs between networks, as weights would.
-        self.register_buffer("digest", torch.frombuffer(bytearray(digest.encode()), dtype=torch.uint8))
         self._folder, self._open_run, self._num_classes = folder, open_run, num_classes
-        self.form, self.precision = form, precision
+        self.form, self.precision, self.digest = form, precision, digest
         self._num_callers = 0
         self.open_for(1)
 
@@ -96,15 +93,15 @@ class ExportedNetwork(nn.Module):
         if num_callers != self._num_callers:
             self._run, self._num_callers = self._open_run(num_callers), num_callers
 
-    def forward(self, clip_BTCHW: Tensor) -> Tensor:
-        """Return logits (B, K), computed on the CPU.
+    def __call__(self, clip_BTCHW: Float32) -> Float32:
+        """Return logits (B, K), computed on the CPU, of clips.
 
         Raises:
             CheckpointError: the network does not fit its description.
         """
-        shape = tuple(clip_BTCHW.shape)
+        shape = clip_BTCHW.shape
         try:
-            logits_BK = self._run(clip_BTCHW.detach().float().cpu().numpy())
+            logits_BK = self._run(clip_BTCHW)
         except Exception as error:  # each runtime has errors of its own kind
             reason = one_line(error) or type(error).__name__
             raise CheckpointError(
@@ -115,14 +112,15 @@ class ExportedNetwork(nn.Module):
                 f"{self._folder}: gives {logits_BK.dtype} {logits_BK.shape} for {shape[0]} clips, where "
                 f"logits of {self._num_classes} classes were expected; export it again"
             )
-        return torch.from_numpy(logits_BK).to(clip_BTCHW.device)
+        return logits_BK
 
 
-def load_network(path: Path) -> tuple[nn.Module, Checkpoint]:
+def load_network(path: Path) -> tuple[VideoModel | ExportedNetwork, Checkpoint]:
     """Load a model file, or a folder that `vidcli export` wrote.
 
     Returns:
-        The network in evaluation mode, and its description, which for an exported model has no weights.
+        The network, a torch model in evaluation mode, and its description, which for an exported model has
+        no weights.
 
     Raises:
         CheckpointError: the model is missing, damaged, written by another program, or of the format
@@ -130,6 +128,8 @@ def load_network(path: Path) -> tuple[nn.Module, Checkpoint]:
         ExportError: the library that runs the model is not installed.
     """
     if not path.is_dir():
+        from vidcli.artifacts.model_file import load_checkpoint
+
         checkpoint = load_checkpoint(path)
         return checkpoint.build(), checkpoint
     about, checkpoint = _read_description(path)
@@ -143,7 +143,7 @@ def load_network(path: Path) -> tuple[nn.Module, Checkpoint]:
     digest = "".join(about["export"]["files"][name] for name in NETWORK_FILES[form])
     open_run = partial(open_network, path, form, files)
     network = ExportedNetwork(path, open_run, len(checkpoint.class_names), form, precision, digest)
-    return network.eval(), checkpoint
+    return network, checkpoint
 
 
 def read_export(folder: Path) -> dict[str, Any]:

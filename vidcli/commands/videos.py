@@ -20,7 +20,6 @@ from vidcli.predict.annotate import Annotator
 from vidcli.predict.inputs import AUTO, STDIN, collect_items, parse_shard, read_list, shard_of_launcher
 from vidcli.predict.predictor import with_boxes
 from vidcli.predict.segments import Timeline
-from vidcli.runtime.devices import choose_device
 from vidcli.runtime.files import is_stream
 from vidcli.runtime.outputs import OutputFile
 from vidcli.video import probe, rewrite_video
@@ -100,7 +99,6 @@ def open_job(
     items, output = _share(terminal, options, _find_items(terminal, options))
     if options.annotate is not None:
         _check_annotation(options.annotate, items)
-    device = choose_device(options.device)
     model_file = find_model(options.model)
     named: list[str | Path] = [*files_of_model(model_file), *options.videos]
     named += [] if options.boxes is None else [options.boxes]
@@ -122,7 +120,7 @@ def open_job(
     results = check("--output", output, is_continued and not options.overwrite)
     annotated, drawn = check("--annotate", options.annotate), check("--picture", picture)
     counted = check("--bouts", bouts)
-    predictor = Predictor.load(model_file, device)
+    predictor = Predictor.load(model_file, options.device)
     predictor = _seeing(terminal, predictor, options.boxes, items)
     predictor.abstain_below(options.threshold)
     terminal.detail(f"model: {model_file}")

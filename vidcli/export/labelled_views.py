@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from vidcli.arrays import Float32
-from vidcli.artifacts.model_file import Checkpoint
+from vidcli.artifacts.description import Checkpoint
 from vidcli.data.items import VideoItem, labels_of
 from vidcli.errors import ExportError, VideoError
 from vidcli.predict.view_loader import ViewLoader
@@ -51,7 +51,7 @@ def load_views(
                 continue
             names = labels_of(item.label, checkpoint.config.data.multi_label)
             labels = frozenset(label_of[name] for name in names if name in label_of)
-            loaded.append(LabelledViews(views_VTCHW.numpy(), labels))
+            loaded.append(LabelledViews(views_VTCHW, labels))
     if not loaded:
         why = f": {failures[0]}" if failures else ""
         raise ExportError(

@@ -27,6 +27,17 @@ _AT_ONCE = 48
 """Frames, and windows, that a core computes in one go: more fall out of its cache, fewer wait for Python."""
 
 
+def frame_network(predictor: Predictor) -> VideoClassifier | None:
+    """Return the model, if the features of a frame are the same in every clip that holds the frame.
+
+    None if the backbone also sees neighbouring frames (a temporal shift, a whole video network), if the
+    window into the frame depends on the clip (`clip.focus`, `clip.panels`), and for exported models.
+    """
+    network = predictor.network
+    sees_others = predictor.config.clip.looks_for_motion or getattr(network, "sees_neighbours", True)
+    return None if sees_others or not isinstance(network, VideoClassifier) else network
+
+
 class FeatureWindows:
     """Send every frame through the backbone, and use its features in all windows that hold it.
 

@@ -17,26 +17,29 @@ import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import closing
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from torch import Tensor, nn
 
-from vidcli.arrays import Float64
-from vidcli.artifacts.exported import load_network
-from vidcli.artifacts.model_file import Checkpoint
+from vidcli.arrays import Float32, Float64
+from vidcli.artifacts.description import Checkpoint
+from vidcli.artifacts.exported import ExportedNetwork, load_network
 from vidcli.artifacts.run_folder import find_model
 from vidcli.config import Config, change_clip
 from vidcli.data.frames import FrameSource
 from vidcli.data.items import CountedVideos, VideoItem
 from vidcli.errors import ConfigError, VideoError
-from vidcli.models import VideoClassifier, for_inference
 from vidcli.models.calibration import UNCALIBRATED, Calibration
 from vidcli.models.timeline_rules import TimelineRules
 from vidcli.predict.inputs import explain_failure
 from vidcli.predict.prediction import Prediction
 from vidcli.predict.side_by_side import COMPUTED_BYTES, predict_all
 from vidcli.predict.view_loader import ViewLoader, item_of
+from vidcli.runtime.devices import CPU, choose_device
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
 
 
 def _items_of(
@@ -58,10 +61,10 @@ class Predictor:
 
     def __init__(
         self,
-        model: nn.Module,
+        model: nn.Module | ExportedNetwork,
         config: Config,
         class_names: Sequence[str],
-        device: torch.device,
+        device: torch.device | None,
         source: FrameSource | None = None,
         shuffle_seed: int | None = None,
         calibration: Calibration = UNCALIBRATED,
@@ -69,16 +72,16 @@ class Predictor:
         """Keep a model and what it needs.
 
         Args:
-            model: takes clips (V, T, C, H, W) to logits (V, K); lies on `device`.
+            model: takes clips (V, T, C, H, W) to logits (V, K); a torch model lies on `device`.
             config: the settings of the model.
             class_names: the names of the K classes; a class's position is its label.
-            device: where to compute.
+            device: where to compute; None is the CPU, without torch for an exported model.
             source: where frames come from; None decodes as the settings say.
             shuffle_seed: see `ViewLoader`: it shows what a model knows without the order of time.
             calibration: how logits become probabilities.
         """
         self.config, self.class_names, self.calibration = config, tuple(class_names), calibration
-        self.device = device
+        self._device = device
         self.threshold: float | None = None
         self.rules: TimelineRules | None = None
         self.views = ViewLoader(config, source, shuffle_seed)
@@ -89,19 +92,23 @@ class Predictor:
     def from_checkpoint(
         cls,
         checkpoint: Checkpoint,
-        device: torch.device,
+        device: torch.device | None,
         shuffle_seed: int | None = None,
-        network: nn.Module | None = None,
+        network: nn.Module | ExportedNetwork | None = None,
     ) -> Predictor:
         """Build the predictor that a checkpoint describes.
 
         Args:
             checkpoint: settings, class names, calibration and weights of the model.
-            device: where to compute.
+            device: where to compute; None is the CPU.
             shuffle_seed: see `ViewLoader`.
             network: the model, if it is built already; None builds it from the checkpoint's weights.
         """
-        model = for_inference(checkpoint.build() if network is None else network).to(device)
+        model = network
+        if not isinstance(model, ExportedNetwork):
+            from vidcli.models import for_inference
+
+            model = for_inference(checkpoint.build() if model is None else model).to(device)
         names, calibration = checkpoint.class_names, checkpoint.calibration
         made = cls(model, checkpoint.config, names, device, None, shuffle_seed, calibration)
         made.rules = checkpoint.rules
@@ -111,21 +118,34 @@ class Predictor:
     def load(
         cls,
         model: str | os.PathLike[str] | None,
-        device: torch.device,
+        device: torch.device | str,
         shuffle_seed: int | None = None,
     ) -> Predictor:
         """Load a model from disk.
 
         Args:
             model: a run directory, a model file or an exported model; None takes the newest run.
-            device: where to compute.
+            device: where to compute, or what `--device` names.
             shuffle_seed: see `ViewLoader`.
 
         Raises:
             CheckpointError: there is no such model, or it cannot be read.
+            DeviceError: the device is unknown or not there.
         """
         network, about = load_network(find_model(model))
-        return cls.from_checkpoint(about, device, shuffle_seed, network)
+        return cls.from_checkpoint(about, _choose_device(device, network), shuffle_seed, network)
+
+    @property
+    def device(self) -> torch.device:
+        """Where a torch model lies."""
+        import torch
+
+        return torch.device(CPU) if self._device is None else self._device
+
+    @property
+    def is_on_cpu(self) -> bool:
+        """Whether the model computes on the CPU."""
+        return self._device is None or self._device.type == CPU
 
     def abstain_below(self, threshold: float | None) -> None:
         """Abstain from now on where no class is at least this probable; None always answers.
@@ -147,7 +167,7 @@ class Predictor:
     def predict_many(
         self,
         videos: str | os.PathLike[str] | VideoItem | Iterable[str | os.PathLike[str] | VideoItem],
-        seen: Callable[[VideoItem, Tensor], None] | None = None,
+        seen: Callable[[VideoItem, Float32], None] | None = None,
     ) -> Generator[Prediction, None, None]:
         """Classify videos in order, and decode the next ones while the model computes.
 
@@ -165,7 +185,7 @@ class Predictor:
                 yield prediction
 
     def predict_loaded(
-        self, item: VideoItem, views: Tensor | VideoError, num_side_by_side: int = 1
+        self, item: VideoItem, views: Float32 | VideoError, num_side_by_side: int = 1
     ) -> Prediction:
         """Classify one video.
 
@@ -181,12 +201,11 @@ class Predictor:
         reason = "the model's output is not a number; its weights are damaged or diverged"
         return self._answer(item, logits_VK, None) if is_number else self._answer(item, None, reason)
 
-    def load_many(self, items: Sequence[VideoItem]) -> Generator[Tensor | VideoError, None, None]:
+    def load_many(self, items: Sequence[VideoItem]) -> Generator[Float32 | VideoError, None, None]:
         """Yield the views of each video in order, or why there are none."""
-        return self.views.load_many(items, gives_way=self.device.type == "cpu")
+        return self.views.load_many(items, gives_way=self.is_on_cpu)
 
-    @torch.inference_mode()
-    def classify(self, views_VTCHW: Tensor, num_side_by_side: int = 1) -> Float64:
+    def classify(self, views_VTCHW: Float32, num_side_by_side: int = 1) -> Float64:
         """Return the logits (V, K) of clips.
 
         Args:
@@ -194,31 +213,20 @@ class Predictor:
             num_side_by_side: number of threads that call this at the same time.
         """
         started = time.perf_counter()
-        if self.network.training:  # `eval` visits every module: a tenth of a small model's time
-            self.network.eval()
         # The model computes all views at once, unless that would fill the memory.
-        parts = torch.split(views_VTCHW, max(1, COMPUTED_BYTES // self.config.clip.num_bytes))
-        logits_VK = np.concatenate(
-            [self._compute(part.to(self.device)).double().cpu().numpy() for part in parts]
-        )
+        most = max(1, COMPUTED_BYTES // self.config.clip.num_bytes)
+        starts = range(0, len(views_VTCHW), most)
+        logits_VK = np.concatenate([self._compute(views_VTCHW[start : start + most]) for start in starts])
         with self._counting:
             self.model_seconds += (time.perf_counter() - started) / num_side_by_side
         return logits_VK
 
-    def _compute(self, views_VTCHW: Tensor) -> Tensor:
-        logits_VK: Tensor = self.network(views_VTCHW)
-        return logits_VK
-
-    @property
-    def frame_network(self) -> VideoClassifier | None:
-        """The model, if the features of a frame are the same in every clip that holds the frame.
-
-        None if the backbone also sees neighbouring frames (a temporal shift, a whole video network), if
-        the window into the frame depends on the clip (`clip.focus`, `clip.panels`), and for exported models.
-        """
-        network = self.network
-        sees_others = self.config.clip.looks_for_motion or getattr(network, "sees_neighbours", True)
-        return None if sees_others or not isinstance(network, VideoClassifier) else network
+    def _compute(self, views_VTCHW: Float32) -> Float64:
+        if isinstance(self.network, ExportedNetwork):
+            return self.network(views_VTCHW).astype(np.float64)
+        if self.network.training:  # `eval` visits every module: a tenth of a small model's time
+            self.network.eval()
+        return compute_in_torch(self.network, views_VTCHW, self.device)
 
     def answer_of(self, name: str, probabilities_K: Float64) -> Prediction:
         """Return the prediction of something that is no file, such as a camera, from its probabilities."""
@@ -240,6 +248,28 @@ class Predictor:
             self.calibration.thresholds,
             item.track,
         )
+
+
+def _choose_device(device: torch.device | str, network: nn.Module | ExportedNetwork) -> torch.device | None:
+    """Return where to compute; None is the CPU for an exported network, whose engine needs no torch."""
+    if not isinstance(device, str):
+        return device
+    return None if isinstance(network, ExportedNetwork) and device in ("auto", CPU) else choose_device(device)
+
+
+def compute_in_torch(network: Callable[..., torch.Tensor], views: Float32, device: torch.device) -> Float64:
+    """Return what a torch network makes of clips, in double precision.
+
+    Args:
+        network: takes what the clips become on the device.
+        views: the clips.
+        device: where the network lies.
+    """
+    import torch
+
+    with torch.inference_mode():
+        logits_VK: Float64 = network(torch.from_numpy(views).to(device)).double().cpu().numpy()
+    return logits_VK
 
 
 def with_boxes(predictor: Predictor, boxes: str | os.PathLike[str] | None) -> Predictor:

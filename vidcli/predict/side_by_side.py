@@ -11,15 +11,15 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
-import torch
-from torch import Tensor
+import numpy as np
 
+from vidcli.arrays import Float32
 from vidcli.artifacts.exported import ExportedNetwork
 from vidcli.data.items import VideoItem
 from vidcli.errors import VideoError
 from vidcli.predict.prediction import Prediction
 from vidcli.runtime.memory import free_memory
-from vidcli.runtime.threads import map_ahead
+from vidcli.runtime.threads import map_ahead, num_computing_threads
 
 if TYPE_CHECKING:
     from vidcli.predict.predictor import Predictor
@@ -36,7 +36,7 @@ _MEMORY_SHARE = 0.5
 _FEWEST_EXPORTED = 32
 """Videos for which it pays to open an exported model again, for threads that use it at the same time."""
 
-Answer: TypeAlias = tuple[Prediction, Tensor | None]
+Answer: TypeAlias = tuple[Prediction, Float32 | None]
 """A prediction, and the clips (V, T, C, H, W) that it is of, where they were decoded and are to be kept."""
 
 
@@ -51,8 +51,8 @@ def predict_all(
         keeps_views: give the clips too.
     """
 
-    def compute(item: VideoItem, views: Tensor | VideoError, count: int) -> Answer:
-        kept = views if keeps_views and isinstance(views, Tensor) else None
+    def compute(item: VideoItem, views: Float32 | VideoError, count: int) -> Answer:
+        kept = views if keeps_views and isinstance(views, np.ndarray) else None
         return predictor.predict_loaded(item, views, count), kept
 
     return compute_all(predictor, items, compute)
@@ -61,7 +61,7 @@ def predict_all(
 def compute_all(
     predictor: Predictor,
     items: Sequence[VideoItem],
-    compute: Callable[[VideoItem, Tensor | VideoError, int], Output],
+    compute: Callable[[VideoItem, Float32 | VideoError, int], Output],
 ) -> Generator[Output, None, None]:
     """Yield what is computed of each video in order, and compute that of the next ones meanwhile.
 
@@ -85,8 +85,10 @@ def compute_all(
 def share_cores(predictor: Predictor, num_videos: int) -> int:
     """Return how many videos to compute at once, as `num_side_by_side` does, with the model ready for it."""
     count = num_side_by_side(predictor, num_videos)
-    network = predictor.network.eval()
-    if count > 1 and isinstance(network, ExportedNetwork):
+    network = predictor.network
+    if not isinstance(network, ExportedNetwork):
+        network.eval()
+    elif count > 1:
         network.open_for(count)
     return count
 
@@ -98,9 +100,9 @@ def num_side_by_side(predictor: Predictor, num_videos: int) -> int:
         predictor: the model.
         num_videos: number of videos that are to be classified.
     """
-    count = torch.get_num_threads()
+    count = num_computing_threads()
     fewest = _FEWEST_EXPORTED if isinstance(predictor.network, ExportedNetwork) else count
-    if predictor.device.type != "cpu" or num_videos < max(count, fewest):
+    if not predictor.is_on_cpu or num_videos < max(count, fewest):
         return 1
     has_room = count * computing_bytes(predictor) <= _MEMORY_SHARE * free_memory()
     return count if has_room else 1

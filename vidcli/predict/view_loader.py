@@ -9,9 +9,8 @@ import os
 from collections.abc import Generator, Sequence
 
 import numpy as np
-import torch
-from torch import Tensor
 
+from vidcli.arrays import Float32
 from vidcli.config import Config
 from vidcli.data.frames import FrameSource
 from vidcli.data.items import VideoItem
@@ -54,8 +53,8 @@ class ViewLoader:
         """Return a loader of the same frames with other numbers of views and crops."""
         return ViewLoader(config, self._source, self._shuffle_seed)
 
-    def load(self, item: VideoItem) -> Tensor:
-        """Return all crops of all views of a video, float32 (V, T, C, H, W).
+    def load(self, item: VideoItem) -> Float32:
+        """Return all crops of all views of a video, float32 (V, T, C, H, W), channels last in memory.
 
         Raises:
             VideoError: the video cannot be decoded.
@@ -64,16 +63,18 @@ class ViewLoader:
         frames = self._source.frames(item, self._sampler)
         views = frames.reshape(clip.views, clip.length, *frames.shape[1:])
         places = np.linspace(0, 1, clip.crops) if clip.crops > 1 else [0.5]
-        views_VTCHW = torch.stack(
-            [self.transform(view_THWC, place=float(place)) for view_THWC in views for place in places]
-        )
-        if self._shuffle_seed is None:
-            return views_VTCHW
-        return views_VTCHW[:, shuffled_order(item.path.name, clip.length, self._shuffle_seed)]
+        clips = [self.transform.array(view_THWC, place=float(p)) for view_THWC in views for p in places]
+        # Stacked as they lie in memory: torch chooses how to compute by that.
+        views_VTHWC: Float32 = np.stack([clip_TCHW.transpose(0, 2, 3, 1) for clip_TCHW in clips])
+        if self._shuffle_seed is not None:
+            order_T = shuffled_order(item.path.name, clip.length, self._shuffle_seed)
+            views_VTHWC = views_VTHWC.take(order_T, axis=1)
+        views_VTCHW: Float32 = views_VTHWC.transpose(0, 1, 4, 2, 3)
+        return views_VTCHW
 
     def load_many(
         self, items: Sequence[VideoItem], gives_way: bool = False
-    ) -> Generator[Tensor | VideoError, None, None]:
+    ) -> Generator[Float32 | VideoError, None, None]:
         """Yield the views of each video in order, or why there are none, and load the next ones meanwhile.
 
         Args:
@@ -89,7 +90,7 @@ class ViewLoader:
         workers = min(num_workers(self._config.data.workers), max(1, num_videos), most)
         return workers, min(2 * workers, most - 1)
 
-    def try_load(self, item: VideoItem) -> Tensor | VideoError:
+    def try_load(self, item: VideoItem) -> Float32 | VideoError:
         """Return what `load` returns, or why it cannot."""
         try:
             return self.load(item)

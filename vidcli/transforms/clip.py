@@ -7,23 +7,27 @@ drawn once for a clip, so that they never look like motion.
                 `clip.focus` asks for one, the window that follows it
     training    a random window, then the changes of `augment`
     otherwise   the centre window
+
+Without random changes NumPy does nearly all of it, so that a model that needs no torch predicts without it.
+What only torch does (scaling, following motion, random changes) imports torch where it is needed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from torch import Tensor
-from torch.nn import functional
 
-from vidcli.arrays import Frames
+from vidcli.arrays import Float32, Frames
 from vidcli.config import AugmentConfig, ClipConfig
 from vidcli.sampling import ClipSampler
-from vidcli.transforms.augment import Augmentation
 from vidcli.transforms.focus import Window, motion_window
-from vidcli.transforms.follow import follow_motion
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from vidcli.transforms.augment import Augmentation
 
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
@@ -51,14 +55,11 @@ def build_sampler(clip: ClipConfig, augment: AugmentConfig | None = None) -> Cli
     )
 
 
-def to_pixels(clip_TCHW: Tensor, clip: ClipConfig) -> Frames:
+def to_pixels(clip_TCHW: Float32, clip: ClipConfig) -> Frames:
     """Return the pictures of a normalised clip, uint8 (T, H, W, C): the inverse of `ClipTransform`."""
-    mean_C11, std_C11 = (torch.tensor(v).view(-1, 1, 1) for v in (clip.mean or MEAN, clip.std or STD))
-    shown_TCHW = clip_TCHW.detach().float().cpu() * std_C11 + mean_C11
-    pixels: Frames = (
-        shown_TCHW.mul(255).round_().clamp_(0, 255).byte().permute(0, 2, 3, 1).contiguous().numpy()
-    )
-    return pixels
+    mean_C, std_C = (np.array(values, np.float32) for values in (clip.mean or MEAN, clip.std or STD))
+    shown_THWC = clip_TCHW.transpose(0, 2, 3, 1) * std_C + mean_C
+    return np.ascontiguousarray(np.rint(shown_THWC * np.float32(255)).clip(0, 255).astype(np.uint8))
 
 
 class ClipTransform:
@@ -77,10 +78,12 @@ class ClipTransform:
         self._keeps_all = clip.panels != ("window",)
         self._fit, self._crop_ratio, self._focus = clip.fit, clip.crop_ratio, clip.focus
         # A change fills empty places with the mean colour, which becomes zero.
-        self._augmentation = Augmentation(augment, flip, clip.mean or MEAN) if augment is not None else None
+        self._augmentation = _augmentation(augment, flip, clip.mean or MEAN)
         self._resize = clip.resize
-        self._mean_row = torch.tensor(clip.mean or MEAN).repeat(self._width)
-        self._std_row = torch.tensor(clip.std or STD).repeat(self._width)
+        if self._keeps_all or self._focus < 1 or augment is not None:
+            import torch  # noqa: F401 (now, since clips are made in threads)
+        self._mean_row = np.tile(np.array(clip.mean or MEAN, np.float32), self._width)
+        self._std_row = np.tile(np.array(clip.std or STD, np.float32), self._width)
 
     @property
     def proportions(self) -> tuple[int, int]:
@@ -108,6 +111,14 @@ class ClipTransform:
     def __call__(
         self, frames_THWC: Frames, rng: np.random.Generator | None = None, place: float = 0.5
     ) -> Tensor:
+        """Return what `array` returns as a tensor."""
+        import torch
+
+        return torch.from_numpy(self.array(frames_THWC, rng, place))
+
+    def array(
+        self, frames_THWC: Frames, rng: np.random.Generator | None = None, place: float = 0.5
+    ) -> Float32:
         """Return the clip, float32 (T, C, H, W), channels last in memory.
 
         Args:
@@ -118,11 +129,13 @@ class ClipTransform:
                 side it is centred.
         """
         panels = [self._panel(region_THWC, rng, place) for region_THWC in self._regions(frames_THWC)]
-        pixels_TCHW = torch.cat(panels, dim=2) if len(panels) > 1 else panels[0]
-        clip_TCHW = pixels_TCHW.contiguous(memory_format=torch.channels_last).float().div_(255)
+        pixels_THWC = np.concatenate(panels, axis=1) if len(panels) > 1 else panels[0]
+        clip_THWC = np.ascontiguousarray(pixels_THWC, np.float32)
+        clip_THWC /= 255
         if rng is not None and self._augmentation is not None:
-            clip_TCHW = self._augmentation.change(clip_TCHW, rng)
-        return self._normalise(clip_TCHW)
+            clip_THWC = self._changed(clip_THWC, rng)
+        clip_TCHW: Float32 = self._normalise(clip_THWC).transpose(0, 3, 1, 2)
+        return clip_TCHW
 
     def _regions(self, frames: Frames) -> list[Frames]:
         """Return the parts of the frames that are shown, one above the other."""
@@ -137,14 +150,16 @@ class ClipTransform:
         frames_THWC = own_frames(frames)
         for panel in self._panels:
             if panel == "follow":
+                from vidcli.transforms.follow import follow_motion
+
                 yield follow_motion(frames, (self._height, self._width))
             elif panel == "whole" or self._focus == 1:
                 yield None
             else:
                 yield [motion_window(frames_THWC, (self._height, self._width), self._focus)] * len(frames)
 
-    def _panel(self, region_THWC: Frames, rng: np.random.Generator | None, place: float) -> Tensor:
-        """Return a part of the frames at the size of a panel, uint8 (T, C, H, W)."""
+    def _panel(self, region_THWC: Frames, rng: np.random.Generator | None, place: float) -> Frames:
+        """Return a part of the frames at the size of a panel, uint8 (T, H, W, C)."""
         if rng is not None and self._augmentation is not None:
             top, left, height, width = self._augmentation.draw_window(
                 region_THWC.shape[1:3], (self._height, self._width), rng
@@ -152,7 +167,7 @@ class ClipTransform:
         else:
             top, left, height, width = self._fixed_window(region_THWC.shape[1], region_THWC.shape[2], place)
         window_THWC = region_THWC[:, top : top + height, left : left + width]
-        return _scaled(window_THWC, self._height, self._width)
+        return squeeze(window_THWC, self._height, self._width)
 
     def seen_windows(self, frames: Frames, place: float = 0.5) -> list[list[Window]]:
         """Return the part of each frame that each panel shows if there are no random changes.
@@ -176,15 +191,25 @@ class ClipTransform:
         inner_top, inner_left, height, width = self._fixed_window(height, width, place)
         return top + inner_top, left + inner_left, height, width
 
-    def _normalise(self, clip_TCHW: Tensor) -> Tensor:
-        """Subtract the mean of each channel and divide by its deviation, in place if possible.
+    def _changed(self, clip_THWC: Float32, rng: np.random.Generator) -> Float32:
+        """Return the clip after the random changes of training."""
+        import torch
+
+        assert self._augmentation is not None
+        changed_TCHW = self._augmentation.change(torch.from_numpy(clip_THWC).permute(0, 3, 1, 2), rng)
+        changed_THWC: Float32 = changed_TCHW.permute(0, 2, 3, 1).contiguous().numpy()
+        return changed_THWC
+
+    def _normalise(self, clip_THWC: Float32) -> Float32:
+        """Subtract the mean of each channel and divide by its deviation, in place.
 
         The constants of a whole row of pixels are used at once, which is several times faster than three
         channels at a time and gives the same bits.
         """
-        rows = clip_TCHW.permute(0, 2, 3, 1).contiguous().flatten(0, 1).flatten(1)
-        rows.sub_(self._mean_row).div_(self._std_row)
-        return rows.view(*clip_TCHW.shape[::2], self._width, 3).permute(0, 3, 1, 2)
+        rows = clip_THWC.reshape(-1, self._width * 3)
+        rows -= self._mean_row
+        rows /= self._std_row
+        return rows.reshape(clip_THWC.shape)
 
     def _fixed_window(self, frame_height: int, frame_width: int, place: float) -> Window:
         """Return top, left, height and width of the window of evaluation."""
@@ -212,17 +237,25 @@ def squeeze(frames_THWC: Frames, height: int, width: int) -> Frames:
         height: in pixels.
         width: in pixels.
     """
-    squeezed: Frames = _scaled(frames_THWC, height, width).permute(0, 2, 3, 1).contiguous().numpy()
+    if frames_THWC.shape[1:3] == (height, width):
+        return frames_THWC
+    import torch
+    from torch.nn import functional
+
+    pixels_TCHW = torch.from_numpy(np.ascontiguousarray(frames_THWC)).permute(0, 3, 1, 2)
+    # Torch scales bytes several times faster than floats.
+    scaled_TCHW = functional.interpolate(pixels_TCHW, (height, width), mode="bilinear", antialias=True)
+    squeezed: Frames = scaled_TCHW.permute(0, 2, 3, 1).contiguous().numpy()
     return squeezed
 
 
-def _scaled(frames_THWC: Frames, height: int, width: int) -> Tensor:
-    """Return frames at a size, uint8 (T, C, H, W)."""
-    pixels_TCHW = torch.from_numpy(np.ascontiguousarray(frames_THWC)).permute(0, 3, 1, 2)
-    if frames_THWC.shape[1:3] == (height, width):
-        return pixels_TCHW
-    # Torch scales bytes several times faster than floats.
-    return functional.interpolate(pixels_TCHW, (height, width), mode="bilinear", antialias=True)
+def _augmentation(settings: AugmentConfig | None, flip: bool, fill: Sequence[float]) -> Augmentation | None:
+    """Return the random changes of training; None for evaluation."""
+    if settings is None:
+        return None
+    from vidcli.transforms.augment import Augmentation
+
+    return Augmentation(settings, flip, fill)
 
 
 def _cut(frames_THWC: Frames, windows: Sequence[Window]) -> Frames:
