@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 import importlib
 import logging
 import os
@@ -104,8 +105,14 @@ def open_openvino(files: Mapping[str, bytes], num_callers: int = 1) -> Run:
     """
     runtime = import_runtime("openvino")
     xml, weights = (files[name] for name in NETWORK_FILES["openvino"])
-    model = runtime.Core().read_model(clean_ir(xml, len(weights)), weights)
+    model = _core(runtime).read_model(clean_ir(xml, len(weights)), weights)
     return compile_openvino(model, num_callers)
+
+
+@functools.lru_cache(maxsize=1)
+def _core(runtime: ModuleType) -> Any:
+    """Return what reads and compiles models; each one made looks for devices anew."""
+    return runtime.Core()
 
 
 def compile_openvino(model: Any, num_callers: int = 1) -> Run:
@@ -125,7 +132,7 @@ def compile_openvino(model: Any, num_callers: int = 1) -> Run:
         "NUM_STREAMS": num_callers,
     }
     with signal_stack_kept():
-        compiled = import_runtime("openvino").Core().compile_model(model, "CPU", settings)
+        compiled = _core(import_runtime("openvino")).compile_model(model, "CPU", settings)
     _check_ends([value.any_name for value in compiled.inputs], [value.any_name for value in compiled.outputs])
 
     requests = threading.local()  # one that is in work takes no other clip
