@@ -5,6 +5,7 @@ The commands run in processes of their own, in which importing torch is an error
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
@@ -99,6 +100,22 @@ def test_an_export_predicts_the_same_bits_without_torch(
     answers = predict_without_torch(*videos, "--model", exports(form))
     for answer, prediction in zip(answers, expected, strict=True):
         assert [(row["label"], row["probability"]) for row in answer["predictions"]] == prediction.top(8)
+
+
+@pytest.mark.parametrize("changes", [{"focus": 0.5}, {"panels": "whole,window", "focus": 0.5}])
+def test_windows_around_motion_need_no_torch(changes: dict[str, object], videos: Sequence[Path]) -> None:
+    script = (
+        "import sys\nfrom pathlib import Path\nfrom vidcli.config import load_config\n"
+        "from vidcli.data.items import VideoItem\nfrom vidcli.predict.view_loader import ViewLoader\n"
+        f"config = load_config(None, {[f'clip.{name}={value}' for name, value in changes.items()]})\n"
+        f"views = ViewLoader(config).load(VideoItem(Path({str(videos[0])!r}), ''))\n"
+        "import hashlib\nprint(hashlib.sha256(views.tobytes()).hexdigest())"
+    )
+    config = load_config(None, [f"clip.{name}={value}" for name, value in changes.items()])
+    views = ViewLoader(config).load(VideoItem(videos[0], ""))
+    done = run_without_torch(script)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == hashlib.sha256(views.tobytes()).hexdigest()
 
 
 def test_answers_go_to_a_file_without_torch(

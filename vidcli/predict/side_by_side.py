@@ -71,6 +71,8 @@ def compute_all(
         compute: takes a video, its clips (V, T, C, H, W) or why there are none, and how many threads call it
             at the same time.
     """
+    clip = predictor.config.clip
+    predictor.views.transform.expect(len(items) * clip.views * clip.crops)
     count = share_cores(predictor, len(items))
     if count == 1:
         with closing(predictor.load_many(items)) as loaded:

@@ -2,6 +2,7 @@
 
 clip         crop and normalise; start reading here
 focus        the window around motion
+scaling      to another size, with torch or without it
 augment      the random changes of training
 randaugment  one of them
 """
@@ -14,9 +15,9 @@ from vidcli.transforms.clip import (
     ClipTransform,
     build_sampler,
     own_frames,
-    squeeze,
     to_pixels,
 )
+from vidcli.transforms.scaling import squeeze
 from vidcli.transforms.sides import mirrored_classes, sided_class_names
 
 __all__ = [

@@ -9,7 +9,7 @@ drawn once for a clip, so that they never look like motion.
     otherwise   the centre window
 
 Without random changes NumPy does nearly all of it, so that a model that needs no torch predicts without it.
-What only torch does (scaling, following motion, random changes) imports torch where it is needed.
+What only torch does (following motion, random changes) imports it.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from vidcli.arrays import Float32, Frames
 from vidcli.config import AugmentConfig, ClipConfig
 from vidcli.sampling import ClipSampler
 from vidcli.transforms.focus import Window, motion_window
+from vidcli.transforms.scaling import squeeze
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -34,6 +35,8 @@ STD = (0.229, 0.224, 0.225)
 """Channel statistics of ImageNet, used if the settings name none."""
 
 _DIMENSIONS_WITH_NEIGHBOURS = 5
+_FEWEST_FOR_TORCH = 50
+"""Clips whose scaling takes as long without torch as importing torch does: some 50 ms each for 16 frames."""
 
 
 def build_sampler(clip: ClipConfig, augment: AugmentConfig | None = None) -> ClipSampler:
@@ -80,10 +83,17 @@ class ClipTransform:
         # A change fills empty places with the mean colour, which becomes zero.
         self._augmentation = _augmentation(augment, flip, clip.mean or MEAN)
         self._resize = clip.resize
-        if self._keeps_all or self._focus < 1 or augment is not None:
+        self._num_expected = 0
+        if clip.follows or augment is not None:
             import torch  # noqa: F401 (now, since clips are made in threads)
         self._mean_row = np.tile(np.array(clip.mean or MEAN, np.float32), self._width)
         self._std_row = np.tile(np.array(clip.std or STD, np.float32), self._width)
+
+    def expect(self, num_clips: int) -> None:
+        """Import torch where it saves more time in scaling so many clips than its import takes."""
+        self._num_expected += num_clips
+        if self._num_expected >= _FEWEST_FOR_TORCH and (self._keeps_all or self._focus < 1):
+            import torch  # noqa: F401 (`squeeze` uses it then)
 
     @property
     def proportions(self) -> tuple[int, int]:
@@ -227,26 +237,6 @@ class ClipTransform:
 def own_frames(frames: Frames) -> Frames:
     """Return the frames of a clip (T, H, W, C) without their neighbours, if they have any."""
     return frames[:, 1] if frames.ndim == _DIMENSIONS_WITH_NEIGHBOURS else frames
-
-
-def squeeze(frames_THWC: Frames, height: int, width: int) -> Frames:
-    """Return whole frames at another size, whatever their proportions.
-
-    Args:
-        frames_THWC: uint8.
-        height: in pixels.
-        width: in pixels.
-    """
-    if frames_THWC.shape[1:3] == (height, width):
-        return frames_THWC
-    import torch
-    from torch.nn import functional
-
-    pixels_TCHW = torch.from_numpy(np.ascontiguousarray(frames_THWC)).permute(0, 3, 1, 2)
-    # Torch scales bytes several times faster than floats.
-    scaled_TCHW = functional.interpolate(pixels_TCHW, (height, width), mode="bilinear", antialias=True)
-    squeezed: Frames = scaled_TCHW.permute(0, 2, 3, 1).contiguous().numpy()
-    return squeezed
 
 
 def _augmentation(settings: AugmentConfig | None, flip: bool, fill: Sequence[float]) -> Augmentation | None:
