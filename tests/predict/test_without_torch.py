@@ -179,3 +179,17 @@ def test_as_many_threads_compute_without_torch_as_with_it(told: dict[str, str]) 
     alone, with_torch = done.stdout.split()
     assert alone == with_torch
     assert num_computing_threads() == torch.get_num_threads()
+
+
+@pytest.mark.parametrize(("settings", "brings_torch"), [({"focus": 0.5}, True), ({}, False)])
+def test_torch_comes_where_it_saves_more_than_its_import_takes(
+    settings: dict[str, object], brings_torch: bool
+) -> None:
+    script = (
+        "from vidcli.config import ClipConfig\nfrom vidcli.transforms import ClipTransform\n"
+        f"transform = ClipTransform(ClipConfig.model_validate({settings}))\n"
+        "transform.expect(49)\nprint('none yet')\ntransform.expect(1)"
+    )
+    done = run_without_torch(script)
+    assert done.stdout.strip() == "none yet"
+    assert (done.returncode == 1, "torch is imported" in done.stderr) == (brings_torch, brings_torch)

@@ -23,6 +23,7 @@ import numpy as np
 from vidcli.arrays import Float32
 from vidcli.artifacts.foreign_graphs import clean_ir, clean_onnx
 from vidcli.errors import ExportError
+from vidcli.runtime.compat import onnx_messages
 from vidcli.runtime.threads import num_computing_threads
 
 Run: TypeAlias = Callable[[Float32], Float32]
@@ -56,10 +57,13 @@ def import_runtime(name: str) -> ModuleType:
     try:
         return importlib.import_module(name)
     except ImportError as error:
-        raise ExportError(
-            f"{name} is not installed, or does not load ({error}); install it with: "
-            "pip install 'vidcli[export]'"
-        ) from error
+        raise _missing(name, error) from error
+
+
+def _missing(name: str, error: ImportError) -> ExportError:
+    return ExportError(
+        f"{name} is not installed, or does not load ({error}); install it with: pip install 'vidcli[export]'"
+    )
 
 
 def open_onnx(files: Mapping[str, bytes], num_callers: int = 1) -> Run:
@@ -80,7 +84,11 @@ def open_onnx(files: Mapping[str, bytes], num_callers: int = 1) -> Run:
     options.log_severity_level = 3  # errors only
     options.intra_op_num_threads = max(1, num_computing_threads() // num_callers)
     options.add_session_config_entry("session.load_model_format", "ONNX")
-    cleaned = clean_onnx(content, import_runtime("onnx"))
+    try:
+        messages = onnx_messages()
+    except ImportError as error:
+        raise _missing("onnx", error) from error
+    cleaned = clean_onnx(content, messages)
     session = runtime.InferenceSession(cleaned, options, providers=["CPUExecutionProvider"])
     _check_ends([value.name for value in session.get_inputs()], [v.name for v in session.get_outputs()])
 

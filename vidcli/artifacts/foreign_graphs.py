@@ -39,7 +39,7 @@ def clean_onnx(content: bytes, onnx: Any) -> bytes:
 
     Args:
         content: the bytes of the file.
-        onnx: the library.
+        onnx: holds the classes of ONNX's messages, as the library does.
 
     Raises:
         ValueError: the file is no ONNX model, or the model refers to other files, or holds operators that

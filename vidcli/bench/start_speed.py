@@ -93,8 +93,10 @@ def bench_start(models: Sequence[str | os.PathLike[str]], video: Path, rounds: i
 
 
 def _run(arguments: Sequence[str]) -> str:
-    """Run Python and return what it wrote to stderr."""
-    done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, check=False)
+    """Run Python, which may keep the bytecode it compiles, and return what it wrote to stderr."""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    command = [sys.executable, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     if done.returncode:
         lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
         raise DataError(f"`{' '.join(arguments)}` fails, and cannot be measured: {lines[-1]}")
