@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import vidcli
+from vidcli import models
 from vidcli.artifacts.description import Checkpoint
 from vidcli.artifacts.model_file import save_checkpoint
 from vidcli.config import load_config
@@ -197,6 +198,12 @@ def test_predicting_with_a_model_of_ours_needs_no_torchvision(motion_data: Path,
 @pytest.mark.parametrize("module", WITHOUT_TORCH)
 def test_what_exported_models_need_imports_no_torch(module: str) -> None:
     assert "torch" not in heavy_imports_of(f"import vidcli.{module}")
+
+
+def test_no_module_of_models_hides_a_name_that_is_imported_from_there() -> None:
+    modules = {file.stem for file in FILES if file.parent.name == "models"}
+    assert modules.isdisjoint(models.__all__)
+    assert all(hasattr(models, name) for name in models.__all__)
 
 
 def test_no_module_is_called_utils() -> None:

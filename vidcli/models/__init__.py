@@ -8,8 +8,8 @@ What is imported from here is loaded when it is first asked for: its neighbours 
 Reading order: `classifier`, `backbones`, `families` (torchvision's), `timm_networks`, `hf_encoders`
 (transformers', with `hf_architecture` and `hf_files`), `shift`, `heads`, `attentive` (one more head),
 `networks` (whole video networks), then `registry` (names), `weights` (files and downloads), `preprocessing`
-(what weights ask of a clip), `published` (models that need no training) and `costs` (parameters and
-multiplications).
+(what weights ask of a clip), `published` (models that need no training; their names are in
+`trained_elsewhere`) and `costs` (parameters and multiplications).
 
 Shape suffixes of the whole package: B batch, T frames, N = B * T frames of a batch, C channels,
 H W pixels, D backbone features, h w grid of a feature map, E width (features a frame), K classes.
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from vidcli.models.networks import VideoNetwork
     from vidcli.models.preprocessing import settle_clip
     from vidcli.models.published import PublishedModel, load_published
-    from vidcli.models.published_names import is_published, published_names
     from vidcli.models.registry import (
         backbone_names,
         head_names,
@@ -43,6 +42,7 @@ if TYPE_CHECKING:
         network_names,
         unused_settings,
     )
+    from vidcli.models.trained_elsewhere import is_published, published_names
     from vidcli.models.two_streams import TwoStreamClassifier, descriptor_sizes, for_inference, loaded_weights
 
 __all__ = [
@@ -90,7 +90,7 @@ _NAMES_OF = {
     "networks": ("VideoNetwork",),
     "preprocessing": ("settle_clip",),
     "published": ("PublishedModel", "load_published"),
-    "published_names": ("is_published", "published_names"),
+    "trained_elsewhere": ("is_published", "published_names"),
     "registry": ("backbone_names", "head_names", "heads_that_see_order", "network_names", "unused_settings"),
     "two_streams": ("TwoStreamClassifier", "descriptor_sizes", "for_inference", "loaded_weights"),
 }

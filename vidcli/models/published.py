@@ -12,8 +12,8 @@ from torch import Tensor
 
 from vidcli.config import ClipConfig, Config, ModelConfig
 from vidcli.models.networks import weights_of_whole
-from vidcli.models.published_names import is_published
 from vidcli.models.registry import NETWORKS
+from vidcli.models.trained_elsewhere import is_published
 from vidcli.models.weights import fetch_published, refuse_other_weights
 from vidcli.runtime.tensors import shapes_only
 
