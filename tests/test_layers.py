@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 
 import vidcli
-from vidcli.artifacts.model_file import Checkpoint, save_checkpoint
+from vidcli import models
+from vidcli.artifacts.description import Checkpoint
+from vidcli.artifacts.model_file import save_checkpoint
 from vidcli.config import load_config
 from vidcli.models import build_model
 
@@ -60,6 +62,23 @@ OWNERS = {
     "uvicorn": "serve",
     "ray": "predict",
 }
+WITHOUT_TORCH = (
+    "transforms",
+    "models",
+    "models.calibration",
+    "models.timeline_rules",
+    "data.frames",
+    "artifacts.exported",
+    "artifacts.description",
+    "predict",
+    "predict.results",
+    "predict.saved_frames",
+    "commands.videos",
+    "console.prediction_writers",
+    "runtime.threads",
+    "runtime.devices",
+)
+"""What `predict` imports for an exported model."""
 HEAVY = ("torch", "torchvision", "av", "pydantic", "matplotlib", "rich")
 
 
@@ -174,6 +193,17 @@ def test_predicting_with_a_model_of_ours_needs_no_torchvision(motion_data: Path,
     arguments = ["predict", str(video), "--model", str(tmp_path / "model.safetensors"), "--device", "cpu"]
     statement = f"from vidcli.commands import app; app({arguments})"
     assert set(heavy_imports_of(statement)) == {"torch", "av", "pydantic", "rich"}
+
+
+@pytest.mark.parametrize("module", WITHOUT_TORCH)
+def test_what_exported_models_need_imports_no_torch(module: str) -> None:
+    assert "torch" not in heavy_imports_of(f"import vidcli.{module}")
+
+
+def test_no_module_of_models_hides_a_name_that_is_imported_from_there() -> None:
+    modules = {file.stem for file in FILES if file.parent.name == "models"}
+    assert modules.isdisjoint(models.__all__)
+    assert all(hasattr(models, name) for name in models.__all__)
 
 
 def test_no_module_is_called_utils() -> None:

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from vidcli.artifacts.model_file import parse_description
+from vidcli.artifacts.description import parse_description
 from vidcli.console.text import json_line, plain, plain_lines
 from vidcli.data.items import VideoItem, class_names_of
 from vidcli.errors import VideoError
@@ -42,7 +42,7 @@ def test_a_class_is_found_however_it_is_typed() -> None:
 
 
 def test_a_model_file_of_an_earlier_version_knows_its_classes(small_config) -> None:
-    from vidcli.artifacts.model_file import Checkpoint, describe_checkpoint
+    from vidcli.artifacts.description import Checkpoint, describe_checkpoint
 
     about = describe_checkpoint(Checkpoint({}, small_config(), ["a", NFD]))
     assert parse_description(about, Path("m"))["class_names"] == ("a", NFC)

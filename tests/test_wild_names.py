@@ -16,7 +16,8 @@ import torch
 from typer.testing import CliRunner
 
 from vidcli import fonts
-from vidcli.artifacts.model_file import Checkpoint, save_checkpoint
+from vidcli.artifacts.description import Checkpoint
+from vidcli.artifacts.model_file import save_checkpoint
 from vidcli.commands.app import app
 from vidcli.config import Config
 from vidcli.models import build_model

@@ -37,8 +37,7 @@ def load(
         DeviceError: the device is unknown or not there.
     """
     from vidcli.predict import Predictor
-    from vidcli.runtime.devices import choose_device
 
-    predictor = Predictor.load(model, choose_device(device))
+    predictor = Predictor.load(model, device)
     predictor.threshold = threshold
     return predictor

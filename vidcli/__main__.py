@@ -10,13 +10,17 @@ from vidcli.runtime.compat import run_exit_functions
 from vidcli.runtime.launcher import num_processes
 from vidcli.runtime.memory import keep_freed_memory
 
+_SLOW_TO_UNLOAD = {"torch", "onnxruntime", "openvino"}
+
 
 def main() -> None:
     """Run the command line and end the process with its exit code."""
     speak_utf8()
-    keep_freed_memory()  # the process is ours; one that imports the package decides by itself
+    # The process is ours; one that imports the package decides by itself.
+    keep_freed_memory()
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "true")  # it looks for them in every installed package
     code = run()
-    if num_processes() > 1 or "torch" in sys.modules:
+    if num_processes() > 1 or not _SLOW_TO_UNLOAD.isdisjoint(sys.modules):
         _leave(code)
     sys.exit(code)
 
@@ -25,9 +29,10 @@ def _leave(code: int) -> None:
     """End the process without taking the interpreter apart.
 
     The libraries that torch brings touch 130 MB of their own when they are unloaded, which takes half a
-    second and would be the most that many commands ever hold. Of the processes of `torchrun`, what
-    torch.distributed leaves running may be in C++ code when the interpreter ends, which then aborts
-    ("terminate called without an active exception") a process whose work is done and saved.
+    second and would be the most that many commands ever hold; those that run exported models take a tenth of
+    a second. Of the processes of `torchrun`, what torch.distributed leaves running may be in C++ code when
+    the interpreter ends, which then aborts ("terminate called without an active exception") a process whose
+    work is done and saved.
     """
     run_exit_functions()
     sys.stdout.flush()

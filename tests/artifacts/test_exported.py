@@ -20,11 +20,11 @@ from torch import nn
 from typer.testing import CliRunner
 
 from vidcli.artifacts import engines
+from vidcli.artifacts.description import Checkpoint, describe_checkpoint
 from vidcli.artifacts.engines import Run, import_runtime
 from vidcli.artifacts.exported import ExportedNetwork, load_network, open_network, read_export
 from vidcli.artifacts.foreign_graphs import clean_ir, clean_onnx
-from vidcli.artifacts.graph_parts import FRAMES, HEAD, WHOLE
-from vidcli.artifacts.model_file import Checkpoint, describe_checkpoint
+from vidcli.artifacts.graph_parts import FRAMES, HEAD, WHOLE, Part
 from vidcli.commands.app import app
 from vidcli.config import Config
 from vidcli.errors import CheckpointError, ExportError
@@ -196,7 +196,7 @@ def test_one_file_of_an_export_is_no_model(name: str, write: Callable[..., Path]
 
 def test_a_network_of_standard_operators_runs(write: Callable[..., Path]) -> None:
     network, about = load_network(write_onnx(write, sums()))
-    assert network(torch.ones(CLIP)).tolist() == [[3.0 * 4 * 32 * 32, -3.0 * 4 * 32 * 32]]
+    assert network(np.ones(CLIP, np.float32)).tolist() == [[3.0 * 4 * 32 * 32, -3.0 * 4 * 32 * 32]]
     assert about.class_names == NAMES
 
 
@@ -288,7 +288,7 @@ def test_a_runtime_is_given_neither_settings_nor_another_format(
     cleaned = onnx.ModelProto.FromString(clean_onnx(content, onnx))
     assert not cleaned.metadata_props
     assert not cleaned.producer_name
-    load_network(write("onnx", {"model.onnx": content}))[0](torch.ones(CLIP))
+    load_network(write("onnx", {"model.onnx": content}))[0](np.ones(CLIP, np.float32))
     assert [path.name for path in in_tmp_path.iterdir()] == ["exported"]  # no profile
 
 
@@ -302,7 +302,7 @@ def test_what_is_checked_is_what_runs(write: Callable[..., Path], monkeypatch: p
         return clean(content, library)
 
     monkeypatch.setattr(engines, "clean_onnx", swap)
-    assert load_network(folder)[0](torch.ones(CLIP))[0, 0] > 0
+    assert load_network(folder)[0](np.ones(CLIP, np.float32))[0, 0] > 0
     with pytest.raises(CheckpointError, match="is not the file that"):
         load_network(folder)
 
@@ -312,7 +312,7 @@ def test_what_is_checked_is_what_runs(write: Callable[..., Path], monkeypatch: p
 
 def test_an_openvino_network_runs(write: Callable[..., Path], ir: dict[str, bytes]) -> None:
     network, _ = load_network(write("openvino", ir))
-    assert network(torch.ones(CLIP))[0, 0] == 3 * 4 * 32 * 32
+    assert network(np.ones(CLIP, np.float32))[0, 0] == 3 * 4 * 32 * 32
 
 
 @pytest.mark.parametrize(
@@ -378,11 +378,11 @@ def test_a_network_of_other_clips_or_classes_is_named(
 ) -> None:
     folder = write_onnx(write, sums())
     with pytest.raises(CheckpointError, match=r"cannot compute clips of \(1, 4, 3, 8, 8\)"):
-        load_network(folder)[0](torch.ones(1, 4, 3, 8, 8))
+        load_network(folder)[0](np.ones((1, 4, 3, 8, 8), np.float32))
     about = json.loads((folder / "vidcli.json").read_text())
     (folder / "vidcli.json").write_text(json.dumps(about | {"class_names": ["a", "b", "c"]}))
-    with pytest.raises(CheckpointError, match="where logits of 3 classes were expected"):
-        load_network(folder)[0](torch.ones(CLIP))
+    with pytest.raises(CheckpointError, match=r"where logits \(1, 3\) were expected"):
+        load_network(folder)[0](np.ones(CLIP, np.float32))
 
 
 @pytest.mark.parametrize(
@@ -496,12 +496,13 @@ def test_openvino_leaves_the_stack_for_signals_alone(tmp_path: Path) -> None:
 def test_a_network_is_opened_again_only_for_another_number_of_threads(tmp_path: Path) -> None:
     opened: list[int] = []
 
-    def open_run(num_callers: int) -> Run:
+    def open_part(num_callers: int, part: Part) -> Run:
+        assert part == WHOLE
         opened.append(num_callers)
         return lambda clip_BTCHW: np.full((len(clip_BTCHW), 2), num_callers, np.float32)
 
-    network = ExportedNetwork(tmp_path, open_run, 2, "onnx", "float32", "0" * 64)
+    network = ExportedNetwork(tmp_path, open_part, 2, "onnx", "float32", "0" * 64)
     for num_callers in (1, 2, 2, 1):
         network.open_for(num_callers)
-        assert network(torch.zeros(1, 1, 3, 2, 2)).tolist() == [[num_callers, num_callers]]
+        assert network(np.zeros((1, 1, 3, 2, 2), np.float32)).tolist() == [[num_callers, num_callers]]
     assert opened == [1, 2, 1]

@@ -16,12 +16,8 @@ import safetensors.torch
 import torch
 
 from vidcli.artifacts import model_file as model_file_module
-from vidcli.artifacts.model_file import (
-    FORMAT_VERSION,
-    Checkpoint,
-    load_checkpoint,
-    save_checkpoint,
-)
+from vidcli.artifacts.description import FORMAT_VERSION, Checkpoint
+from vidcli.artifacts.model_file import load_checkpoint, save_checkpoint
 from vidcli.artifacts.run_folder import MODEL_FILE, find_model
 from vidcli.config import Config
 from vidcli.errors import CheckpointError, WriteError

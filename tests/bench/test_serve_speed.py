@@ -10,7 +10,8 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from vidcli.artifacts.model_file import Checkpoint, save_checkpoint
+from vidcli.artifacts.description import Checkpoint
+from vidcli.artifacts.model_file import save_checkpoint
 from vidcli.bench.serve_speed import bench_serve
 from vidcli.commands.app import app
 from vidcli.config import Config

@@ -16,7 +16,7 @@ import pytest
 from typer.testing import CliRunner
 
 import vidcli
-from vidcli.commands.app import app
+from vidcli.commands.app import _keep_named, app
 from vidcli.config import config_to_yaml, iter_settings
 from vidcli.errors import CheckpointError
 from vidcli.models import backbone_names, head_names
@@ -153,10 +153,11 @@ OPTIONS = {
     "export-labels": ["--format", "--output", "--media", "--fps", "--overwrite"],
     "models": ["show"],
     "settings": [],
-    "bench": ["decode", "train", "infer", "predict", "gpu"],
+    "bench": ["decode", "train", "infer", "predict", "start", "gpu"],
     "bench decode": ["--rounds", "--json"],
     "bench train": ["--config", "--set", "--clips", "--rounds", "--device", "--json"],
     "bench infer": ["--model", "--rounds", "--json"],
+    "bench start": ["--model", "--rounds", "--json"],
     "bench predict": ["--model", "--rounds", "--device", "--json"],
     "bench gpu": ["--tiny", "--device", "--json"],
 }
@@ -610,3 +611,27 @@ def test_bench_decode_measures_and_checks_every_frame(here, video):
     shown = run("bench", "decode", video, "--rounds", "1")
     assert shown.exit_code == 0, shown.stderr
     assert "left_0001.mp4" in shown.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "commands", "num_groups"),
+    [(["-q", "predict", "train"], ["predict"], 0), (["export-labels"], ["export_labels"], 0)],
+)
+def test_one_command_is_built_where_one_is_named(
+    words: list[str], commands: list[str], num_groups: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(app, "registered_commands", list(app.registered_commands))
+    monkeypatch.setattr(app, "registered_groups", list(app.registered_groups))
+    _keep_named(words)
+    assert [one.callback.__name__ for one in app.registered_commands if one.callback] == commands
+    assert len(app.registered_groups) == num_groups
+
+
+@pytest.mark.parametrize("words", [[], ["--help"], ["bench", "infer"], ["predct"], ["--", "x"]])
+def test_all_commands_are_built_where_none_is_named(
+    words: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = app.registered_commands, app.registered_groups
+    monkeypatch.setattr(app, "registered_commands", list(app.registered_commands))
+    _keep_named(words)
+    assert (app.registered_commands, app.registered_groups) == before

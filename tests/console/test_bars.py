@@ -9,7 +9,8 @@ import pytest
 from rich.console import Console
 
 from vidcli.console import bars
-from vidcli.console.bars import Part, Progressing, fit_parts, live_line
+from vidcli.console.bars import Part, Progressing, fit_parts
+from vidcli.console.live_line import live_line
 from vidcli.console.terminal import Terminal, Verbosity
 from vidcli.console.training_view import TrainingView
 from vidcli.train import CheckProgress, EpochDone, EpochRow, StepDone

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import nn
 
+from vidcli.artifacts.description import Checkpoint
 from vidcli.artifacts.exported import load_network
-from vidcli.artifacts.model_file import Checkpoint
 from vidcli.config import load_config
 from vidcli.data.builtin import MotionDataOptions, make_motion_data
 from vidcli.explain import Explanation, explain_video

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 from typer.testing import CliRunner
 
-from vidcli.artifacts.model_file import Checkpoint, save_checkpoint
+from vidcli.artifacts.description import Checkpoint
+from vidcli.artifacts.model_file import save_checkpoint
 from vidcli.commands.app import app
 from vidcli.config import Config, load_config
 from vidcli.console import Terminal
@@ -273,7 +274,7 @@ def test_the_window_is_what_the_network_saw(focus: float) -> None:
     frames[:, :, : frames.shape[2] // 2] = 0  # what moves is on the right
     top, left, height, width = transform.seen_windows(frames)[0][0]
     seen = frames[:, top : top + height, left : left + width]
-    shown = to_pixels(transform(frames), config)
+    shown = to_pixels(transform.array(frames), config)
     if (height, width) == (32, 32):
         np.testing.assert_array_equal(seen, shown)
     else:

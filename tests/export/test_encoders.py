@@ -11,8 +11,8 @@ import torch
 pytest.importorskip("transformers")
 
 from tests.tiny_encoders import CLIP_KINDS, IMAGE_KINDS, write_encoder
+from vidcli.artifacts.description import Checkpoint
 from vidcli.artifacts.exported import open_network
-from vidcli.artifacts.model_file import Checkpoint
 from vidcli.config import Config, load_config
 from vidcli.errors import ExportError
 from vidcli.export import ExportOptions, export_model

@@ -13,7 +13,8 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from vidcli.artifacts.model_file import Checkpoint, load_checkpoint, save_checkpoint
+from vidcli.artifacts.description import Checkpoint
+from vidcli.artifacts.model_file import load_checkpoint, save_checkpoint
 from vidcli.commands.app import app
 from vidcli.config import Config, config_to_yaml
 from vidcli.data.manifest import load_items
@@ -107,7 +108,7 @@ def fragile(motion_data: Path, small_config: Callable[..., Config]) -> Checkpoin
         first_convolution(model.backbone)[1].weight[:, 0, 0, 0] *= 50
     names = sorted(path.name for path in (motion_data / "train").iterdir())
     reader = Predictor(model, config, names, torch.device("cpu"))
-    views = [reader.views.load(item) for item in of_split(load_items(motion_data), "val")]
+    views = [torch.from_numpy(reader.views.load(item)) for item in of_split(load_items(motion_data), "val")]
     with torch.inference_mode():
         model.head.output.bias -= torch.cat([model(view) for view in views]).mean(dim=0)
     return Checkpoint(model.state_dict(), config, tuple(names))

@@ -16,8 +16,9 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
+from vidcli.artifacts.description import Checkpoint, describe_checkpoint
 from vidcli.artifacts.engines import NETWORK_FILES
-from vidcli.artifacts.model_file import Checkpoint, describe_checkpoint, save_checkpoint
+from vidcli.artifacts.model_file import save_checkpoint
 from vidcli.commands.app import app
 from vidcli.config import Config
 from vidcli.data.manifest import load_items, manifest_text

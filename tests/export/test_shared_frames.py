@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +10,9 @@ import pytest
 import torch
 
 from tests.predict.segmenting import build_timeline
+from vidcli.artifacts.engines import Run
 from vidcli.artifacts.exported import ExportedNetwork, open_network
+from vidcli.artifacts.graph_parts import WHOLE, Part
 from vidcli.config import Config
 from vidcli.export.conversion import network_files, to_onnx, to_openvino, trace
 from vidcli.models import build_model
@@ -39,11 +40,15 @@ def both(
     if request.param == "openvino":
         network = to_openvino(network, folder)
     files = network_files(network, request.param, folder)
-    open_part = partial(open_network, folder, request.param, files)
+
+    def open_part(num_callers: int, part: Part) -> Run:
+        if part == WHOLE:
+            return lambda clip_BTCHW: pytest.fail("the whole network was computed")
+        return open_network(folder, request.param, files, num_callers, part)
+
     exported = ExportedNetwork(
         folder, open_part, len(NAMES), request.param, "float32", "0" * 64, sees_neighbours=False
     )
-    exported.register_forward_pre_hook(lambda *_: pytest.fail("the whole network was computed"))
     return Predictor(model, config, NAMES, CPU), Predictor(exported, config, NAMES, CPU)
 
 

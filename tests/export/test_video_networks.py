@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torchvision.models.video import swin_transformer
 
+from vidcli.artifacts.description import Checkpoint
 from vidcli.artifacts.exported import open_network
-from vidcli.artifacts.model_file import Checkpoint
 from vidcli.config import load_config
 from vidcli.errors import ExportError
 from vidcli.export import ExportOptions, export_model

@@ -17,7 +17,8 @@ from torch.nn import functional as F
 transformers = pytest.importorskip("transformers")
 
 from tests.tiny_encoders import CLIP_KINDS, IMAGE_KINDS, write_encoder  # noqa: E402
-from vidcli.artifacts.model_file import Checkpoint, load_checkpoint, save_checkpoint  # noqa: E402
+from vidcli.artifacts.description import Checkpoint  # noqa: E402
+from vidcli.artifacts.model_file import load_checkpoint, save_checkpoint  # noqa: E402
 from vidcli.config import Config, ModelConfig, load_config  # noqa: E402
 from vidcli.errors import CheckpointError, ConfigError  # noqa: E402
 from vidcli.models import VideoModel, build_model, settle_clip, unused_settings  # noqa: E402

@@ -13,7 +13,8 @@ import torch
 from torchvision.models import video
 from typer.testing import CliRunner
 
-from vidcli.artifacts.model_file import Checkpoint, load_checkpoint, save_checkpoint
+from vidcli.artifacts.description import Checkpoint
+from vidcli.artifacts.model_file import load_checkpoint, save_checkpoint
 from vidcli.artifacts.run_folder import find_model
 from vidcli.commands.app import app
 from vidcli.config import ClipConfig, Config, ModelConfig, load_config

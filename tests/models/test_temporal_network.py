@@ -10,9 +10,9 @@ from vidcli.models.temporal_network import (
     NUM_MOTIONS,
     REACH,
     TemporalNetwork,
-    pack_network,
     seconds_seen,
 )
+from vidcli.models.temporal_weights import pack_network
 
 
 @pytest.fixture(scope="module")

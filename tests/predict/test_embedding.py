@@ -46,7 +46,7 @@ def embeddings(predictor, items):
 def test_an_embedding_is_the_mean_of_what_the_head_sees(embeddings, predictor, items):
     for item, embedding in zip(items, embeddings, strict=True):
         with torch.inference_mode():
-            features_VTE = predictor.network.features(predictor.views.load(item))
+            features_VTE = predictor.network.features(torch.from_numpy(predictor.views.load(item)))
         assert np.allclose(embedding.vector_E, features_VTE.mean((0, 1)).numpy(), atol=1e-6)
         # The answer is the one that predict gives.
         expected = predictor.predict(item).probabilities

@@ -83,7 +83,7 @@ def watched(monkeypatch, model_file, device="cpu", seconds=1.0, num_videos=1000)
     """Predict with a model of so many seconds a video; return what was told, and after which video."""
     now, told = [0.0], []
     monkeypatch.setattr(advice.time, "perf_counter", lambda: now[0])
-    predictor = SimpleNamespace(device=torch.device(device), model_seconds=0.0)
+    predictor = SimpleNamespace(is_on_cpu=device == "cpu", model_seconds=0.0)
 
     def predict():
         for number in range(num_videos):

@@ -20,6 +20,7 @@ import vidcli
 from vidcli.commands.app import app
 from vidcli.models import build_model
 from vidcli.predict import Predictor
+from vidcli.predict.feature_windows import frame_network
 from vidcli.predict.live import can_keep_state, open_session
 from vidcli.train import start_run
 from vidcli.video import LiveFrame, decode_frames
@@ -51,7 +52,7 @@ def live_frames(pictures, moments=None):
 
 def offline(predictor, pictures):
     """The plain way: the pictures as one clip through the whole model."""
-    clip_TCHW = predictor.views.transform(np.ascontiguousarray(pictures))
+    clip_TCHW = predictor.views.transform.array(np.ascontiguousarray(pictures))
     return predictor.calibration.probabilities(predictor.classify(clip_TCHW[None]))
 
 
@@ -122,7 +123,7 @@ def test_a_moment_without_a_picture_is_held_by_the_one_before(build, pictures, k
 
 def test_each_picture_is_computed_once_and_a_held_one_not_at_all(build, pictures, monkeypatch):
     predictor = build(model__frame_differences=False)
-    network, calls = predictor.frame_network, []
+    network, calls = frame_network(predictor), []
     features = network.features
     monkeypatch.setattr(
         network, "features", lambda clip: calls.append(clip.shape[:2].numel()) or features(clip)

@@ -208,7 +208,7 @@ def test_each_core_takes_a_video_of_its_own_and_changes_no_bit(two_cores, run, v
     assert predictor.network.threads == {1}
     assert torch.get_num_threads() == 2
     assert [path for path, _ in seen] == videos
-    assert all(torch.equal(views, predictor.views.load(VideoItem(path, ""))) for path, views in seen[:2])
+    assert all(np.array_equal(views, predictor.views.load(VideoItem(path, ""))) for path, views in seen[:2])
 
 
 def test_a_device_that_is_given_pixels_answers_the_same_and_one_video_ahead(
@@ -228,8 +228,8 @@ def test_a_device_that_is_given_pixels_answers_the_same_and_one_video_ahead(
         return lambda: (log.append("read"), wait())[1]
 
     monkeypatch.setattr(predictor, "_begin_to_classify", begin)
-    monkeypatch.setattr("vidcli.predict.predictor.finishes_clips", lambda device: True)
-    monkeypatch.setattr("vidcli.predict.side_by_side.predicts_ahead", lambda device: True)
+    monkeypatch.setattr("vidcli.data.device_batches.finishes_clips", lambda device: True)
+    monkeypatch.setattr("vidcli.predict.side_by_side.predicts_ahead", lambda predictor: True)
     seen = []
     predictions = list(predictor.predict_many(asked, lambda item, views: seen.append((item.path, views))))
     for ours, theirs in zip(predictions, plain, strict=True):
@@ -239,7 +239,7 @@ def test_a_device_that_is_given_pixels_answers_the_same_and_one_video_ahead(
     assert log[:3] == ["begun torch.uint8", "begun torch.uint8", "read"]
     assert log.count("read") == 5
     assert [path for path, _ in seen] == videos[:5]
-    assert all(torch.equal(views, predictor.views.load(VideoItem(path, ""))) for path, views in seen)
+    assert all(np.array_equal(views, predictor.views.load(VideoItem(path, ""))) for path, views in seen)
 
 
 def test_models_side_by_side_leave_half_of_the_memory(two_cores, run, videos, reference, monkeypatch):

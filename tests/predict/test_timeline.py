@@ -21,6 +21,7 @@ from vidcli.data.items import VideoItem
 from vidcli.errors import VideoError
 from vidcli.models import build_model
 from vidcli.predict import Predictor
+from vidcli.predict.feature_windows import frame_network
 from vidcli.predict.merging import smooth_labels
 from vidcli.predict.segments import (
     VTT_HEAD,
@@ -82,12 +83,12 @@ def cells_by_predict(predictor, video, num_frames, plan):
 def test_windows_are_answered_as_predict_answers_those_spans(build, write_video, tmp_path, settings):
     video = write_video(tmp_path / "v.mp4", num_frames=40)
     predictor = build(**settings, clip__stride_seconds=0.125)
-    assert (predictor.frame_network is None) == ("clip__sampling" not in settings)
+    assert (frame_network(predictor) is None) == ("clip__sampling" not in settings)
     plan = plan_windows(8, 1.0)
     assert plan == WindowPlan(8, 2, 0.125)
     timeline = build_timeline(predictor, video, plan, 0)
     expected = cells_by_predict(predictor, video, 40, plan)
-    if predictor.frame_network is None:
+    if frame_network(predictor) is None:
         np.testing.assert_array_equal(timeline.probabilities_NK, expected)
     np.testing.assert_allclose(timeline.probabilities_NK, expected, rtol=1e-5)
     assert len(np.unique(expected.round(6), axis=0)) > 5
@@ -154,7 +155,7 @@ def test_frames_computed_once_give_what_whole_windows_give(
     build, long_video, monkeypatch, differences, head, step
 ):
     predictor = build(model__frame_differences=differences, model__head=head)
-    network = predictor.frame_network
+    network = frame_network(predictor)
     calls = []
     features = network.features
     monkeypatch.setattr(
@@ -164,7 +165,7 @@ def test_frames_computed_once_give_what_whole_windows_give(
     once = build_timeline(predictor, long_video, plan, 0).probabilities_NK
     # Each frame once, those before a new chunk again, and each start of a window without differences.
     assert sum(calls) <= 46 + 8 + 6 + differences * (54 // step)
-    monkeypatch.setattr(Predictor, "frame_network", None)
+    monkeypatch.setattr("vidcli.predict.timeline.frame_network", lambda predictor: None)
     whole = build_timeline(predictor, long_video, plan, 0).probabilities_NK
     assert once.shape == (-(-46 // step), 3)
     np.testing.assert_allclose(once, whole, rtol=1e-4)

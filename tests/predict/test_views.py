@@ -39,7 +39,7 @@ def seen_by(small_config):
         predictor = with_views(predictor, views, crops)
         (prediction,) = predictor.predict_many([video], lambda item, clips: shown.append(clips))
         assert prediction.error is None
-        return prediction, shown[0]
+        return prediction, torch.from_numpy(shown[0])
 
     return call
 

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from vidcli.config import load_config
-from vidcli.models.temporal_network import TemporalNetwork, pack_network
+from vidcli.models.temporal_network import TemporalNetwork
+from vidcli.models.temporal_weights import pack_network
 from vidcli.models.timeline_rules import TimelineRules, rules_from_dict
 from vidcli.predict.segment_streams import stream_segments
 from vidcli.predict.viterbi import ViterbiStream

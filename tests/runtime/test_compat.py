@@ -143,3 +143,19 @@ LogstreamClient.stdstream(None, level=-1, msg="of its client")
 """
     told = run(script)
     assert told == "" if is_silent else "a machine is lost" in told and "of its client" in told
+
+
+@pytest.mark.parametrize("first", ["messages", "library"])
+def test_the_messages_of_onnx_are_those_of_its_library(first: str) -> None:
+    pytest.importorskip("onnx")
+    script = (
+        "import sys\nfrom vidcli.runtime.compat import onnx_messages\n"
+        f"if {first == 'library'}:\n    import onnx\n"
+        "messages = onnx_messages()\nprint('onnx' in sys.modules)\nimport onnx\n"
+        "model = messages.ModelProto(ir_version=9)\n"
+        "assert onnx.ModelProto is messages.ModelProto\n"
+        "assert onnx.ModelProto.FromString(model.SerializeToString()) == model\n"
+        "assert messages.TensorProto.DEFAULT == onnx.TensorProto.DEFAULT\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == str(first == "library")

@@ -10,13 +10,12 @@ import pytest
 
 from vidcli.runtime.plain import (
     MAX_DEPTH,
-    MAX_YAML_CHARACTERS,
     is_number,
     one_line,
     parse_json,
-    parse_yaml,
     shown,
 )
+from vidcli.runtime.plain_yaml import MAX_YAML_CHARACTERS, parse_yaml
 
 BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
     f"{new}: &{new} [{', '.join([f'*{old}'] * 9)}]\n"

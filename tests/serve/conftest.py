@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from tests.serve.client import TOKEN, Client
-from vidcli.artifacts.model_file import Checkpoint, save_checkpoint
+from vidcli.artifacts.description import Checkpoint
+from vidcli.artifacts.model_file import save_checkpoint
 from vidcli.config import Config
 from vidcli.models import build_model
 from vidcli.predict import Predictor

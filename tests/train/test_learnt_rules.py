@@ -19,7 +19,8 @@ from vidcli.errors import CheckpointError, VideoError
 from vidcli.features.descriptors import Descriptors
 from vidcli.features.recording_descriptors import RecordingDescriptors, find_stretches
 from vidcli.models import TwoStreamClassifier, build_model
-from vidcli.models.temporal_network import TemporalNetwork, pack_network
+from vidcli.models.temporal_network import TemporalNetwork
+from vidcli.models.temporal_weights import pack_network
 from vidcli.models.timeline_rules import TimelineRules
 from vidcli.predict import Predictor
 from vidcli.predict.stream_windows import StreamWindows, stream_network
@@ -184,7 +185,7 @@ def test_windows_that_share_frames_answer_as_whole_ones(table: Path, streams: Tw
     found = [row for part in parts for rows in windows.push(part) for row in rows]
     assert len(found) == 7
     for number, row in enumerate(found):
-        clip = predictor.views.transform(frames[2 * number : 2 * number + 8])
+        clip = predictor.views.transform.array(frames[2 * number : 2 * number + 8])
         whole = predictor.calibration.probabilities(predictor.classify(clip[None]))
         np.testing.assert_allclose(row, whole, atol=1e-4)
     cropped = Predictor(streams, stream_config("clip.focus=0.5"), ("a", "b", "c"), CPU)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 import importlib
 import logging
 import os
@@ -18,12 +19,13 @@ from types import ModuleType
 from typing import Any, TypeAlias
 
 import numpy as np
-import torch
 
 from vidcli.arrays import Float32
 from vidcli.artifacts.foreign_graphs import clean_ir, clean_onnx
 from vidcli.artifacts.graph_parts import FEATURES_NAME, WHOLE, Part, cut_onnx, cut_openvino
 from vidcli.errors import ExportError
+from vidcli.runtime.compat import onnx_messages
+from vidcli.runtime.threads import num_computing_threads
 
 Run: TypeAlias = Callable[[Float32], Float32]
 """Takes clips (B, T, C, H, W); returns logits (B, K). Or computes a part of a network: see `graph_parts`."""
@@ -55,10 +57,13 @@ def import_runtime(name: str) -> ModuleType:
     try:
         return importlib.import_module(name)
     except ImportError as error:
-        raise ExportError(
-            f"{name} is not installed, or does not load ({error}); install it with: "
-            "pip install 'vidcli[export]'"
-        ) from error
+        raise _missing(name, error) from error
+
+
+def _missing(name: str, error: ImportError) -> ExportError:
+    return ExportError(
+        f"{name} is not installed, or does not load ({error}); install it with: pip install 'vidcli[export]'"
+    )
 
 
 def open_onnx(files: Mapping[str, bytes], num_callers: int = 1, part: Part = WHOLE) -> Run:
@@ -78,10 +83,13 @@ def open_onnx(files: Mapping[str, bytes], num_callers: int = 1, part: Part = WHO
     (content,) = (files[name] for name in NETWORK_FILES["onnx"])
     options = runtime.SessionOptions()
     options.log_severity_level = 3  # errors only
-    options.intra_op_num_threads = max(1, torch.get_num_threads() // num_callers)
+    options.intra_op_num_threads = max(1, num_computing_threads() // num_callers)
     options.add_session_config_entry("session.load_model_format", "ONNX")
-    onnx = import_runtime("onnx")
-    cleaned = cut_onnx(clean_onnx(content, onnx), part, onnx)
+    try:
+        messages = onnx_messages()
+    except ImportError as error:
+        raise _missing("onnx", error) from error
+    cleaned = cut_onnx(clean_onnx(content, messages), part, messages)
     session = runtime.InferenceSession(cleaned, options, providers=["CPUExecutionProvider"])
     _check_ends([value.name for value in session.get_inputs()], [v.name for v in session.get_outputs()], part)
     source, result = part
@@ -108,8 +116,14 @@ def open_openvino(files: Mapping[str, bytes], num_callers: int = 1, part: Part =
     """
     runtime = import_runtime("openvino")
     xml, weights = (files[name] for name in NETWORK_FILES["openvino"])
-    model = runtime.Core().read_model(clean_ir(xml, len(weights)), weights)
+    model = _core(runtime).read_model(clean_ir(xml, len(weights)), weights)
     return compile_openvino(cut_openvino(model, part, runtime), num_callers, part)
+
+
+@functools.lru_cache(maxsize=1)
+def _core(runtime: ModuleType) -> Any:
+    """Return what reads and compiles models; each one made looks for devices anew."""
+    return runtime.Core()
 
 
 def compile_openvino(model: Any, num_callers: int = 1, part: Part = WHOLE) -> Run:
@@ -126,11 +140,11 @@ def compile_openvino(model: Any, num_callers: int = 1, part: Part = WHOLE) -> Ru
     # Without the hint the plugin may round to half precision if the processor has it.
     settings = {
         "INFERENCE_PRECISION_HINT": "f32",
-        "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+        "INFERENCE_NUM_THREADS": num_computing_threads(),
         "NUM_STREAMS": num_callers,
     }
     with signal_stack_kept():
-        compiled = import_runtime("openvino").Core().compile_model(model, "CPU", settings)
+        compiled = _core(import_runtime("openvino")).compile_model(model, "CPU", settings)
     _check_ends(
         [value.any_name for value in compiled.inputs], [value.any_name for value in compiled.outputs], part
     )

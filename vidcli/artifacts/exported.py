@@ -6,7 +6,7 @@
     FOLDER/model.pt2                       `torch-export`, for other programs: it may hold code
 
 Both runtimes compute on the CPU. Each file is read once, so that the bytes whose SHA-256 was compared are
-the bytes that are run. A `.pt2` file is never opened.
+the bytes that are run. A `.pt2` file is never opened. None of this imports torch.
 
     engines         the bytes of a network to a function from clips to logits
     foreign_graphs  what a network may hold
@@ -20,12 +20,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
-
-import torch
-from torch import Tensor, nn
+from typing import TYPE_CHECKING, Any
 
 from vidcli.arrays import Float32
+from vidcli.artifacts.description import MAX_DESCRIPTION_BYTES, Checkpoint, parse_description
 from vidcli.artifacts.engines import (
     NETWORK_FILES,
     Run,
@@ -33,11 +31,15 @@ from vidcli.artifacts.engines import (
     open_openvino,
 )
 from vidcli.artifacts.graph_parts import FEATURES_NAME, FRAMES, HEAD, OUTPUT_NAME, WHOLE, Part
-from vidcli.artifacts.model_file import MAX_DESCRIPTION_BYTES, Checkpoint, load_checkpoint, parse_description
 from vidcli.artifacts.run_folder import EXPORT_FILE
 from vidcli.errors import CheckpointError, ExportError
 from vidcli.runtime.files import digest_file, read_regular
 from vidcli.runtime.plain import one_line, parse_json, shown
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from vidcli.models import VideoModel
 
 MAX_NETWORK_BYTES = 2**31 - 1
 """The most bytes of one file, since ONNX cannot hold more."""
@@ -47,17 +49,16 @@ _PRECISIONS = ("float32", "int8")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
-class ExportedNetwork(nn.Module):
-    """A network that another runtime computes, used like a `VideoClassifier`.
+class ExportedNetwork:
+    """A network that another runtime computes.
 
     Attributes:
         form: `onnx` or `openvino`.
         precision: `float32` or `int8`.
+        digest: SHA-256 of its files, one after the other.
         sees_neighbours: whether what it says of a frame may depend on the frames beside it; if not, it has
             `features` and a `head`.
     """
-
-    digest: Tensor
 
     def __init__(
         self,
@@ -77,18 +78,16 @@ class ExportedNetwork(nn.Module):
             num_classes: number of logits.
             form: `onnx` or `openvino`.
             precision: `float32` or `int8`.
-            digest: SHA-256 of its files.
+            digest: SHA-256 of its files, one after the other.
             sees_neighbours: whether it cannot be cut into parts.
 
         Raises:
             CheckpointError: it cannot be opened.
             ExportError: the runtime is not installed.
         """
-        super().__init__()
-        # The digest is part of the state, so that the state differs between networks, as weights would.
-        self.register_buffer("digest", torch.frombuffer(bytearray(digest.encode()), dtype=torch.uint8))
         self._folder, self._open_part, self._num_classes = folder, open_part, num_classes
-        self.form, self.precision, self.sees_neighbours = form, precision, sees_neighbours
+        self.form, self.precision, self.digest = form, precision, digest
+        self.sees_neighbours = sees_neighbours
         self._runs: dict[Part, Run] = {}
         self._num_callers: dict[Part, int] = {}
         self.open_for(1)
@@ -109,15 +108,15 @@ class ExportedNetwork(nn.Module):
                 self._runs[part] = self._open_part(num_callers, part)
                 self._num_callers[part] = num_callers
 
-    def forward(self, clip_BTCHW: Tensor) -> Tensor:
-        """Return logits (B, K), computed on the CPU.
+    def __call__(self, clip_BTCHW: Float32) -> Float32:
+        """Return logits (B, K), computed on the CPU, of clips.
 
         Raises:
             CheckpointError: the network does not fit its description.
         """
         logits_BK = self._compute(WHOLE, clip_BTCHW)
         self._check(logits_BK, (len(clip_BTCHW), self._num_classes), OUTPUT_NAME)
-        return torch.from_numpy(logits_BK).to(clip_BTCHW.device)
+        return logits_BK
 
     def features(self, clip_BTCHW: Tensor) -> Tensor:
         """Return features_BTE, as `VideoClassifier.features` does.
@@ -125,9 +124,11 @@ class ExportedNetwork(nn.Module):
         Raises:
             CheckpointError: the network does not fit its description.
         """
-        features_BTE = self._compute(FRAMES, clip_BTCHW)
+        import torch
+
+        features_BTE = self._compute(FRAMES, clip_BTCHW.float().numpy())
         self._check(features_BTE, (*clip_BTCHW.shape[:2], *features_BTE.shape[2:]), FEATURES_NAME)
-        return torch.from_numpy(features_BTE).to(clip_BTCHW.device)
+        return torch.from_numpy(features_BTE)
 
     def head(self, features_BTE: Tensor) -> Tensor:
         """Return logits (B, K) of features.
@@ -135,9 +136,11 @@ class ExportedNetwork(nn.Module):
         Raises:
             CheckpointError: the network does not fit its description.
         """
-        logits_BK = self._compute(HEAD, features_BTE)
+        import torch
+
+        logits_BK = self._compute(HEAD, features_BTE.numpy())
         self._check(logits_BK, (len(features_BTE), self._num_classes), OUTPUT_NAME)
-        return torch.from_numpy(logits_BK).to(features_BTE.device)
+        return torch.from_numpy(logits_BK)
 
     def folded(self, clip_BTCHW: Tensor) -> ExportedNetwork:
         """Return the network itself: its runtime has folded what it can."""
@@ -147,13 +150,13 @@ class ExportedNetwork(nn.Module):
         """Return the network itself, which computes the differences of what begins a clip too."""
         return self
 
-    def _compute(self, part: Part, given: Tensor) -> Float32:
+    def _compute(self, part: Part, given: Float32) -> Float32:
         try:
-            return self._runs[part](given.detach().float().cpu().numpy())
+            return self._runs[part](given)
         except Exception as error:  # each runtime has errors of its own kind
             reason = one_line(error) or type(error).__name__
             raise CheckpointError(
-                f"{self._folder}: cannot compute clips of {tuple(given.shape)} ({reason}); export it again"
+                f"{self._folder}: cannot compute clips of {given.shape} ({reason}); export it again"
             ) from error
 
     def _check(self, found: Float32, shape: tuple[int, ...], name: str) -> None:
@@ -164,11 +167,12 @@ class ExportedNetwork(nn.Module):
             )
 
 
-def load_network(path: Path) -> tuple[nn.Module, Checkpoint]:
+def load_network(path: Path) -> tuple[VideoModel | ExportedNetwork, Checkpoint]:
     """Load a model file, or a folder that `vidcli export` wrote.
 
     Returns:
-        The network in evaluation mode, and its description, which for an exported model has no weights.
+        The network, a torch model in evaluation mode, and its description, which for an exported model has
+        no weights.
 
     Raises:
         CheckpointError: the model is missing, damaged, written by another program, or of the format
@@ -176,6 +180,8 @@ def load_network(path: Path) -> tuple[nn.Module, Checkpoint]:
         ExportError: the library that runs the model is not installed.
     """
     if not path.is_dir():
+        from vidcli.artifacts.model_file import load_checkpoint
+
         checkpoint = load_checkpoint(path)
         return checkpoint.build(), checkpoint
     about, checkpoint = _read_description(path)
@@ -190,8 +196,7 @@ def load_network(path: Path) -> tuple[nn.Module, Checkpoint]:
     sees_neighbours = about["export"].get("sees_neighbours") is not False
     open_part = partial(open_network, path, form, files)
     num_classes = len(checkpoint.class_names)
-    network = ExportedNetwork(path, open_part, num_classes, form, precision, digest, sees_neighbours)
-    return network.eval(), checkpoint
+    return ExportedNetwork(path, open_part, num_classes, form, precision, digest, sees_neighbours), checkpoint
 
 
 def read_export(folder: Path) -> dict[str, Any]:

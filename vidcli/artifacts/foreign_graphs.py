@@ -9,8 +9,10 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator
-from typing import Any
-from xml.etree import ElementTree
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from xml.etree import ElementTree
 
 _STANDARD_DOMAINS = ("", "ai.onnx")
 _HINTS = ("producer_name", "producer_version", "domain", "doc_string", "metadata_props", "training_info")
@@ -37,7 +39,7 @@ def clean_onnx(content: bytes, onnx: Any) -> bytes:
 
     Args:
         content: the bytes of the file.
-        onnx: the library.
+        onnx: holds the classes of ONNX's messages, as the library does.
 
     Raises:
         ValueError: the file is no ONNX model, or the model refers to other files, or holds operators that
@@ -84,6 +86,8 @@ def clean_ir(xml: bytes, num_weight_bytes: int) -> bytes:
         ValueError: the file is no OpenVINO model, or the model holds operators that are not standard,
             loops or branches, or numbers outside of `model.bin`.
     """
+    from xml.etree import ElementTree
+
     try:
         if len(xml) > _MAX_GRAPH_BYTES:
             raise ValueError(f"holds a graph of more than {_MAX_GRAPH_BYTES >> 20} MiB")

@@ -31,7 +31,7 @@ def cut_onnx(content: bytes, part: Part, onnx: Any) -> bytes:
     Args:
         content: the model, which was checked.
         part: what it takes and gives.
-        onnx: the library.
+        onnx: the classes of its messages.
 
     Raises:
         ValueError: the model gives no features, or its head needs more than these.
@@ -56,9 +56,10 @@ def cut_onnx(content: bytes, part: Part, onnx: Any) -> bytes:
     if wanted.intersection({value.name for value in graph.input} - {source}):
         raise ValueError(f"does not make {result} of {source} alone")
     numbers = [tensor for tensor in graph.initializer if tensor.name in wanted]
-    model.graph.CopyFrom(
-        onnx.helper.make_graph(kept[::-1], graph.name, [ends[source]], [ends[result]], numbers)
+    part_graph = onnx.GraphProto(
+        name=graph.name, node=kept[::-1], input=[ends[source]], output=[ends[result]], initializer=numbers
     )
+    model.graph.CopyFrom(part_graph)
     return bytes(model.SerializeToString())
 
 

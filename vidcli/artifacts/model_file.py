@@ -8,75 +8,33 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import safetensors
 import safetensors.torch
 import torch
-from torch import Tensor
 
+from vidcli.artifacts.description import (
+    MAX_DESCRIPTION_BYTES,
+    Checkpoint,
+    describe_checkpoint,
+    parse_description,
+)
 from vidcli.artifacts.run_folder import MODEL_FILE
-from vidcli.config import Config, config_from_dict, config_to_dict
+from vidcli.config import Config
 from vidcli.errors import CheckpointError, ConfigError
-from vidcli.models import VideoModel, build_model, is_published, load_published
-from vidcli.models.calibration import UNCALIBRATED, Calibration, uncalibrated
+from vidcli.models import build_model, is_published, load_published
 from vidcli.models.hf_architecture import made_with
-from vidcli.models.hf_encoders import PREFIX, encoder_name
+from vidcli.models.hf_encoders import encoder_name
 from vidcli.models.registry import find_backbone, find_head
-from vidcli.models.timeline_rules import TimelineRules, rules_from_dict
-from vidcli.names import is_text, normal_names
 from vidcli.runtime.files import require_regular, write_whole
-from vidcli.runtime.plain import is_number, one_line, parse_json, shown
+from vidcli.runtime.plain import one_line, parse_json, shown
 from vidcli.runtime.tensors import shapes_only
-from vidcli.transforms import MEAN, STD
-
-FORMAT_VERSION = 1
-MAX_DESCRIPTION_BYTES = 8 * 2**20
-"""The most bytes that the JSON in the metadata of a model file may have."""
 
 _METADATA_KEY = "vidcli"
-_MAX_CLASSES, _MAX_NAME, _MAX_METRICS = 100_000, 1000, 1000
 _FLOATS, _WHOLE = ("F64", "F32", "F16", "BF16"), ("I64", "I32")
 _FOREIGN_SUFFIXES = (".pt2", ".onnx", ".xml", ".bin")
-
-
-@dataclass(frozen=True)
-class Checkpoint:
-    """A trained model and all that is needed to use it.
-
-    Attributes:
-        weights: state dict of the model that `config.model` describes.
-        config: all settings of the run that made the model.
-        class_names: the name of each class, at the position of its label.
-        metrics: the scores of these weights on the validation videos, by name.
-        fingerprint: SHA-256 digest of the videos that it was trained and validated on.
-        calibration: the temperature, and any thresholds, that turn logits into answers.
-        rules: how windows of a timeline become segments, where that was learnt.
-    """
-
-    weights: Mapping[str, Tensor]
-    config: Config
-    class_names: Sequence[str]
-    metrics: Mapping[str, float | int | None] = field(default_factory=dict)
-    fingerprint: str = ""
-    calibration: Calibration = UNCALIBRATED
-    rules: TimelineRules | None = None
-
-    def build(self) -> VideoModel:
-        """Return the model with its weights, in evaluation mode.
-
-        Raises:
-            CheckpointError: the weights are not those of the model that the settings describe.
-        """
-        model = build_model(self.config.model, len(self.class_names), load_weights=False)
-        try:
-            model.load_state_dict(dict(self.weights))
-        except RuntimeError as error:
-            raise CheckpointError(f"the weights do not fit the model's settings: {error}") from error
-        return model.eval()
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
@@ -89,141 +47,6 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in checkpoint.weights.items()}
     blob = safetensors.torch.save(weights, metadata=metadata)
     write_whole(path, lambda temporary: temporary.write_bytes(blob))
-
-
-def describe_checkpoint(checkpoint: Checkpoint) -> dict[str, Any]:
-    """Return everything in a model file except the weights, as plain values for JSON.
-
-    `model.weights` names the file that training started from, `data.labelled_spans` the table of what was
-    looked at, and `hf:FOLDER` the folder of an encoder. Only their names are kept, without the folder: the
-    model no longer needs them, and folder names can be private.
-    """
-    settings = config_to_dict(checkpoint.config)
-    encoder = encoder_name(settings["model"]["backbone"])
-    if encoder is not None and os.path.isdir(os.path.expanduser(encoder)):
-        settings["model"]["backbone"] = f"{PREFIX}{Path(encoder).name}"
-    for section, name in (("model", "weights"), ("data", "labelled_spans")):
-        if settings[section][name] is not None:
-            settings[section][name] = Path(settings[section][name]).name
-    return {
-        "format_version": FORMAT_VERSION,
-        "config": settings,
-        "class_names": list(checkpoint.class_names),
-        "preprocessing": _preprocessing_of(checkpoint.config),
-        # JSON has no infinity and no NaN.
-        "metrics": {name: value if is_number(value) else None for name, value in checkpoint.metrics.items()},
-        "fingerprint": checkpoint.fingerprint,
-        "calibration": asdict(checkpoint.calibration),
-        **({} if checkpoint.rules is None else {"timeline": checkpoint.rules.to_dict()}),
-    }
-
-
-def _preprocessing_of(config: Config) -> dict[str, object]:
-    """Return how frames become numbers, for programs that read the file without vidcli."""
-    mean, std = config.clip.mean or MEAN, config.clip.std or STD
-    return {"mean": list(mean), "std": list(std), "channels": "RGB", "layout": "TCHW"}
-
-
-def parse_description(about: object, source: Path) -> dict[str, Any]:
-    """Check what `describe_checkpoint` gave, and return the fields of a `Checkpoint` except the weights.
-
-    Args:
-        about: the parsed JSON, of any type.
-        source: path of the file, for error messages.
-
-    Raises:
-        CheckpointError: another version wrote it, or it is damaged.
-    """
-    version = about.get("format_version") if isinstance(about, dict) else None
-    if not isinstance(about, dict) or type(version) is not int or version != FORMAT_VERSION:
-        raise CheckpointError(
-            f"{source}: has format version {shown(version)}, this vidcli reads "
-            f"{FORMAT_VERSION}; use the version of vidcli that wrote it"
-        )
-    try:
-        config = _config_of(about["config"])
-        class_names = _class_names_of(about["class_names"])
-        if about.get("preprocessing", preprocessing := _preprocessing_of(config)) != preprocessing:
-            raise ValueError(f"preprocessing {shown(about['preprocessing'])}, expected {preprocessing}")
-        return {
-            "config": config,
-            "class_names": class_names,
-            "metrics": _metrics_of(about["metrics"]),
-            "fingerprint": _fingerprint_of(about["fingerprint"]),
-            # Files of early versions have no calibration.
-            "calibration": _calibration_of(
-                about.get("calibration", {}), len(class_names), config.data.multi_label
-            ),
-            "rules": _rules_of(about.get("timeline"), len(class_names)),
-        }
-    except (ConfigError, KeyError, ValueError) as error:
-        told = f"{error} is missing" if isinstance(error, KeyError) else error
-        raise CheckpointError(f"{source}: holds settings that this version does not know: {told}") from error
-
-
-def _config_of(values: object) -> Config:
-    if not isinstance(values, dict):
-        raise ValueError(f"config {shown(values)}, expected settings")
-    config = config_from_dict(values)
-    if encoder_name(config.model.backbone) is not None and config.model.architecture is None:
-        raise ValueError(f"model.backbone {shown(config.model.backbone)} without model.architecture")
-    find_backbone(config.model.backbone, config.model.architecture)
-    find_head(config.model.head)
-    return config
-
-
-def _class_names_of(values: object) -> tuple[str, ...]:
-    if not isinstance(values, list) or not 1 <= len(values) <= _MAX_CLASSES:
-        raise ValueError(f"class_names {shown(values)}, expected a list of 1 to {_MAX_CLASSES} names")
-    for name in values:
-        if not isinstance(name, str) or not name.strip() or len(name) > _MAX_NAME or not is_text(name):
-            raise ValueError(f"class_names with {shown(name)}, expected names of 1 to {_MAX_NAME} characters")
-    names = normal_names(values)
-    if len(set(names)) < len(names):
-        raise ValueError("class_names of which two are the same")
-    return names
-
-
-def _metrics_of(values: object) -> dict[str, float | int | None]:
-    if not isinstance(values, dict) or len(values) > _MAX_METRICS:
-        raise ValueError(f"metrics {shown(values)}, expected numbers by name")
-    for name, value in values.items():
-        if len(name) > _MAX_NAME or (value is not None and not is_number(value)):
-            raise ValueError(f"metrics with {shown(name)} {shown(value)}, expected a number")
-    return values
-
-
-def _fingerprint_of(value: object) -> str:
-    if not isinstance(value, str) or len(value) > _MAX_NAME:
-        raise ValueError(f"fingerprint {shown(value)}, expected a digest of the data")
-    return value
-
-
-def _calibration_of(values: object, num_classes: int, multi_label: bool) -> Calibration:
-    known = {item.name for item in fields(Calibration)}
-    if not isinstance(values, dict) or not set(values) <= known:
-        raise ValueError(f"calibration {shown(values)}, expected {', '.join(sorted(known))}")
-    thresholds = values.get("thresholds")
-    numbers = [values.get("temperature", 1.0), values.get("num_videos", 0)]
-    if thresholds is not None:
-        if not isinstance(thresholds, list) or len(thresholds) != num_classes:
-            raise ValueError(
-                f"thresholds {shown(thresholds)}, expected one for each of {num_classes} classes"
-            )
-        numbers += thresholds
-    if not all(is_number(number) for number in numbers) or not isinstance(numbers[1], int):
-        raise ValueError(f"calibration {shown(values)}, expected numbers")
-    if values and (thresholds is not None) != multi_label:
-        raise ValueError(f"thresholds {shown(thresholds)} with data.multi_label={str(multi_label).lower()}")
-    return Calibration(**values) if values else uncalibrated(num_classes, multi_label)
-
-
-def _rules_of(values: object, num_classes: int) -> TimelineRules | None:
-    if values is None:
-        return None
-    if not isinstance(values, dict):
-        raise ValueError(f"timeline {shown(values)}, expected rules by name")
-    return rules_from_dict(values, num_classes)
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
@@ -252,6 +75,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
             if len(metadata[_METADATA_KEY]) > MAX_DESCRIPTION_BYTES:
                 raise ValueError(f"its description holds more than {MAX_DESCRIPTION_BYTES >> 20} MiB")
             described = parse_description(parse_json(metadata[_METADATA_KEY]), path)
+            _check_network(described["config"], path)
             slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
             found = {name: (part.get_dtype(), tuple(part.get_shape())) for name, part in slices.items()}
             _refuse_other_weights(path, found, described["config"], len(described["class_names"]))
@@ -269,6 +93,26 @@ def load_checkpoint(path: Path) -> Checkpoint:
             f"{path}: holds weights that are no finite numbers, such as {shown(broken[0])}; train again"
         )
     return Checkpoint(weights, **described)
+
+
+def _check_network(config: Config, path: Path) -> None:
+    """Refuse settings of a network that there is not.
+
+    Args:
+        config: all settings in the file.
+        path: of the file, for error messages.
+
+    Raises:
+        CheckpointError: they name one.
+    """
+    backbone, architecture = config.model.backbone, config.model.architecture
+    try:
+        if encoder_name(backbone) is not None and architecture is None:
+            raise ConfigError(f"model.backbone {shown(backbone)} without model.architecture")
+        find_backbone(backbone, architecture)
+        find_head(config.model.head)
+    except (ConfigError, ValueError) as error:
+        raise CheckpointError(f"{path}: holds settings that this version does not know: {error}") from error
 
 
 def _refuse_foreign(path: Path) -> None:

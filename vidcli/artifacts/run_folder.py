@@ -27,7 +27,7 @@ from typing import Any
 from vidcli.config import Config, TrainConfig
 from vidcli.data.fetched import fetch_file, fetch_together
 from vidcli.errors import CheckpointError, did_you_mean
-from vidcli.models import is_published, published_names
+from vidcli.models.trained_elsewhere import is_published, published_names
 from vidcli.runtime.files import read_regular
 from vidcli.runtime.plain import is_number
 from vidcli.storage.addresses import StoredPath, path_of

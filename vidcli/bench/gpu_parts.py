@@ -227,7 +227,7 @@ def measure_prediction(job: GpuJob) -> Row:
     model = for_inference(subject.model)
     predictor = Predictor(model, subject.config, subject.names, subject.device, subject.source)
     kept = [
-        (item, predictor.views.finish(predictor.views.cut(item).to(subject.device)))
+        (item, predictor.views.transform.finish(predictor.views.cut(item).to(subject.device)))
         for item in subject.items[:_NUM_FRAMES]
     ]
     rates: dict[str, list[float]] = {"resident": [], "travelling": []}

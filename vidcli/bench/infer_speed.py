@@ -13,13 +13,15 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from vidcli.artifacts.description import Checkpoint
 from vidcli.artifacts.exported import ExportedNetwork, load_network
-from vidcli.artifacts.model_file import Checkpoint, load_checkpoint, save_checkpoint
+from vidcli.artifacts.model_file import load_checkpoint, save_checkpoint
 from vidcli.artifacts.run_folder import EXPORT_FILE, MODEL_FILE, find_model
 from vidcli.bench.timing import Row, order_of_turn, seconds_a_call
 from vidcli.config import Config, load_config
@@ -61,7 +63,7 @@ class Contender:
     model: str
     runtime: str
     network: str
-    run: Callable[[], Tensor]
+    run: Callable[[], object]
 
 
 def build_contender(path: Path, runtime: str) -> Contender:
@@ -75,18 +77,14 @@ def build_contender(path: Path, runtime: str) -> Contender:
         VidcliError: the model cannot be loaded.
     """
     network, about = load_network(path)
+    clip_1TCHW = _random_clip(about.config)
+    run: Callable[[], object]
     if isinstance(network, ExportedNetwork):
         runtime = f"{network.form} {network.precision}"
-    clip = _random_clip(about.config)
-    answer: nn.Module | Callable[[Tensor], Tensor] = network
-    if runtime == "torch.compile":
-        answer = torch.compile(network)
-
-    @torch.inference_mode()
-    def run() -> Tensor:
-        logits: Tensor = answer(clip)
-        return logits
-
+        run = partial(network, clip_1TCHW.numpy())
+    else:
+        answer = torch.compile(network) if runtime == "torch.compile" else network
+        run = torch.inference_mode()(partial(answer, clip_1TCHW))
     settings = about.config.model
     name = path.parent.name if path.is_file() else path.name
     return Contender(name, runtime, f"{settings.backbone} + {settings.head}, {_size(about.config)}", run)

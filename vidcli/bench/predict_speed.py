@@ -14,6 +14,7 @@ from contextlib import closing
 import torch
 from torch import Tensor
 
+from vidcli.arrays import Float32
 from vidcli.bench.timing import Row, time_call
 from vidcli.data.items import VideoItem
 from vidcli.errors import DataError, VideoError
@@ -46,7 +47,7 @@ def bench_predict(predictor: Predictor, items: Sequence[VideoItem], rounds: int 
     """
     # The first pass warms the file cache, and keeps clips on which the model is measured.
     good: list[VideoItem] = []
-    kept: list[Tensor] = []
+    kept: list[Float32 | Tensor] = []
     num_bytes = 0
     with closing(predictor.load_many(items)) as loaded:
         for item, views_VTCHW in zip(items, loaded, strict=True):
@@ -79,7 +80,7 @@ def bench_predict(predictor: Predictor, items: Sequence[VideoItem], rounds: int 
     yield _summarize(predictor, rows, cpu, len(good), len(items) - len(good))
 
 
-def _classify_all(predictor: Predictor, clips: Sequence[Tensor]) -> None:
+def _classify_all(predictor: Predictor, clips: Sequence[Float32 | Tensor]) -> None:
     """Classify clips as `predict_many` does: side by side where it does that."""
     count = num_side_by_side(predictor, len(clips))
     if count == 1:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -71,6 +72,7 @@ def run() -> int:
     A signal that ends a process acts as Ctrl-C does: half-written files are removed first.
     """
     mend_bash_words(os.environ)
+    _keep_named(sys.argv[1:])
     streams = StandardStreams()
     with ended_by_exception():
         code = _exit_code(lambda: app(prog_name="vidcli"))
@@ -82,6 +84,22 @@ def run() -> int:
 
         print_error(str(lost))
     return lost.exit_code
+
+
+def _keep_named(words: Sequence[str]) -> None:
+    """Leave out all commands but the one that is named, whose options take long to build.
+
+    Args:
+        words: of the command line, after the program.
+    """
+    name = next((word for word in words if word not in _ANYWHERE), None)
+    named = [one for one in app.registered_commands if name == (one.name or _name_of(one.callback))]
+    if named:
+        app.registered_commands, app.registered_groups = named, []
+
+
+def _name_of(command: Callable[..., object] | None) -> str:
+    return "" if command is None else command.__name__.replace("_", "-")
 
 
 def _exit_code(command: Callable[[], object]) -> int:

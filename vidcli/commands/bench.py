@@ -281,6 +281,43 @@ def gpu(
     raise typer.Exit(1 if summary["num_failed"] else 0)
 
 
+@_bench.command(epilog=examples("vidcli bench start", "vidcli bench start clip.mp4 --model export/ --json"))
+def start(
+    ctx: typer.Context,
+    video: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="[VIDEO]",
+            help="A short video file; without one, a built-in motion video.",
+            show_default=False,
+            parser=path,
+        ),
+    ] = None,
+    models: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--model",
+            help="Run directory, model file or exported model; may be given several times. Without it, the "
+            "newest run.",
+            show_default=False,
+        ),
+    ] = None,
+    rounds: Annotated[int, typer.Option(min=1, help="Turns of each; medians count.")] = 10,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure how long predicting one video takes from a cold start, beside importing torch."""
+    from vidcli.artifacts.run_folder import find_model
+    from vidcli.bench.start_speed import bench_start
+    from vidcli.console.bench_tables import print_start_bench
+
+    terminal = open_terminal(ctx)
+    named = [*models] if models else [find_model(None)]
+    measured_on = video or next(_motion_videos(terminal).rglob("*.mp4"))
+    *measured, _ = _collect(bench_start(named, measured_on, rounds), as_json)
+    if not as_json:
+        print_start_bench(terminal, measured)
+
+
 def _motion_videos(terminal: Terminal) -> Path:
     from vidcli.data.builtin import MotionDataOptions, make_motion_data
 

@@ -28,7 +28,7 @@ from vidcli.errors import ConfigError, OutputError
 
 if TYPE_CHECKING:
     from vidcli.arrays import Frames
-    from vidcli.artifacts.model_file import Checkpoint
+    from vidcli.artifacts.description import Checkpoint
     from vidcli.data.items import VideoItem
     from vidcli.explain import Explanation
     from vidcli.runtime.outputs import OutputFolder
@@ -102,7 +102,7 @@ def explain(
         if boxes is None and about.config.subject.boxes is not None:
             terminal.warn(f"{WHOLE_PICTURES}; --boxes names boxes")
         about = replace(about, config=with_boxes_of(about.config, boxes))
-        explanation = explain_video(network.to(chosen), about, chosen, item, label, maps.value)
+        explanation = explain_video(network, about, chosen, item, label, maps.value)
         _write(explanation, about, folder)
     if (note := picture_names([explanation.class_name]).note) is not None:
         terminal.warn(note)

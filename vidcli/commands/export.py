@@ -14,7 +14,7 @@ from vidcli.commands.options import DataRootOption, ModelOption, path
 from vidcli.errors import ExportError
 
 if TYPE_CHECKING:
-    from vidcli.artifacts.model_file import Checkpoint
+    from vidcli.artifacts.description import Checkpoint
     from vidcli.data.items import VideoItem
 
 

@@ -225,7 +225,7 @@ def _answer(predictor: Predictor, session: LiveSession, source: LiveFrames, fram
 
 def _warm_up(predictor: Predictor) -> None:
     """Compute once before pictures come: the first time takes many times longer."""
-    import torch
+    import numpy as np
 
     clip = predictor.config.clip
-    predictor.classify(torch.zeros(1, clip.length, 3, *clip.size))
+    predictor.classify(np.zeros((1, clip.length, 3, *clip.size), np.float32))

@@ -94,8 +94,9 @@ def list_models(terminal: Terminal) -> None:
 
 def show_model(model: Path) -> None:
     """Print what a run directory, model file or exported model holds."""
+    from vidcli.artifacts.description import describe_checkpoint
     from vidcli.artifacts.exported import read_export
-    from vidcli.artifacts.model_file import describe_checkpoint, load_checkpoint
+    from vidcli.artifacts.model_file import load_checkpoint
     from vidcli.artifacts.run_folder import find_model
 
     path = find_model(model)

@@ -7,6 +7,7 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from vidcli.artifacts.run_folder import SPLITS_FILE, describe_unfinished, files_of_model, find_model
 from vidcli.commands.options import WHOLE_PICTURES, VideoOptions
@@ -16,14 +17,15 @@ from vidcli.data.frames import decode_limits
 from vidcli.data.items import VideoItem, path_texts_of
 from vidcli.errors import ConfigError, OutputError, VidcliError, VideoError
 from vidcli.predict import Predictor
-from vidcli.predict.annotate import Annotator
 from vidcli.predict.inputs import AUTO, STDIN, collect_items, parse_shard, read_list, shard_of_launcher
 from vidcli.predict.predictor import with_boxes
-from vidcli.predict.segments import Timeline
-from vidcli.runtime.devices import choose_device
 from vidcli.runtime.files import is_stream
 from vidcli.runtime.outputs import OutputFile
 from vidcli.video import probe, rewrite_video
+
+if TYPE_CHECKING:
+    from vidcli.predict.annotate import Annotator
+    from vidcli.predict.segments import Timeline
 
 _NUM_PROBED = 20
 
@@ -62,12 +64,16 @@ class Job:
             raise VideoError(item.path, prediction.error or "")
         held = None if prediction.thresholds is None else [prediction.labels]
         probabilities_1K = prediction.probabilities[None]
+        from vidcli.predict.annotate import Annotator
+
         annotator = Annotator(predictor.class_names, probabilities_1K, float("inf"), held)
         self._annotate(self.annotated, annotator)
 
     def annotate_with_timeline(self, timeline: Timeline) -> None:
         """Write the one video with what the model says of each moment of it, if that was asked for."""
         if self.annotated is not None:
+            from vidcli.predict.annotate import Annotator
+
             self._annotate(self.annotated, Annotator.of_timeline(timeline))
 
     def _annotate(self, target: OutputFile, annotator: Annotator) -> None:
@@ -100,7 +106,6 @@ def open_job(
     items, output = _share(terminal, options, _find_items(terminal, options))
     if options.annotate is not None:
         _check_annotation(options.annotate, items)
-    device = choose_device(options.device)
     model_file = find_model(options.model)
     named: list[str | Path] = [*files_of_model(model_file), *options.videos]
     named += [] if options.boxes is None else [options.boxes]
@@ -122,7 +127,7 @@ def open_job(
     results = check("--output", output, is_continued and not options.overwrite)
     annotated, drawn = check("--annotate", options.annotate), check("--picture", picture)
     counted = check("--bouts", bouts)
-    predictor = Predictor.load(model_file, device)
+    predictor = Predictor.load(model_file, options.device)
     predictor = _seeing(terminal, predictor, options.boxes, items)
     predictor.abstain_below(options.threshold)
     terminal.detail(f"model: {model_file}")

@@ -6,13 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pydantic
-import yaml
 
 from vidcli.config.recipes import find_recipe, read_recipe
 from vidcli.config.sections import ClipConfig, Config
 from vidcli.config.values import Section
 from vidcli.errors import ConfigError, did_you_mean
-from vidcli.runtime.plain import one_line, parse_yaml, shown
+from vidcli.runtime.plain import one_line, shown
 
 _MAX_FAULTS = 20
 
@@ -85,6 +84,8 @@ def config_to_dict(config: Config) -> dict[str, Any]:
 
 def config_to_yaml(config: Config) -> str:
     """Return the settings as a recipe that repeats them."""
+    import yaml  # which predicting does without
+
     return yaml.safe_dump(config_to_dict(config), sort_keys=False)
 
 
@@ -145,6 +146,8 @@ def _parse_value(text: str) -> Any:
             return number(text)
         except ValueError:
             continue
+    from vidcli.runtime.plain_yaml import parse_yaml
+
     try:
         return parse_yaml(text)
     except ValueError:

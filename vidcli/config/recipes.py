@@ -9,7 +9,6 @@ from typing import Any
 
 from vidcli.errors import ConfigError, did_you_mean
 from vidcli.runtime.files import read_regular
-from vidcli.runtime.plain import MAX_YAML_CHARACTERS, parse_yaml
 
 
 def recipe_folder() -> Path:
@@ -56,6 +55,8 @@ def read_recipe(path: Path) -> dict[str, Any]:
         ConfigError: the file is not plain YAML, or holds no sections.
     """
     try:
+        from vidcli.runtime.plain_yaml import MAX_YAML_CHARACTERS, parse_yaml
+
         values = parse_yaml(read_regular(path, MAX_YAML_CHARACTERS).decode("utf-8-sig"))
     except (OSError, ValueError) as error:
         told = getattr(error, "strerror", None) or error

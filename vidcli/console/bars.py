@@ -1,30 +1,23 @@
 """The live line of a command: the work, how much of it is done, and how much time is left.
 
-Where the terminal is too narrow for the whole line, the least important parts are left out.
+Where the terminal is too narrow for the whole line, the least important parts are left out. `live_line` draws
+it.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-
-from rich.console import Console, RenderableType
-from rich.progress import Progress, ProgressColumn, SpinnerColumn, Task
-from rich.progress_bar import ProgressBar
-from rich.table import Table
-from rich.text import Text
 
 from vidcli.console.text import format_seconds
 
 LONG_SECONDS = 10.0
 """Work that took longer than this ends with a line that says how long."""
 
-_BAR_WIDTH = 12
-_SPINNER_WIDTH = 2
-_GAP = 2
-_MIN_SECONDS_TO_JUDGE = 1.0
+GAP = 2
+"""Columns between parts."""
+MIN_SECONDS_TO_JUDGE = 1.0
 
 
 @dataclass(frozen=True)
@@ -81,7 +74,7 @@ class Progressing:
             elapsed: seconds since the work began.
         """
         fresh = self.done - (self.first_done or 0)
-        if not self.total or fresh <= 0 or elapsed < _MIN_SECONDS_TO_JUDGE:
+        if not self.total or fresh <= 0 or elapsed < MIN_SECONDS_TO_JUDGE:
             return None
         return max(0, self.total - self.done) * elapsed / fresh
 
@@ -89,59 +82,12 @@ class Progressing:
 def fit_parts(parts: Sequence[Part], width: int) -> list[Part]:
     """Return the most important parts, as many as fit into `width` columns with gaps between them."""
     kept = list(parts)
-    while len(kept) > 1 and sum(len(part.text) + _GAP for part in kept) - _GAP > width:
+    while len(kept) > 1 and sum(len(part.text) + GAP for part in kept) - GAP > width:
         last = max(kept, key=lambda part: part.rank)
         if last.rank == 0:
             break
         kept.remove(last)
     return kept
-
-
-class _Line(ProgressColumn):
-    """The line without its spinner, as wide as the console allows."""
-
-    max_refresh = None
-
-    def __init__(self, shown: Progressing, console: Console) -> None:
-        super().__init__()
-        self._shown, self._console = shown, console
-
-    def render(self, task: Task) -> RenderableType:
-        """Return the parts that fit, and a bar where there is room for one."""
-        shown, width = self._shown, self._console.width - _SPINNER_WIDTH
-        parts = [Part(shown.label, 0), *(self._usual(task) if shown.parts is None else shown.parts)]
-        kept = fit_parts(parts, width)
-        taken = sum(len(part.text) + _GAP for part in kept)
-        grid = Table.grid(padding=(0, _GAP, 0, 0), pad_edge=False)
-        cells: list[RenderableType] = [Text(part.text, no_wrap=True, overflow="crop") for part in kept]
-        if len(kept) == len(parts) and taken + _BAR_WIDTH <= width:
-            bar = ProgressBar(shown.total, shown.done, width=_BAR_WIDTH, pulse=not shown.total)
-            cells.insert(1, bar)
-        grid.add_row(*cells)
-        return grid
-
-    def _usual(self, task: Task) -> list[Part]:
-        shown = self._shown
-        elapsed = time.monotonic() - shown.started
-        left = shown.seconds_left(elapsed)
-        count = f"{shown.done}/{'?' if shown.total is None else shown.total}"
-        parts = [Part(count, 2)]
-        if elapsed >= _MIN_SECONDS_TO_JUDGE:
-            parts.append(Part(format_seconds(elapsed), 3))
-        return parts if left is None else [*parts, Part(f"{format_seconds(left)} left", 1)]
-
-
-@contextmanager
-def live_line(console: Console, shown: Progressing) -> Iterator[None]:
-    """Show a line on the console while the body runs.
-
-    Args:
-        console: a terminal's.
-        shown: what the line says; it may change while the body runs.
-    """
-    with Progress(SpinnerColumn(), _Line(shown, console), console=console, transient=True) as progress:
-        progress.add_task("")
-        yield
 
 
 class Stopwatch:

@@ -150,6 +150,20 @@ def print_infer_bench(
         out.print(Text(f"{network}: {fastest} as fast as torch eager"), soft_wrap=True)
 
 
+def print_start_bench(terminal: Terminal, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Show what `bench start` measured: seconds by the clock and of the processor, beside importing torch."""
+    table = number_table("model", "imports torch", "seconds", "processor", "of importing torch")
+    for row in rows:
+        table.add_row(
+            plain("import torch" if row["model"] is None else shorten_path(row["model"])),
+            "yes" if row["imports_torch"] else "no",
+            f"{row['seconds']:.2f}",
+            f"{row['cpu_seconds']:.2f}",
+            "–" if row["of_torch"] is None else format_times(row["of_torch"]),
+        )
+    terminal.out.print(table)
+
+
 def print_predict_bench(
     terminal: Terminal, model: str, rows: Sequence[Mapping[str, Any]], summary: Mapping[str, Any]
 ) -> None:

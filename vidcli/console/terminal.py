@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 from rich.console import Console
 from rich.text import Text
 
-from vidcli.console.bars import Progressing, Stopwatch, live_line
+from vidcli.console.bars import Progressing, Stopwatch
 from vidcli.console.text import count_noun, json_line, plain, plain_lines
 
 _View = TypeVar("_View", bound="ProgressView")
@@ -102,7 +102,11 @@ class Terminal:
         Args:
             shown: what the line says; it may change while the context is open.
         """
-        return live_line(self.err, shown) if self._has_bar else nullcontext()
+        if not self._has_bar:
+            return nullcontext()
+        from vidcli.console.live_line import live_line
+
+        return live_line(self.err, shown)
 
     @contextmanager
     def counting(

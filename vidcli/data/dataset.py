@@ -18,7 +18,8 @@ from vidcli.config import Config
 from vidcli.data.frames import FrameSource
 from vidcli.data.items import VideoItem, labels_of
 from vidcli.sampling import Seconds
-from vidcli.transforms import Changes, ClipTransform, build_sampler
+from vidcli.transforms import ClipTransform, build_sampler
+from vidcli.transforms.augment import Changes
 
 
 @dataclass(frozen=True)

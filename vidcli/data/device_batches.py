@@ -17,7 +17,7 @@ from torch import Tensor
 from vidcli.data.loader import Batch
 from vidcli.errors import TrainError
 from vidcli.runtime.lanes import Lanes
-from vidcli.transforms import Changes
+from vidcli.transforms.augment import Changes
 
 Finish = Callable[[Tensor, Sequence[Changes]], Tensor]
 

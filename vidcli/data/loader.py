@@ -22,7 +22,7 @@ from torch import Tensor
 from vidcli.data.dataset import ClipDataset, LabelledClip
 from vidcli.errors import VideoError
 from vidcli.runtime.threads import compute_alone
-from vidcli.transforms import Changes
+from vidcli.transforms.augment import Changes
 
 Draw: TypeAlias = tuple[int, int, int]
 """The epoch of a clip, the index of its video, and how often the video was drawn before in the epoch."""

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from vidcli.artifacts.model_file import Checkpoint
+from vidcli.artifacts.description import Checkpoint
 from vidcli.config import change_clip
 from vidcli.data.items import VideoItem
 from vidcli.evaluate.scores import evaluate

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from vidcli.arrays import Float32, Float64, Frames
+from vidcli.artifacts.description import Checkpoint
 from vidcli.artifacts.exported import ExportedNetwork
-from vidcli.artifacts.model_file import Checkpoint
 from vidcli.config import ClipConfig
 from vidcli.data.frames import FrameSource, decode_limits
 from vidcli.data.items import VideoItem
@@ -129,7 +129,7 @@ class Explanation:
 
 
 def explain_video(
-    network: nn.Module,
+    network: nn.Module | ExportedNetwork,
     about: Checkpoint,
     device: torch.device,
     video: str | os.PathLike[str] | VideoItem,
@@ -139,7 +139,7 @@ def explain_video(
     """Explain a model's prediction for the clip that a single view of a video shows.
 
     Args:
-        network: the model, on `device` and in evaluation mode.
+        network: the model, in evaluation mode.
         about: its sampling, preprocessing, class names and calibration.
         device: where to compute.
         video: the file, or one subject of it.
@@ -154,6 +154,7 @@ def explain_video(
     """
     if isinstance(network, ExportedNetwork):
         raise ExportError("an exported model cannot be explained; name the run it came from with --model")
+    network = network.to(device)
     label = _find_label(class_name, about.class_names)
     clip_config = about.config.clip.model_copy(update={"views": 1})
     item = video if isinstance(video, VideoItem) else VideoItem(path_of(video), label="")
@@ -200,7 +201,7 @@ def _as_shown(
     """
     windows = _shares(ClipTransform(clip).seen_windows(frames), *own_frames(frames).shape[1:3])
     if clip.panels == ("window",):
-        return to_pixels(clip_TCHW.cpu(), clip), maps_THW, windows[0][0]
+        return to_pixels(clip_TCHW.cpu().numpy(), clip), maps_THW, windows[0][0]
     folded_THW = _on_whole_frames(maps_THW, windows)
     return squeeze(own_frames(frames), *folded_THW.shape[1:]), folded_THW, WHOLE
 

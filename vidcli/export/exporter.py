@@ -14,10 +14,10 @@ import numpy as np
 import torch
 
 from vidcli.arrays import Float32
+from vidcli.artifacts.description import Checkpoint, describe_checkpoint
 from vidcli.artifacts.engines import NETWORK_FILES, import_runtime
 from vidcli.artifacts.exported import digests_of_export, open_network
 from vidcli.artifacts.graph_parts import FRAMES, HEAD
-from vidcli.artifacts.model_file import Checkpoint, describe_checkpoint
 from vidcli.artifacts.run_folder import EXPORT_FILE
 from vidcli.data.items import VideoItem, class_names_of
 from vidcli.data.splits import of_split

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from vidcli.arrays import Float32
-from vidcli.artifacts.model_file import Checkpoint
+from vidcli.artifacts.description import Checkpoint
 from vidcli.data.items import VideoItem, labels_of
 from vidcli.errors import ExportError, VideoError
 from vidcli.predict.view_loader import ViewLoader
@@ -44,14 +44,15 @@ def load_views(
         items = [items[index] for index in np.linspace(0, len(items) - 1, most).astype(int)]
     label_of = {name: label for label, name in enumerate(checkpoint.class_names)}
     loaded, failures = [], []
-    with closing(ViewLoader(checkpoint.config).load_many(items)) as many:
+    loader = ViewLoader(checkpoint.config)
+    with closing(loader.load_many(items)) as many:
         for item, views_VTCHW in zip(items, many, strict=True):
             if isinstance(views_VTCHW, VideoError):
                 failures.append(views_VTCHW)
                 continue
             names = labels_of(item.label, checkpoint.config.data.multi_label)
             labels = frozenset(label_of[name] for name in names if name in label_of)
-            loaded.append(LabelledViews(views_VTCHW.numpy(), labels))
+            loaded.append(LabelledViews(loader.finished(views_VTCHW), labels))
     if not loaded:
         why = f": {failures[0]}" if failures else ""
         raise ExportError(

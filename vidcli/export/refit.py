@@ -22,9 +22,9 @@ import torch
 from torch import Tensor
 
 from vidcli.arrays import Float32
+from vidcli.artifacts.description import Checkpoint
 from vidcli.artifacts.engines import Run, import_runtime
 from vidcli.artifacts.graph_parts import OUTPUT_NAME
-from vidcli.artifacts.model_file import Checkpoint
 from vidcli.data.items import VideoItem
 from vidcli.errors import ExportError, VideoError
 from vidcli.export.quantize import first_and_depthwise, open_graph, quantize_all
@@ -210,9 +210,10 @@ class _Describer:
 
         One for each orientation.
         """
-        views_VTCHW = self._views.try_load(item)
-        if isinstance(views_VTCHW, VideoError):
-            return [views_VTCHW for _ in self._orientations]
+        loaded = self._views.try_load(item)
+        if isinstance(loaded, VideoError):
+            return [loaded for _ in self._orientations]
+        views_VTCHW = torch.from_numpy(loaded)
         described: list[Tensor | VideoError] = []
         for mirrored in self._orientations:
             seen_VTCHW = views_VTCHW.flip(4) if mirrored else views_VTCHW

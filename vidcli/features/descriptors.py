@@ -15,6 +15,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from vidcli.arrays import Float32
 from vidcli.config import Config
 from vidcli.data.check import MEMORY_SHARE
 from vidcli.data.frames import decoding_settings
@@ -38,7 +39,7 @@ class Descriptors:
         self,
         model: TwoStreamClassifier,
         config: Config,
-        load: Callable[[VideoItem], Tensor],
+        load: Callable[[VideoItem], Float32],
         device: torch.device,
     ) -> None:
         """Keep what describes.
@@ -91,7 +92,7 @@ class Descriptors:
         return described
 
     def _begin(self, mirrored: bool, paces: int, item: VideoItem) -> Tensor:
-        views_VTCHW = self._load(item)
+        views_VTCHW = torch.from_numpy(self._load(item))
         if mirrored:
             views_VTCHW = views_VTCHW.flip(4)
         return views_VTCHW if self._device.type != "cpu" else self._describe(paces, views_VTCHW)

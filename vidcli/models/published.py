@@ -13,10 +13,10 @@ from torch import Tensor
 from vidcli.config import ClipConfig, Config, ModelConfig
 from vidcli.models.networks import weights_of_whole
 from vidcli.models.registry import NETWORKS
+from vidcli.models.trained_elsewhere import is_published
 from vidcli.models.weights import fetch_published, refuse_other_weights
 from vidcli.runtime.tensors import shapes_only
 
-_DATA_SET = "kinetics400"
 _DEFAULT_NETWORK = "mvit_v2_s"
 """The most accurate of them, at a third of the cost of the next."""
 
@@ -38,16 +38,6 @@ class PublishedModel:
     config: Config
     class_names: tuple[str, ...]
     metrics: Mapping[str, float]
-
-
-def published_names() -> list[str]:
-    """Return what --model may name: `kinetics400`, and each network as `kinetics400-NETWORK`."""
-    return [_DATA_SET, *(f"{_DATA_SET}-{name}" for name in NETWORKS)]
-
-
-def is_published(name: str) -> bool:
-    """Tell whether a name is that of a published model."""
-    return name in published_names()
 
 
 def load_published(name: str) -> PublishedModel:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from vidcli.models.temporal_network import TemporalWeights
+from vidcli.models.temporal_weights import TemporalWeights
 
 READINGS = ("mean", "middle")
 """Which windows tell of a moment: all that hold it, or those that have it in the middle."""

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn import functional as F
 
 from vidcli.arrays import Float32, Frames
@@ -21,7 +21,7 @@ from vidcli.data.items import VideoItem
 from vidcli.errors import ConfigError, VideoError
 from vidcli.predict.prediction import Prediction
 from vidcli.predict.predictor import Predictor
-from vidcli.predict.side_by_side import compute_all
+from vidcli.predict.side_by_side import Views, compute_all
 from vidcli.transforms import to_pixels
 
 _THUMBNAIL_PIXELS = 96
@@ -84,13 +84,13 @@ class Embedder:
             seen = inputs[0].detach().float()
             heard.vectors.append(seen.flatten(1, -2).mean(1) if seen.dim() > 2 else seen)
 
-        def embed(item: VideoItem, views: Tensor | VideoError, num_side_by_side: int) -> Embedding:
+        def embed(item: VideoItem, views: Views, num_side_by_side: int) -> Embedding:
             heard.vectors = []
             prediction = self._predictor.begin(item, views, num_side_by_side)()
             if prediction.error is not None or isinstance(views, VideoError):
                 return Embedding(item, None, prediction, None)
             thumbnail = (
-                _thumbnail(self._predictor.views.finish(views[:1])[0], self._predictor)
+                _thumbnail(self._predictor.views.finished(views[:1])[0], self._predictor)
                 if thumbnails
                 else None
             )
@@ -131,12 +131,13 @@ def stack_vectors(embeddings: Sequence[Embedding]) -> Float32:
     return np.stack([embedding.vector_E for embedding in embeddings if embedding.vector_E is not None])
 
 
-def _thumbnail(clip_TCHW: Tensor, predictor: Predictor) -> Frames:
+def _thumbnail(clip_TCHW: Float32, predictor: Predictor) -> Frames:
     """Return the middle frame of a clip, its longer side at most `_THUMBNAIL_PIXELS`."""
     frame_CHW = clip_TCHW[len(clip_TCHW) // 2]
     scale = _THUMBNAIL_PIXELS / max(frame_CHW.shape[1:])
     if scale < 1:
         size = [max(1, round(side * scale)) for side in frame_CHW.shape[1:]]
-        frame_CHW = F.interpolate(frame_CHW[None], size, mode="bilinear", antialias=True)[0]
+        frame_1CHW = torch.from_numpy(frame_CHW[None])
+        frame_CHW = F.interpolate(frame_1CHW, size, mode="bilinear", antialias=True)[0].numpy()
     picture_HWC: Frames = to_pixels(frame_CHW[None], predictor.config.clip)[0]
     return picture_HWC

@@ -50,7 +50,7 @@ def watch_for_export(
         tell: takes the sentence to show.
     """
     started = spent = 0.0
-    is_settled = predictor.device.type != "cpu" or model_file.is_dir()
+    is_settled = not predictor.is_on_cpu or model_file.is_dir()
     with closing(predictions):
         for number, prediction in enumerate(predictions):
             if number == 0:  # with the first video torch also sets itself up

@@ -12,7 +12,8 @@ Shape suffixes: N frames, W windows, T frames a window, C channels, H W pixels, 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -20,12 +21,44 @@ from torch import Tensor
 from vidcli.arrays import Float64, Frames
 from vidcli.artifacts.exported import ExportedNetwork
 from vidcli.artifacts.graph_parts import FRAMES, HEAD
-from vidcli.predict.predictor import FrameNetwork, Predictor
+from vidcli.models import VideoClassifier
+from vidcli.predict.predictor import Predictor
 from vidcli.predict.shared_cores import SharedCores, parts_of
 from vidcli.predict.window_plan import WindowPlan
 
 _AT_ONCE = 48
 """Frames, and windows, that a core computes in one go: more fall out of its cache, fewer wait for Python."""
+
+
+class FrameNetwork(Protocol):
+    """A network whose frames do not see each other: their features can be shared by clips."""
+
+    @property
+    def head(self) -> Callable[[Tensor], Tensor]:
+        """Takes features_BTE to logits_BK."""
+
+    def features(self, clip_BTCHW: Tensor) -> Tensor:
+        """Return features_BTE."""
+
+    def folded(self, clip_BTCHW: Tensor) -> FrameNetwork:
+        """Return a network that answers as this one does, and faster; the clip is an example."""
+
+    def without_differences(self) -> FrameNetwork:
+        """Return a network that answers as this one does for frames which begin a clip."""
+
+
+def frame_network(predictor: Predictor) -> FrameNetwork | None:
+    """Return the model, if the features of a frame are the same in every clip that holds the frame.
+
+    None if the backbone also sees neighbouring frames (a temporal shift, a whole video network), and if the
+    window into the frame depends on the clip (`clip.focus`, `clip.panels`).
+    """
+    network = predictor.network
+    if predictor.config.clip.looks_for_motion or not isinstance(network, VideoClassifier | ExportedNetwork):
+        return None
+    if isinstance(network, VideoClassifier):
+        network.eval()
+    return None if network.sees_neighbours else network
 
 
 class FeatureWindows:

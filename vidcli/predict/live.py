@@ -23,7 +23,8 @@ from vidcli.arrays import Float64, Frames
 from vidcli.artifacts.exported import ExportedNetwork
 from vidcli.artifacts.graph_parts import FRAMES, HEAD
 from vidcli.models.heads import RecurrentHead, RecurrentState
-from vidcli.predict.predictor import FrameNetwork, Predictor
+from vidcli.predict.feature_windows import FrameNetwork, frame_network
+from vidcli.predict.predictor import Predictor
 from vidcli.sampling import neighbour_steps
 from vidcli.video import LiveFrame
 
@@ -111,7 +112,7 @@ class WholeSession(LiveSession):
             own_T = np.arange(self.steps // 2, len(frames), self.steps)
             near_T3 = own_T[:, None] + np.array([-1, 0, 1])
             frames = frames[near_T3.clip(0, len(frames) - 1)]
-        return self._predictor.classify(self._predictor.views.transform(frames)[None])
+        return self._predictor.classify(self._predictor.views.transform.array(frames)[None])
 
 
 class _FeatureSession(LiveSession):
@@ -206,7 +207,7 @@ class StateSession(_FeatureSession):
 
 def can_keep_state(predictor: Predictor) -> bool:
     """Tell whether the model is a one-way recurrence over single frames, which can keep its state."""
-    network = predictor.frame_network
+    network = frame_network(predictor)
     return network is not None and isinstance(network.head, RecurrentHead) and network.head.is_one_way
 
 
@@ -221,7 +222,7 @@ def open_session(predictor: Predictor, keeps_state: bool, spacing_seconds: float
     Raises:
         ValueError: the model cannot keep a state.
     """
-    network = predictor.frame_network
+    network = frame_network(predictor)
     if keeps_state:
         if network is None or not can_keep_state(predictor):
             raise ValueError("this model has no one-way state")

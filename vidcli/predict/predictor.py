@@ -13,32 +13,36 @@ from __future__ import annotations
 
 import copy
 import os
+import threading
+import time
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import closing
 from functools import partial
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from torch import Tensor, nn
 
-from vidcli.arrays import Float64
+from vidcli.arrays import Float32, Float64
+from vidcli.artifacts.description import Checkpoint
 from vidcli.artifacts.exported import ExportedNetwork, load_network
-from vidcli.artifacts.model_file import Checkpoint
 from vidcli.artifacts.run_folder import find_model
 from vidcli.config import Config, change_clip
-from vidcli.data.device_batches import finishes_clips
 from vidcli.data.frames import FrameSource
 from vidcli.data.items import CountedVideos, VideoItem
 from vidcli.errors import ConfigError, VideoError
-from vidcli.models import VideoClassifier, for_inference
 from vidcli.models.calibration import UNCALIBRATED, Calibration
 from vidcli.models.timeline_rules import TimelineRules
-from vidcli.predict.clip_launcher import Launcher
 from vidcli.predict.inputs import explain_failure
 from vidcli.predict.prediction import Prediction
-from vidcli.predict.side_by_side import COMPUTED_BYTES, predict_all
+from vidcli.predict.side_by_side import COMPUTED_BYTES, Views, predict_all
 from vidcli.predict.view_loader import ViewLoader, item_of
+from vidcli.runtime.devices import CPU, choose_device
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
+    from vidcli.predict.clip_launcher import Launcher
 
 
 def _items_of(
@@ -46,23 +50,6 @@ def _items_of(
 ) -> list[VideoItem]:
     """Return paths and spans of videos, or a single one, as spans."""
     return [*map(item_of, [videos] if isinstance(videos, str | os.PathLike | VideoItem) else videos)]
-
-
-class FrameNetwork(Protocol):
-    """A network whose frames do not see each other: their features can be shared by clips."""
-
-    @property
-    def head(self) -> Callable[[Tensor], Tensor]:
-        """Takes features_BTE to logits_BK."""
-
-    def features(self, clip_BTCHW: Tensor) -> Tensor:
-        """Return features_BTE."""
-
-    def folded(self, clip_BTCHW: Tensor) -> FrameNetwork:
-        """Return a network that answers as this one does, and faster; the clip is an example."""
-
-    def without_differences(self) -> FrameNetwork:
-        """Return a network that answers as this one does for frames which begin a clip."""
 
 
 class Predictor:
@@ -76,10 +63,10 @@ class Predictor:
 
     def __init__(
         self,
-        model: nn.Module,
+        model: nn.Module | ExportedNetwork,
         config: Config,
         class_names: Sequence[str],
-        device: torch.device,
+        device: torch.device | None,
         source: FrameSource | None = None,
         shuffle_seed: int | None = None,
         calibration: Calibration = UNCALIBRATED,
@@ -87,44 +74,48 @@ class Predictor:
         """Keep a model and what it needs.
 
         Args:
-            model: takes clips (V, T, C, H, W) to logits (V, K); lies on `device`.
+            model: takes clips (V, T, C, H, W) to logits (V, K); a torch model lies on `device`.
             config: the settings of the model.
             class_names: the names of the K classes; a class's position is its label.
-            device: where to compute.
+            device: where to compute; None is the CPU, without torch for an exported model.
             source: where frames come from; None decodes as the settings say.
             shuffle_seed: see `ViewLoader`: it shows what a model knows without the order of time.
             calibration: how logits become probabilities.
         """
         self.config, self.class_names, self.calibration = config, tuple(class_names), calibration
-        self.device = device
+        self._device = device
         self.threshold: float | None = None
         self.rules: TimelineRules | None = None
         self.views = ViewLoader(config, source, shuffle_seed)
-        self.network = model
-        self._launcher = Launcher(device)
+        self.network, self._seconds = model, 0.0
+        self._counting = threading.Lock()
+        self._launcher: Launcher | None = None
+        if not self.is_on_cpu:
+            from vidcli.predict.clip_launcher import Launcher
 
-    @property
-    def model_seconds(self) -> float:
-        """The time that the model has computed so far."""
-        return self._launcher.seconds
+            self._launcher = Launcher(self.device)
 
     @classmethod
     def from_checkpoint(
         cls,
         checkpoint: Checkpoint,
-        device: torch.device,
+        device: torch.device | None,
         shuffle_seed: int | None = None,
-        network: nn.Module | None = None,
+        network: nn.Module | ExportedNetwork | None = None,
     ) -> Predictor:
         """Build the predictor that a checkpoint describes.
 
         Args:
             checkpoint: settings, class names, calibration and weights of the model.
-            device: where to compute.
+            device: where to compute; None is the CPU.
             shuffle_seed: see `ViewLoader`.
             network: the model, if it is built already; None builds it from the checkpoint's weights.
         """
-        model = for_inference(checkpoint.build() if network is None else network).to(device)
+        model = network
+        if not isinstance(model, ExportedNetwork):
+            from vidcli.models import for_inference
+
+            model = for_inference(checkpoint.build() if model is None else model).to(device)
         names, calibration = checkpoint.class_names, checkpoint.calibration
         made = cls(model, checkpoint.config, names, device, None, shuffle_seed, calibration)
         made.rules = checkpoint.rules
@@ -134,21 +125,39 @@ class Predictor:
     def load(
         cls,
         model: str | os.PathLike[str] | None,
-        device: torch.device,
+        device: torch.device | str,
         shuffle_seed: int | None = None,
     ) -> Predictor:
         """Load a model from disk.
 
         Args:
             model: a run directory, a model file or an exported model; None takes the newest run.
-            device: where to compute.
+            device: where to compute, or what `--device` names.
             shuffle_seed: see `ViewLoader`.
 
         Raises:
             CheckpointError: there is no such model, or it cannot be read.
+            DeviceError: the device is unknown or not there.
         """
         network, about = load_network(find_model(model))
-        return cls.from_checkpoint(about, device, shuffle_seed, network)
+        return cls.from_checkpoint(about, _choose_device(device, network), shuffle_seed, network)
+
+    @property
+    def device(self) -> torch.device:
+        """Where a torch model lies."""
+        import torch
+
+        return torch.device(CPU) if self._device is None else self._device
+
+    @property
+    def model_seconds(self) -> float:
+        """The time that the model has computed so far."""
+        return self._seconds if self._launcher is None else self._launcher.seconds
+
+    @property
+    def is_on_cpu(self) -> bool:
+        """Whether the model computes on the CPU."""
+        return self._device is None or self._device.type == CPU
 
     def abstain_below(self, threshold: float | None) -> None:
         """Abstain from now on where no class is at least this probable; None always answers.
@@ -170,7 +179,7 @@ class Predictor:
     def predict_many(
         self,
         videos: str | os.PathLike[str] | VideoItem | Iterable[str | os.PathLike[str] | VideoItem],
-        seen: Callable[[VideoItem, Tensor], None] | None = None,
+        seen: Callable[[VideoItem, Float32], None] | None = None,
     ) -> Generator[Prediction, None, None]:
         """Classify videos in order, and decode the next ones while the model computes.
 
@@ -187,9 +196,7 @@ class Predictor:
                     seen(item, views)
                 yield prediction
 
-    def begin(
-        self, item: VideoItem, views: Tensor | VideoError, num_side_by_side: int = 1
-    ) -> Callable[[], Prediction]:
+    def begin(self, item: VideoItem, views: Views, num_side_by_side: int = 1) -> Callable[[], Prediction]:
         """Begin to classify one video; what is returned waits for its prediction.
 
         Args:
@@ -210,11 +217,16 @@ class Predictor:
 
         return finish
 
-    def load_many(self, items: Sequence[VideoItem]) -> Generator[Tensor | VideoError, None, None]:
+    def load_many(self, items: Sequence[VideoItem]) -> Generator[Views, None, None]:
         """Yield the views of each video in order, or why there are none; for a GPU as pixels."""
-        return self.views.load_many(items, self.device.type == "cpu", not finishes_clips(self.device))
+        finishes = True
+        if self._device is not None:
+            from vidcli.data.device_batches import finishes_clips
 
-    def classify(self, views_VTCHW: Tensor, num_side_by_side: int = 1) -> Float64:
+            finishes = not finishes_clips(self._device)
+        return self.views.load_many(items, self.is_on_cpu, finishes)
+
+    def classify(self, views_VTCHW: Float32 | Tensor, num_side_by_side: int = 1) -> Float64:
         """Return the logits (V, K) of clips.
 
         Args:
@@ -223,28 +235,37 @@ class Predictor:
         """
         return self._begin_to_classify(views_VTCHW, num_side_by_side)()
 
-    @torch.inference_mode()
-    def _begin_to_classify(self, views_VTCHW: Tensor, num_side_by_side: int) -> Callable[[], Float64]:
-        if self.network.training:  # `eval` visits every module: a tenth of a small model's time
-            self.network.eval()
-        most = max(1, COMPUTED_BYTES // self.config.clip.num_bytes)
-        return self._launcher.begin(views_VTCHW, most, self.views.finish, self._compute, num_side_by_side)
+    def _begin_to_classify(
+        self, views_VTCHW: Float32 | Tensor, num_side_by_side: int
+    ) -> Callable[[], Float64]:
+        """Give clips to a GPU, or compute them on the CPU; what is returned waits for the logits."""
+        if self._launcher is None:
+            return partial(self._classify, self.views.finished(views_VTCHW), num_side_by_side)
+        assert not isinstance(self.network, ExportedNetwork)
+        return self._launcher.begin(
+            self.network,
+            views_VTCHW,
+            max(1, COMPUTED_BYTES // self.config.clip.num_bytes),
+            self.views.transform.finish,
+            num_side_by_side,
+        )
 
-    def _compute(self, views_VTCHW: Tensor) -> Tensor:
-        logits_VK: Tensor = self.network(views_VTCHW)
+    def _classify(self, views_VTCHW: Float32, num_side_by_side: int) -> Float64:
+        started = time.perf_counter()
+        # The model computes all views at once, unless that would fill the memory.
+        most = max(1, COMPUTED_BYTES // self.config.clip.num_bytes)
+        starts = range(0, len(views_VTCHW), most)
+        logits_VK = np.concatenate([self._compute(views_VTCHW[start : start + most]) for start in starts])
+        with self._counting:
+            self._seconds += (time.perf_counter() - started) / num_side_by_side
         return logits_VK
 
-    @property
-    def frame_network(self) -> FrameNetwork | None:
-        """The model, if the features of a frame are the same in every clip that holds the frame.
-
-        None if the backbone also sees neighbouring frames (a temporal shift, a whole video network), and if
-        the window into the frame depends on the clip (`clip.focus`, `clip.panels`).
-        """
-        network = self.network
-        if self.config.clip.looks_for_motion or not isinstance(network, VideoClassifier | ExportedNetwork):
-            return None
-        return None if network.sees_neighbours else network.eval()
+    def _compute(self, views_VTCHW: Float32) -> Float64:
+        if isinstance(self.network, ExportedNetwork):
+            return self.network(views_VTCHW).astype(np.float64)
+        if self.network.training:  # `eval` visits every module: a tenth of a small model's time
+            self.network.eval()
+        return compute_in_torch(self.network, views_VTCHW, self.device)
 
     def answer_of(self, name: str, probabilities_K: Float64) -> Prediction:
         """Return the prediction of something that is no file, such as a camera, from its probabilities."""
@@ -266,6 +287,28 @@ class Predictor:
             self.calibration.thresholds,
             item.track,
         )
+
+
+def _choose_device(device: torch.device | str, network: nn.Module | ExportedNetwork) -> torch.device | None:
+    """Return where to compute; None is the CPU for an exported network, whose engine needs no torch."""
+    if not isinstance(device, str):
+        return device
+    return None if isinstance(network, ExportedNetwork) and device in ("auto", CPU) else choose_device(device)
+
+
+def compute_in_torch(network: Callable[..., torch.Tensor], views: Float32, device: torch.device) -> Float64:
+    """Return what a torch network makes of clips, in double precision.
+
+    Args:
+        network: takes what the clips become on the device.
+        views: the clips.
+        device: where the network lies.
+    """
+    import torch
+
+    with torch.inference_mode():
+        logits_VK: Float64 = network(torch.from_numpy(views).to(device)).double().cpu().numpy()
+    return logits_VK
 
 
 def with_boxes(predictor: Predictor, boxes: str | os.PathLike[str] | None) -> Predictor:

@@ -24,20 +24,21 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
-import torch
-
+from vidcli.artifacts.exported import ExportedNetwork
 from vidcli.config import SubjectConfig
 from vidcli.data.items import VideoItem
 from vidcli.errors import OutputError, VidcliError
-from vidcli.models import loaded_weights
 from vidcli.names import visible_json
 from vidcli.predict.prediction import CSV_COLUMNS, Prediction, prediction_to_dict, prediction_to_rows
 from vidcli.predict.predictor import Predictor
 from vidcli.runtime.files import is_stream
 from vidcli.runtime.locks import lock_open_file
 from vidcli.sheets import csv_line, unescape_cell
+
+if TYPE_CHECKING:
+    from torch import nn
 
 FORMAT_OF_SUFFIX = {
     ".json": "json",
@@ -68,6 +69,23 @@ def _digest_of_boxes(settings: SubjectConfig) -> str:
     return hashlib.sha256(repr(told).encode()).hexdigest()[:16]
 
 
+def _parts_of(network: nn.Module | ExportedNetwork) -> Iterator[bytes]:
+    """Yield bytes that together tell a network from all others."""
+    if isinstance(network, ExportedNetwork):
+        told = network.digest.encode()
+        # As if it were a tensor, which it was in earlier versions, whose files are continued.
+        yield f"('digest', torch.uint8, ({len(told)},))".encode()
+        yield told
+        return
+    import torch
+
+    from vidcli.models import loaded_weights
+
+    for name, tensor in sorted(loaded_weights(network).items()):
+        yield repr((name, tensor.dtype, tuple(tensor.shape))).encode()
+        yield tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()
+
+
 @dataclass(frozen=True)
 class Source:
     """What determines the numbers in a file of results.
@@ -90,9 +108,8 @@ class Source:
         clip_settings, model_settings = clip.model_dump(exclude={"views", "crops"}), config.model.model_dump()
         settings = (clip_settings, model_settings), config.data.decode, predictor.class_names
         digest = hashlib.sha256(repr((*settings, predictor.calibration)).encode())
-        for name, tensor in sorted(loaded_weights(predictor.network).items()):
-            digest.update(repr((name, tensor.dtype, tuple(tensor.shape))).encode())
-            digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+        for part in _parts_of(predictor.network):
+            digest.update(part)
         threshold = "" if predictor.threshold is None else f" threshold={predictor.threshold!r}"
         boxes = "" if config.subject.boxes is None else f" boxes={_digest_of_boxes(config.subject)}"
         options = f"top-k={top_k} views={clip.views} crops={clip.crops}{threshold}{boxes}"

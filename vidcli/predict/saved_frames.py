@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from torch import Tensor
-
+from vidcli.arrays import Float32
 from vidcli.config import ClipConfig
 from vidcli.data.items import VideoItem
 from vidcli.errors import VidcliError
@@ -42,7 +41,7 @@ class FrameSaver:
         if not is_empty:
             raise VidcliError(f"--save-frames {folder}: is not empty; choose another folder")
 
-    def save(self, item: VideoItem, views_VTCHW: Tensor) -> None:
+    def save(self, item: VideoItem, views_VTCHW: Float32) -> None:
         """Write the frames of all crops of all views of one video.
 
         Raises:

@@ -13,20 +13,22 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
-import torch
-from torch import Tensor
-
+from vidcli.arrays import Float32
 from vidcli.artifacts.exported import ExportedNetwork
 from vidcli.data.items import VideoItem
 from vidcli.errors import VideoError
 from vidcli.predict.prediction import Prediction
 from vidcli.runtime.memory import free_memory
-from vidcli.runtime.threads import map_ahead
+from vidcli.runtime.threads import map_ahead, num_computing_threads
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from vidcli.predict.predictor import Predictor
 
 Output = TypeVar("Output")
+Views: TypeAlias = "Float32 | Tensor | VideoError"
+"""Clips (V, T, C, H, W) of a video, for a GPU their pixels, or why there are none."""
 
 COMPUTED_BYTES = 2**29
 """The most memory that clips may take which the model computes at once."""
@@ -38,7 +40,7 @@ _MEMORY_SHARE = 0.5
 _FEWEST_EXPORTED = 32
 """Videos for which it pays to open an exported model again, for threads that use it at the same time."""
 
-Answer: TypeAlias = tuple[Prediction, Tensor | None]
+Answer: TypeAlias = tuple[Prediction, Float32 | None]
 """A prediction, and the clips (V, T, C, H, W) that it is of, where they were decoded and are to be kept."""
 
 
@@ -53,16 +55,18 @@ def predict_all(
         keeps_views: give the clips too.
     """
 
-    def kept(views: Tensor | VideoError) -> Tensor | None:
-        return predictor.views.finish(views) if keeps_views and isinstance(views, Tensor) else None
+    def kept(views: Views) -> Float32 | None:
+        if not keeps_views or isinstance(views, VideoError):
+            return None
+        return predictor.views.finished(views)
 
-    def compute(item: VideoItem, views: Tensor | VideoError, count: int) -> Answer:
+    def compute(item: VideoItem, views: Views, count: int) -> Answer:
         return predictor.begin(item, views, count)(), kept(views)
 
-    if not predicts_ahead(predictor.device):
+    if not predicts_ahead(predictor):
         yield from compute_all(predictor, items, compute)
         return
-    begun: deque[tuple[Callable[[], Prediction], Tensor | VideoError]] = deque()
+    begun: deque[tuple[Callable[[], Prediction], Views]] = deque()
     with closing(predictor.load_many(items)) as loaded:
         for item, views in zip(items, loaded, strict=True):
             begun.append((predictor.begin(item, views), views))
@@ -73,15 +77,15 @@ def predict_all(
         yield finish(), kept(of_last)
 
 
-def predicts_ahead(device: torch.device) -> bool:
-    """Tell whether a device computes on while the next video is made ready for it."""
-    return device.type != "cpu"
+def predicts_ahead(predictor: Predictor) -> bool:
+    """Tell whether the model computes on while the next video is made ready for it."""
+    return not predictor.is_on_cpu
 
 
 def compute_all(
     predictor: Predictor,
     items: Sequence[VideoItem],
-    compute: Callable[[VideoItem, Tensor | VideoError, int], Output],
+    compute: Callable[[VideoItem, Views, int], Output],
 ) -> Generator[Output, None, None]:
     """Yield what is computed of each video in order, and compute that of the next ones meanwhile.
 
@@ -91,6 +95,8 @@ def compute_all(
         compute: takes a video, its clips (V, T, C, H, W) as `Predictor.load_many` yields them or why there
             are none, and how many threads call it at the same time.
     """
+    clip = predictor.config.clip
+    predictor.views.transform.expect(len(items) * clip.views * clip.crops)
     count = share_cores(predictor, len(items))
     if count == 1:
         with closing(predictor.load_many(items)) as loaded:
@@ -105,8 +111,10 @@ def compute_all(
 def share_cores(predictor: Predictor, num_videos: int) -> int:
     """Return how many videos to compute at once, as `num_side_by_side` does, with the model ready for it."""
     count = num_side_by_side(predictor, num_videos)
-    network = predictor.network.eval()
-    if count > 1 and isinstance(network, ExportedNetwork):
+    network = predictor.network
+    if not isinstance(network, ExportedNetwork):
+        network.eval()
+    elif count > 1:
         network.open_for(count)
     return count
 
@@ -118,9 +126,9 @@ def num_side_by_side(predictor: Predictor, num_videos: int) -> int:
         predictor: the model.
         num_videos: number of videos that are to be classified.
     """
-    count = torch.get_num_threads()
+    count = num_computing_threads()
     fewest = _FEWEST_EXPORTED if isinstance(predictor.network, ExportedNetwork) else count
-    if predictor.device.type != "cpu" or num_videos < max(count, fewest):
+    if not predictor.is_on_cpu or num_videos < max(count, fewest):
         return 1
     has_room = count * computing_bytes(predictor) <= _MEMORY_SHARE * free_memory()
     return count if has_room else 1

@@ -30,7 +30,7 @@ from vidcli.data.frames import decode_limits
 from vidcli.data.items import VideoItem
 from vidcli.errors import VideoError
 from vidcli.models.timeline_rules import TimelineRules
-from vidcli.predict.feature_windows import FeatureWindows
+from vidcli.predict.feature_windows import FeatureWindows, frame_network
 from vidcli.predict.predictor import Predictor
 from vidcli.predict.presence import stream_present
 from vidcli.predict.segment_streams import stream_segments
@@ -294,12 +294,12 @@ def _joined(before: GridFrame, own: GridFrame, after: GridFrame) -> GridFrame:
 
 def shares_frames(predictor: Predictor) -> bool:
     """Tell whether each frame is computed once, for all windows that hold it."""
-    return predictor.frame_network is not None or stream_network(predictor) is not None
+    return frame_network(predictor) is not None or stream_network(predictor) is not None
 
 
 def _open_scorer(predictor: Predictor, plan: WindowPlan) -> FeatureWindows | StreamWindows | _WholeWindows:
     """Return what makes probabilities of windows from frames, in the quickest way that the model allows."""
-    if (network := predictor.frame_network) is not None:
+    if (network := frame_network(predictor)) is not None:
         return FeatureWindows(predictor, plan, network)
     if (streams := stream_network(predictor)) is not None:
         return StreamWindows(predictor, plan.length, plan.step, streams)
@@ -320,7 +320,8 @@ class _WholeWindows:
         frames_NHWC = frames_NHWC if waiting is None else np.concatenate([waiting, frames_NHWC])
         while len(frames_NHWC) >= plan.length:
             # One window at a time, as `predict` does, so that both agree to the last bit.
-            logits_1K = predictor.classify(predictor.views.transform(frames_NHWC[: plan.length])[None])
+            clip_TCHW = predictor.views.transform.array(frames_NHWC[: plan.length])
+            logits_1K = predictor.classify(clip_TCHW[None])
             yield [predictor.calibration.probabilities(logits_1K)]
             frames_NHWC = frames_NHWC[plan.step :]
         self._waiting = frames_NHWC

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Generator, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from torch import Tensor
 
+from vidcli.arrays import Float32, Frames
 from vidcli.config import Config
 from vidcli.data.frames import FrameSource
 from vidcli.data.items import VideoItem
@@ -20,6 +20,9 @@ from vidcli.runtime.threads import map_ahead, num_workers
 from vidcli.sampling import shuffled_order
 from vidcli.storage.addresses import path_of
 from vidcli.transforms import ClipTransform, build_sampler
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _LOADED_BYTES = 2**30
 """The most memory that loaded clips may take while they wait for the model."""
@@ -54,17 +57,20 @@ class ViewLoader:
         """Return a loader of the same frames with other numbers of views and crops."""
         return ViewLoader(config, self._source, self._shuffle_seed)
 
-    def load(self, item: VideoItem) -> Tensor:
-        """Return all crops of all views of a video, float32 (V, T, C, H, W).
+    def load(self, item: VideoItem) -> Float32:
+        """Return all crops of all views of a video, float32 (V, T, C, H, W), channels last in memory.
 
         Raises:
             VideoError: the video cannot be decoded.
         """
-        return self.finish(self.cut(item))
-
-    def finish(self, views_VTCHW: Tensor) -> Tensor:
-        """Return views as the model reads them, of pixels that `cut` returned; others as they are."""
-        return self.transform.finish(views_VTCHW) if views_VTCHW.dtype == torch.uint8 else views_VTCHW
+        clips = [self.transform.array(view_THWC, place=place) for view_THWC, place in self._views(item)]
+        # Stacked as they lie in memory: torch chooses how to compute by that.
+        views_VTHWC: Float32 = np.stack([clip_TCHW.transpose(0, 2, 3, 1) for clip_TCHW in clips])
+        if self._shuffle_seed is not None:
+            order_T = shuffled_order(item.path.name, self._config.clip.length, self._shuffle_seed)
+            views_VTHWC = views_VTHWC.take(order_T, axis=1)
+        views_VTCHW: Float32 = views_VTHWC.transpose(0, 1, 4, 2, 3)
+        return views_VTCHW
 
     def cut(self, item: VideoItem) -> Tensor:
         """Return the pixels of all crops of all views of a video, uint8 (V, T, C, H, W).
@@ -72,20 +78,35 @@ class ViewLoader:
         Raises:
             VideoError: the video cannot be decoded.
         """
-        clip = self._config.clip
-        frames = self._source.frames(item, self._sampler)
-        views = frames.reshape(clip.views, clip.length, *frames.shape[1:])
-        places = np.linspace(0, 1, clip.crops) if clip.crops > 1 else [0.5]
+        import torch
+
         views_VTCHW = torch.stack(
-            [self.transform.cut(view_THWC, place=float(place))[0] for view_THWC in views for place in places]
+            [self.transform.cut(view_THWC, place=place)[0] for view_THWC, place in self._views(item)]
         )
         if self._shuffle_seed is None:
             return views_VTCHW
-        return views_VTCHW[:, shuffled_order(item.path.name, clip.length, self._shuffle_seed)]
+        return views_VTCHW[:, shuffled_order(item.path.name, self._config.clip.length, self._shuffle_seed)]
+
+    def finished(self, views: Float32 | Tensor) -> Float32:
+        """Return views as `load` gives them, of pixels that `cut` returned; others as they are."""
+        if isinstance(views, np.ndarray):
+            return views
+        views_VTCHW: Float32 = (
+            (views if views.is_floating_point() else self.transform.finish(views)).cpu().numpy()
+        )
+        return views_VTCHW
+
+    def _views(self, item: VideoItem) -> list[tuple[Frames, float]]:
+        """Return the frames of each view, as often as there are crops, with the place of each crop."""
+        clip = self._config.clip
+        frames = self._source.frames(item, self._sampler)
+        views = frames.reshape(clip.views, clip.length, *frames.shape[1:])
+        places = np.linspace(0, 1, clip.crops).tolist() if clip.crops > 1 else [0.5]
+        return [(view_THWC, place) for view_THWC in views for place in places]
 
     def load_many(
         self, items: Sequence[VideoItem], gives_way: bool = False, finishes: bool = True
-    ) -> Generator[Tensor | VideoError, None, None]:
+    ) -> Generator[Float32 | Tensor | VideoError, None, None]:
         """Yield the views of each video in order, or why there are none, and load the next ones meanwhile.
 
         Args:
@@ -94,7 +115,8 @@ class ViewLoader:
             finishes: finish the views; else they are pixels, in page-locked memory if there is a GPU.
         """
         workers, ahead = self.bounds(len(items))
-        return map_ahead(self.try_load if finishes else self._try_cut, items, workers, ahead, gives_way)
+        load = self.try_load if finishes else self._try_cut
+        return map_ahead(load, items, workers, ahead, gives_way)
 
     def bounds(self, num_videos: int) -> tuple[int, int]:
         """Return how many threads load so many videos, and how many loaded ones may wait meanwhile."""
@@ -102,7 +124,7 @@ class ViewLoader:
         workers = min(num_workers(self._config.data.workers), max(1, num_videos), most)
         return workers, min(2 * workers, most - 1)
 
-    def try_load(self, item: VideoItem) -> Tensor | VideoError:
+    def try_load(self, item: VideoItem) -> Float32 | VideoError:
         """Return what `load` returns, or why it cannot."""
         try:
             return self.load(item)
@@ -111,6 +133,8 @@ class ViewLoader:
 
     def _try_cut(self, item: VideoItem) -> Tensor | VideoError:
         """Return what `cut` returns, or why it cannot."""
+        import torch
+
         try:
             views_VTCHW = self.cut(item)
         except VideoError as error:

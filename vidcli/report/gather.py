@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from vidcli.artifacts.model_file import Checkpoint
+from vidcli.artifacts.description import Checkpoint
 from vidcli.artifacts.run_folder import (
     CONFIG_FILE,
     ENVIRONMENT_FILE,

@@ -17,7 +17,8 @@ import jinja2
 import yaml
 
 import vidcli
-from vidcli.artifacts.model_file import Checkpoint, load_checkpoint
+from vidcli.artifacts.description import Checkpoint
+from vidcli.artifacts.model_file import load_checkpoint
 from vidcli.artifacts.run_folder import CARD_FILE, MODEL_FILE, SPLITS_FILE, epochs_of_unfinished, read_epochs
 from vidcli.config import config_to_yaml
 from vidcli.data.items import SPLITS, VideoItem, labels_of

@@ -73,7 +73,7 @@ def draw_samples(clips_BTCHW: Tensor, names: Sequence[str], clip: ClipConfig, pa
 
 def _strip(clip_TCHW: Tensor, clip: ClipConfig) -> Frames:
     """Lay the frames side by side, each with a white edge, uint8 (H', W', 3)."""
-    pixels_THWC = to_pixels(clip_TCHW, clip)
+    pixels_THWC = to_pixels(clip_TCHW.numpy(), clip)
     gap = (0, _GAP_PIXELS)
     return np.concatenate(list(np.pad(pixels_THWC, ((0, 0), gap, gap, (0, 0)), constant_values=255)), axis=1)
 

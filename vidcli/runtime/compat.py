@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import atexit
 import importlib
+import importlib.util
 import logging
 import sys
 import threading
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeGuard
 
@@ -54,6 +56,31 @@ def copy_tensors(targets: Iterable[Tensor], sources: Iterable[Tensor]) -> None:
 
     if targets := list(targets):
         torch._foreach_copy_(targets, list(sources))
+
+
+def onnx_messages() -> ModuleType:
+    """Return the classes of ONNX's messages (`ModelProto` and the like), without the rest of its library.
+
+    The rest brings NumPy's further types and a C++ library, which take three times as long to import. Tried
+    with onnx 1.23; that its package keeps the classes in `onnx_ml_pb2.py` is private.
+
+    Raises:
+        ImportError: ONNX is not installed.
+    """
+    name = "onnx.onnx_ml_pb2"
+    if name in sys.modules:
+        return sys.modules[name]
+    package = importlib.util.find_spec("onnx")
+    if package is None or not package.submodule_search_locations:
+        raise ImportError("there is no package of that name")
+    (folder, *_) = package.submodule_search_locations
+    spec = importlib.util.spec_from_file_location(name, Path(folder) / "onnx_ml_pb2.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    sys.modules[name] = module  # for the library, should it be imported later
+    return module
 
 
 def compiler_error_type() -> type[Exception]:

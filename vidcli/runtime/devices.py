@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-import torch
+from typing import TYPE_CHECKING
 
 from vidcli.errors import DeviceError
 from vidcli.runtime.launcher import local_rank, num_local_processes
+
+if TYPE_CHECKING:
+    import torch
+
+CPU = "cpu"
 
 
 def choose_device(name: str = "auto") -> torch.device:
@@ -16,6 +21,8 @@ def choose_device(name: str = "auto") -> torch.device:
     Raises:
         DeviceError: the device is unknown or not there; says which are.
     """
+    import torch
+
     num_processes = num_local_processes()
     if num_processes > 1 and name in ("auto", "cuda") and torch.cuda.is_available():
         num_devices = torch.cuda.device_count()
@@ -44,6 +51,8 @@ def choose_device(name: str = "auto") -> torch.device:
 
 def available_devices() -> list[str]:
     """Return the devices of this machine, the fastest kind first; the CPU is always the last."""
+    import torch
+
     devices = [f"cuda:{index}" for index in range(torch.cuda.device_count())]
     if torch.backends.mps.is_available():
         devices.append("mps")
@@ -52,6 +61,8 @@ def available_devices() -> list[str]:
 
 def describe_device(name: str) -> str:
     """Return a device with its product name, such as `cuda:0 (NVIDIA H200)`."""
+    import torch
+
     if name.startswith("cuda"):
         return f"{name} ({torch.cuda.get_device_name(name)})"
     if name == "cpu":

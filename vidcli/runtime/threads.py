@@ -14,9 +14,9 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
 from typing import TypeVar
-
-import torch
 
 from vidcli.runtime.launcher import num_local_processes
 from vidcli.runtime.signals import leaving
@@ -46,6 +46,41 @@ def num_workers(configured: int) -> int:
     # The affinity mask knows of job schedulers' limits; macOS and Windows have none.
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, cores // num_local_processes())
+
+
+def num_computing_threads() -> int:
+    """Return the number of threads that compute one operation: torch's, also where torch is not imported."""
+    if (torch := _torch()) is not None:
+        return int(torch.get_num_threads())
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+        count = os.environ.get(name, "").split(",")[0].strip()
+        if count.isdecimal() and int(count):
+            return min(int(count), _num_cores(range(os.cpu_count() or 1)))
+    # macOS and Windows have no affinity mask.
+    usable = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
+    return _num_cores(usable)
+
+
+def _num_cores(processors: Iterable[int]) -> int:
+    """Return on how many cores logical processors lie, of which two may share one."""
+    return len({_siblings(number) for number in processors})
+
+
+def _siblings(number: int) -> str:
+    """Return what is the same of all logical processors of a core."""
+    try:
+        return Path(f"/sys/devices/system/cpu/cpu{number}/topology/thread_siblings_list").read_text()
+    except OSError:
+        return str(number)
+
+
+def _torch() -> ModuleType | None:
+    """Return torch if something has imported it; without it, nothing computes that would use its threads."""
+    if "torch" not in sys.modules:
+        return None
+    import torch  # waits until a thread that is importing it has done so
+
+    return torch
 
 
 @contextmanager
@@ -115,6 +150,9 @@ def compute_alone(gives_way: bool = False) -> None:
     if gives_way and sys.platform == "linux":
         thread = threading.get_native_id()
         os.setpriority(os.PRIO_PROCESS, thread, os.getpriority(os.PRIO_PROCESS, thread) + _NICENESS)
+    torch = _torch()
+    if torch is None:
+        return
     with _setting_threads:
         # Read first: in a thread that never asked for the number, a later change would be lost.
         usual = torch.get_num_threads()
@@ -127,8 +165,10 @@ def compute_alone(gives_way: bool = False) -> None:
 @contextmanager
 def computing_alone() -> Iterator[None]:
     """Within this, let torch use one core for operations of this thread: see `compute_alone`."""
-    usual = torch.get_num_threads()
-    if usual == 1:  # such as one that computes alone: its number is not for threads that start later
+    torch = _torch()
+    usual = 1 if torch is None else torch.get_num_threads()
+    # One is such as in a thread that computes alone: its number is not for threads that start later.
+    if torch is None or usual == 1:
         yield
         return
     compute_alone()

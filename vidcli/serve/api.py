@@ -13,9 +13,9 @@ from fastapi import FastAPI, HTTPException, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from starlette.exceptions import HTTPException as AnyHTTPException
-from torch import Tensor
 
 import vidcli
+from vidcli.arrays import Float32
 from vidcli.errors import VidcliError, VideoError
 from vidcli.names import visible_json
 from vidcli.predict import Predictor
@@ -126,11 +126,11 @@ class Desk:
                 lambda: load(video), lambda loaded, check: work(video, loaded, check), held
             )
 
-    def load(self, video: Video) -> Tensor | VideoError:
+    def load(self, video: Video) -> Float32 | VideoError:
         """Return the clips of a video (V, T, C, H, W), or why there are none."""
         return self.predictor.views.try_load(item_of(video.path))
 
-    def predict(self, video: Video, views: Tensor | VideoError, top_k: int) -> dict[str, Any]:
+    def predict(self, video: Video, views: Float32 | VideoError, top_k: int) -> dict[str, Any]:
         """Return the object that `vidcli predict` prints for a video.
 
         Args:

@@ -7,10 +7,7 @@ may be shown.
 
 from __future__ import annotations
 
-import asyncio
-import ipaddress
 import re
-import ssl
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -44,8 +41,8 @@ class StorageError(OSError):
 
 
 _LASTING = (
-    *(StorageError, FileNotFoundError, PermissionError, IsADirectoryError, ssl.SSLCertVerificationError),
-    *(ImportError, NotImplementedError, TypeError, ValueError),
+    *(StorageError, FileNotFoundError, PermissionError, IsADirectoryError),
+    *(ImportError, NotImplementedError, TypeError, ValueError),  # an SSLCertVerificationError is the last
 )
 """Errors that the same question meets again."""
 
@@ -220,6 +217,10 @@ def _connect(path: StoredPath) -> tuple[tuple[object, ...], Any, str]:
 
 async def _open_session(loop: Any, **options: Any) -> Any:
     """Return aiohttp's session, in which no redirect changes the scheme or leads into a private network."""
+    import asyncio
+    import ipaddress
+    import ssl
+
     import aiohttp
 
     async def check(session: Any, context: Any, params: Any) -> None:
@@ -302,7 +303,8 @@ def _reason(error: BaseException) -> str:
         )
     if status is not None:
         return f"the server answers HTTP {status}"
-    if isinstance(cause, TimeoutError | asyncio.TimeoutError):
+    # Before Python 3.11 asyncio has an error of its own.
+    if isinstance(cause, TimeoutError) or type(cause).__name__ == "TimeoutError":
         return f"no answer in {_PATIENCE_SECONDS:g} s"
     if "range requests" in str(cause):
         return _NO_RANGES

@@ -12,7 +12,7 @@ from typing import Any
 from vidcli.config import Config, config_from_dict, config_to_dict
 from vidcli.errors import CheckpointError, ConfigError
 from vidcli.evaluate.grouped import METRICS
-from vidcli.runtime.plain import parse_yaml
+from vidcli.runtime.plain_yaml import parse_yaml
 from vidcli.studies.fold_runner import Recipe
 from vidcli.studies.folds import check_folds
 from vidcli.studies.search_space import Dimension, plain_space, space_from_plain

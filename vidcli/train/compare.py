@@ -25,7 +25,8 @@ import numpy.typing as npt
 import torch
 
 from vidcli.artifacts.claim import RunClaim
-from vidcli.artifacts.model_file import Checkpoint, save_checkpoint
+from vidcli.artifacts.description import Checkpoint
+from vidcli.artifacts.model_file import save_checkpoint
 from vidcli.artifacts.run_folder import CONFIG_FILE, MODEL_FILE, SPLITS_FILE
 from vidcli.config import Config, ModelConfig, config_to_yaml
 from vidcli.data.items import VideoItem, class_names_of

@@ -27,6 +27,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
+from vidcli.arrays import Float32, Float64
 from vidcli.config import Config
 from vidcli.data.check import MEMORY_SHARE
 from vidcli.data.dataset import ClipDataset
@@ -38,6 +39,7 @@ from vidcli.errors import ConfigError, VideoError
 from vidcli.features.computed_once import FeatureJob, FeatureResult, compute_once, digest_of_weights
 from vidcli.models import VideoModel
 from vidcli.predict import Predictor
+from vidcli.predict.predictor import compute_in_torch
 from vidcli.runtime.memory import free_memory
 from vidcli.runtime.processes import Group
 from vidcli.runtime.threads import num_workers
@@ -215,7 +217,7 @@ class FrozenFeatures:
         """Return the clips or the views (B, T, C, H, W) of a job."""
         item, row, clips = job
         if not clips:
-            return self._predictor.views.load(item)
+            return torch.from_numpy(self._predictor.views.load(item))
         return torch.stack([self._dataset.load(row, clip).clip_TCHW for clip in clips])
 
     @torch.inference_mode()
@@ -311,10 +313,10 @@ class FeaturePredictor(Predictor):
         )
         self._after_backbone, self._features = model.after_backbone, features
 
-    def load_many(self, items: Sequence[VideoItem]) -> Generator[Tensor | VideoError, None, None]:
+    def load_many(self, items: Sequence[VideoItem]) -> Generator[Float32 | VideoError, None, None]:
         """Yield the features of the views of each video, in order, or the error of a video that failed."""
-        yield from map(self._features.of_validation, items)
+        for features in map(self._features.of_validation, items):
+            yield features if isinstance(features, VideoError) else features.numpy()
 
-    def _compute(self, views_VTCHW: Tensor) -> Tensor:
-        logits_VK: Tensor = self._after_backbone(views_VTCHW)
-        return logits_VK
+    def _compute(self, features_VTE: Float32) -> Float64:
+        return compute_in_torch(self._after_backbone, features_VTE, self.device)

@@ -13,8 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from vidcli.artifacts.description import Checkpoint
 from vidcli.artifacts.environment import describe_environment
-from vidcli.artifacts.model_file import Checkpoint, save_checkpoint
+from vidcli.artifacts.model_file import save_checkpoint
 from vidcli.artifacts.resume_file import load_resume, save_resume
 from vidcli.artifacts.run_folder import (
     CONFIG_FILE,

@@ -22,10 +22,9 @@ from vidcli.evaluate.recordings import LabelledRecording
 from vidcli.models.temporal_network import (
     NUM_MOTIONS,
     TemporalNetwork,
-    TemporalWeights,
     cell_inputs,
-    pack_network,
 )
+from vidcli.models.temporal_weights import TemporalWeights, pack_network
 from vidcli.predict.temporal_cells import SubjectMotion
 from vidcli.predict.window_plan import WindowPlan
 from vidcli.train.rule_trials import RecordingWindows, read_cells

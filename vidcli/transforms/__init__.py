@@ -2,28 +2,27 @@
 
 clip         crop and normalise; start reading here
 focus        the window around motion
+scaling      to another size, with torch or without it
 augment      the random changes of training
 randaugment  one of them
 """
 
 from __future__ import annotations
 
-from vidcli.transforms.augment import Changes
 from vidcli.transforms.clip import (
     MEAN,
     STD,
     ClipTransform,
     build_sampler,
     own_frames,
-    squeeze,
     to_pixels,
 )
+from vidcli.transforms.scaling import squeeze
 from vidcli.transforms.sides import mirrored_classes, sided_class_names
 
 __all__ = [
     "MEAN",
     "STD",
-    "Changes",
     "ClipTransform",
     "build_sampler",
     "mirrored_classes",

@@ -3,36 +3,42 @@
 The decoder scales frames to `decode_size`; this module crops, changes and normalises them. Random changes are
 drawn once for a clip, so that they never look like motion.
 
-    cut         the window, scaled, uint8: what a thread makes of the frames of one clip
-    finish      changes and normalises a batch, float32: on a GPU, which is sent a quarter of the bytes
-
     always      the panels that `clip.panels` names: the whole frame, the window around motion if
                 `clip.focus` asks for one, the window that follows it
     training    a random window, then the changes of `augment`
     otherwise   the centre window
+
+It has two halves. `cut` makes pixels of frames and draws all random numbers, one clip at a time, on the CPU.
+`finish` changes and normalises a batch of pixels on any device, with the same result. Without random changes
+NumPy does both in `array`, so that a model that needs no torch predicts without it. What only torch does
+(following motion, random changes) imports it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from torch import Tensor
-from torch.nn import functional
 
-from vidcli.arrays import Frames
+from vidcli.arrays import Float32, Frames
 from vidcli.config import AugmentConfig, ClipConfig
 from vidcli.sampling import ClipSampler
-from vidcli.transforms.augment import Augmentation, Changes, constant
 from vidcli.transforms.focus import Window, motion_window
-from vidcli.transforms.follow import follow_motion
+from vidcli.transforms.scaling import squeeze
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from vidcli.transforms.augment import Augmentation, Changes
 
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
 """Channel statistics of ImageNet, used if the settings name none."""
 
 _DIMENSIONS_WITH_NEIGHBOURS = 5
+_FEWEST_FOR_TORCH = 50
+"""Clips whose scaling takes as long without torch as importing torch does: some 50 ms each for 16 frames."""
 
 
 def build_sampler(clip: ClipConfig, augment: AugmentConfig | None = None) -> ClipSampler:
@@ -54,14 +60,11 @@ def build_sampler(clip: ClipConfig, augment: AugmentConfig | None = None) -> Cli
     )
 
 
-def to_pixels(clip_TCHW: Tensor, clip: ClipConfig) -> Frames:
+def to_pixels(clip_TCHW: Float32, clip: ClipConfig) -> Frames:
     """Return the pictures of a normalised clip, uint8 (T, H, W, C): the inverse of `ClipTransform`."""
-    mean_C11, std_C11 = (torch.tensor(v).view(-1, 1, 1) for v in (clip.mean or MEAN, clip.std or STD))
-    shown_TCHW = clip_TCHW.detach().float().cpu() * std_C11 + mean_C11
-    pixels: Frames = (
-        shown_TCHW.mul(255).round_().clamp_(0, 255).byte().permute(0, 2, 3, 1).contiguous().numpy()
-    )
-    return pixels
+    mean_C, std_C = (np.array(values, np.float32) for values in (clip.mean or MEAN, clip.std or STD))
+    shown_THWC = clip_TCHW.transpose(0, 2, 3, 1) * std_C + mean_C
+    return np.ascontiguousarray(np.rint(shown_THWC * np.float32(255)).clip(0, 255).astype(np.uint8))
 
 
 class ClipTransform:
@@ -80,12 +83,24 @@ class ClipTransform:
         self._keeps_all = clip.panels != ("window",)
         self._fit, self._crop_ratio, self._focus = clip.fit, clip.crop_ratio, clip.focus
         # A change fills empty places with the mean colour, which becomes zero.
-        self._augmentation = Augmentation(augment, flip, clip.mean or MEAN) if augment is not None else None
+        self._augmentation = _augmentation(augment, flip, clip.mean or MEAN)
         self._resize = clip.resize
+        self._num_expected = 0
+        if clip.follows or augment is not None:
+            import torch  # noqa: F401 (now, since clips are made in threads)
         self._mean_row, self._std_row = (
             tuple(clip.mean or MEAN) * self._width,
             tuple(clip.std or STD) * self._width,
         )
+        self._mean_array, self._std_array = (
+            np.array(row, np.float32) for row in (self._mean_row, self._std_row)
+        )
+
+    def expect(self, num_clips: int) -> None:
+        """Import torch where it saves more time in scaling so many clips than its import takes."""
+        self._num_expected += num_clips
+        if self._num_expected >= _FEWEST_FOR_TORCH and (self._keeps_all or self._focus < 1):
+            import torch  # noqa: F401 (`squeeze` uses it then)
 
     @property
     def proportions(self) -> tuple[int, int]:
@@ -113,6 +128,14 @@ class ClipTransform:
     def __call__(
         self, frames_THWC: Frames, rng: np.random.Generator | None = None, place: float = 0.5
     ) -> Tensor:
+        """Return what `array` returns as a tensor."""
+        import torch
+
+        return torch.from_numpy(self.array(frames_THWC, rng, place))
+
+    def array(
+        self, frames_THWC: Frames, rng: np.random.Generator | None = None, place: float = 0.5
+    ) -> Float32:
         """Return the clip, float32 (T, C, H, W), channels last in memory.
 
         Args:
@@ -120,8 +143,15 @@ class ClipTransform:
             rng: as in `cut`.
             place: as in `cut`.
         """
-        pixels_TCHW, changes = self.cut(frames_THWC, rng, place)
-        return self.finish(pixels_TCHW[None], None if changes is None else [changes])[0]
+        if rng is not None and self._augmentation is not None:
+            pixels_TCHW, changes = self.cut(frames_THWC, rng, place)
+            assert changes is not None
+            changed_TCHW: Float32 = self.finish(pixels_TCHW[None], [changes])[0].numpy()
+            return changed_TCHW
+        clip_THWC = np.ascontiguousarray(self._pixels(frames_THWC, rng, place), np.float32)
+        clip_THWC /= 255
+        clip_TCHW: Float32 = self._normalise(clip_THWC).transpose(0, 3, 1, 2)
+        return clip_TCHW
 
     def cut(
         self, frames_THWC: Frames, rng: np.random.Generator | None = None, place: float = 0.5
@@ -135,8 +165,10 @@ class ClipTransform:
             place: the place of the fixed window, 0 to 1, along the side with more room; along the other
                 side it is centred.
         """
-        panels = [self._panel(region_THWC, rng, place) for region_THWC in self._regions(frames_THWC)]
-        pixels_TCHW = torch.cat(panels, dim=2) if len(panels) > 1 else panels[0]
+        import torch
+
+        pixels_THWC = np.ascontiguousarray(self._pixels(frames_THWC, rng, place))
+        pixels_TCHW = torch.from_numpy(pixels_THWC).permute(0, 3, 1, 2)
         if rng is None or self._augmentation is None:
             return pixels_TCHW, None
         return pixels_TCHW, self._augmentation.draw((pixels_TCHW.shape[2], pixels_TCHW.shape[3]), rng)
@@ -148,12 +180,23 @@ class ClipTransform:
             pixels_BTCHW: what `cut` returned, uint8, on the device that computes.
             changes: those of each clip; None changes nothing.
         """
+        from vidcli.transforms.augment import constant
+
+        device = pixels_BTCHW.device
         clips_BTHWC = pixels_BTCHW.permute(0, 1, 3, 4, 2).contiguous().float()
         # A GPU multiplies by the reciprocal of a plain number, which rounds otherwise than a CPU divides.
-        clips_BTCHW = clips_BTHWC.div_(constant((255.0,), clips_BTHWC.device)).permute(0, 1, 4, 2, 3)
+        clips_BTCHW = clips_BTHWC.div_(constant((255.0,), device)).permute(0, 1, 4, 2, 3)
         if changes is not None and self._augmentation is not None:
             clips_BTCHW = self._augmentation.change(clips_BTCHW, changes)
-        return self._normalise(clips_BTCHW)
+        clips_BTHWC = clips_BTCHW.permute(0, 1, 3, 4, 2).contiguous()
+        mean_row, std_row = (constant(row, device) for row in (self._mean_row, self._std_row))
+        clips_BTHWC.flatten(0, 2).flatten(1).sub_(mean_row).div_(std_row)
+        return clips_BTHWC.permute(0, 1, 4, 2, 3)
+
+    def _pixels(self, frames_THWC: Frames, rng: np.random.Generator | None, place: float) -> Frames:
+        """Return all panels, one above the other, uint8 (T, H, W, C)."""
+        panels = [self._panel(region_THWC, rng, place) for region_THWC in self._regions(frames_THWC)]
+        return np.concatenate(panels, axis=1) if len(panels) > 1 else panels[0]
 
     def _regions(self, frames: Frames) -> list[Frames]:
         """Return the parts of the frames that are shown, one above the other."""
@@ -168,14 +211,16 @@ class ClipTransform:
         frames_THWC = own_frames(frames)
         for panel in self._panels:
             if panel == "follow":
+                from vidcli.transforms.follow import follow_motion
+
                 yield follow_motion(frames, (self._height, self._width))
             elif panel == "whole" or self._focus == 1:
                 yield None
             else:
                 yield [motion_window(frames_THWC, (self._height, self._width), self._focus)] * len(frames)
 
-    def _panel(self, region_THWC: Frames, rng: np.random.Generator | None, place: float) -> Tensor:
-        """Return a part of the frames at the size of a panel, uint8 (T, C, H, W)."""
+    def _panel(self, region_THWC: Frames, rng: np.random.Generator | None, place: float) -> Frames:
+        """Return a part of the frames at the size of a panel, uint8 (T, H, W, C)."""
         if rng is not None and self._augmentation is not None:
             top, left, height, width = self._augmentation.draw_window(
                 region_THWC.shape[1:3], (self._height, self._width), rng
@@ -183,7 +228,7 @@ class ClipTransform:
         else:
             top, left, height, width = self._fixed_window(region_THWC.shape[1], region_THWC.shape[2], place)
         window_THWC = region_THWC[:, top : top + height, left : left + width]
-        return _scaled(window_THWC, self._height, self._width)
+        return squeeze(window_THWC, self._height, self._width)
 
     def seen_windows(self, frames: Frames, place: float = 0.5) -> list[list[Window]]:
         """Return the part of each frame that each panel shows if there are no random changes.
@@ -207,16 +252,16 @@ class ClipTransform:
         inner_top, inner_left, height, width = self._fixed_window(height, width, place)
         return top + inner_top, left + inner_left, height, width
 
-    def _normalise(self, clips_BTCHW: Tensor) -> Tensor:
-        """Subtract the mean of each channel and divide by its deviation, in place if possible.
+    def _normalise(self, clip_THWC: Float32) -> Float32:
+        """Subtract the mean of each channel and divide by its deviation, in place.
 
         The constants of a whole row of pixels are used at once, which is several times faster than three
         channels at a time and gives the same bits.
         """
-        clips_BTHWC = clips_BTCHW.permute(0, 1, 3, 4, 2).contiguous()
-        mean_row, std_row = (constant(row, clips_BTCHW.device) for row in (self._mean_row, self._std_row))
-        clips_BTHWC.flatten(0, 2).flatten(1).sub_(mean_row).div_(std_row)
-        return clips_BTHWC.permute(0, 1, 4, 2, 3)
+        rows = clip_THWC.reshape(-1, self._width * 3)
+        rows -= self._mean_array
+        rows /= self._std_array
+        return rows.reshape(clip_THWC.shape)
 
     def _fixed_window(self, frame_height: int, frame_width: int, place: float) -> Window:
         """Return top, left, height and width of the window of evaluation."""
@@ -236,25 +281,13 @@ def own_frames(frames: Frames) -> Frames:
     return frames[:, 1] if frames.ndim == _DIMENSIONS_WITH_NEIGHBOURS else frames
 
 
-def squeeze(frames_THWC: Frames, height: int, width: int) -> Frames:
-    """Return whole frames at another size, whatever their proportions.
+def _augmentation(settings: AugmentConfig | None, flip: bool, fill: Sequence[float]) -> Augmentation | None:
+    """Return the random changes of training; None for evaluation."""
+    if settings is None:
+        return None
+    from vidcli.transforms.augment import Augmentation
 
-    Args:
-        frames_THWC: uint8.
-        height: in pixels.
-        width: in pixels.
-    """
-    squeezed: Frames = _scaled(frames_THWC, height, width).permute(0, 2, 3, 1).contiguous().numpy()
-    return squeezed
-
-
-def _scaled(frames_THWC: Frames, height: int, width: int) -> Tensor:
-    """Return frames at a size, uint8 (T, C, H, W)."""
-    pixels_TCHW = torch.from_numpy(np.ascontiguousarray(frames_THWC)).permute(0, 3, 1, 2)
-    if frames_THWC.shape[1:3] == (height, width):
-        return pixels_TCHW
-    # Torch scales bytes several times faster than floats.
-    return functional.interpolate(pixels_TCHW, (height, width), mode="bilinear", antialias=True)
+    return Augmentation(settings, flip, fill)
 
 
 def _cut(frames_THWC: Frames, windows: Sequence[Window]) -> Frames:
