@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from vidcli.arrays import Float32, Float64
+from vidcli.artifacts.exported import ExportedNetwork
+from vidcli.predict.view_loader import ViewLoader
 from vidcli.runtime.lanes import Lanes, start_fetching
 
 
@@ -35,27 +37,29 @@ class Launcher:
 
     def begin(
         self,
-        network: nn.Module,
+        network: nn.Module | ExportedNetwork,
+        loader: ViewLoader,
         views_VTCHW: Float32 | Tensor,
         most_at_once: int,
-        finish: Callable[[Tensor], Tensor],
         num_side_by_side: int,
     ) -> Callable[[], Float64]:
         """Begin to compute logits; what is returned waits for them, as (V, K).
 
         Args:
             network: lies on the device, and takes clips.
+            loader: makes clips of pixels, on the device.
             views_VTCHW: clips, or their pixels.
             most_at_once: views that go through the network together.
-            finish: makes clips of pixels, on the device.
             num_side_by_side: number of threads that call this at the same time.
         """
+        assert not isinstance(network, ExportedNetwork)
         started = time.perf_counter()
         if network.training:  # `eval` visits every module: a tenth of a small model's time
             network.eval()
         views = torch.from_numpy(views_VTCHW) if isinstance(views_VTCHW, np.ndarray) else views_VTCHW
         # All views at once, unless that would fill the memory.
         parts = torch.split(views, most_at_once)
+        finish = loader.transform.finish
         with torch.inference_mode():
             fetching = [start_fetching(network(self._bring(part, finish))) for part in parts]
         begun = time.perf_counter() - started

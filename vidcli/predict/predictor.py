@@ -13,8 +13,6 @@ from __future__ import annotations
 
 import copy
 import os
-import threading
-import time
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import closing
 from functools import partial
@@ -32,6 +30,7 @@ from vidcli.data.items import CountedVideos, VideoItem
 from vidcli.errors import ConfigError, VideoError
 from vidcli.models.calibration import UNCALIBRATED, Calibration
 from vidcli.models.timeline_rules import TimelineRules
+from vidcli.predict.core_computer import CoreComputer
 from vidcli.predict.inputs import explain_failure
 from vidcli.predict.prediction import Prediction
 from vidcli.predict.side_by_side import COMPUTED_BYTES, Views, predict_all
@@ -87,13 +86,8 @@ class Predictor:
         self.threshold: float | None = None
         self.rules: TimelineRules | None = None
         self.views = ViewLoader(config, source, shuffle_seed)
-        self.network, self._seconds = model, 0.0
-        self._counting = threading.Lock()
-        self._launcher: Launcher | None = None
-        if not self.is_on_cpu:
-            from vidcli.predict.clip_launcher import Launcher
-
-            self._launcher = Launcher(self.device)
+        self.network = model
+        self._computer = _computer_of(model, device)
 
     @classmethod
     def from_checkpoint(
@@ -152,12 +146,12 @@ class Predictor:
     @property
     def model_seconds(self) -> float:
         """The time that the model has computed so far."""
-        return self._seconds if self._launcher is None else self._launcher.seconds
+        return self._computer.seconds
 
     @property
     def is_on_cpu(self) -> bool:
         """Whether the model computes on the CPU."""
-        return self._device is None or self._device.type == CPU
+        return isinstance(self._computer, CoreComputer)
 
     def abstain_below(self, threshold: float | None) -> None:
         """Abstain from now on where no class is at least this probable; None always answers.
@@ -219,12 +213,7 @@ class Predictor:
 
     def load_many(self, items: Sequence[VideoItem]) -> Generator[Views, None, None]:
         """Yield the views of each video in order, or why there are none; for a GPU as pixels."""
-        finishes = True
-        if self._device is not None:
-            from vidcli.data.device_batches import finishes_clips
-
-            finishes = not finishes_clips(self._device)
-        return self.views.load_many(items, self.is_on_cpu, finishes)
+        return self.views.load_many(items, self.is_on_cpu, not _takes_pixels(self.network, self._device))
 
     def classify(self, views_VTCHW: Float32 | Tensor, num_side_by_side: int = 1) -> Float64:
         """Return the logits (V, K) of clips.
@@ -235,37 +224,9 @@ class Predictor:
         """
         return self._begin_to_classify(views_VTCHW, num_side_by_side)()
 
-    def _begin_to_classify(
-        self, views_VTCHW: Float32 | Tensor, num_side_by_side: int
-    ) -> Callable[[], Float64]:
-        """Give clips to a GPU, or compute them on the CPU; what is returned waits for the logits."""
-        if self._launcher is None:
-            return partial(self._classify, self.views.finished(views_VTCHW), num_side_by_side)
-        assert not isinstance(self.network, ExportedNetwork)
-        return self._launcher.begin(
-            self.network,
-            views_VTCHW,
-            max(1, COMPUTED_BYTES // self.config.clip.num_bytes),
-            self.views.transform.finish,
-            num_side_by_side,
-        )
-
-    def _classify(self, views_VTCHW: Float32, num_side_by_side: int) -> Float64:
-        started = time.perf_counter()
-        # The model computes all views at once, unless that would fill the memory.
+    def _begin_to_classify(self, views: Float32 | Tensor, num_side_by_side: int) -> Callable[[], Float64]:
         most = max(1, COMPUTED_BYTES // self.config.clip.num_bytes)
-        starts = range(0, len(views_VTCHW), most)
-        logits_VK = np.concatenate([self._compute(views_VTCHW[start : start + most]) for start in starts])
-        with self._counting:
-            self._seconds += (time.perf_counter() - started) / num_side_by_side
-        return logits_VK
-
-    def _compute(self, views_VTCHW: Float32) -> Float64:
-        if isinstance(self.network, ExportedNetwork):
-            return self.network(views_VTCHW).astype(np.float64)
-        if self.network.training:  # `eval` visits every module: a tenth of a small model's time
-            self.network.eval()
-        return compute_in_torch(self.network, views_VTCHW, self.device)
+        return self._computer.begin(self.network, self.views, views, most, num_side_by_side)
 
     def answer_of(self, name: str, probabilities_K: Float64) -> Prediction:
         """Return the prediction of something that is no file, such as a camera, from its probabilities."""
@@ -289,26 +250,31 @@ class Predictor:
         )
 
 
+def _computer_of(
+    network: nn.Module | ExportedNetwork, device: torch.device | None
+) -> CoreComputer | Launcher:
+    """Return what computes clips; exported networks do so on the CPU always."""
+    if isinstance(network, ExportedNetwork) or device is None or device.type == CPU:
+        return CoreComputer()
+    from vidcli.predict.clip_launcher import Launcher
+
+    return Launcher(device)
+
+
+def _takes_pixels(network: nn.Module | ExportedNetwork, device: torch.device | None) -> bool:
+    """Tell whether clips are finished where the network computes."""
+    if isinstance(network, ExportedNetwork) or device is None:
+        return False
+    from vidcli.data.device_batches import finishes_clips
+
+    return finishes_clips(device)
+
+
 def _choose_device(device: torch.device | str, network: nn.Module | ExportedNetwork) -> torch.device | None:
     """Return where to compute; None is the CPU for an exported network, whose engine needs no torch."""
     if not isinstance(device, str):
         return device
     return None if isinstance(network, ExportedNetwork) and device in ("auto", CPU) else choose_device(device)
-
-
-def compute_in_torch(network: Callable[..., torch.Tensor], views: Float32, device: torch.device) -> Float64:
-    """Return what a torch network makes of clips, in double precision.
-
-    Args:
-        network: takes what the clips become on the device.
-        views: the clips.
-        device: where the network lies.
-    """
-    import torch
-
-    with torch.inference_mode():
-        logits_VK: Float64 = network(torch.from_numpy(views).to(device)).double().cpu().numpy()
-    return logits_VK
 
 
 def with_boxes(predictor: Predictor, boxes: str | os.PathLike[str] | None) -> Predictor:

@@ -39,7 +39,7 @@ from vidcli.errors import ConfigError, VideoError
 from vidcli.features.computed_once import FeatureJob, FeatureResult, compute_once, digest_of_weights
 from vidcli.models import VideoModel
 from vidcli.predict import Predictor
-from vidcli.predict.predictor import compute_in_torch
+from vidcli.predict.core_computer import compute_in_torch
 from vidcli.runtime.memory import free_memory
 from vidcli.runtime.processes import Group
 from vidcli.runtime.threads import num_workers

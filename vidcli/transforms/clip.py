@@ -25,6 +25,7 @@ from vidcli.arrays import Float32, Frames
 from vidcli.config import AugmentConfig, ClipConfig
 from vidcli.sampling import ClipSampler
 from vidcli.transforms.focus import Window, motion_window
+from vidcli.transforms.normalise import Normalisation
 from vidcli.transforms.scaling import squeeze
 
 if TYPE_CHECKING:
@@ -88,13 +89,7 @@ class ClipTransform:
         self._num_expected = 0
         if clip.follows or augment is not None:
             import torch  # noqa: F401 (now, since clips are made in threads)
-        self._mean_row, self._std_row = (
-            tuple(clip.mean or MEAN) * self._width,
-            tuple(clip.std or STD) * self._width,
-        )
-        self._mean_array, self._std_array = (
-            np.array(row, np.float32) for row in (self._mean_row, self._std_row)
-        )
+        self._normalisation = Normalisation(clip.mean or MEAN, clip.std or STD, self._width)
 
     def expect(self, num_clips: int) -> None:
         """Import torch where it saves more time in scaling so many clips than its import takes."""
@@ -150,7 +145,7 @@ class ClipTransform:
             return changed_TCHW
         clip_THWC = np.ascontiguousarray(self._pixels(frames_THWC, rng, place), np.float32)
         clip_THWC /= 255
-        clip_TCHW: Float32 = self._normalise(clip_THWC).transpose(0, 3, 1, 2)
+        clip_TCHW: Float32 = self._normalisation.of_array(clip_THWC).transpose(0, 3, 1, 2)
         return clip_TCHW
 
     def cut(
@@ -188,9 +183,7 @@ class ClipTransform:
         clips_BTCHW = clips_BTHWC.div_(constant((255.0,), device)).permute(0, 1, 4, 2, 3)
         if changes is not None and self._augmentation is not None:
             clips_BTCHW = self._augmentation.change(clips_BTCHW, changes)
-        clips_BTHWC = clips_BTCHW.permute(0, 1, 3, 4, 2).contiguous()
-        mean_row, std_row = (constant(row, device) for row in (self._mean_row, self._std_row))
-        clips_BTHWC.flatten(0, 2).flatten(1).sub_(mean_row).div_(std_row)
+        clips_BTHWC = self._normalisation.of_tensor(clips_BTCHW.permute(0, 1, 3, 4, 2).contiguous())
         return clips_BTHWC.permute(0, 1, 4, 2, 3)
 
     def _pixels(self, frames_THWC: Frames, rng: np.random.Generator | None, place: float) -> Frames:
@@ -251,17 +244,6 @@ class ClipTransform:
         top, left, height, width = window
         inner_top, inner_left, height, width = self._fixed_window(height, width, place)
         return top + inner_top, left + inner_left, height, width
-
-    def _normalise(self, clip_THWC: Float32) -> Float32:
-        """Subtract the mean of each channel and divide by its deviation, in place.
-
-        The constants of a whole row of pixels are used at once, which is several times faster than three
-        channels at a time and gives the same bits.
-        """
-        rows = clip_THWC.reshape(-1, self._width * 3)
-        rows -= self._mean_array
-        rows /= self._std_array
-        return rows.reshape(clip_THWC.shape)
 
     def _fixed_window(self, frame_height: int, frame_width: int, place: float) -> Window:
         """Return top, left, height and width of the window of evaluation."""
