@@ -16,7 +16,7 @@ import torch
 
 from tests.train.test_closed_form import settings as auto_settings
 from vidcli.artifacts.model_file import Checkpoint, load_checkpoint, save_checkpoint
-from vidcli.artifacts.run_folder import CHOICE_FILE, CONFIG_FILE, MODEL_FILE
+from vidcli.artifacts.run_folder import CHOICE_FILE, CONFIG_FILE, LOCK_FILE, MODEL_FILE
 from vidcli.config import Config, config_to_yaml, load_config
 from vidcli.data.items import VideoItem
 from vidcli.data.manifest import load_items
@@ -220,6 +220,26 @@ def test_what_fails_or_is_stopped_leaves_the_model_that_was_chosen(
         assert "the loss is nan" in contest.told
     assert (contest.run / MODEL_FILE).read_bytes() == b"chosen"
     assert not any((tmp_path / "temporary").iterdir())
+
+
+def test_a_run_stopped_while_it_was_tried_is_finished_with_what_was_chosen(
+    motion_data: Path, tmp_path: Path, small_config: Callable[..., Config]
+) -> None:
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(config_to_yaml(small_config(train__plots=False)))
+
+    def stop(event: Event) -> None:
+        if isinstance(event, ContenderProgress):
+            raise KeyboardInterrupt
+
+    config = auto_settings(f"train.contender={recipe}", "train.epochs=1")
+    with pytest.raises(KeyboardInterrupt):
+        start_run(config, motion_data, tmp_path / "run", CPU, stop)
+    assert (tmp_path / "run" / LOCK_FILE).exists()  # which says that the run was stopped
+    before = (tmp_path / "run" / MODEL_FILE).read_bytes()
+    resume_run(tmp_path / "run", CPU, stop)
+    assert not (tmp_path / "run" / LOCK_FILE).exists()
+    assert (tmp_path / "run" / MODEL_FILE).read_bytes() == before
 
 
 def test_a_run_ends_with_an_ordinary_model_of_the_contender(

@@ -256,6 +256,7 @@ class Contender:
         is_taken = other.mean > known.mean
         self._tell(known, other, is_taken)
         if not is_taken:
+            self._note(known, other, is_taken)
             return None
         place = folder / "all"
         done = len(parts) / (len(parts) + _LAST_SHARE)
@@ -265,6 +266,7 @@ class Contender:
             save_checkpoint(place / MODEL_FILE, replace(model, calibration=answers.calibration()))
         with undivided():
             self._take(place)
+            self._note(known, other, is_taken)
         return rows
 
     def _without(self, asked: Sequence[VideoItem]) -> list[VideoItem]:
@@ -313,6 +315,9 @@ class Contender:
                 f"where the choice above answers {known} of the same: {outcome}"
             )
         )
+
+    def _note(self, known: Score, other: Score, is_taken: bool) -> None:
+        """Write in `choice.json` what came of it."""
         path = self._run / CHOICE_FILE
         told = parse_json(path.read_text(encoding="utf-8"))
         told["contender"] = {

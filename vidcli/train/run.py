@@ -13,6 +13,7 @@ from vidcli.artifacts.claim import RunClaim, in_use
 from vidcli.artifacts.resume_file import load_resume
 from vidcli.artifacts.run_folder import (
     CONFIG_FILE,
+    LOCK_FILE,
     RESUME_FILE,
     SPLITS_FILE,
     UNUSABLE_FILE,
@@ -300,9 +301,13 @@ def plan_run(config: Config, data: Path, on_event: Callable[[Event], None]) -> R
 
 
 def _open_run(run: Path, claim: RunClaim, data_root: Path | None) -> tuple[Config, Sequence[VideoItem]]:
-    """Return the settings and videos of a run, and claim its directory unless the run is finished."""
+    """Return the settings and videos of a run, and claim its directory unless the run is finished.
+
+    One that was stopped while a contender was tried is finished, but still has the lock of a run that is not;
+    the claim removes it.
+    """
     config = _config_of_run(run)
-    if not _is_finished(run, config):
+    if not _is_finished(run, config) or (run / LOCK_FILE).exists():
         patience = _RESTART_SECONDS if num_restarts() else 0.0
         if not claim.resume(run, patience):
             raise in_use(run, "wait for its end, or stop it; then the same command goes on")
