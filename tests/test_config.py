@@ -61,7 +61,7 @@ def test_every_setting_has_a_range_and_a_sentence() -> None:
     # Names and file paths are free text; everything else says what it takes.
     free = {setting.name for setting in settings if setting.range == "text"}
     assert free == {
-        *("model.backbone", "model.head", "model.weights"),
+        *("model.backbone", "model.head", "model.weights", "train.contender"),
         *("data.background", "data.labelled_spans", "subject.boxes"),
     }
 

@@ -128,7 +128,7 @@ class _Subject:
         if job.encoder:
             folder = Path(job.folder).parent / job.name
             folder.mkdir(exist_ok=True)
-            (folder / "config.json").write_text(job.encoder)
+            (folder / "config.json").write_text(job.encoder, encoding="utf-8")
             settings.append(f"model.backbone=hf:{folder}")
         self.config = settle_clip(load_config(None, settings))
         self.device = torch.device(job.device)

@@ -244,7 +244,7 @@ def _driver() -> str | None:
         found = subprocess.run(
             ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"],
             capture_output=True,
-            text=True,
+            encoding="utf-8",
             timeout=20,
             check=True,
         )
@@ -261,7 +261,9 @@ def run_tests(device: torch.device) -> Row:
     if find_spec("pytest") is None:
         return {"skipped": "pytest is not installed: pip install 'vidcli[test]'"}
     files = [
-        str(path) for path in sorted(folder.rglob("test_*.py")) if "mark.cuda" in path.read_text("utf-8")
+        str(path)
+        for path in sorted(folder.rglob("test_*.py"))
+        if "mark.cuda" in path.read_text(encoding="utf-8")
     ]
     if not files:
         return {"skipped": f"there are no tests in {folder}; they are in the source, not in the wheel"}

@@ -96,7 +96,7 @@ def _run(arguments: Sequence[str]) -> str:
     """Run Python, which may keep the bytecode it compiles, and return what it wrote to stderr."""
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     command = [sys.executable, *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", check=False, env=environment)
     if done.returncode:
         lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
         raise DataError(f"`{' '.join(arguments)}` fails, and cannot be measured: {lines[-1]}")

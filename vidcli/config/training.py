@@ -45,8 +45,7 @@ class TrainConfig(Section):
     contender: Annotated[str, BeforeValidator(parse_word)] = Field(
         "off",
         max_length=4096,
-        description="Recipe of a network that is trained from pixels against ridge on parts of the training "
-        "videos, and taken where it answers the others better; not with several classes a video.",
+        description="Recipe to try against ridge on held-out parts, of one class a video; off tries none.",
     )
     lr: float = Field(1e-3, gt=0, le=10, description="Highest learning rate, reached after the warm-up.")
     weight_decay: float = Field(0.05, ge=0, le=1, description="Decay of weights (not of biases and norms).")

@@ -69,7 +69,9 @@ def _num_cores(processors: Iterable[int]) -> int:
 def _siblings(number: int) -> str:
     """Return what is the same of all logical processors of a core."""
     try:
-        return Path(f"/sys/devices/system/cpu/cpu{number}/topology/thread_siblings_list").read_text()
+        return Path(f"/sys/devices/system/cpu/cpu{number}/topology/thread_siblings_list").read_text(
+            encoding="ascii"
+        )
     except OSError:
         return str(number)
 

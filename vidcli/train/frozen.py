@@ -24,6 +24,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from functools import partial
 from typing import TypeAlias
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -318,5 +319,7 @@ class FeaturePredictor(Predictor):
         for features in map(self._features.of_validation, items):
             yield features if isinstance(features, VideoError) else features.numpy()
 
-    def _compute(self, features_VTE: Float32) -> Float64:
-        return compute_in_torch(self._after_backbone, features_VTE, self.device)
+    def _begin_to_classify(self, views: Float32 | Tensor, num_side_by_side: int) -> Callable[[], Float64]:
+        """Return what computes logits (V, K) of features (V, T, E)."""
+        assert isinstance(views, np.ndarray)
+        return partial(compute_in_torch, self._after_backbone, views, self.device)
