@@ -49,7 +49,9 @@ def both(
     exported = ExportedNetwork(
         folder, open_part, len(NAMES), request.param, "float32", "0" * 64, sees_neighbours=False
     )
-    return Predictor(model, config, NAMES, CPU), Predictor(exported, config, NAMES, CPU)
+    # It computes on the CPU also where a GPU is asked for.
+    gpu = torch.device("cuda")
+    return Predictor(model, config, NAMES, CPU), Predictor(exported, config, NAMES, gpu)
 
 
 @pytest.mark.parametrize("num_threads", [1, 2])

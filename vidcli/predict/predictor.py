@@ -82,12 +82,13 @@ class Predictor:
             calibration: how logits become probabilities.
         """
         self.config, self.class_names, self.calibration = config, tuple(class_names), calibration
-        self._device = device
+        # Exported networks compute on the CPU always.
+        self._device = None if isinstance(model, ExportedNetwork) else device
         self.threshold: float | None = None
         self.rules: TimelineRules | None = None
         self.views = ViewLoader(config, source, shuffle_seed)
         self.network = model
-        self._computer = _computer_of(model, device)
+        self._computer = _computer_on(self._device)
 
     @classmethod
     def from_checkpoint(
@@ -213,7 +214,7 @@ class Predictor:
 
     def load_many(self, items: Sequence[VideoItem]) -> Generator[Views, None, None]:
         """Yield the views of each video in order, or why there are none; for a GPU as pixels."""
-        return self.views.load_many(items, self.is_on_cpu, not _takes_pixels(self.network, self._device))
+        return self.views.load_many(items, self.is_on_cpu, not _takes_pixels(self._device))
 
     def classify(self, views_VTCHW: Float32 | Tensor, num_side_by_side: int = 1) -> Float64:
         """Return the logits (V, K) of clips.
@@ -250,20 +251,18 @@ class Predictor:
         )
 
 
-def _computer_of(
-    network: nn.Module | ExportedNetwork, device: torch.device | None
-) -> CoreComputer | Launcher:
-    """Return what computes clips; exported networks do so on the CPU always."""
-    if isinstance(network, ExportedNetwork) or device is None or device.type == CPU:
+def _computer_on(device: torch.device | None) -> CoreComputer | Launcher:
+    """Return what computes clips on a device; None is the CPU."""
+    if device is None or device.type == CPU:
         return CoreComputer()
     from vidcli.predict.clip_launcher import Launcher
 
     return Launcher(device)
 
 
-def _takes_pixels(network: nn.Module | ExportedNetwork, device: torch.device | None) -> bool:
-    """Tell whether clips are finished where the network computes."""
-    if isinstance(network, ExportedNetwork) or device is None:
+def _takes_pixels(device: torch.device | None) -> bool:
+    """Tell whether clips are finished where the network computes; None is the CPU."""
+    if device is None:
         return False
     from vidcli.data.device_batches import finishes_clips
 
