@@ -12,8 +12,9 @@ from vidcli.config import config_to_dict
 from vidcli.data.manifest import load_items
 from vidcli.errors import CheckpointError, ConfigError, OutputError, WriteError
 from vidcli.predict import Predictor
+from vidcli.predict.prediction import align
 from vidcli.studies import CrossvalPlan, FoldDone, FoldStarted, Recipe, cross_validate, load_plan
-from vidcli.studies.fold_run import FoldAnswers, align, answers_file, forget_run, load_answers
+from vidcli.studies.fold_run import FoldAnswers, answers_file, forget_run, load_answers
 from vidcli.studies.folds import make_folds
 from vidcli.studies.study_folder import open_study
 from vidcli.train import EpochDone, Notice

@@ -100,6 +100,27 @@ def prediction_to_dict(prediction: Prediction, top_k: int) -> dict[str, Any]:
     return row if prediction.threshold is None else row | {"unknown": prediction.is_unknown}
 
 
+def align(prediction: Prediction, class_names: Sequence[str]) -> Prediction:
+    """Return a prediction over more classes than its model knows; those have no probability.
+
+    Args:
+        prediction: of a model.
+        class_names: all classes, among them those of the model.
+    """
+    values = prediction.probabilities
+    if values is not None:
+        known = dict(zip(prediction.class_names, values, strict=True))
+        values = np.array([known.get(name, 0.0) for name in class_names])
+    return Prediction(
+        prediction.video,
+        tuple(class_names),
+        values,
+        prediction.error,
+        start_seconds=prediction.start_seconds,
+        end_seconds=prediction.end_seconds,
+    )
+
+
 def prediction_to_rows(prediction: Prediction, top_k: int) -> list[list[Any]]:
     """Return the rows of one video under `CSV_COLUMNS`; an empty field where there is nothing.
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -214,24 +214,3 @@ def _from_plain(told: Any, fold: Fold) -> FoldAnswers:
             )
         )
     return FoldAnswers(names, tuple(predictions), float(told["seconds"]))
-
-
-def align(prediction: Prediction, class_names: Sequence[str]) -> Prediction:
-    """Return a prediction over more classes than its model knows; those have no probability.
-
-    Args:
-        prediction: of a model.
-        class_names: all classes, among them those of the model.
-    """
-    values = prediction.probabilities
-    if values is not None:
-        known = dict(zip(prediction.class_names, values, strict=True))
-        values = np.array([known.get(name, 0.0) for name in class_names])
-    return Prediction(
-        prediction.video,
-        tuple(class_names),
-        values,
-        prediction.error,
-        start_seconds=prediction.start_seconds,
-        end_seconds=prediction.end_seconds,
-    )

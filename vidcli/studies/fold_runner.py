@@ -13,13 +13,13 @@ from vidcli.data.check import choose_source
 from vidcli.data.items import VideoItem, class_names_of
 from vidcli.errors import ConfigError
 from vidcli.evaluate.details import is_right
+from vidcli.predict.prediction import align
 from vidcli.runtime.threads import num_workers
 from vidcli.studies.fold_run import (
     FoldAnswers,
     FoldDone,
     FoldStarted,
     StudyEvent,
-    align,
     load_answers,
     run_fold,
 )

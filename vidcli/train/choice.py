@@ -274,6 +274,15 @@ def _score(candidate: Candidate, logits_MK: Float64, targets_MK: Bool, is_multi_
         precisions = [precision for precision in found if precision is not None]
         return Trial(candidate, None, None, float(np.mean(precisions)), logits_MK)
     labels_M = targets_MK.argmax(axis=1)
-    right_M = logits_MK.argmax(axis=1) == labels_M
+    return Trial(candidate, *accuracies(logits_MK.argmax(axis=1) == labels_M, labels_M), None, logits_MK)
+
+
+def accuracies(right_M: Bool, labels_M: Int64) -> tuple[float, float]:
+    """Return the share of right answers, and the mean of the shares of each class.
+
+    Args:
+        right_M: whether each answer is right.
+        labels_M: the true class of each.
+    """
     recalls = [right_M[labels_M == label].mean() for label in np.unique(labels_M)]
-    return Trial(candidate, float(right_M.mean()), float(np.mean(recalls)), None, logits_MK)
+    return float(right_M.mean()), float(np.mean(recalls))

@@ -40,10 +40,12 @@ from vidcli.evaluate import Evaluation, evaluate
 from vidcli.models import settle_clip
 from vidcli.models.calibration import UNCALIBRATED, Calibration, fit_temperature
 from vidcli.predict import Prediction, Predictor
+from vidcli.predict.prediction import align
 from vidcli.runtime.files import write_text, write_whole
 from vidcli.runtime.plain import parse_json
 from vidcli.runtime.processes import ALONE, Group
 from vidcli.runtime.signals import undivided
+from vidcli.train.choice import accuracies
 from vidcli.train.events import ContenderProgress, EpochDone, EpochRow, Event, Notice
 from vidcli.train.record import RunRecord
 from vidcli.train.stream_solver import Learnt
@@ -136,12 +138,10 @@ class Answers:
 
     def scores(self) -> tuple[Score, Score]:
         """Return how well the run and the contender answer the videos that both have answered."""
-        labels_M = np.array(self._labels)[[*self.of]]
-        found = []
-        for right_M in (self._known_right_M[[*self.of]], self._own_right()):
-            recalls = [right_M[labels_M == label].mean() for label in np.unique(labels_M)]
-            found.append(Score(float(right_M.mean()), float(np.mean(recalls))))
-        return found[0], found[1]
+        asked = [*self.of]
+        labels_M = np.array([self._names.index(self._labels[index]) for index in asked])
+        known = accuracies(self._known_right_M[asked], labels_M)
+        return Score(*known), Score(*accuracies(self._own_right(), labels_M))
 
     def calibration(self) -> Calibration:
         """Fit it to the contender's answers, as far as their models know all classes."""
@@ -156,12 +156,7 @@ class Answers:
 
     def evaluation(self) -> Evaluation:
         """Return the scores of the contender in detail, over all classes."""
-        predictions = []
-        for answer in self.of.values():
-            shares_K = np.zeros(len(self._names))
-            if answer.probabilities is not None:
-                shares_K[[self._names.index(name) for name in answer.class_names]] = answer.probabilities
-            predictions.append(Prediction(answer.video, self._names, shares_K))
+        predictions = [align(answer, self._names) for answer in self.of.values()]
         return evaluate(predictions, [self._labels[index] for index in self.of], self._names)
 
     def _own_right(self) -> Bool:
@@ -271,8 +266,8 @@ class Contender:
 
     def _without(self, asked: Sequence[VideoItem]) -> list[VideoItem]:
         """Return the training videos that are neither asked nor of their groups."""
-        groups = {item.group for item in asked} - {None}
-        return [item for item in self._learnt.grouped if item not in asked and item.group not in groups]
+        gone, groups = set(asked), {item.group for item in asked} - {None}
+        return [item for item in self._learnt.grouped if item not in gone and item.group not in groups]
 
     def _train(
         self, items: Sequence[VideoItem], place: Path, done: float, num_parts: int, is_timed: bool = True
