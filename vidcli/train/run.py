@@ -304,12 +304,13 @@ def _open_run(run: Path, claim: RunClaim, data_root: Path | None) -> tuple[Confi
     """Return the settings and videos of a run, and claim its directory unless the run is finished.
 
     One that was stopped while a contender was tried is finished, but still has the lock of a run that is not;
-    the claim removes it.
+    the claim removes it. While another process holds the lock of a finished run, the run is only read.
     """
     config = _config_of_run(run)
-    if not _is_finished(run, config) or (run / LOCK_FILE).exists():
+    finished = _is_finished(run, config)
+    if not finished or (run / LOCK_FILE).exists():
         patience = _RESTART_SECONDS if num_restarts() else 0.0
-        if not claim.resume(run, patience):
+        if not claim.resume(run, patience) and not finished:
             raise in_use(run, "wait for its end, or stop it; then the same command goes on")
     return config, load_run_items(run / SPLITS_FILE, data_root)
 
