@@ -72,13 +72,16 @@ WITHOUT_TORCH = (
     "artifacts.description",
     "predict",
     "predict.results",
+    "predict.live",
     "predict.saved_frames",
+    "predict.timeline",
     "commands.videos",
     "console.prediction_writers",
+    "console.timeline_writers",
     "runtime.threads",
     "runtime.devices",
 )
-"""What `predict` imports for an exported model."""
+"""What `predict`, `timeline` and `live` import for an exported model."""
 HEAVY = ("torch", "torchvision", "av", "pydantic", "matplotlib", "rich")
 
 

@@ -101,9 +101,9 @@ def test_a_network_without_features_has_no_parts(
     network, _ = load_network(write(form, contents, sees_neighbours=False))
     assert isinstance(network, ExportedNetwork)
     with pytest.raises(CheckpointError, match="gives no features"):
-        network.open_for(1, (FRAMES, HEAD))
+        network.open_parts(1)
     with pytest.raises(CheckpointError, match="features"):
-        network.features(torch.zeros(CLIP))  # that was never opened
+        network.features(np.zeros(CLIP, np.float32))  # that was never opened
 
 
 def test_features_of_another_shape_are_refused(write: Callable[..., Path]) -> None:
@@ -113,9 +113,9 @@ def test_features_of_another_shape_are_refused(write: Callable[..., Path]) -> No
     proto.graph.node.insert(1, turned)
     network, _ = load_network(write("onnx", {"model.onnx": proto.SerializeToString()}, sees_neighbours=False))
     assert isinstance(network, ExportedNetwork)
-    network.open_for(1, (FRAMES, HEAD))
+    network.open_parts(1)
     with pytest.raises(CheckpointError, match=r"gives float32 \(5, 2, 3\), where features \(2, 5, 3\)"):
-        network.features(torch.zeros(2, 5, *CLIP[2:]))
+        network.features(np.zeros((2, 5, *CLIP[2:]), np.float32))
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,6 @@ import vidcli
 from vidcli.commands.app import app
 from vidcli.models import build_model
 from vidcli.predict import Predictor
-from vidcli.predict.feature_windows import frame_network
 from vidcli.predict.live import can_keep_state, open_session
 from vidcli.train import start_run
 from vidcli.video import LiveFrame, decode_frames
@@ -123,7 +122,7 @@ def test_a_moment_without_a_picture_is_held_by_the_one_before(build, pictures, k
 
 def test_each_picture_is_computed_once_and_a_held_one_not_at_all(build, pictures, monkeypatch):
     predictor = build(model__frame_differences=False)
-    network, calls = frame_network(predictor), []
+    network, calls = predictor.network, []
     features = network.features
     monkeypatch.setattr(
         network, "features", lambda clip: calls.append(clip.shape[:2].numel()) or features(clip)

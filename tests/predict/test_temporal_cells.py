@@ -10,7 +10,9 @@ import torch
 
 from vidcli.config import load_config
 from vidcli.data.items import VideoItem
-from vidcli.models.temporal_network import REACH, TemporalNetwork
+from vidcli.models.cell_refiner import REACH
+from vidcli.models.temporal_network import TemporalNetwork
+from vidcli.models.temporal_weights import pack_network
 from vidcli.predict.temporal_cells import SubjectMotion, TemporalCells
 from vidcli.predict.window_plan import WindowCells, window_weights
 
@@ -48,10 +50,10 @@ def test_a_picture_without_boxes_does_not_move():
 @pytest.mark.parametrize("num_windows", [1, 100, 900])
 def test_cells_a_few_at_a_time_are_as_all_at_once(num_windows: int, motion: SubjectMotion):
     torch.manual_seed(0)
-    network = TemporalNetwork(3, 8, uses_motion=True).eval()
+    refiner = pack_network(TemporalNetwork(3, 8, uses_motion=True)).build(3)
     rng = np.random.default_rng(0)
     windows = WindowCells(3, window_weights(4, "middle"))
-    cells = TemporalCells(windows, network, motion)
+    cells = TemporalCells(windows, refiner, motion)
     finals = []
     for row in rng.dirichlet(np.ones(3), num_windows):
         windows.add_window(row)
@@ -61,6 +63,6 @@ def test_cells_a_few_at_a_time_are_as_all_at_once(num_windows: int, motion: Subj
     early = cells.means(0, finals[-1]).copy()
     num_cells = num_windows + 3
     cells.finish(num_cells)
-    whole = network.refine(windows.means(0, num_cells), motion(0, num_cells))
+    whole = refiner.refine(windows.means(0, num_cells), motion(0, num_cells))
     np.testing.assert_allclose(cells.means(0, num_cells), whole, atol=1e-6)
     np.testing.assert_array_equal(cells.means(0, finals[-1]), early)

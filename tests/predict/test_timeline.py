@@ -21,7 +21,7 @@ from vidcli.data.items import VideoItem
 from vidcli.errors import VideoError
 from vidcli.models import build_model
 from vidcli.predict import Predictor
-from vidcli.predict.feature_windows import frame_network
+from vidcli.predict.frame_networks import frame_network
 from vidcli.predict.merging import smooth_labels
 from vidcli.predict.segments import (
     VTT_HEAD,
@@ -155,7 +155,7 @@ def test_frames_computed_once_give_what_whole_windows_give(
     build, long_video, monkeypatch, differences, head, step
 ):
     predictor = build(model__frame_differences=differences, model__head=head)
-    network = frame_network(predictor)
+    network = predictor.network
     calls = []
     features = network.features
     monkeypatch.setattr(

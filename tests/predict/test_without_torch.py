@@ -25,9 +25,14 @@ from vidcli.data.items import VideoItem
 from vidcli.errors import DeviceError
 from vidcli.export import ExportOptions, export_model
 from vidcli.models import build_model
+from vidcli.models.temporal_network import TemporalNetwork
+from vidcli.models.temporal_weights import pack_network
+from vidcli.models.timeline_rules import TimelineRules
 from vidcli.predict import Predictor
 from vidcli.predict.results import Source, _parts_of
+from vidcli.predict.timeline import TimelineWork
 from vidcli.predict.view_loader import ViewLoader
+from vidcli.predict.window_plan import learnt_plan
 from vidcli.runtime.threads import num_computing_threads
 from vidcli.transforms import MEAN, STD, ClipTransform
 
@@ -49,12 +54,17 @@ def run_without_torch(statements: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, cwd=root, timeout=120)
 
 
-def predict_without_torch(*arguments: object) -> list[dict[str, Any]]:
-    """Return what `vidcli predict --format json` prints in such a process."""
-    words = ["vidcli", "predict", *map(str, arguments), "--format", "json", "--top-k", "8"]
+def vidcli_without_torch(*arguments: object) -> list[dict[str, Any]]:
+    """Return the JSON lines that a command prints in such a process."""
+    words = ["vidcli", *map(str, arguments), "--format", "json"]
     done = run_without_torch(f"sys.argv = {words}\nfrom vidcli.__main__ import main\nmain()")
     assert done.returncode == 0, done.stderr
     return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def predict_without_torch(*arguments: object) -> list[dict[str, Any]]:
+    """Return what `vidcli predict` says of videos in such a process."""
+    return vidcli_without_torch("predict", *arguments, "--top-k", "8")
 
 
 @pytest.fixture(scope="module")
@@ -69,9 +79,13 @@ def exports(
 ) -> Callable[[str], Path]:
     """Export a model in a format."""
     torch.manual_seed(0)
-    config = small_config(clip__views=2)
+    config = small_config(
+        clip__views=2, clip__sampling="dense", clip__stride_seconds=0.125, data__clips_per_span=4
+    )
     names = sorted(path.name for path in (motion_data / "train").iterdir())
-    checkpoint = Checkpoint(build_model(config.model, 8).state_dict(), config, tuple(names))
+    rules = TimelineRules(0.125, temporal=pack_network(TemporalNetwork(8, 4, uses_motion=False)))
+    model = build_model(config.model, 8)
+    checkpoint = Checkpoint(model.state_dict(), config, tuple(names), rules=rules)
     video = next((motion_data / "val").rglob("*.mp4"))
     items = [VideoItem(video, video.parent.name, "val")]
     made: dict[str, Path] = {}
@@ -100,6 +114,21 @@ def test_an_export_predicts_the_same_bits_without_torch(
     answers = predict_without_torch(*videos, "--model", exports(form))
     for answer, prediction in zip(answers, expected, strict=True):
         assert [(row["label"], row["probability"]) for row in answer["predictions"]] == prediction.top(8)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_the_timeline_of_an_export_is_that_of_its_model_without_torch(
+    form: str, exports: Callable[[str], Path], write_video: Callable[..., Path], tmp_path: Path
+) -> None:
+    pytest.importorskip("onnxruntime" if form == "onnx" else form)
+    video = write_video(tmp_path / "long.mp4", num_frames=60)
+    predictor = Predictor.load(exports(form), "cpu")
+    plan = learnt_plan(predictor.config, predictor.rules)
+    work = TimelineWork(predictor, video, plan, 0.0, predictor.rules)
+    work.run()
+    (answer,) = vidcli_without_torch("timeline", video, "--model", exports(form))
+    expected = [(one.start_seconds, one.label, one.confidence) for one in work.finish().segments]
+    assert [(one["start"], one["label"], one["confidence"]) for one in answer["segments"]] == expected
 
 
 @pytest.mark.parametrize("changes", [{"focus": 0.5}, {"panels": "whole,window", "focus": 0.5}])

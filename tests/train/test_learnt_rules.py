@@ -23,7 +23,8 @@ from vidcli.models.temporal_network import TemporalNetwork
 from vidcli.models.temporal_weights import pack_network
 from vidcli.models.timeline_rules import TimelineRules
 from vidcli.predict import Predictor
-from vidcli.predict.stream_windows import StreamWindows, stream_network
+from vidcli.predict.frame_networks import stream_network
+from vidcli.predict.stream_windows import StreamWindows
 from vidcli.predict.timeline import TimelineWork, classify_windows
 from vidcli.predict.view_loader import ViewLoader
 from vidcli.predict.window_plan import learnt_plan

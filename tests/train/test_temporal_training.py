@@ -10,7 +10,7 @@ import pytest
 from vidcli.config import load_config
 from vidcli.data.items import VideoItem
 from vidcli.evaluate.recordings import recordings_of
-from vidcli.models.temporal_network import NUM_MOTIONS
+from vidcli.models.cell_refiner import NUM_MOTIONS
 from vidcli.train.temporal_training import LabelledCells, choose_recordings, fit_temporal
 
 

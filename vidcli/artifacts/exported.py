@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -37,8 +37,6 @@ from vidcli.runtime.files import digest_file, read_regular
 from vidcli.runtime.plain import one_line, parse_json, shown
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from vidcli.models import VideoModel
 
 MAX_NETWORK_BYTES = 2**31 - 1
@@ -92,21 +90,14 @@ class ExportedNetwork:
         self._num_callers: dict[Part, int] = {}
         self.open_for(1)
 
-    def open_for(self, num_callers: int, parts: Sequence[Part] = (WHOLE,)) -> None:
+    def open_for(self, num_callers: int) -> None:
         """Share the cores out to so many threads that call the network at the same time.
-
-        Args:
-            num_callers: number of threads.
-            parts: what they call: the whole, or `FRAMES` and `HEAD`, which are not open otherwise.
 
         Raises:
             CheckpointError: it cannot be opened.
             ExportError: the runtime is not installed.
         """
-        for part in parts:
-            if self._num_callers.get(part) != num_callers:
-                self._runs[part] = self._open_part(num_callers, part)
-                self._num_callers[part] = num_callers
+        self._open(WHOLE, num_callers)
 
     def __call__(self, clip_BTCHW: Float32) -> Float32:
         """Return logits (B, K), computed on the CPU, of clips.
@@ -118,37 +109,48 @@ class ExportedNetwork:
         self._check(logits_BK, (len(clip_BTCHW), self._num_classes), OUTPUT_NAME)
         return logits_BK
 
-    def features(self, clip_BTCHW: Tensor) -> Tensor:
+    def open_parts(self, num_callers: int) -> None:
+        """Get `features` and `head` ready for so many threads that call them at the same time.
+
+        Raises:
+            CheckpointError: they cannot be opened.
+            ExportError: the runtime is not installed.
+        """
+        for part in (FRAMES, HEAD):
+            self._open(part, num_callers)
+
+    def features(self, clip_BTCHW: Float32) -> Float32:
         """Return features_BTE, as `VideoClassifier.features` does.
 
         Raises:
             CheckpointError: the network does not fit its description.
         """
-        import torch
-
-        features_BTE = self._compute(FRAMES, clip_BTCHW.float().numpy())
+        features_BTE = self._compute(FRAMES, clip_BTCHW)
         self._check(features_BTE, (*clip_BTCHW.shape[:2], *features_BTE.shape[2:]), FEATURES_NAME)
-        return torch.from_numpy(features_BTE)
+        return features_BTE
 
-    def head(self, features_BTE: Tensor) -> Tensor:
+    def head(self, features_BTE: Float32) -> Float32:
         """Return logits (B, K) of features.
 
         Raises:
             CheckpointError: the network does not fit its description.
         """
-        import torch
-
-        logits_BK = self._compute(HEAD, features_BTE.numpy())
+        logits_BK = self._compute(HEAD, features_BTE)
         self._check(logits_BK, (len(features_BTE), self._num_classes), OUTPUT_NAME)
-        return torch.from_numpy(logits_BK)
+        return logits_BK
 
-    def folded(self, clip_BTCHW: Tensor) -> ExportedNetwork:
+    def folded(self, clip_BTCHW: Float32) -> ExportedNetwork:
         """Return the network itself: its runtime has folded what it can."""
         return self
 
     def without_differences(self) -> ExportedNetwork:
         """Return the network itself, which computes the differences of what begins a clip too."""
         return self
+
+    def _open(self, part: Part, num_callers: int) -> None:
+        if self._num_callers.get(part) != num_callers:
+            self._runs[part] = self._open_part(num_callers, part)
+            self._num_callers[part] = num_callers
 
     def _compute(self, part: Part, given: Float32) -> Float32:
         try:

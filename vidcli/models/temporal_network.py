@@ -8,31 +8,17 @@
     logits_BKN
 
 A temporal convolutional network after Lea et al. 2017 and Abu Farha and Gall 2019 (MS-TCN), in one stage.
+This is what is trained; `cell_refiner` computes it afterwards.
 
-Shape suffixes: B recordings, N cells, D inputs of a cell, C channels, K classes, M motions of a box.
+Shape suffixes: B recordings, N cells, D inputs of a cell, C channels, K classes.
 """
 
 from __future__ import annotations
 
-import math
-
-import numpy as np
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vidcli.arrays import Float64
-
-NUM_MOTIONS = 4
-"""What is said of a box: how quickly it moves across and down, its size and its proportions."""
-
-_DILATIONS = (1, 2, 4, 8, 16, 32)
-_FIRST = 5
-REACH = _FIRST // 2 + sum(_DILATIONS)
-"""Cells on either side of one that its answer depends on."""
-_LEAST = 1e-3
-"""Probabilities below are taken for this."""
-_SCALE = 0.5
+from vidcli.models.cell_refiner import DILATIONS, FIRST_SIZE, NUM_MOTIONS
 
 
 class _Layer(nn.Module):
@@ -66,8 +52,8 @@ class TemporalNetwork(nn.Module):
         super().__init__()
         self.uses_motion = uses_motion
         num_inputs = num_classes + (NUM_MOTIONS if uses_motion else 0)
-        self.first = nn.Conv1d(num_inputs, channels, _FIRST, padding=_FIRST // 2)
-        self.layers = nn.Sequential(*(_Layer(channels, dilation, dropout) for dilation in _DILATIONS))
+        self.first = nn.Conv1d(num_inputs, channels, FIRST_SIZE, padding=FIRST_SIZE // 2)
+        self.layers = nn.Sequential(*(_Layer(channels, dilation, dropout) for dilation in DILATIONS))
         self.norm = nn.LayerNorm(channels)
         self.output = nn.Linear(channels, num_classes)
 
@@ -76,27 +62,3 @@ class TemporalNetwork(nn.Module):
         x_BCN = self.layers(self.first(cells_BDN))
         logits_BNK: Tensor = self.output(self.norm(x_BCN.transpose(1, 2)))
         return logits_BNK.transpose(1, 2)
-
-    @torch.inference_mode()
-    def refine(self, probabilities_NK: Float64, motion_NM: Float64) -> Float64:
-        """Return the probabilities (N, K) of cells, each in view of those around it.
-
-        Args:
-            probabilities_NK: as windows tell them.
-            motion_NM: of the subject's box; not looked at by a network that does not use it.
-        """
-        cells_DN = cell_inputs(probabilities_NK, motion_NM if self.uses_motion else None)
-        refined_NK: Float64 = torch.softmax(self(cells_DN[None])[0].double(), 0).T.numpy()
-        return refined_NK
-
-
-def cell_inputs(probabilities_NK: Float64, motion_NM: Float64 | None) -> Tensor:
-    """Return what a network sees of cells (D, N)."""
-    logarithms_NK = _SCALE * np.log(np.maximum(probabilities_NK, _LEAST))
-    parts = [logarithms_NK] if motion_NM is None else [logarithms_NK, motion_NM]
-    return torch.from_numpy(np.concatenate(parts, axis=1).T.astype(np.float32))
-
-
-def seconds_seen(step_seconds: float) -> int:
-    """Return how many seconds of cells that long the answer to one of them depends on."""
-    return math.ceil((2 * REACH + 1) * step_seconds)

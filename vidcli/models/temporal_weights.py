@@ -1,13 +1,16 @@
-"""A network over the cells of a timeline as plain values; torch is imported where it is built of them."""
+"""A network over the cells of a timeline as plain values, which go where the description of a model goes."""
 
 from __future__ import annotations
 
 import base64
 import binascii
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from vidcli.models.cell_refiner import CellRefiner, shapes_of
 
 if TYPE_CHECKING:
     from vidcli.models.temporal_network import TemporalNetwork
@@ -17,7 +20,7 @@ _MOST_CHANNELS = 512
 
 @dataclass(frozen=True)
 class TemporalWeights:
-    """A network over cells as plain values, which go wherever the description of a model goes.
+    """A network over cells as plain values.
 
     Attributes:
         channels: C.
@@ -29,20 +32,16 @@ class TemporalWeights:
     uses_motion: bool
     weights: str
 
-    def build(self, num_classes: int) -> TemporalNetwork:
-        """Return the network.
+    def build(self, num_classes: int) -> CellRefiner:
+        """Return what computes the network.
 
         Raises:
             ValueError: the weights are not those of such a network.
         """
         if not 1 <= self.channels <= _MOST_CHANNELS:
             raise ValueError(f"a temporal network of {self.channels} channels")
-        import torch
-
-        from vidcli.models.temporal_network import TemporalNetwork
-
-        network = TemporalNetwork(num_classes, self.channels, self.uses_motion).eval()
-        sizes = [parameter.numel() for parameter in network.parameters()]
+        shapes = shapes_of(num_classes, self.channels, self.uses_motion)
+        sizes = [math.prod(shape) for shape in shapes]
         try:
             values = np.frombuffer(base64.b64decode(self.weights, validate=True), "<f2")
         except (ValueError, binascii.Error) as error:
@@ -51,11 +50,9 @@ class TemporalWeights:
             raise ValueError(
                 f"a temporal network with {len(values)} weights, expected {sum(sizes)} finite ones"
             )
-        parts = torch.split(torch.from_numpy(values.astype(np.float32)), sizes)
-        with torch.no_grad():
-            for parameter, part in zip(network.parameters(), parts, strict=True):
-                parameter.copy_(part.view_as(parameter))
-        return network
+        parts = np.split(values.astype(np.float32), np.cumsum(sizes)[:-1])
+        parameters = [part.reshape(shape) for part, shape in zip(parts, shapes, strict=True)]
+        return CellRefiner(parameters, self.uses_motion)
 
 
 def pack_network(network: TemporalNetwork) -> TemporalWeights:

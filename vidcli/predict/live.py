@@ -14,19 +14,20 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import deque
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from vidcli.arrays import Float64, Frames
+from vidcli.arrays import Float32, Float64, Frames
 from vidcli.artifacts.exported import ExportedNetwork
-from vidcli.artifacts.graph_parts import FRAMES, HEAD
-from vidcli.models.heads import RecurrentHead, RecurrentState
-from vidcli.predict.feature_windows import FrameNetwork, frame_network
+from vidcli.predict.frame_networks import FrameNetwork, frame_network
 from vidcli.predict.predictor import Predictor
 from vidcli.sampling import neighbour_steps
 from vidcli.video import LiveFrame
+
+if TYPE_CHECKING:
+    from vidcli.models.heads import RecurrentState
+    from vidcli.predict.torch_frames import TorchFrames
 
 
 class LiveSession(ABC):
@@ -128,26 +129,25 @@ class _FeatureSession(LiveSession):
         super().__init__(predictor)
         self._network = network
         self._has_differences = predictor.config.model.frame_differences
-        if isinstance(network, ExportedNetwork):
-            network.open_for(1, (FRAMES, HEAD))
-        self._last_1CHW: Tensor | None = None
+        network.open_parts(1)
+        self._last_1CHW: Float32 | None = None
 
-    @torch.inference_mode()
     def _see(self, picture_HWC: Frames) -> None:
-        clip_1CHW = self._predictor.views.transform(picture_HWC[None]).to(self._predictor.device)
+        clip_1CHW = self._predictor.views.transform.array(picture_HWC[None])
         before = [] if self._last_1CHW is None or not self._has_differences else [self._last_1CHW]
-        following_E = self._network.features(torch.cat([*before, clip_1CHW])[None])[0, -1]
+        following_E = self._network.features(np.concatenate([*before, clip_1CHW])[None])[0, -1]
         is_first = self._last_1CHW is None
         self._last_1CHW = clip_1CHW
         self._add(following_E, following_E if is_first or not self._has_differences else None)
 
-    def _alone(self) -> Tensor:
+    def _alone(self) -> Float32:
         """Return the last picture's features (E,) without a difference."""
         assert self._last_1CHW is not None
-        return self._network.features(self._last_1CHW[None])[0, 0]
+        alone_E: Float32 = self._network.features(self._last_1CHW[None])[0, 0]
+        return alone_E
 
     @abstractmethod
-    def _add(self, following_E: Tensor, alone_E: Tensor | None) -> None:
+    def _add(self, following_E: Float32, alone_E: Float32 | None) -> None:
         """Take the features of the next moment.
 
         Args:
@@ -162,53 +162,57 @@ class FeatureSession(_FeatureSession):
     def __init__(self, predictor: Predictor, network: FrameNetwork) -> None:
         """Begin with nothing seen."""
         super().__init__(predictor, network)
-        self._window: deque[tuple[Tensor, Tensor]] = deque(maxlen=self._length)
+        self._window: deque[tuple[Float32, Float32]] = deque(maxlen=self._length)
 
-    def _add(self, following_E: Tensor, alone_E: Tensor | None) -> None:
+    def _add(self, following_E: Float32, alone_E: Float32 | None) -> None:
         self._window.append((following_E, self._alone() if alone_E is None else alone_E))
 
     def _hold(self) -> None:
         alone_E = self._window[-1][1]
         self._window.append((alone_E, alone_E))
 
-    @torch.inference_mode()
     def _logits(self) -> Float64:
         (_, first_E), *others = self._window
-        window_TE = torch.stack([first_E, *(following_E for following_E, _ in others)])
-        return np.asarray(self._network.head(window_TE[None]).double().cpu().numpy())
+        window_TE = np.stack([first_E, *(following_E for following_E, _ in others)])
+        return self._network.head(window_TE[None]).astype(np.float64)
 
 
 class StateSession(_FeatureSession):
     """A session of a one-way recurrence, whose state depends on all pictures so far."""
 
-    def __init__(self, predictor: Predictor, network: FrameNetwork) -> None:
+    def __init__(self, predictor: Predictor, network: TorchFrames) -> None:
         """Begin with nothing seen."""
         super().__init__(predictor, network)
-        assert isinstance(network.head, RecurrentHead)
-        self._head = network.head
+        self._recurrence = network
         self._state: RecurrentState | None = None
-        self._alone_E: Tensor | None = None
-        self._logits_1K: Tensor | None = None
+        self._alone_E: Float32 | None = None
+        self._logits_1K: Float64 | None = None
 
-    @torch.inference_mode()
-    def _add(self, following_E: Tensor, alone_E: Tensor | None) -> None:
+    def _add(self, following_E: Float32, alone_E: Float32 | None) -> None:
         self._alone_E = alone_E
-        self._logits_1K, self._state = self._head.advance(following_E[None, None], self._state)
+        self._logits_1K, self._state = self._recurrence.advance(following_E, self._state)
 
-    @torch.inference_mode()
     def _hold(self) -> None:
         alone_E = self._alone() if self._alone_E is None else self._alone_E
         self._add(alone_E, alone_E)
 
     def _logits(self) -> Float64:
         assert self._logits_1K is not None
-        return np.asarray(self._logits_1K.double().cpu().numpy())
+        return self._logits_1K
 
 
 def can_keep_state(predictor: Predictor) -> bool:
     """Tell whether the model is a one-way recurrence over single frames, which can keep its state."""
+    return _recurrence(predictor) is not None
+
+
+def _recurrence(predictor: Predictor) -> TorchFrames | None:
+    if isinstance(predictor.network, ExportedNetwork):
+        return None
+    from vidcli.predict.torch_frames import TorchFrames
+
     network = frame_network(predictor)
-    return network is not None and isinstance(network.head, RecurrentHead) and network.head.is_one_way
+    return network if isinstance(network, TorchFrames) and network.keeps_state else None
 
 
 def open_session(predictor: Predictor, keeps_state: bool, spacing_seconds: float) -> LiveSession:
@@ -222,9 +226,9 @@ def open_session(predictor: Predictor, keeps_state: bool, spacing_seconds: float
     Raises:
         ValueError: the model cannot keep a state.
     """
-    network = frame_network(predictor)
     if keeps_state:
-        if network is None or not can_keep_state(predictor):
+        if (recurrence := _recurrence(predictor)) is None:
             raise ValueError("this model has no one-way state")
-        return StateSession(predictor, network)
+        return StateSession(predictor, recurrence)
+    network = frame_network(predictor)
     return WholeSession(predictor, spacing_seconds) if network is None else FeatureSession(predictor, network)

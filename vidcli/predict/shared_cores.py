@@ -5,16 +5,16 @@ Where all cores share each operation of a small network, they wait for one anoth
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from itertools import pairwise
+from typing import TypeVar
 
-import torch
-from torch import Tensor
+from vidcli.runtime.threads import compute_alone, computing_alone, num_computing_threads
 
-from vidcli.arrays import Frames
-from vidcli.runtime.threads import compute_alone, computing_alone
+Input = TypeVar("Input")
+Output = TypeVar("Output")
 
 
 class SharedCores:
@@ -24,23 +24,30 @@ class SharedCores:
         count: how many compute at the same time.
     """
 
-    def __init__(self, device: torch.device) -> None:
-        self.count = count = torch.get_num_threads() if device.type == "cpu" else 1
+    def __init__(self, is_on_cpu: bool) -> None:
+        """Start a thread a core.
+
+        Args:
+            is_on_cpu: whether the model computes there.
+        """
+        self.count = count = num_computing_threads() if is_on_cpu else 1
         self._cores = ThreadPoolExecutor(count, "vidcli-model", compute_alone) if count > 1 else None
 
-    @contextmanager
-    def sharing(self) -> Iterator[None]:
-        """Compute without gradients; what is left for this thread itself takes one core.
+    def sharing(self) -> AbstractContextManager[None]:
+        """Let what is left for this thread itself take one core.
 
         That is copying, which takes less time than cores wait for each other.
         """
-        with torch.inference_mode(), nullcontext() if self._cores is None else computing_alone():
-            yield
+        return nullcontext() if self._cores is None else computing_alone()
 
-    def each(self, work: Sequence[tuple[Callable[..., Tensor], Frames | Tensor]]) -> list[Tensor]:
+    def each(self, work: Sequence[tuple[Callable[[Input], Output], Input]]) -> list[Output]:
         """Return the result of each function of its input; on a CPU a core computes one by itself."""
-        compute = torch.inference_mode()(lambda one: one[0](one[1]))
-        return [*map(compute, work)] if self._cores is None else [*self._cores.map(compute, work)]
+        return [*map(_compute, work)] if self._cores is None else [*self._cores.map(_compute, work)]
+
+
+def _compute(one: tuple[Callable[[Input], Output], Input]) -> Output:
+    function, value = one
+    return function(value)
 
 
 def parts_of(total: int, most: int) -> list[range]:

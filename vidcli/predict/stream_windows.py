@@ -19,15 +19,6 @@ _AT_ONCE = 4
 """Frames, and windows, that a core computes in one go: few come at a time, and maps stay in its cache."""
 
 
-def stream_network(predictor: Predictor) -> TwoStreamClassifier | None:
-    """Return the model, if what it sees in a frame is the same in every clip that holds the frame.
-
-    None for other models, and where the picture depends on the clip (`clip.focus`, `clip.panels`).
-    """
-    network, is_alone = predictor.network, predictor.config.clip.is_frame_alone
-    return network if isinstance(network, TwoStreamClassifier) and is_alone else None
-
-
 class StreamWindows:
     """Describe every frame once, and classify each window by the frames in it."""
 
@@ -42,7 +33,7 @@ class StreamWindows:
         """
         self._predictor, self._length, self._step = predictor, length, step
         self._network = network.eval()
-        self._cores = SharedCores(predictor.device)
+        self._cores = SharedCores(predictor.is_on_cpu)
         self._seen_NF: Tensor | None = None
 
     def push(self, frames_NHWC: Frames) -> Iterator[list[Float64]]:
@@ -51,6 +42,7 @@ class StreamWindows:
             found = self._push(frames_NHWC)
         yield found
 
+    @torch.inference_mode()
     def _push(self, frames_NHWC: Frames) -> list[Float64]:
         predictor, length, step = self._predictor, self._length, self._step
         frames = [frames_NHWC[part.start : part.stop] for part in parts_of(len(frames_NHWC), _AT_ONCE)]
@@ -67,10 +59,12 @@ class StreamWindows:
             for logits_K in logits_WK.double().cpu().numpy()
         ]
 
+    @torch.inference_mode()
     def _see(self, frames_NHWC: Frames) -> Tensor:
         clip_NCHW = self._predictor.views.transform(frames_NHWC).to(self._predictor.device)
         return self._network.see_frames(clip_NCHW[None])[0]
 
+    @torch.inference_mode()
     def _answer(self, windows_WTF: Tensor) -> Tensor:
         logits_WK: Tensor = self._network.head(self._network.describe_frames(windows_WTF))
         return logits_WK

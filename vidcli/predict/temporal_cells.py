@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from vidcli.arrays import Float64
-from vidcli.models.temporal_network import NUM_MOTIONS, REACH, TemporalNetwork
+from vidcli.models.cell_refiner import NUM_MOTIONS, REACH, CellRefiner
 from vidcli.predict.window_plan import WindowCells
-from vidcli.runtime.threads import computing_alone
 
 if TYPE_CHECKING:
     from vidcli.config import SubjectConfig
@@ -84,16 +83,16 @@ class SubjectMotion:
 class TemporalCells:
     """The probabilities of cells as a network over time sees them."""
 
-    def __init__(self, cells: WindowCells, network: TemporalNetwork, motion: SubjectMotion) -> None:
+    def __init__(self, cells: WindowCells, refiner: CellRefiner, motion: SubjectMotion) -> None:
         """Begin before the first cell.
 
         Args:
             cells: as windows tell them.
-            network: sees them again.
+            refiner: sees them again.
             motion: of the subject's box.
         """
-        self._cells, self._network, self._motion = cells, network, motion
-        self._refined_NK = np.zeros((0, network.output.out_features))
+        self._cells, self._refiner, self._motion = cells, refiner, motion
+        self._refined_NK = np.zeros((0, refiner.num_classes))
         self._num_done = 0
 
     @property
@@ -115,8 +114,7 @@ class TemporalCells:
 
     def _compute(self, until: int, known: int) -> None:
         first = max(0, self._num_done - REACH)
-        with computing_alone():  # so small a network has no work for several cores, which would wait busily
-            seen_NK = self._network.refine(self._cells.means(first, known), self._motion(first, known))
+        seen_NK = self._refiner.refine(self._cells.means(first, known), self._motion(first, known))
         if until > len(self._refined_NK):  # twice as long each time: many small arrays would take gigabytes
             longer = np.zeros((max(until, 2 * len(self._refined_NK)), self._refined_NK.shape[1]))
             longer[: self._num_done] = self._refined_NK[: self._num_done]

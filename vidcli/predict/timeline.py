@@ -22,6 +22,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from functools import partial
 from itertools import chain
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -30,12 +31,12 @@ from vidcli.data.frames import decode_limits
 from vidcli.data.items import VideoItem
 from vidcli.errors import VideoError
 from vidcli.models.timeline_rules import TimelineRules
-from vidcli.predict.feature_windows import FeatureWindows, frame_network
+from vidcli.predict.feature_windows import FeatureWindows
+from vidcli.predict.frame_networks import frame_network, stream_network
 from vidcli.predict.predictor import Predictor
 from vidcli.predict.presence import stream_present
 from vidcli.predict.segment_streams import stream_segments
 from vidcli.predict.segments import Segment, Timeline
-from vidcli.predict.stream_windows import StreamWindows, stream_network
 from vidcli.predict.temporal_cells import SubjectMotion, TemporalCells
 from vidcli.predict.view_loader import item_of
 from vidcli.predict.window_plan import WindowCells, WindowPlan, window_weights
@@ -43,6 +44,9 @@ from vidcli.runtime.signals import undivided
 from vidcli.runtime.threads import run_ahead
 from vidcli.sampling import neighbour_steps
 from vidcli.video import GridFrame, VideoInfo, stream_frames
+
+if TYPE_CHECKING:
+    from vidcli.predict.stream_windows import StreamWindows
 
 _NUM_DECODERS = 2
 _CHUNKS_AHEAD = 4
@@ -302,6 +306,8 @@ def _open_scorer(predictor: Predictor, plan: WindowPlan) -> FeatureWindows | Str
     if (network := frame_network(predictor)) is not None:
         return FeatureWindows(predictor, plan, network)
     if (streams := stream_network(predictor)) is not None:
+        from vidcli.predict.stream_windows import StreamWindows
+
         return StreamWindows(predictor, plan.length, plan.step, streams)
     return _WholeWindows(predictor, plan)
 

@@ -26,7 +26,7 @@ from vidcli.data.background import rows_by_subject
 from vidcli.data.items import VideoItem, labels_of
 from vidcli.errors import VideoError
 from vidcli.evaluate.recordings import LabelledRecording, recordings_of
-from vidcli.models.temporal_network import seconds_seen
+from vidcli.models.cell_refiner import seconds_seen
 from vidcli.models.timeline_rules import READINGS, TimelineRules
 from vidcli.predict import Predictor
 from vidcli.predict.timeline import classify_windows

@@ -19,11 +19,8 @@ from torch.nn import functional as F
 from vidcli.arrays import Float64, Int64
 from vidcli.config import Config
 from vidcli.evaluate.recordings import LabelledRecording
-from vidcli.models.temporal_network import (
-    NUM_MOTIONS,
-    TemporalNetwork,
-    cell_inputs,
-)
+from vidcli.models.cell_refiner import NUM_MOTIONS, cell_inputs
+from vidcli.models.temporal_network import TemporalNetwork
 from vidcli.models.temporal_weights import TemporalWeights, pack_network
 from vidcli.predict.temporal_cells import SubjectMotion
 from vidcli.predict.window_plan import WindowPlan
@@ -100,8 +97,8 @@ class TemporalTraining:
     def refine(self, windows: RecordingWindows, temporal: TemporalWeights) -> Float64:
         """Return the probabilities of the cells of a recording (N, K) as a network sees them."""
         cells = self._cells[id(windows)]
-        network = temporal.build(cells.probabilities_NK.shape[1])
-        return network.refine(cells.probabilities_NK, cells.motion_NM)
+        refiner = temporal.build(cells.probabilities_NK.shape[1])
+        return refiner.refine(cells.probabilities_NK, cells.motion_NM)
 
 
 def _label(
@@ -130,9 +127,9 @@ def fit_temporal(recordings: Sequence[LabelledCells], seed: int) -> TemporalWeig
     uses_motion = any(one.motion_NM.any() for one in recordings)
     inputs, labels = list[Tensor](), list[Tensor]()
     for one in recordings:
-        cells_DN = cell_inputs(one.probabilities_NK, one.motion_NM if uses_motion else None)
+        cells_ND = cell_inputs(one.probabilities_NK, one.motion_NM if uses_motion else None)
         short = max(0, _LENGTH - len(one.labels_N))
-        inputs.append(F.pad(cells_DN, (0, short)))
+        inputs.append(F.pad(torch.from_numpy(cells_ND).T, (0, short)))
         labels.append(F.pad(torch.from_numpy(one.labels_N), (0, short), value=_UNKNOWN))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
