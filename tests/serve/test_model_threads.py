@@ -102,13 +102,20 @@ def test_an_error_of_loading_reaches_its_request_and_frees_its_place() -> None:
 def test_answers_are_computed_side_by_side_where_several_wait_each_on_one_core() -> None:
     thread, both = ModelThreads(2, 2, 2, 2), threading.Barrier(2, timeout=10)
 
+    by = set[int]()
+
     def work(loaded: int, check: Callable[[], None]) -> int:
         both.wait()  # breaks unless the other answer is computed at the same time
+        assert threading.get_ident() in by  # the thread that loaded
         return torch.get_num_threads()
+
+    def load() -> int:
+        by.add(threading.get_ident())
+        return 1
 
     async def ask_both() -> list[int]:
         async def ask() -> int:
-            return await thread.compute(lambda: 1, work, held)
+            return await thread.compute(load, work, held)
 
         with ExitStack() as held:
             thread.take_place(held)

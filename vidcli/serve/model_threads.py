@@ -26,8 +26,8 @@ class Abandoned(Exception):
 class ModelThreads:
     """Computes answers in the order of the requests, and loads what the next ones need meanwhile.
 
-    A request alone gets all cores. Where several wait, each core computes an answer of its own: small
-    networks are faster so, since no core waits for another (see `predict.side_by_side`).
+    A request alone gets all cores. Where several wait, each core loads and computes an answer of its own:
+    no core waits for another, or fetches what another has loaded (see `predict.side_by_side`).
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class ModelThreads:
         Args:
             max_waiting: the most requests that may have a place: uploading, waiting or computed.
             num_loaders: threads that load.
-            ahead: what may be loaded, or in loading, while answers are computed.
+            ahead: what may be loaded, or in loading, while an answer is computed on all cores.
             num_side_by_side: answers that are computed at once, each on one core, where several requests
                 wait; 1 computes each on all cores.
         """
@@ -48,7 +48,7 @@ class ModelThreads:
         # Unlike those of `predict`, they do not give way: where other programs keep the cores busy, threads
         # of a low priority would hold up every answer, and the interpreter's lock with it.
         self._loaders = ThreadPoolExecutor(num_loaders, "vidcli-load", compute_alone)
-        self._loaded = threading.Semaphore(ahead + num_side_by_side)
+        self._loaded = threading.Semaphore(ahead + 1)
         self._lock = threading.Lock()
         self._max_waiting, self.num_waiting = max_waiting, 0
         self._num_done, self._busy_since, self._busy_seconds = 0, 0.0, 0.0
@@ -98,12 +98,16 @@ class ModelThreads:
             check()
             return work(loaded, check)
 
+        def load_and_run() -> Answer:
+            check()
+            return run(load())
+
         def load_first() -> Future[Answer]:
             self._loaded.acquire()
             with ExitStack() as undo:
                 undo.callback(self._loaded.release)
                 check()
-                answer = self._submit(run, load())
+                answer = self._on_all_cores.submit(run, load())
                 answer.add_done_callback(lambda _: self._loaded.release())
                 undo.pop_all()
             return answer
@@ -115,9 +119,13 @@ class ModelThreads:
                 loading.result().add_done_callback(lambda _: needed.close())
 
         needed = held.pop_all()
-        loading = self._loaders.submit(load_first)
-        loading.add_done_callback(settle)
         try:
+            if self._num_side_by_side > 1 and self.num_waiting > 1:
+                alone = self._on_one_core.submit(load_and_run)
+                alone.add_done_callback(lambda _: needed.close())
+                return await asyncio.wrap_future(alone)
+            loading = self._loaders.submit(load_first)
+            loading.add_done_callback(settle)
             answer: Future[Answer] = await asyncio.wrap_future(loading)
             return await asyncio.wrap_future(answer)
         except asyncio.CancelledError:
@@ -128,10 +136,6 @@ class ModelThreads:
         """Wait for the work that is being done, and drop the rest."""
         for threads in (self._loaders, self._on_one_core, self._on_all_cores):
             threads.shutdown(wait=True, cancel_futures=True)
-
-    def _submit(self, work: Callable[[Loaded], Answer], loaded: Loaded) -> Future[Answer]:
-        shares = self._num_side_by_side > 1 and self.num_waiting > 1
-        return (self._on_one_core if shares else self._on_all_cores).submit(work, loaded)
 
     def _leave(self) -> None:
         with self._lock:
