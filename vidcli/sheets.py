@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from vidcli.errors import DataError
 from vidcli.names import visible
@@ -86,6 +86,24 @@ def csv_rows(text: str) -> list[list[str]]:
 def cells_of(line: str) -> list[str]:
     """Return the cells of one line of CSV with commas; an empty line has none."""
     return next(csv.reader([line]), [])
+
+
+def csv_records(content: BinaryIO) -> Iterator[tuple[int, list[str]]]:
+    """Yield the position of the end of each complete record, and its fields, which may hold line ends.
+
+    A record that is no CSV, such as one with an endless field, has no fields.
+    """
+    position, record = 0, b""
+    for line in content:
+        record += line
+        position += len(line)
+        if line.endswith(b"\n") and record.count(b'"') % 2 == 0:
+            try:
+                fields = next(csv.reader(io.StringIO(record.decode("utf-8", "replace"), newline="")), [])
+            except csv.Error:
+                fields = []
+            yield position, fields
+            record = b""
 
 
 @dataclass(frozen=True)

@@ -214,7 +214,9 @@ def _keeping_bouts(job: Job) -> Iterator[list[Timeline]]:
 
 
 def _what(job: Job) -> str:
-    return "subjects" if any(item.track is not None for item in job.items) else "videos"
+    from vidcli.data.items import have_tracks
+
+    return "subjects" if have_tracks(job.items) else "videos"
 
 
 def _choose_form(shared: VideoOptions) -> str:

@@ -14,7 +14,7 @@ from vidcli.commands.options import WHOLE_PICTURES, VideoOptions
 from vidcli.config import SubjectConfig
 from vidcli.console import Terminal
 from vidcli.data.frames import decode_limits
-from vidcli.data.items import VideoItem, path_texts_of
+from vidcli.data.items import VideoItem, have_tracks, path_texts_of
 from vidcli.errors import ConfigError, OutputError, VidcliError, VideoError
 from vidcli.predict import Predictor
 from vidcli.predict.inputs import AUTO, STDIN, collect_items, parse_shard, read_list, shard_of_launcher
@@ -142,7 +142,7 @@ def _seeing(
     """Return the predictor with the boxes that are named, or with those it learnt from for their subjects."""
     learnt = predictor.config.subject.boxes
     if boxes is None and learnt is not None:
-        if any(item.track is not None for item in items):
+        if have_tracks(items):
             return predictor
         terminal.warn(f"{WHOLE_PICTURES}; --boxes names boxes")
     return predictor if boxes is None and learnt is None else with_boxes(predictor, boxes)

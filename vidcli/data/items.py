@@ -88,6 +88,10 @@ class CountedVideos(Sequence[VideoItem]):
     def label_counts(self) -> Mapping[str, int]:
         """Return the number of videos of each label."""
 
+    @abstractmethod
+    def have_tracks(self) -> bool:
+        """Return whether any is about a subject."""
+
 
 LABEL_SEPARATOR = "|"
 
@@ -128,6 +132,13 @@ def labels_of(label: str, multi_label: bool) -> tuple[str, ...]:
 def path_texts_of(items: Iterable[VideoItem]) -> Iterable[str]:
     """Return the path of each video."""
     return items.path_texts() if isinstance(items, CountedVideos) else (str(item.path) for item in items)
+
+
+def have_tracks(items: Iterable[VideoItem]) -> bool:
+    """Return whether any of the videos is about a subject in it."""
+    if isinstance(items, CountedVideos):
+        return items.have_tracks()
+    return any(item.track is not None for item in items)
 
 
 def label_counts_of(items: Iterable[VideoItem]) -> Mapping[str, int]:

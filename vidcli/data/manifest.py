@@ -49,10 +49,10 @@ from vidcli.data.present_files import find_missing
 from vidcli.data.shards import names_shards, read_shards
 from vidcli.data.video_table import VideoTable
 from vidcli.errors import DataError, did_you_mean
-from vidcli.names import is_text, visible
+from vidcli.names import visible
 from vidcli.runtime.files import require_regular
 from vidcli.sheets import csv_text, name_columns
-from vidcli.storage.addresses import StoredPath, is_afar, path_of
+from vidcli.storage.addresses import StoredPath, is_afar, path_of, without_secrets
 from vidcli.storage.file_systems import StorageError
 from vidcli.video import VIDEO_SUFFIXES
 
@@ -113,10 +113,10 @@ def read_data(
     items = VideoTable.of(listing.items)
     listing.of_names.extend(tell_alike_classes(items, settings.multi_label))
     listing.notes.extend(listing.of_names)
-    unwritable = [path for path in items.path_texts() if not is_text(path)]
-    if unwritable:
+    if unwritable := items.paths.undecodable():
         raise DataError(
-            "names that are no valid UTF-8 cannot stand in a run's files; rename\n" + name_some(unwritable)
+            "names that are no valid UTF-8 cannot stand in a run's files; rename\n"
+            + name_some([*map(without_secrets, unwritable)])
         )
     return replace(listing, items=items)
 

@@ -20,6 +20,7 @@ import pyarrow.compute as pc
 
 from vidcli.arrays import Bool, Float64, Int32, Int64
 from vidcli.data.items import Box, CountedVideos, VideoItem, box_text, parse_box
+from vidcli.names import is_text
 from vidcli.storage.addresses import path_of, text_of, without_secrets
 
 _BLOCK_ROWS = 1 << 16
@@ -52,6 +53,17 @@ class TextColumn:
                 yield from block.cast(pa.large_string()).to_pylist()
             except pa.ArrowInvalid:
                 yield from (None if text is None else os.fsdecode(text) for text in block.to_pylist())
+
+    def undecodable(self) -> list[str]:
+        """Return the texts that are no valid UTF-8."""
+        found: list[str] = []
+        for start in range(0, len(self), _BLOCK_ROWS):
+            block = self._block(start, start + _BLOCK_ROWS)
+            try:
+                block.cast(pa.large_string())
+            except pa.ArrowInvalid:
+                found += [text for text in map(str, TextColumn(block)) if not is_text(text)]
+        return found
 
     def matches(self, pattern: str) -> Bool:
         """Return which rows match a regular expression of RE2."""
@@ -254,9 +266,14 @@ class VideoTable(CountedVideos):
         """Return the number of videos of each label."""
         return self.labels.counts()
 
+    def have_tracks(self) -> bool:
+        """Return whether any row is about a subject."""
+        return self.tracks is not None and bool((self.tracks.codes_N >= 0).any())
+
     def repeats(self) -> list[tuple[str, int]]:
         """Return the path of each span that is listed more than once, and how often."""
-        if not len(self) or self.paths.ranks_N.max() + 1 == len(self):
+        hashes_N = np.sort(np.fromiter(map(hash, self.paths), np.int64, len(self)))
+        if (hashes_N[1:] != hashes_N[:-1]).all():  # as is usual, and told in less memory than the order takes
             return []
         subjects = [column.codes_N for column in (self.boxes, self.tracks) if column is not None]
         columns: list[Any] = [*subjects, self.ends_N, self.starts_N, self.paths.ranks_N]

@@ -1,27 +1,28 @@
-"""Which videos a file of results holds, as columns: a million of them take some hundred megabytes less.
+"""Which videos a file of results holds, as eight bytes each, so that it may hold millions.
 
-Shape suffixes: N rows of the file, M videos asked for.
+A span of a video is known by a hash of 64 bits, whose secret each process draws anew (SipHash): that two of
+ten million share one has a chance of less than one in 300,000.
+
+Shape suffixes: N rows of the file, M videos asked for, K different spans in the file.
 """
 
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.csv
 import pyarrow.json
 
 from vidcli.arrays import Bool, Float64, Int64
 from vidcli.data.items import VideoItem
-from vidcli.data.video_table import TextColumn, VideoTable
+from vidcli.data.video_table import VideoTable
 from vidcli.names import visible
+from vidcli.storage.addresses import text_of
 
-_BATCH_ROWS = 1 << 16
-_PLAIN = "^[ -~]*$"
-"""Text that `visible` leaves as it is."""
 _SCHEMA = pa.schema(
     [(name, pa.string()) for name in ("video", "error", "model", "settings")]
     + [(name, pa.float64()) for name in ("start", "end")]
@@ -32,9 +33,9 @@ class FinishedVideos:
     """Spans of videos with results, each as often as it has one, and which of them failed."""
 
     def __init__(self) -> None:
-        self._videos: list[pa.Array] = []
-        self._spans: list[tuple[Float64, Float64, Bool]] = []
-        self._waiting: list[tuple[str, float, float, bool]] = []
+        self._keys: list[Int64] = []
+        self._failed: list[Bool] = []
+        self._waiting: list[tuple[int, bool]] = []
 
     def add(self, video: str, start: float, end: float | None, has_failed: bool) -> None:
         """Add one result.
@@ -44,9 +45,7 @@ class FinishedVideos:
             start, end: the span in seconds; None is the end of the video.
             has_failed: the result is an error.
         """
-        self._waiting.append((visible(video), start, np.nan if end is None else end, has_failed))
-        if len(self._waiting) >= _BATCH_ROWS:
-            self._keep_waiting()
+        self._waiting.append((_key(video, start, np.nan if end is None else end), has_failed))
 
     def add_json(self, lines: bytes) -> tuple[set[str], set[str]] | None:
         """Add the results in whole lines of JSON.
@@ -68,74 +67,108 @@ class FinishedVideos:
         starts_N = pc.fill_null(rows["start"], 0.0).to_numpy()
         ends_N = pc.fill_null(rows["end"], np.nan).to_numpy()
         failed_N = pc.is_valid(rows["error"]).to_numpy()
-        self._videos.append(_as_shown(rows["video"].combine_chunks()))
-        self._spans.append((starts_N, ends_N, failed_N))
+        self._keys.append(_keys(rows["video"].to_pylist(), starts_N, ends_N))
+        self._failed.append(failed_N)
         models, settings = (set(pc.unique(column).to_pylist()) for column in needed[1:])
         return models, settings
 
+    def add_csv(
+        self, lines: bytes, columns: Sequence[str], num_ranks: int
+    ) -> tuple[int, set[str], set[str]] | None:
+        """Add the results in whole lines of CSV, of the videos that have all their rows there.
+
+        Args:
+            lines: without the header.
+            columns: its names.
+            num_ranks: rows of a video; one that failed has a single row.
+
+        Returns:
+            The number of bytes of these videos, and the models and the settings that they name; None, and
+            nothing is added, if any line needs a closer look.
+        """
+        if b'"' in lines or b"'" in lines:  # what is quoted, and what `escape_cell` marks
+            return None
+        needed = ["video", "rank", "error", "start", "end", "model", "settings"]
+        read = pyarrow.csv.ReadOptions(
+            use_threads=False, block_size=len(lines) + 1, column_names=list(columns)
+        )
+        kept = pyarrow.csv.ConvertOptions(
+            include_columns=needed, column_types=dict.fromkeys(needed, pa.string())
+        )
+        try:
+            rows = pyarrow.csv.read_csv(io.BytesIO(lines), read, None, kept, pa.system_memory_pool())
+            ranks_N, starts_N, ends_N = (
+                pc.if_else(pc.equal(rows[name], ""), None, rows[name]).cast(pa.float64()).to_numpy()
+                for name in ("rank", "start", "end")
+            )
+        except pa.ArrowException:
+            return None
+        num_lines = lines.count(b"\n")
+        failed_N = pc.not_equal(rows["error"], "").to_numpy()
+        last_K = np.flatnonzero(failed_N | (ranks_N == num_ranks))
+        starts = np.concatenate([[0], last_K + 1, [len(rows)]])
+        place_N = np.arange(len(rows)) + 1.0 - np.repeat(starts[:-1], np.diff(starts))
+        if len(rows) != num_lines or not np.array_equal(ranks_N, np.where(failed_N, np.nan, place_N), True):
+            return None
+        end = 0 if not len(last_K) else len(lines)
+        for _ in range(num_lines - int(last_K[-1]) - 1 if end else 0):
+            end = lines.rindex(b"\n", 0, end - 1) + 1
+        videos = rows["video"].take(pa.array(last_K)).to_pylist()
+        self._keys.append(_keys(videos, np.nan_to_num(starts_N[last_K]), ends_N[last_K]))
+        self._failed.append(failed_N[last_K])
+        models, settings = (set(pc.unique(rows[name]).to_pylist()) for name in needed[-2:])
+        return end, models, settings
+
     def extend(self, other: FinishedVideos) -> None:
         """Add all results of another file."""
-        other._keep_waiting()
-        self._videos += other._videos
-        self._spans += other._spans
-
-    def _keep_waiting(self) -> None:
-        if self._waiting:
-            videos, starts, ends, failed = zip(*self._waiting, strict=True)
-            self._videos.append(pa.array(videos, pa.string()))
-            self._spans.append((np.array(starts, np.float64), np.array(ends, np.float64), np.array(failed)))
-            self._waiting = []
+        self._keys += other._keys
+        self._failed += other._failed
+        self._waiting += other._waiting
 
     def split(self, items: Sequence[VideoItem]) -> tuple[Sequence[VideoItem], int]:
         """Return the items that have no result yet, and how many of the others have failed."""
-        self._keep_waiting()
-        if not self._videos or not items:
+        waiting = [np.array([one[at] for one in self._waiting]) for at in (0, 1)]
+        done_N = np.concatenate([*self._keys, waiting[0].astype(np.int64)])
+        failed_N = np.concatenate([*self._failed, waiting[1].astype(bool)])
+        if not items or not len(done_N):
             return items, 0
-        table = VideoTable.of(items)
-        starts_N, ends_N, failed_N = (np.concatenate(parts) for parts in zip(*self._spans, strict=True))
-        asked = [_as_shown(chunk) for chunk in _text_chunks(table.paths)]
-        # The chunks of one call share a dictionary.
-        codes = pa.chunked_array([*self._videos, *asked], pa.string()).dictionary_encode()
-        keys = np.concatenate([chunk.indices.to_numpy() for chunk in codes.chunks])
-        spans = np.concatenate([starts_N, table.starts_N]), np.concatenate([ends_N, table.ends_N])
-        if spans[0].any() or not np.isnan(spans[1]).all():
-            bits = [keys.astype(np.int64), *(times.view(np.int64) for times in spans)]
-            keys = np.unique(np.stack(bits), axis=1, return_inverse=True)[1].reshape(-1)
-        done_N, asked_M = keys[: len(starts_N)], keys[len(starts_N) :]
-        done_K = np.bincount(done_N, minlength=keys.max() + 1)
-        failed_K = np.bincount(done_N, failed_N, len(done_K))
-        left_M = done_K[asked_M] - _occurrences(asked_M)
-        num_failed = int(np.count_nonzero((left_M > 0) & (left_M - 1 < failed_K[asked_M])))
+        keys_K, done_K = np.unique(done_N, return_counts=True)
+        failed_K = np.bincount(np.searchsorted(keys_K, done_N[failed_N]), minlength=len(keys_K))
+        asked_M = _keys_of(items)
+        at_M = np.searchsorted(keys_K, asked_M).clip(max=len(keys_K) - 1)
+        left_M = np.where(keys_K[at_M] == asked_M, done_K[at_M], 0) - _occurrences(asked_M)
+        num_failed = int(np.count_nonzero((left_M > 0) & (left_M - 1 < failed_K[at_M])))
         rows_M = np.flatnonzero(left_M <= 0)
-        return (table.take(rows_M) if table is items else [items[row] for row in rows_M.tolist()]), num_failed
+        if isinstance(items, VideoTable):
+            return items.take(rows_M), num_failed
+        return [items[row] for row in rows_M.tolist()], num_failed
 
 
-def _as_shown(videos: pa.Array) -> pa.Array:
-    is_plain = pc.match_substring_regex(videos, _PLAIN)
-    if pc.all(is_plain).as_py() is not False:
-        return videos
-    is_odd = pc.invert(is_plain)
-    shown = [visible(name) for name in videos.filter(is_odd).to_pylist()]
-    return pc.replace_with_mask(videos, is_odd, pa.array(shown, pa.string()))
+def _key(video: str, start: float, end: float) -> int:
+    """Return what stands for a span; an end that is not a number is the end of the video."""
+    name = video if video.isascii() and video.isprintable() else visible(video)
+    is_whole = not start and end != end
+    return hash(name) if is_whole else hash((name, start, None if end != end else end))
 
 
-def _text_chunks(paths: TextColumn) -> list[pa.Array]:
-    """Return paths as text, in which broken characters are escaped as `visible` does."""
-    names = (name if name.isascii() else visible(name) for name in map(str, paths))
-    chunks: list[Any] = []
-    block: list[str] = []
-    for name in names:
-        block.append(name)
-        if len(block) == _BATCH_ROWS:
-            chunks.append(pa.array(block, pa.string()))
-            block = []
-    return [*chunks, pa.array(block, pa.string())]
+def _keys(videos: Iterable[str], starts_N: Float64, ends_N: Float64) -> Int64:
+    return np.fromiter(map(_key, videos, map(float, starts_N), map(float, ends_N)), np.int64, len(starts_N))
 
 
-def _occurrences(keys_M: Int64) -> Int64:
-    """Return for each key how often it came before."""
+def _keys_of(items: Sequence[VideoItem]) -> Int64:
+    if isinstance(items, VideoTable):
+        return _keys(map(str, items.paths), items.starts_N, items.ends_N)
+    ends_M = np.array([np.nan if item.end_seconds is None else item.end_seconds for item in items])
+    starts_M = np.array([item.start_seconds for item in items])
+    return _keys((text_of(item.path) for item in items), starts_M, ends_M)
+
+
+def _occurrences(keys_M: Int64) -> Int64 | int:
+    """Return for each key how often it came before; 0 if none did."""
+    in_order = np.sort(keys_M)
+    if not (in_order[1:] == in_order[:-1]).any():
+        return 0
     order_M = np.argsort(keys_M, kind="stable")
-    in_order = keys_M[order_M]
     first_M = np.searchsorted(in_order, in_order)
     before_M = np.empty(len(keys_M), np.int64)
     before_M[order_M] = np.arange(len(keys_M)) - first_M

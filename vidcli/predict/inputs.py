@@ -82,7 +82,8 @@ def collect_items(
     """
     items: list[VideoItem] = []
     results: list[Path] = []
-    for path in collect_videos(paths, tell):
+    found = collect_videos(paths, tell)
+    for path in found:
         if not names_shards(path) and is_results(path):
             results.append(path)
         elif names_shards(path) or (
@@ -91,9 +92,11 @@ def collect_items(
             from vidcli.data.manifest import read_data  # Arrow, which `predict a.mp4` does without
 
             listing = read_data(path, missing_ok=True)
-            items += listing.items
             for text in listing.notes:
                 tell(text)
+            if len(found) == 1:
+                return listing.items  # as columns: a million items are half a gigabyte
+            items += listing.items
         else:
             items.append(VideoItem(path, label=""))
     if results and not items:

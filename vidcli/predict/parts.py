@@ -16,7 +16,8 @@ from typing import Any, BinaryIO
 from vidcli.errors import DataError
 from vidcli.predict.inputs import Shard
 from vidcli.predict.parquet import partial_file, read_about
-from vidcli.predict.results import FORMAT_OF_SUFFIX, csv_records
+from vidcli.predict.results import FORMAT_OF_SUFFIX
+from vidcli.sheets import csv_records
 
 
 def find_parts(whole: Path) -> list[Path]:

@@ -11,7 +11,6 @@ is cut off when the file is opened again.
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import io
 import itertools
@@ -35,7 +34,7 @@ from vidcli.predict.prediction import CSV_COLUMNS, Prediction, prediction_to_dic
 from vidcli.predict.predictor import Predictor
 from vidcli.runtime.files import is_stream
 from vidcli.runtime.locks import lock_open_file
-from vidcli.sheets import csv_line, unescape_cell
+from vidcli.sheets import csv_line, csv_records, unescape_cell
 
 if TYPE_CHECKING:
     from torch import nn
@@ -347,9 +346,11 @@ class CsvResults(_LinesFile):
         return "".join(csv_line([*row, *about]) for row in prediction_to_rows(prediction, self._top_k))
 
     def _read(self, content: BinaryIO) -> int:
-        end = 0  # end of the last complete video
+        end, num_lines = begin = self._read_plain(content)  # end of the last complete video
+        content.seek(end)
         rows: list[dict[str, str]] = []  # rows of the current video
-        for number, (position, fields) in enumerate(csv_records(content), start=1):
+        for number, (size, fields) in enumerate(csv_records(content), start=num_lines + 1):
+            position = begin[0] + size
             if number == 1:
                 if fields != list(self._COLUMNS):
                     self._check_source(None, None)
@@ -367,26 +368,26 @@ class CsvResults(_LinesFile):
                 end, rows = position, []
         return end
 
+    def _read_plain(self, content: BinaryIO) -> tuple[int, int]:
+        """Count the videos up to the first row that needs a closer look; return its position and number."""
+        header, rest = content.readline(), b""
+        if header != self._header():
+            return 0, 0
+        end, num_lines = len(header), 1
+        while block := content.read(_BLOCK_BYTES):
+            rest += block
+            lines = rest[: rest.rfind(b"\n") + 1]
+            found = self.finished.add_csv(lines, self._COLUMNS, self._num_ranks)
+            if found is None or not found[0]:
+                break
+            size, *named = found
+            for model, settings in itertools.product(*named):
+                self._check_source(model, settings)
+            end, num_lines, rest = end + size, num_lines + lines.count(b"\n", 0, size), rest[size:]
+        return end, num_lines
+
     def _can_be_torn(self, rest: bytes, is_first: bool) -> bool:
         return not is_first or self._header().startswith(rest)
-
-
-def csv_records(content: BinaryIO) -> Iterator[tuple[int, list[str]]]:
-    """Yield the position of the end of each complete record, and its fields, which may hold line ends.
-
-    A record that is no CSV, such as one with an endless field, has no fields.
-    """
-    position, record = 0, b""
-    for line in content:
-        record += line
-        position += len(line)
-        if line.endswith(b"\n") and record.count(b'"') % 2 == 0:
-            try:
-                fields = next(csv.reader(io.StringIO(record.decode("utf-8", "replace"), newline="")), [])
-            except csv.Error:
-                fields = []
-            yield position, fields
-            record = b""
 
 
 def _unwritable(path: Path, error: OSError, hint: str = "") -> VidcliError:
