@@ -78,7 +78,10 @@ class TextColumn:
     def _block(self, start: int, end: int) -> pa.ChunkedArray:
         if self._rows_N is None:
             return self._chunks[start:end]
-        return self._chunks.take(pa.array(self._rows_N[start:end]))
+        rows = self._rows_N[start:end]
+        # Arrow joins the chunks that it takes from: where rows are in order, these are few.
+        first, last = (int(rows.min()), int(rows.max())) if len(rows) else (0, -1)
+        return self._chunks[first : last + 1].take(pa.array(rows - first))
 
     @cached_property
     def ranks_N(self) -> Int64:
