@@ -11,6 +11,7 @@ import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -117,12 +118,12 @@ class _Codes:
 
     def add_none(self, num_rows: int) -> None:
         """Add rows without text."""
-        self._codes.append(np.full(num_rows, -1, np.int32))
+        self._codes.append(np.broadcast_to(np.int32(-1), num_rows))
 
     def column(self) -> CodedColumn:
         """Return all that was added."""
         values = [value for value in self._code_of_value if value is not None]
-        return CodedColumn(np.concatenate(self._codes) if self._codes else np.empty(0, np.int32), values)
+        return CodedColumn(_joined(self._codes, np.int32), values)
 
 
 class _Rows:
@@ -189,8 +190,8 @@ class _Rows:
             self._codes["label"].column(),
             self._codes["split"].column(),
             self._codes["group"].column(),
-            np.concatenate([*self._starts, np.empty(0)]),
-            np.concatenate([*self._ends, np.empty(0)]),
+            _joined(self._starts, np.float64),
+            _joined(self._ends, np.float64),
             TextColumn(_without_empty(digests)) if has_digests else None,
             self._column_or_none("track"),
             self._column_or_none("box"),
@@ -229,7 +230,7 @@ class _Rows:
     def _read_times(self, cells: pa.Array | None, name: str, num_rows: int, absent: float) -> Float64:
         """Return times in seconds, `absent` where there is none."""
         if cells is None:
-            return np.full(num_rows, absent)
+            return np.broadcast_to(absent, num_rows)
         is_plain = pc.match_substring_regex(cells, _PLAIN_NUMBER)
         times_N: Float64 = np.full(num_rows, absent)
         plain_N = is_plain.to_numpy(zero_copy_only=False)
@@ -265,6 +266,13 @@ def read_rows(table: CellTable, rules: RowRules, known: Sequence[str]) -> tuple[
         except ValueError:
             faults += [f"{table.unit} {line}: {text}" for line, text in rows.faults(batch)]
     return rows.table(), faults
+
+
+def _joined(parts: Sequence[np.ndarray[Any, Any]], kind: type[np.generic]) -> Any:
+    """Return arrays one after the other; in no memory where all repeat one value, as of an absent column."""
+    if parts and all(part.strides == (0,) for part in parts):
+        return np.broadcast_to(parts[0][:1], sum(map(len, parts)))
+    return np.concatenate([*parts, np.empty(0, kind)])
 
 
 def _not_blank(cells: Sequence[str]) -> Sequence[str]:

@@ -3,7 +3,7 @@
 A span of a video is known by a hash of 64 bits, whose secret each process draws anew (SipHash): that two of
 ten million share one has a chance of less than one in 300,000.
 
-Shape suffixes: N rows of the file, M videos asked for, K different spans in the file.
+Shape suffixes: N rows of the file, M videos asked for, B of these at once, K videos of some rows.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from vidcli.data.video_table import VideoTable
 from vidcli.names import visible
 from vidcli.storage.addresses import text_of
 
+_BLOCK = 1 << 16
 _SCHEMA = pa.schema(
     [(name, pa.string()) for name in ("video", "error", "model", "settings")]
     + [(name, pa.float64()) for name in ("start", "end")]
@@ -34,7 +35,7 @@ class FinishedVideos:
 
     def __init__(self) -> None:
         self._keys: list[Int64] = []
-        self._failed: list[Bool] = []
+        self._failed: list[Int64] = []
         self._waiting: list[tuple[int, bool]] = []
 
     def add(self, video: str, start: float, end: float | None, has_failed: bool) -> None:
@@ -67,8 +68,7 @@ class FinishedVideos:
         starts_N = pc.fill_null(rows["start"], 0.0).to_numpy()
         ends_N = pc.fill_null(rows["end"], np.nan).to_numpy()
         failed_N = pc.is_valid(rows["error"]).to_numpy()
-        self._keys.append(_keys(rows["video"].to_pylist(), starts_N, ends_N))
-        self._failed.append(failed_N)
+        self._add_keys(_keys(rows["video"].to_pylist(), starts_N, ends_N), failed_N)
         models, settings = (set(pc.unique(column).to_pylist()) for column in needed[1:])
         return models, settings
 
@@ -114,8 +114,7 @@ class FinishedVideos:
         for _ in range(num_lines - int(last_K[-1]) - 1 if end else 0):
             end = lines.rindex(b"\n", 0, end - 1) + 1
         videos = rows["video"].take(pa.array(last_K)).to_pylist()
-        self._keys.append(_keys(videos, np.nan_to_num(starts_N[last_K]), ends_N[last_K]))
-        self._failed.append(failed_N[last_K])
+        self._add_keys(_keys(videos, np.nan_to_num(starts_N[last_K]), ends_N[last_K]), failed_N[last_K])
         models, settings = (set(pc.unique(rows[name]).to_pylist()) for name in needed[-2:])
         return end, models, settings
 
@@ -127,21 +126,39 @@ class FinishedVideos:
 
     def split(self, items: Sequence[VideoItem]) -> tuple[Sequence[VideoItem], int]:
         """Return the items that have no result yet, and how many of the others have failed."""
-        waiting = [np.array([one[at] for one in self._waiting]) for at in (0, 1)]
-        done_N = np.concatenate([*self._keys, waiting[0].astype(np.int64)])
-        failed_N = np.concatenate([*self._failed, waiting[1].astype(bool)])
-        if not items or not len(done_N):
+        if self._waiting:
+            keys, failed = zip(*self._waiting, strict=True)
+            self._add_keys(np.array(keys, np.int64), np.array(failed))
+            self._waiting = []
+        if not items or not sum(map(len, self._keys)):
             return items, 0
-        keys_K, done_K = np.unique(done_N, return_counts=True)
-        failed_K = np.bincount(np.searchsorted(keys_K, done_N[failed_N]), minlength=len(keys_K))
+        done_N, failed_N = (np.sort(np.concatenate(keys)) for keys in (self._keys, self._failed))
+        self._keys, self._failed = [done_N], [failed_N]  # twice as much would be there else
         asked_M = _keys_of(items)
-        at_M = np.searchsorted(keys_K, asked_M).clip(max=len(keys_K) - 1)
-        left_M = np.where(keys_K[at_M] == asked_M, done_K[at_M], 0) - _occurrences(asked_M)
-        num_failed = int(np.count_nonzero((left_M > 0) & (left_M - 1 < failed_K[at_M])))
-        rows_M = np.flatnonzero(left_M <= 0)
+        before_M = _occurrences(asked_M)
+        rows, num_failed = [], 0
+        for start in range(0, len(asked_M), _BLOCK):  # what is between takes several times as much
+            asked_B, before_B = (keys_M[start : start + _BLOCK] for keys_M in (asked_M, before_M))
+            left_B = _count(done_N, asked_B) - before_B
+            rows.append(start + np.flatnonzero(left_B <= 0))
+            num_failed += int(np.count_nonzero((left_B > 0) & (left_B <= _count(failed_N, asked_B))))
+        rows_M = np.concatenate(rows)
         if isinstance(items, VideoTable):
             return items.take(rows_M), num_failed
         return [items[row] for row in rows_M.tolist()], num_failed
+
+    def _add_keys(self, keys_N: Int64, failed_N: Bool) -> None:
+        self._keys.append(keys_N)
+        self._failed.append(keys_N[failed_N])
+
+
+def _count(sorted_N: Int64, asked_B: Int64) -> Int64:
+    """Return how often each key is among sorted ones."""
+    order_B = np.argsort(asked_B)  # neighbours are looked for in the same part of what is sorted
+    in_order = asked_B[order_B]
+    counts_B = np.empty(len(asked_B), np.int64)
+    counts_B[order_B] = np.searchsorted(sorted_N, in_order, "right") - np.searchsorted(sorted_N, in_order)
+    return counts_B
 
 
 def _key(video: str, start: float, end: float) -> int:
@@ -163,11 +180,11 @@ def _keys_of(items: Sequence[VideoItem]) -> Int64:
     return _keys((text_of(item.path) for item in items), starts_M, ends_M)
 
 
-def _occurrences(keys_M: Int64) -> Int64 | int:
-    """Return for each key how often it came before; 0 if none did."""
+def _occurrences(keys_M: Int64) -> Int64:
+    """Return for each key how often it came before."""
     in_order = np.sort(keys_M)
     if not (in_order[1:] == in_order[:-1]).any():
-        return 0
+        return np.broadcast_to(np.int64(0), len(keys_M))
     order_M = np.argsort(keys_M, kind="stable")
     first_M = np.searchsorted(in_order, in_order)
     before_M = np.empty(len(keys_M), np.int64)
