@@ -166,6 +166,14 @@ def test_pulses_that_all_videos_of_a_camera_share_are_no_peak(tmp_path):
     assert alike(one, other) == []
 
 
+def test_a_crop_of_a_moment_needs_more_evidence_than_one_of_seconds():
+    brief, long = (
+        Similarity(0.83, 0.83, 0.06, 3.0, 5.0, 0.0, 0.0, False, True, num_slots) for num_slots in (5, 40)
+    )
+    assert not brief.is_copy
+    assert long.is_copy
+
+
 def test_stills_must_be_almost_equal(tmp_path):
     again = look(write_copy(tmp_path / "again.mp4", still(), FPS, options={"crf": "26"}))
     shade = still().copy()
