@@ -6,7 +6,8 @@ The thresholds of `vidcli.doctor.similarity` were chosen on copies of the first 
 in an order shuffled with seed 0 (since those of the peak, of the still ones among the first 20 of gestures
 and wagon), and on all pairs of clips; the copies here are of the 14 clips after those. A poor copy of a
 clip in which nothing moves is not told from the next such clip of one camera, so both shares are told: of
-all clips, and of those in which something moves.
+all clips, and of those in which something moves. Of the 14 clips after these, looked at once: 111 of 112
+copies of gestures and 98 of 112 of wagon.
 """
 
 from __future__ import annotations
