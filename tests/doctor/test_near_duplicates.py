@@ -124,8 +124,58 @@ def test_a_lamp_that_blinks_at_one_place_is_no_evidence_of_another_day(tmp_path)
     assert alike(*map(look, paths)) == []
 
 
+def quiet(seed: int, pulse: float = 0.0, num_frames: int = 96) -> np.ndarray:
+    """Return frames of a room in which only light and leaves change, by a few grey levels.
+
+    Args:
+        seed: the changes; the room is always the same.
+        pulse: grey levels by which a pattern, equal in all videos, jumps each second, as keyframes do.
+        num_frames: number of frames.
+    """
+    random = np.random.default_rng(seed)
+    changes = random.normal(0, 1.1, (num_frames // 6 + 1, 8, 8)).repeat(6, axis=0)[:num_frames]
+    pattern = np.random.default_rng(99).choice([-pulse, pulse], (8, 8))
+    changes[::FPS] += pattern
+    large = changes.repeat(SIDE // 8, axis=1).repeat(SIDE // 8, axis=2)[..., None]
+    return np.clip(still(num_frames=num_frames) + large, 0, 255).round().astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def quiet_fingerprints(tmp_path_factory: pytest.TempPathFactory) -> list[Fingerprint]:
+    folder = tmp_path_factory.mktemp("quiet")
+    return [look(write_copy(folder / f"{seed}.mp4", quiet(seed), FPS)) for seed in range(4)]
+
+
+@pytest.mark.parametrize("name", ["shifted", "mirrored"])
+def test_a_copy_is_found_by_small_changes_where_nothing_moves(name, quiet_fingerprints, tmp_path):
+    made = COPIES[name](quiet(0), FPS, "h264")
+    copy = look(write_copy(tmp_path / "copy.mp4", **({"fps": FPS} | made)))
+    similarity = compare(quiet_fingerprints[0], copy)
+    assert similarity is not None
+    assert not similarity.is_still
+    assert similarity.peak > 5
+    assert similarity.movement + similarity.changes < 1.4, "what moves would be enough evidence"
+    assert alike(*quiet_fingerprints, copy) == [(0, 4)]
+
+
+def test_pulses_that_all_videos_of_a_camera_share_are_no_peak(tmp_path):
+    one, other = (look(write_copy(tmp_path / f"{n}.mp4", quiet(n, pulse=6.0), FPS)) for n in range(2))
+    similarity = compare(one, other)
+    assert similarity is not None
+    assert similarity.peak < 3
+    assert alike(one, other) == []
+
+
+def test_a_crop_of_a_moment_needs_more_evidence_than_one_of_seconds():
+    brief, long = (
+        Similarity(0.83, 0.83, 0.06, 3.0, 5.0, 0.0, 0.0, False, True, num_slots) for num_slots in (5, 40)
+    )
+    assert not brief.is_copy
+    assert long.is_copy
+
+
 def test_stills_must_be_almost_equal(tmp_path):
-    again = look(write_copy(tmp_path / "again.mp4", still(), FPS, options={"crf": "30"}))
+    again = look(write_copy(tmp_path / "again.mp4", still(), FPS, options={"crf": "26"}))
     shade = still().copy()
     shade[:, 40:56, 40:56] = np.clip(
         shade[:, 40:56, 40:56].astype(int) + 12, 0, 255

@@ -1,8 +1,8 @@
 """Decode one file from its first frame to its last, and report what it is and what is wrong with it.
 
-Frames are decoded to 32x32 pixels and kept even smaller, so that an hour of video takes about 50 MB:
+Frames are decoded to 64x64 pixels and kept even smaller, so that an hour of video takes about 50 MB:
 
-    file --decode--> (n, 32, 32, 3), two thousand frames at a time
+    file --decode--> (n, 64, 64, 3), two thousand frames at a time
                        |-> change    (N,)           largest change of a pixel since the frame before
                        |-> grey      (N, 16, 16)    for motion and fingerprints, in 128ths of a level
                        '-> checksum  (N,), 64 bits, to find files whose frames are equal
@@ -31,7 +31,8 @@ from vidcli.sampling import TIMESTAMP_TOLERANCE_SECONDS, ClipSampler, Seconds, s
 from vidcli.storage.sources import open_source
 from vidcli.video import VideoInfo, decode_frames, probe
 
-_DECODED_SIDE = 32
+_DECODED_SIDE = 64  # the rounding of so many values averages out in a cell of the fingerprint
+_CHANGE_SIDE = 32
 _CHUNK_FRAMES = 2048
 _CHUNK_BYTES = 1 << 28  # the most that frames at full size take at once
 _ASSUMED_FPS = 25.0
@@ -294,17 +295,22 @@ def _reduce(
     """Return what is kept of frames, and the last frame's grey values (32, 32).
 
     Args:
-        frames_NHWC: (N, 32, 32, 3).
+        frames_NHWC: (N, 64, 64, 3).
         previous_HW: grey values (32, 32) of the frame before; None at the start of the file.
     """
-    grey_NHW = frames_NHWC @ _LUMA
+    grey_NHW = _pool(frames_NHWC @ _LUMA, _CHANGE_SIDE)
     before_NHW = np.concatenate([grey_NHW[:1] if previous_HW is None else previous_HW[None], grey_NHW[:-1]])
     change_N = np.abs(grey_NHW - before_NHW).max(axis=(1, 2))
-    cell = _DECODED_SIDE // GREY_SIDE
-    small_NHW = grey_NHW.reshape(-1, GREY_SIDE, cell, GREY_SIDE, cell).mean(axis=(2, 4))
+    small_NHW = _pool(grey_NHW, GREY_SIDE)
     checksums_N = np.array([_checksum(frame_HWC) for frame_HWC in frames_NHWC], dtype=np.uint64)
     steps_NHW = np.asarray(np.rint(small_NHW * GREY_STEPS), dtype=np.uint16)
     return _to_bytes(change_N), steps_NHW, checksums_N, grey_NHW[-1]
+
+
+def _pool(grey_NHW: Float32, side: int) -> Float32:
+    """Return the means of square cells, (N, side, side)."""
+    cell = grey_NHW.shape[1] // side
+    return np.asarray(grey_NHW.reshape(-1, side, cell, side, cell).mean(axis=(2, 4)), dtype=np.float32)
 
 
 def _checksum(frame_HWC: Frames) -> int:

@@ -11,7 +11,17 @@ Two measures of it are taken at one lag, and both must speak for a copy:
     distance   the difference of the aligned pictures as a share of their contrast, after a curve of
                brightness was fitted, since codecs and brightened copies change brightness
 
-If nothing moves, there is no such evidence, and the pictures must be almost equal in every cell.
+Where little moves, noise hides most of the movement, and the measures are low for copies too. But noise,
+light and leaves change each picture in their own way, and a good copy repeats that:
+
+    peak       how far the correlation of the changes, every moment of equal weight, stands out at one lag:
+               from other lags (the peak-to-sidelobe ratio of correlation filters; what all videos of a
+               camera share at any lag does not stand out), and from its spread over the moments (a few
+               moments, as pulses of keyframes, do not decide it). The lesser of both, in standard deviations,
+               and of that the mean of changes within one slot and within four
+
+The less moves, the less movement must be shared, given the peak. Poor codecs delete these small changes. If
+nothing moves and there is no peak, the pictures must be almost equal in every cell.
 
 Before all this, one picture is aligned with the other: mirrored or not, and cropped by up to 10%.
 
@@ -34,8 +44,16 @@ _FREE_DISTANCE = 0.02
 _FREE_SURE_DISTANCE = 0.2  # if both measures are at least `_SURE_EVIDENCE`
 _SURE_EVIDENCE = 0.85
 _FREE_CROP_DISTANCE = 0.06  # resampling to so few cells is not exact
+_CROP_SLOTS = 1.4  # in few slots one of the many crops fits by chance
 _DISTANCE_WEIGHT = 6.0
-_MAX_STILL_MOVEMENT = 0.35  # grey levels: noise of cameras and codecs
+_MIN_QUIET_EVIDENCE = 1.15  # of the sum in `_quiet_sureness`
+_MAX_QUIET_DISTANCE = 0.06
+_MAX_QUIET_CROP_DISTANCE = 0.12
+_MIN_PEAK = 3.0  # standard deviations
+_MIN_CROP_PEAK = 3.5
+_MOST_PEAK = 8.0  # a higher one is no more evidence
+_LEAST_LIVELINESS = 0.2  # grey levels: what noise alone makes of it
+_MAX_STILL_MOVEMENT = 0.25  # grey levels: noise of cameras and codecs
 _MAX_STILL_LEVELS = 3.0  # grey levels, in the cell that differs most
 _MAX_STILL_DISTANCE = 0.03  # plain skies, for example, are all alike
 
@@ -45,6 +63,9 @@ _SURE_LOOKS = 0.998  # correlation above which no crop is looked for
 _CROP_GAIN = 0.8  # a crop must reduce the difference to this share
 _MIN_OVERLAP = 0.5  # share of the shorter video
 _MIN_SLOTS = 3
+_SPANS = (1, 4)  # slots: changes at once, and within half a second, which poor codecs show late
+_PEAK_REACH = 2  # slots beside the best lag that belong to the peak
+_MIN_SIDELOBES = 4  # lags, to know the spread
 _NUM_LIVELY_CELLS = 24
 _NUM_CHANGING_CELLS = 96
 _NOISE_VARIANCE = 0.15**2  # of a cell, in squared grey levels
@@ -65,9 +86,11 @@ class Similarity:
         distance: difference of the aligned pictures, as a share of their contrast.
         liveliness: size of the movement in the cells that move most, in grey levels.
         levels: difference of the pictures in the cell that differs most, in grey levels.
+        peak: standard deviations by which the correlation of equally weighted changes stands out at one lag.
         lag_seconds: how much later the first video shows the same as the second.
         is_mirrored: whether one is the mirror image of the other.
         is_cropped: whether one shows only a part of the other.
+        num_slots: number of slots compared.
     """
 
     movement: float
@@ -75,9 +98,11 @@ class Similarity:
     distance: float
     liveliness: float
     levels: float
+    peak: float
     lag_seconds: float
     is_mirrored: bool
     is_cropped: bool
+    num_slots: int
 
     @property
     def is_still(self) -> bool:
@@ -92,10 +117,29 @@ class Similarity:
             free = _FREE_SURE_DISTANCE  # poor codecs blur the pictures, but leave the motion
         excess = max(0.0, self.distance - free)
         moves = self.movement + self.changes - _DISTANCE_WEIGHT * excess - _MIN_EVIDENCE
+        if self.is_cropped:
+            moves -= _CROP_SLOTS / self.num_slots
+        if self._may_be_quiet_copy:
+            moves = max(moves, self._quiet_sureness)
         is_equal = self.levels <= _MAX_STILL_LEVELS and self.distance <= _MAX_STILL_DISTANCE
         if self.is_still and is_equal:
             return max(moves, 0.01 * (1 - self.levels / _MAX_STILL_LEVELS))
         return moves
+
+    @property
+    def _may_be_quiet_copy(self) -> bool:
+        if self.is_cropped:
+            return self.peak >= _MIN_CROP_PEAK and self.distance <= _MAX_QUIET_CROP_DISTANCE
+        return self.peak >= _MIN_PEAK and self.distance <= _MAX_QUIET_DISTANCE
+
+    @property
+    def _quiet_sureness(self) -> float:
+        """The amount by which the peak and what movement there is exceed what a quiet copy must have."""
+        evidence = self.movement + 0.8 * self.changes + 0.1 * min(self.peak, _MOST_PEAK)
+        # Resampling a crop to so few cells blurs away about half of the movement.
+        liveliness = self.liveliness * (2 if self.is_cropped else 1)
+        expected = 0.65 * float(np.log(max(liveliness, _LEAST_LIVELINESS)))
+        return evidence - expected - 8 / self.num_slots - _MIN_QUIET_EVIDENCE
 
     def reversed(self) -> Similarity:
         """Return the similarity of the second video to the first."""
@@ -117,6 +161,7 @@ class Moving:
         movement_TD: difference of each slot from the mean, with short extremes clipped.
         changes_TD: difference of each slot from the one before it, (T - 1, D); large ones are scaled down.
         change_T: size of these differences in grey levels, (T - 1,).
+        units: for each of `_SPANS`, the differences of slots so far apart, each scaled to length 1, (T', D).
     """
 
     pictures_THW: Float32
@@ -124,17 +169,17 @@ class Moving:
     movement_TD: Float32
     changes_TD: Float32
     change_T: Float32
+    units: tuple[Float32, ...]
 
     def mirrored(self) -> Moving:
         """Return the mirror image of the video."""
         shape = (-1, GREY_SIDE, GREY_SIDE)
-        movement_TD, changes_TD = (
+        movement_TD, changes_TD, *units = (
             values_TD.reshape(shape)[:, :, ::-1].reshape(values_TD.shape)
-            for values_TD in (self.movement_TD, self.changes_TD)
+            for values_TD in (self.movement_TD, self.changes_TD, *self.units)
         )
-        return Moving(
-            self.pictures_THW[:, :, ::-1], self.middle_HW[:, ::-1], movement_TD, changes_TD, self.change_T
-        )
+        pictures_THW, middle_HW = self.pictures_THW[:, :, ::-1], self.middle_HW[:, ::-1]
+        return Moving(pictures_THW, middle_HW, movement_TD, changes_TD, self.change_T, tuple(units))
 
 
 def describe(pictures_THW: Float32) -> Moving:
@@ -154,7 +199,13 @@ def describe(pictures_THW: Float32) -> Moving:
     usual = float(np.sqrt((usual_T**2).mean())) if len(usual_T) else 0.0
     change_TD /= (size_T + usual + _NOISE_CHANGE)[:, None]
     middle_HW = np.median(pictures_THW, axis=0)
-    return Moving(pictures_THW, middle_HW, movement_TD, change_TD, size_T)
+    units = tuple(_scale_to_unit(level_TD[span:] - level_TD[:-span]) for span in _SPANS)
+    return Moving(pictures_THW, middle_HW, movement_TD, change_TD, size_T, units)
+
+
+def _scale_to_unit(change_TD: Float32) -> Float32:
+    change_TD = change_TD - change_TD.mean(axis=1, keepdims=True)
+    return np.asarray(change_TD / (np.linalg.norm(change_TD, axis=1, keepdims=True) + 1e-3), dtype=np.float32)
 
 
 def compare_moving(
@@ -277,21 +328,48 @@ def _align(
         distance,
         float(np.sqrt((of_a_L[best] + of_b_L[best]) / (2 * count_L[best]))),
         levels,
+        float(np.mean([_peak(a_TD, b_TD) for a_TD, b_TD in zip(a.units, b.units, strict=True)])),
         lag / SLOTS_PER_SECOND + offset_seconds,
         is_mirrored,
         is_cropped,
+        last - first,
     )
+
+
+def _peak(a_TD: Float32, b_TD: Float32) -> float:
+    """Return by how many standard deviations the mean correlation of moments stands out at its best lag."""
+    need = max(_MIN_SLOTS, int(np.ceil(_MIN_OVERLAP * min(len(a_TD), len(b_TD)))))
+    lags_L = np.arange(need - len(b_TD), len(a_TD) - need + 1)
+    if len(lags_L) <= 2 * _PEAK_REACH + 1:
+        return 0.0
+    inner_KL = _skew(a_TD, b_TD)[:, lags_L + len(b_TD) - 1]
+    count_L = np.minimum(len(a_TD), len(b_TD) + lags_L) - np.maximum(0, lags_L)
+    mean_L = inner_KL.sum(axis=0) / count_L
+    best = int(mean_L.argmax())
+    others = mean_L[np.abs(lags_L - lags_L[best]) > _PEAK_REACH]
+    if len(others) < _MIN_SIDELOBES:
+        return 0.0
+    middle, high = np.quantile(others, (0.5, 0.95))
+    spread = max(1.4826 * float(np.median(np.abs(others - middle))), float(high - middle) / 1.645)
+    ratio = float(mean_L[best] - middle) / (spread + 1e-3)
+    deviation = np.sqrt(max(0.0, float((inner_KL[:, best] ** 2).sum() / count_L[best] - mean_L[best] ** 2)))
+    return min(ratio, float(mean_L[best] / (deviation + 0.02) * np.sqrt(count_L[best])))
+
+
+def _skew(a_TD: Float32, b_TD: Float32) -> Float32:
+    """Return the inner products of all moments; a column is a lag, the first that of the last moment of b."""
+    rows, columns = len(a_TD), len(b_TD)
+    padded = np.zeros((columns, rows + columns), np.float32)
+    padded[:, :rows] = b_TD[::-1] @ a_TD.T
+    # With rows one cell shorter, each row is shifted one more to the right: diagonals become columns.
+    return padded.ravel()[: columns * (rows + columns - 1)].reshape(columns, rows + columns - 1)
 
 
 def _lagged(a_TD: Float32, b_TD: Float32, lags_L: Int64) -> tuple[Float32, Float32, Float32]:
     """Return, at each lag, the inner product of two sequences and the squared norm of either part in it."""
     rows, columns = len(a_TD), len(b_TD)
-    padded = np.zeros((columns, rows + columns), np.float32)
-    padded[:, :rows] = b_TD[::-1] @ a_TD.T
-    # With rows one cell shorter, each row is shifted one more to the right: diagonals become columns.
-    skewed = padded.ravel()[: columns * (rows + columns - 1)].reshape(columns, rows + columns - 1)
     first_L, last_L = np.maximum(0, lags_L), np.minimum(rows, columns + lags_L)
-    inner_L = skewed.sum(axis=0)[lags_L + columns - 1]
+    inner_L = _skew(a_TD, b_TD).sum(axis=0)[lags_L + columns - 1]
     return inner_L, _squares(a_TD, first_L, last_L), _squares(b_TD, first_L - lags_L, last_L - lags_L)
 
 
