@@ -19,6 +19,7 @@ import typer.testing
 from hypothesis import settings
 from typer.main import get_command
 
+from vidcli import report
 from vidcli.artifacts.model_file import load_checkpoint
 from vidcli.config import Config, load_config
 from vidcli.synthetic import MotionVideoOptions, write_motion_videos
@@ -58,13 +59,15 @@ QUICK_SETTINGS = {
 def pytest_collection() -> Iterator[None]:
     """Leave what is imported for all tests to be looked at for garbage once, not again and again.
 
-    That are two million objects, and to walk through them takes a second.
+    That are two million objects, and to walk through them takes a second. What libraries bring later is
+    looked at seldom, too.
     """
     gc.disable()
     try:
         return (yield)
     finally:
         gc.enable()
+        gc.set_threshold(2000, 10, 50)
         gc.collect()
         gc.freeze()
 
@@ -173,6 +176,17 @@ def browser() -> Iterator[Any]:
         opened = playwright.chromium.launch(executable_path=str(CHROMIUM), args=list(SWITCHES))
         yield opened
         opened.close()
+
+
+@pytest.fixture
+def no_drawing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let `vidcli eval` write pictures that are none, for tests of all else: to draw takes half a second."""
+
+    def write(scores: object, path: Path, *more: object) -> None:
+        path.write_bytes(b"a picture")
+
+    for name in ("draw_confusion", "draw_reliability"):
+        monkeypatch.setattr(report, name, write)
 
 
 @pytest.fixture

@@ -51,14 +51,16 @@ class Forked:
             text: whether pipes take and give text; bytes are not buffered.
             stdin: a file, `subprocess.PIPE`, or None for /dev/null.
             stdout: the same.
-            stderr: the same.
+            stderr: the same, or `subprocess.STDOUT`.
         """
         self.stdin: Any = None
         self.stdout: Any = None
         self.stderr: Any = None
         given: list[Connection] = []
         for number, stream in enumerate((stdin, stdout, stderr)):
-            if stream is None:
+            if stream == subprocess.STDOUT:
+                given.append(Connection(os.dup(given[1].fileno())))
+            elif stream is None:
                 given.append(Connection(os.open(os.devnull, os.O_RDWR)))
             elif stream == subprocess.PIPE:
                 ends = os.pipe()
@@ -174,5 +176,7 @@ def _work(arguments: list[str], folder: str, environment: Mapping[str, str], giv
         sys.argv = [what, *rest]
         main()
     else:
+        # That of the server believes that it is on a file, which it could look for its place in.
+        sys.stdout = sys.__stdout__ = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
         sys.argv = [kind, *rest]
         exec(what, {"__name__": "__main__"})

@@ -14,6 +14,7 @@ import pytest
 import torch
 
 import vidcli
+from tests.forks import run_forked
 from vidcli.config import Config, config_to_yaml
 from vidcli.train import start_run
 
@@ -40,7 +41,9 @@ def become(number, way):
     os.dup2(place, number)
     os.close(place)
 
-for number, (arguments, out, err) in enumerate(json.load(sys.stdin)):
+with open(sys.argv[1]) as file:
+    cases = json.load(file)
+for number, (arguments, out, err) in enumerate(cases):
     child = os.fork()
     if child == 0:
         become(1, out or os.path.abspath(f"out{number}"))
@@ -107,15 +110,8 @@ def place(tmp_path_factory: pytest.TempPathFactory, motion_data: Path, small_con
 
 def run_all(place: Path, cases: list[tuple[list[str], str | None, str | None]]) -> list[tuple[int, str]]:
     """Run commands, each with its ways for stdout and stderr, and return exit codes and what was told."""
-    done = subprocess.run(
-        [sys.executable, "-c", DRIVER],
-        cwd=place,
-        env=os.environ | {"PYTHONPATH": str(Path(vidcli.__file__).parents[1])},
-        input=json.dumps(cases),
-        text=True,
-        capture_output=True,
-        timeout=300,
-    )
+    (place / "cases.json").write_text(json.dumps(cases))
+    done = run_forked(["-c", DRIVER, "cases.json"], cwd=place)
     assert done.returncode == 0, done.stderr
     codes = [json.loads(line) for line in done.stdout.splitlines()]
     told = [(place / f"err{number}") for number in range(len(codes))]
