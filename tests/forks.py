@@ -15,10 +15,15 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from multiprocessing import forkserver
 from multiprocessing.connection import Connection
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
+
+import pytest
+
+import vidcli
 
 _PRELOADED = [
     *("torch._dynamo", "vidcli.__main__", "vidcli.commands.outcome", "vidcli.commands.peers", "vidcli.train"),
@@ -70,8 +75,8 @@ class Forked:
             else:
                 place = stream if isinstance(stream, int) else stream.fileno()
                 given.append(Connection(os.dup(place)))
+        _ensure_server()
         forks = multiprocessing.get_context("forkserver")
-        forks.set_forkserver_preload(_PRELOADED)
         environment = dict(os.environ if env is None else env)  # as it is now, not when the server began
         words = [str(argument) for argument in arguments]
         self._process = forks.Process(target=_work, args=(words, str(cwd or Path.cwd()), environment, given))
@@ -152,6 +157,14 @@ def run_forked(
     forked = Forked(arguments, cwd=cwd, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     out, err = forked.communicate()
     return subprocess.CompletedProcess(list(arguments), forked.wait(), out, err)
+
+
+def _ensure_server() -> None:
+    """Start the server, of the vidcli that this process has imported."""
+    multiprocessing.set_forkserver_preload(_PRELOADED)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(Path(vidcli.__file__).parents[1]))
+        forkserver.ensure_running()
 
 
 def _open(place: int, mode: str, text: bool) -> IO[Any]:
