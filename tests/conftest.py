@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import gc
 import shutil
 import signal
 from collections.abc import Callable, Iterator
@@ -13,8 +15,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import typer.testing
 from hypothesis import settings
+from typer.main import get_command
 
+from vidcli import report
 from vidcli.artifacts.model_file import load_checkpoint
 from vidcli.config import Config, load_config
 from vidcli.synthetic import MotionVideoOptions, write_motion_videos
@@ -50,6 +55,23 @@ QUICK_SETTINGS = {
 }
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[None]:
+    """Leave what is imported for all tests to be looked at for garbage once, not again and again.
+
+    That are two million objects, and to walk through them takes a second. What libraries bring later is
+    looked at seldom, too.
+    """
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+        gc.set_threshold(2000, 10, 50)
+        gc.collect()
+        gc.freeze()
+
+
 @pytest.fixture(scope="session", autouse=True)
 def private_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Keep the tests out of the user's cache folder and away from the user's model."""
@@ -73,6 +95,14 @@ def commands_hear_signals() -> Iterator[None]:
             number = getattr(signal, name, None)
             if number is not None and signal.getsignal(number) is signal.SIG_IGN:
                 undo.callback(signal.signal, number, signal.signal(number, handler))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def command_line_is_built_once() -> Iterator[None]:
+    """Spare each command that a test runs in its own process the tenth of a second to build them all."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(typer.testing, "_get_command", functools.cache(get_command))
         yield
 
 
@@ -101,6 +131,21 @@ def small_config() -> Callable[..., Config]:
         return load_config(None, [f"{name}={value}" for name, value in settings.items()])
 
     return build
+
+
+@pytest.fixture(scope="session")
+def _quick_run(
+    motion_data: Path, small_config: Callable[..., Config], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    folder = tmp_path_factory.mktemp("quick") / "run"
+    start_run(small_config(), motion_data, folder, torch.device("cpu"), lambda event: None)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def quick_run(_quick_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run on the motion videos with the quick settings: a copy for each file of tests."""
+    return Path(shutil.copytree(_quick_run, tmp_path_factory.mktemp("of-file") / "run"))
 
 
 @pytest.fixture(scope="session")
@@ -134,6 +179,17 @@ def browser() -> Iterator[Any]:
 
 
 @pytest.fixture
+def no_drawing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let `vidcli eval` write pictures that are none, for tests of all else: to draw takes half a second."""
+
+    def write(scores: object, path: Path, *more: object) -> None:
+        path.write_bytes(b"a picture")
+
+    for name in ("draw_confusion", "draw_reliability"):
+        monkeypatch.setattr(report, name, write)
+
+
+@pytest.fixture
 def in_tmp_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Make the test's own folder the working directory: `runs/` is relative to it."""
     monkeypatch.chdir(tmp_path)
@@ -158,14 +214,24 @@ class Run:
         return [event for event in self.events if isinstance(event, kind)]
 
 
-@pytest.fixture
-def pair_data(motion_data: Path, tmp_path: Path) -> Path:
-    """A copy of the motion videos of two classes only: 8 to train, 4 to validate, 4 to test."""
-    folder = tmp_path / "pair"
+@pytest.fixture(scope="session")
+def two_classes(motion_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The motion videos of two classes only: 8 to train, 4 to validate, 4 to test.
+
+    Shared by the whole session: take `pair_data` to change anything.
+    """
+    folder = tmp_path_factory.mktemp("data") / "two"
     for split in ("train", "val", "test"):
         for name in ("left", "right"):
             shutil.copytree(motion_data / split / name, folder / split / name)
     return folder
+
+
+@pytest.fixture
+def pair_data(two_classes: Path, tmp_path: Path) -> Path:
+    """A copy of the motion videos of two classes."""
+    shutil.copytree(two_classes, tmp_path / "pair")
+    return tmp_path / "pair"
 
 
 @pytest.fixture

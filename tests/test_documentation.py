@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
@@ -49,10 +51,16 @@ def commands_in_prose(text: str) -> Iterator[str]:
     yield from (match.removeprefix("vidcli ") for match in _INLINE.findall(_FENCE.sub("", text)))
 
 
+@functools.cache
+def command_line() -> Any:
+    """Return the command line, which takes a tenth of a second to build."""
+    return reference.load_command()
+
+
 def fault_of(line: str, is_prose: bool = False) -> str | None:
     """Return why the program does not take these arguments, or None. Prose may leave arguments out."""
     words = shlex.split(line.replace("\n", " "), comments=True)
-    command, name = reference.load_command(), "vidcli"
+    command, name = command_line(), "vidcli"
     while words and words[0] in getattr(command, "commands", {}):
         name, command = words[0], command.commands[words.pop(0)]
     if name == "vidcli" and not words[0].startswith("-"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -90,14 +91,17 @@ def name_of(file: Path) -> str:
     return file.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
-def imports_of(source: str) -> Iterator[str]:
-    """Yield the dotted names that a module imports anywhere, functions and type checks included."""
+@functools.cache
+def imports_of(source: str) -> list[str]:
+    """Return the dotted names that a module imports anywhere, functions and type checks included."""
+    found: list[str] = []
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            found += (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, "imports are absolute"
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+            found += (f"{node.module}.{alias.name}" for alias in node.names)
+    return found
 
 
 def layers_used_by(source: str) -> set[str]:
@@ -110,7 +114,7 @@ def test_the_parser_sees_every_kind_of_import() -> None:
     source = (
         "import av.error\nfrom vidcli import train as t\ndef f():\n    from vidcli.data.frames import C\n"
     )
-    assert list(imports_of(source)) == ["av.error", "vidcli.train", "vidcli.data.frames.C"]
+    assert imports_of(source) == ["av.error", "vidcli.train", "vidcli.data.frames.C"]
     assert layers_used_by(source) == {"train", "data"}
 
 

@@ -19,12 +19,10 @@ from tests.socket_guard import NO_GUARD
 from vidcli.commands.app import app
 from vidcli.config import Config, config_to_yaml
 
-EXPORTS = (
-    ("onnx", ()),
-    ("openvino", ()),
-    ("torch-export", ()),
+EXPORTS = (  # to int8 by way of float
     ("onnx", ("--int8", "--max-drop", 1)),
     ("openvino", ("--int8", "--max-drop", 1)),
+    ("torch-export", ()),
 )
 
 
@@ -47,21 +45,21 @@ def run_guarded(argument: str, cwd: Path) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture(scope="module")
 def trained(
-    motion_data: Path, small_config: Callable[..., Config], tmp_path_factory: pytest.TempPathFactory
+    two_classes: Path, small_config: Callable[..., Config], tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
     """A run after everything that can be done with one, where no socket can be opened."""
     folder = tmp_path_factory.mktemp("offline")
     run, recipe = folder / "run", folder / "recipe.yaml"
     recipe.write_text(config_to_yaml(small_config(train__plots=True)))
-    video, other = sorted((motion_data / "test" / "left").iterdir())[:2]
+    video, other = sorted((two_classes / "test" / "left").iterdir())[:2]
     small = [f"--set={name}" for name in ("model.width=16", "model.hidden=16", "train.epochs=1")]
     commands: list[tuple[object, ...]] = [
-        ("train", motion_data, "--dry-run", "--config", recipe),
-        ("train", motion_data, "--out", run, "--config", recipe),
+        ("train", two_classes, "--dry-run", "--config", recipe),
+        ("train", two_classes, "--out", run, "--config", recipe),
         ("train", "--resume", run),
         (
             "train",
-            motion_data,
+            two_classes,
             "--out",
             folder / "auto",
             "--set",
@@ -81,13 +79,13 @@ def trained(
         ("predict", video, "--timeline", "--model", run, "--picture", folder / "timeline.png"),
         ("explain", video, "--model", run, "--out", folder / "why"),
         ("report", run, "--out", folder / "report.html"),
-        ("check", motion_data / "test"),
+        ("check", two_classes / "test"),
         ("models",),
         ("models", "show", run),
         ("settings",),
         ("cache",),
         ("demo", "--count", 1, "--length", 8, "--size", 32, "--out", folder / "demo", *small),
-        ("bench", "predict", motion_data / "test", "--model", run, "--rounds", 1),
+        ("bench", "predict", two_classes / "test", "--model", run, "--rounds", 1),
     ]
     for number, (form, options) in enumerate(EXPORTS):
         exported = folder / f"export{number}"
@@ -96,7 +94,7 @@ def trained(
             commands.append(("predict", video, "--model", exported, "--format", "csv"))
     commands += [
         ("bench", "infer", "--model", run, "--model", folder / "export0", "--rounds", 1, "--no-compile"),
-        ("eval", motion_data, "--model", folder / "export1", "--out", folder / "of-export"),
+        ("eval", two_classes, "--model", folder / "export1", "--out", folder / "of-export"),
     ]
     done = run_guarded(json.dumps([list(map(str, command)) for command in commands]), folder)
     assert done.returncode == 0, (done.returncode, done.stderr[-3000:])
@@ -130,11 +128,11 @@ def test_a_runtime_may_not_report_whatever_the_environment_says() -> None:
     assert done.stdout.strip() == "1"
 
 
-def test_model_files_tell_no_paths(trained: Path, motion_data: Path) -> None:
+def test_model_files_tell_no_paths(trained: Path, two_classes: Path) -> None:
     content = (trained / "model.safetensors").read_bytes()
-    assert str(motion_data).encode() not in content
+    assert str(two_classes).encode() not in content
     assert str(trained).encode() not in content
-    assert next((motion_data / "train" / "left").iterdir()).name.encode() not in content
+    assert next((two_classes / "train" / "left").iterdir()).name.encode() not in content
 
 
 def test_models_show_tells_all_that_is_inside(trained: Path) -> None:

@@ -16,6 +16,7 @@ from vidcli.commands.app import app
 from vidcli.data.frames import FrameSource
 from vidcli.train import start_run
 
+pytestmark = pytest.mark.usefixtures("no_drawing")
 VIDEO, MODEL = "data/test/left/left_0001.mp4", "run/model.safetensors"
 
 

@@ -16,7 +16,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-import vidcli
+from tests.forks import Forked
 from vidcli.artifacts.claim import RunClaim, refuse_taken
 from vidcli.artifacts.run_folder import CONFIG_FILE
 from vidcli.commands.app import app
@@ -37,15 +37,8 @@ def begin(out: Path | None, name: str = "name") -> Path:
         return run
 
 
-def start(arguments: list[str], folder: Path) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "vidcli", *arguments],
-        cwd=folder,
-        env=os.environ | {"PYTHONPATH": str(Path(vidcli.__file__).parents[1])},
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
+def start(arguments: list[str], folder: Path) -> Forked:
+    return Forked(["-m", "vidcli", *arguments], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
 
 # --- the names of new runs ------------------------------------------------------------------------

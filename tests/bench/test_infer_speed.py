@@ -20,8 +20,14 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 def test_rows_and_summary(models: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(infer, "_TURN_SECONDS", 0.02)
+    measure = infer._measure_memory
+
+    def measure_one(path: Path, runtime: str) -> float | None:
+        """Start a process for one of them only: each takes seconds."""
+        return measure(path, runtime) if path == openvino else 0.5
+
+    monkeypatch.setattr(infer, "_measure_memory", measure_one)
     run, _, onnx_int8, openvino, _ = models
-    # A process each, to see what memory it takes: two of the four exports are enough.
     *rows, summary = infer.bench_infer([run, onnx_int8, openvino], rounds=2, with_compile=False)
     assert [row["runtime"] for row in rows] == ["torch eager", "onnx int8", "openvino float32"]
     eager = rows[0]["milliseconds"]
@@ -30,7 +36,8 @@ def test_rows_and_summary(models: list[Path], monkeypatch: pytest.MonkeyPatch) -
         assert row["network"] == "simple_cnn + gru, 16x32x32"
         assert row["clips_per_second"] == pytest.approx(1000 / row["milliseconds"], rel=0.02)
         assert row["speedup"] == pytest.approx(eager / row["milliseconds"], rel=0.02)
-    assert max(row["memory_mib"] for row in rows) > 1  # a runtime of its own takes more than that
+    assert [row["memory_mib"] for row in rows[:2]] == [0.5, 0.5]
+    assert rows[2]["memory_mib"] > 1  # a runtime of its own takes more than that
     best = max(row["speedup"] for row in rows[1:])
     assert summary["speedup"] == best
     assert max(summary["speedups"]["simple_cnn + gru, 16x32x32"].values()) == best
@@ -42,7 +49,10 @@ def test_what_exists_is_not_made_again(models: list[Path]) -> None:
     assert steps == []
 
 
-def test_without_torch_there_is_nothing_to_compare(models: list[Path], tmp_path: Path) -> None:
+def test_without_torch_there_is_nothing_to_compare(
+    models: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(infer, "_measure_memory", lambda path, runtime: None)
     result = CliRunner().invoke(
         app, ["bench", "infer", "--model", str(models[1]), "--rounds", "1", "--no-compile", "--json"]
     )

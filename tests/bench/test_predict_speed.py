@@ -5,18 +5,14 @@ from __future__ import annotations
 import json
 
 import pytest
-import torch
 from typer.testing import CliRunner
 
 from vidcli.commands.app import app
-from vidcli.train import start_run
 
 
 @pytest.fixture(scope="module")
-def run(motion_data, small_config, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("bench") / "run"
-    start_run(small_config(), motion_data, folder, torch.device("cpu"), lambda event: None)
-    return folder
+def run(quick_run):
+    return quick_run
 
 
 def bench(run, *args):

@@ -20,23 +20,38 @@ def run(*args: object):
     return CliRunner().invoke(app, [str(arg) for arg in args], env={"COLUMNS": "120"})
 
 
-@pytest.fixture(autouse=True)
-def few_videos(monkeypatch, tmp_path):
+def make_few_videos(patch, folder):
+    """Let the commands make few small videos, in a folder that becomes the working directory."""
     look = MotionVideoOptions(size=(32, 32), num_frames=8)
     few = partial(
         MotionDataOptions, num_train_per_class=2, num_val_per_class=1, num_test_per_class=1, video=look
     )
-    monkeypatch.setattr("vidcli.data.builtin.MotionDataOptions", few)
-    monkeypatch.setenv("VIDCLI_CACHE", str(tmp_path / "cache"))
-    monkeypatch.chdir(tmp_path)
+    patch.setattr("vidcli.data.builtin.MotionDataOptions", few)
+    patch.setenv("VIDCLI_CACHE", str(folder / "cache"))
+    patch.chdir(folder)
+
+
+@pytest.fixture(autouse=True)
+def few_videos(monkeypatch, tmp_path):
+    make_few_videos(monkeypatch, tmp_path)
 
 
 def demo(*args: object):
     return run("demo", "--count", 3, "--size", 32, "--length", 8, *QUICK, *args)
 
 
-def test_the_demo_does_the_whole_job_and_tells_how_to_do_it_again():
-    result = demo("--keep", "motion", "--out", "runs/demo")
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A folder in which the demo ran, and its result."""
+    folder = tmp_path_factory.mktemp("demo")
+    with pytest.MonkeyPatch.context() as patch:
+        make_few_videos(patch, folder)
+        return folder, demo("--keep", "motion", "--out", "runs/demo")
+
+
+def test_the_demo_does_the_whole_job_and_tells_how_to_do_it_again(made, monkeypatch):
+    folder, result = made
+    monkeypatch.chdir(folder)
     assert result.exit_code == 0, result.stderr
     assert len(load_items("motion")) == len(MOTION_CLASSES) * (3 + 1 + 1)
     for text in ("top-1 accuracy", "95% interval", "true \\ predicted", "with their frames shuffled: top-1"):
@@ -48,12 +63,12 @@ def test_the_demo_does_the_whole_job_and_tells_how_to_do_it_again():
     assert "  vidcli train FOLDER" in result.stdout
 
 
-def test_the_kept_videos_are_used_again():
-    assert demo("--keep", "motion", "--out", "one").exit_code == 0
+def test_the_kept_videos_are_used_again(made, monkeypatch):
+    monkeypatch.chdir(made[0])
     written = {path: path.stat().st_mtime_ns for path in Path("motion").rglob("*.mp4")}
-    assert demo("--keep", "motion", "--out", "two").exit_code == 0
+    assert demo("--keep", "motion", "--out", "runs/again").exit_code == 0
     assert {path: path.stat().st_mtime_ns for path in Path("motion").rglob("*.mp4")} == written
-    first, second = (Path(name, "metrics.jsonl").read_text() for name in ("one", "two"))
+    first, second = (Path("runs", name, "metrics.jsonl").read_text() for name in ("demo", "again"))
     assert first == second
 
 

@@ -15,7 +15,7 @@ from vidcli.synthetic import LongRecordingOptions
 
 QUICK = [
     *("data.max_clips=30", "clip.length=8", "clip.stride_seconds=0.1", "clip.size=32", "train.epochs=1"),
-    *("model.streams=off", "model.backbone=compact_cnn", "model.pretrained=false", "model.width=16"),
+    *("model.streams=off", "model.backbone=simple_cnn", "model.pretrained=false", "model.width=16"),
     *("train.optimizer=adamw", "train.plots=false", "train.batch_size=8", "train.tracker=none"),
 ]
 
@@ -29,7 +29,8 @@ def test_the_demo_makes_recordings_and_scores_timelines(
 ) -> None:
     small = partial(LongRecordingOptions, size=(32, 32), fps=10)
     monkeypatch.setattr("vidcli.synthetic.LongRecordingOptions", small)
-    monkeypatch.setattr("vidcli.train.temporal_training._STEPS", 50)
+    monkeypatch.setattr("vidcli.train.temporal_training._STEPS", 20)
+    monkeypatch.setattr("vidcli.train.temporal_training._CHANNELS", 16)
     monkeypatch.chdir(tmp_path)
     settings = [part for setting in QUICK for part in ("--set", setting)]
     usual = ["--keep", "long", "--out", "runs/long", "--device", "cpu"]

@@ -17,16 +17,14 @@ from vidcli.errors import ConfigError, PeerError
 from vidcli.evaluate.measurement import evaluation_folder
 from vidcli.predict import Predictor
 from vidcli.runtime.processes import Group
-from vidcli.train import start_run
 
+pytestmark = pytest.mark.usefixtures("no_drawing")
 CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="module")
-def run(motion_data, small_config, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("evaluated") / "run"
-    start_run(small_config(), motion_data, folder, CPU, lambda event: None)
-    return folder
+def run(quick_run):
+    return quick_run
 
 
 @pytest.fixture(scope="module")

@@ -16,6 +16,7 @@ from vidcli.data.relocation import digest_content, find_learnt, relocate, with_d
 from vidcli.errors import DataError
 from vidcli.train import start_run
 
+pytestmark = pytest.mark.usefixtures("no_drawing")
 CPU = torch.device("cpu")
 
 

@@ -8,11 +8,9 @@ import sys
 
 import numpy as np
 import pytest
-import torch
 from typer.testing import CliRunner
 
 from vidcli.commands.app import app
-from vidcli.train import start_run
 from vidcli.video import decode_frames
 
 
@@ -22,10 +20,8 @@ class _WithStdin:
 
 
 @pytest.fixture(scope="module")
-def run(motion_data, small_config, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("old") / "run"
-    start_run(small_config(), motion_data, folder, torch.device("cpu"), lambda event: None)
-    return folder
+def run(quick_run):
+    return quick_run
 
 
 @pytest.fixture

@@ -18,17 +18,15 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-import vidcli
 from tests.commands.many_videos import make_many
+from tests.forks import Forked
 from vidcli.commands.app import app
 from vidcli.train import start_run
 
 
 def start(*args, **streams):
     """Start the command in a process of its own, for what concerns signals and real streams."""
-    environment = os.environ | {"PYTHONPATH": str(Path(vidcli.__file__).parents[1])}
-    command = [sys.executable, "-m", "vidcli", "predict", *args, "--device", "cpu", "--quiet"]
-    return subprocess.Popen(command, env=environment, text=True, **streams)
+    return Forked(["-m", "vidcli", "predict", *args, "--device", "cpu", "--quiet"], **streams)
 
 
 def predict(*args, **environment):

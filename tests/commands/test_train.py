@@ -27,13 +27,19 @@ def train(*args):
     return CliRunner().invoke(app, command, env={"COLUMNS": "200"})
 
 
+@pytest.fixture(scope="module")
+def bare(motion_data):
+    """What is told without any flag."""
+    return train(motion_data).stdout
+
+
 @pytest.mark.parametrize(("flag", "key", "value"), [(flag, *setting) for flag, setting in FLAGS.items()])
-def test_a_flag_is_its_set(motion_data, flag, key, value):
+def test_a_flag_is_its_set(motion_data, bare, flag, key, value):
     by_flag, by_set = train(motion_data, flag, value), train(motion_data, "--set", f"{key}={value}")
     assert by_flag.exit_code == 0, by_flag.stderr
     assert by_flag.stdout == by_set.stdout
     assert f"{key.partition('.')[2]}: {value}" in by_flag.stdout
-    assert by_flag.stdout != train(motion_data).stdout
+    assert by_flag.stdout != bare
 
 
 @pytest.mark.parametrize(

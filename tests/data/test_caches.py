@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-import vidcli
+from tests.forks import Forked
 from vidcli.config import Config
 from vidcli.data.caches import CACHE_MARKER, find_cache, is_cache, open_cache, take_cache
 from vidcli.data.check import check_videos
@@ -175,14 +172,7 @@ def test_processes_that_want_the_same_motion_videos_share_them(tmp_path: Path) -
         "from vidcli.synthetic import *; "
         "write_motion_videos('m', 2, 0, 0, 0, MotionVideoOptions(size=(32, 32), num_frames=8))"
     )
-    started = [
-        subprocess.Popen(
-            [sys.executable, "-c", script],
-            cwd=tmp_path,
-            env=os.environ | {"PYTHONPATH": str(Path(vidcli.__file__).parents[1])},
-        )
-        for _ in range(3)
-    ]
+    started = [Forked(["-c", script], cwd=tmp_path) for _ in range(3)]
     assert [child.wait(timeout=120) for child in started] == [0, 0, 0]
     write_motion_videos(tmp_path / "n", 2, 0, 0, 0, MotionVideoOptions(size=(32, 32), num_frames=8))
     assert contents(tmp_path / "m") == contents(tmp_path / "n")

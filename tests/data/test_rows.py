@@ -122,8 +122,8 @@ def test_a_misspelt_column_that_must_be_there(videos: Path) -> None:
 
 
 @pytest.mark.parametrize("with_label", [True, False])
-def test_a_million_columns(with_label: bool, videos: Path) -> None:
-    head = "path," + ("label," if with_label else "") + ",".join(f"c{n}" for n in range(10**6))
+def test_a_hundred_thousand_columns(with_label: bool, videos: Path) -> None:
+    head = "path," + ("label," if with_label else "") + ",".join(f"c{n}" for n in range(10**5))
     path = table(videos, f"{head}\na.mp4,x\n")
     started = time.monotonic()
     told = read_data(path).notes[0] if with_label else refusal_of(path)
@@ -131,7 +131,7 @@ def test_a_million_columns(with_label: bool, videos: Path) -> None:
     assert len(told) < 1000
     assert "c9" in told
     assert "c10'" not in told
-    assert "999990 more" in told
+    assert "99990 more" in told
 
 
 @pytest.mark.parametrize("label", ["nan", "NaN", "None", "null", "N/A", "x|nan"])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -17,8 +16,8 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner, Result
 
-import vidcli
 from tests.conftest import Run
+from tests.forks import Forked
 from vidcli.commands import app
 from vidcli.config import Config
 from vidcli.data.manifest import load_items, read_data
@@ -133,10 +132,9 @@ def test_patterns_stand_for_names() -> None:
 
 def stop_once_there(pattern: str, pair_data: Path, out: Path) -> int:
     """Pack, send Ctrl-C when a file that fits is there, and return the exit code."""
-    command = [sys.executable, "-m", "vidcli", "pack", str(pair_data), "-o", str(out)]
+    command = ["-m", "vidcli", "pack", pair_data, "-o", out]
     options = ["--short-side", "32", "--videos-per-shard", "6", "--quality", "1", "--quiet"]
-    environment = os.environ | {"PYTHONPATH": str(Path(vidcli.__file__).parents[1])}
-    with subprocess.Popen([*command, *options], env=environment) as process:
+    with Forked([*command, *options]) as process:
         for _ in range(12_000):
             if any(out.glob(pattern)) or process.poll() is not None:
                 break

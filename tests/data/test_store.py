@@ -7,7 +7,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.forks import Forked
 from vidcli.arrays import Frames
 from vidcli.config import Config
 from vidcli.data import check, frames, store
@@ -310,17 +310,12 @@ print(json.dumps({"sums": sums, "notices": source.take_notices()}), flush=True)
 """
 
 
-def start_worker(videos: list[VideoItem], mode: str = "plain") -> subprocess.Popen[str]:
-    names = [str(item.path) for item in videos]
-    return subprocess.Popen(
-        [sys.executable, "-c", _WORKER, mode, *names],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
+def start_worker(videos: list[VideoItem], mode: str = "plain") -> Forked:
+    names = [item.path for item in videos]
+    return Forked(["-c", _WORKER, mode, *names], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 
 
-def begin(worker: subprocess.Popen[str]) -> None:
+def begin(worker: Forked) -> None:
     assert worker.stdin is not None
     assert worker.stdout is not None
     assert worker.stdout.readline() == "ready\n"

@@ -103,9 +103,18 @@ def test_frames_that_see_each_other_are_not_told_apart() -> None:
     assert not sees_frame_by_frame(build("resnet18", "gru", "model.shift=on"))
 
 
+@pytest.fixture(scope="module")
+def in_both(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, bytes]]:
+    return convert_all(
+        build("compact_cnn", "gru"), tmp_path_factory.mktemp("both"), True, ("onnx", "openvino")
+    )
+
+
 @pytest.mark.parametrize("form", ["onnx", "openvino"])
-def test_threads_that_share_a_network_get_the_bits_of_one_alone(form: str, tmp_path: Path) -> None:
-    files = convert_all(build("compact_cnn", "gru"), tmp_path, True, (form,))[form]
+def test_threads_that_share_a_network_get_the_bits_of_one_alone(
+    form: str, in_both: dict[str, dict[str, bytes]], tmp_path: Path
+) -> None:
+    files = in_both[form]
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:

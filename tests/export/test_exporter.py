@@ -7,6 +7,7 @@ import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -46,12 +47,31 @@ def trained(
     return folder
 
 
-@pytest.mark.parametrize("form", ["onnx", "openvino"])
-def test_an_export_answers_the_same_commands(form: str, trained: Path, motion_data: Path) -> None:
+@pytest.fixture(scope="module")
+def in_onnx(trained: Path) -> Path:
+    """Its export to ONNX, to read or to copy."""
+    return exported_to("onnx", trained)
+
+
+@pytest.fixture(scope="module")
+def in_openvino(trained: Path) -> Path:
+    """Its export to OpenVINO, to read or to copy."""
+    return exported_to("openvino", trained)
+
+
+def exported_to(form: str, trained: Path) -> Path:
     exported = run("export", "--model", trained, "--format", form)
     assert exported.exit_code == 0, exported.output
     folder = trained / f"export-{form}"
     assert exported.stdout.splitlines()[-1] == str(folder)
+    return folder
+
+
+@pytest.mark.parametrize("form", ["onnx", "openvino"])
+def test_an_export_answers_the_same_commands(
+    form: str, trained: Path, motion_data: Path, request: pytest.FixtureRequest
+) -> None:
+    folder = request.getfixturevalue(f"in_{form}")
     about = json.loads((folder / "vidcli.json").read_text())
     assert about["export"]["measured"]["max_difference"] <= 1e-3
     assert str(motion_data) not in (folder / "vidcli.json").read_text()
@@ -88,10 +108,25 @@ def test_int8_is_measured_on_no_more_videos_than_fit_in_memory(
 ) -> None:
     clip = load_checkpoint(trained / "model.safetensors").config.clip
     monkeypatch.setattr(exporter, "_MEASURED_BYTES", 5 * clip.num_video_bytes)
+    measured_on: list[int] = []
+
+    def quantize(
+        network: object, form: str, clips: object, validation: list[object], *more: object
+    ) -> object:
+        measured_on.append(len(validation))
+        return SimpleNamespace(model=network, accuracy=1.0, float_layers=())
+
+    # Neither converted nor computed, which the test above does: here it is only counted.
+    monkeypatch.setattr(exporter, "quantize", quantize)
+    monkeypatch.setattr(exporter, "_convert", lambda *args: "a network")
+    monkeypatch.setattr(exporter, "network_files", lambda *args: {"model.xml": b"", "model.bin": b""})
+    monkeypatch.setattr(exporter, "open_network", lambda *args, **options: None)
+    monkeypatch.setattr(exporter, "compare", lambda *args: (0.0, 1.0))
     given = ["--format", "openvino", "--int8", "--max-drop", 1, "--out", tmp_path / "out"]
     result = run("export", "--model", trained, *given)
     assert result.exit_code == 0, result.output
     assert "on 5 videos of val" in result.stdout
+    assert measured_on == [5]
 
 
 @pytest.fixture(scope="module")
@@ -245,8 +280,8 @@ def test_what_is_missing_is_said_before_any_work(
     assert "calibrated on training videos, of which there are none" in untrained.stderr
 
 
-def test_a_damaged_export_is_named(trained: Path, tmp_path: Path) -> None:
-    assert run("export", "--model", trained, "--format", "onnx", "--out", tmp_path / "e").exit_code == 0
+def test_a_damaged_export_is_named(in_onnx: Path, tmp_path: Path) -> None:
+    shutil.copytree(in_onnx, tmp_path / "e")
     (tmp_path / "e" / "model.onnx").write_bytes(b"half")
     result = run("predict", tmp_path, "--model", tmp_path / "e")
     assert result.exit_code == 1

@@ -6,8 +6,6 @@ import hashlib
 import json
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
+from tests.forks import run_forked
 from vidcli.artifacts.description import Checkpoint, describe_checkpoint
 from vidcli.artifacts.engines import NETWORK_FILES
 from vidcli.artifacts.model_file import save_checkpoint
@@ -264,9 +263,7 @@ def test_what_a_kill_leaves_is_taken_up_by_the_next(
     at: str, run_folder: Path, made: list[str], tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
-    killed = subprocess.run(
-        [sys.executable, "-c", _KILLED, at, str(run_folder), str(out)], capture_output=True, check=False
-    )
+    killed = run_forked(["-c", _KILLED, at, run_folder, out])
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     assert [path.name for path in tmp_path.iterdir() if path.name not in ("run", "out")] == []
     # As OpenVINO's two files are left, which have names of their own for a moment.

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
 from typer.testing import CliRunner
 
 from vidcli.commands.app import app
 from vidcli.fonts import choose_font
 from vidcli.palette import Colour, class_colours
 from vidcli.predict.annotate import Annotator, Layout, render_panel
-from vidcli.train import start_run
 from vidcli.video import decode_frames
 
 EMPTY = (70, 70, 70)
@@ -160,10 +158,8 @@ def test_panels_are_kept():
 
 
 @pytest.fixture(scope="module")
-def run(motion_data, small_config, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("annotate") / "run"
-    start_run(small_config(), motion_data, folder, torch.device("cpu"), lambda event: None)
-    return folder
+def run(quick_run):
+    return quick_run
 
 
 @pytest.mark.parametrize("timeline", [False, True])

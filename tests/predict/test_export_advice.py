@@ -10,12 +10,10 @@ import time
 from types import SimpleNamespace
 
 import pytest
-import torch
 from typer.testing import CliRunner
 
 from vidcli.commands.app import app
 from vidcli.predict import export_advice as advice
-from vidcli.train import start_run
 
 
 @pytest.fixture
@@ -113,10 +111,8 @@ def test_nothing_is_said_of_small_work_of_gpus_and_of_exports(run, monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def trained(motion_data, small_config, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("advice") / "run"
-    start_run(small_config(), motion_data, folder, torch.device("cpu"), lambda event: None)
-    return folder
+def trained(quick_run):
+    return quick_run
 
 
 def test_the_command_says_it_on_stderr(trained, motion_data, tmp_path, monkeypatch):

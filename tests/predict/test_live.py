@@ -9,14 +9,13 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from typer.testing import CliRunner
 
-import vidcli
+from tests.forks import Forked
 from vidcli.commands.app import app
 from vidcli.models import build_model
 from vidcli.predict import Predictor
@@ -170,9 +169,8 @@ def video(write_video, tmp_path_factory):
 
 
 def start(run, *args, **streams):
-    environment = os.environ | {"PYTHONPATH": str(Path(vidcli.__file__).parents[1])}
-    command = [sys.executable, "-m", "vidcli", "live", "--model", run, "--device", "cpu", *args]
-    return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, bufsize=0, **streams)
+    command = ["-m", "vidcli", "live", "--model", run, "--device", "cpu", *args]
+    return Forked(command, text=False, stderr=subprocess.PIPE, **streams)
 
 
 def check_answers(out, run, video, keeps_state):

@@ -8,14 +8,11 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import torch
 from typer.testing import CliRunner
 
 from vidcli.commands import app
-from vidcli.config import Config
 from vidcli.errors import DataError
 from vidcli.predict.parts import find_parts, join_parts
-from vidcli.train import start_run
 
 ROW = '{{"video": "{}", "model": "m", "settings": "s"}}\n'
 TABLE = "video,model,settings\n{},m,s\n"
@@ -34,12 +31,8 @@ def write_parts(folder: Path, count: int, suffix: str = ".jsonl", text: str = RO
 
 
 @pytest.fixture(scope="module")
-def model(
-    motion_data: Path, small_config: Callable[..., Config], tmp_path_factory: pytest.TempPathFactory
-) -> Path:
-    folder = tmp_path_factory.mktemp("parts") / "run"
-    start_run(small_config(), motion_data, folder, torch.device("cpu"), lambda event: None)
-    return folder
+def model(quick_run: Path) -> Path:
+    return quick_run
 
 
 @pytest.mark.parametrize("suffix", [".jsonl", ".csv", ".parquet"])

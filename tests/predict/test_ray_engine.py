@@ -31,7 +31,6 @@ from vidcli.predict.ray_engine import (
 from vidcli.predict.ray_worker import Assignment, RayWorker
 from vidcli.predict.worker_pool import Lost
 from vidcli.storage.addresses import StoredPath, path_of
-from vidcli.train import start_run
 
 LOST = """The actor died unexpectedly before finishing this task.
 \tclass_name: RayWorker
@@ -134,10 +133,8 @@ def test_why_an_actor_is_lost_is_one_sentence():
 
 
 @pytest.fixture(scope="module")
-def run(motion_data, small_config, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("ray") / "run"
-    start_run(small_config(), motion_data, folder, torch.device("cpu"), lambda event: None)
-    return folder / "model.safetensors"
+def run(quick_run):
+    return quick_run / "model.safetensors"
 
 
 @pytest.fixture

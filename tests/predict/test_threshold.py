@@ -7,12 +7,10 @@ import io
 import json
 
 import pytest
-import torch
 from typer.testing import CliRunner
 
 import vidcli
 from vidcli.commands.app import app
-from vidcli.train import start_run
 
 
 def run_command(*args):
@@ -20,10 +18,8 @@ def run_command(*args):
 
 
 @pytest.fixture(scope="module")
-def run(motion_data, small_config, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("threshold") / "run"
-    start_run(small_config(), motion_data, folder, torch.device("cpu"), lambda event: None)
-    return folder
+def run(quick_run):
+    return quick_run
 
 
 @pytest.fixture(scope="module")

@@ -38,7 +38,6 @@ from vidcli.predict.timeline import _with_neighbours
 from vidcli.predict.window_plan import WindowPlan, plan_windows
 from vidcli.report import draw_timeline
 from vidcli.sampling import neighbour_steps
-from vidcli.train import start_run
 from vidcli.video import decode_frames, stream_frames
 
 CPU = torch.device("cpu")
@@ -389,10 +388,8 @@ def test_subtitles():
 
 
 @pytest.fixture(scope="module")
-def run(motion_data, small_config, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("timeline") / "run"
-    start_run(small_config(), motion_data, folder, CPU, lambda event: None)
-    return folder
+def run(quick_run):
+    return quick_run
 
 
 @pytest.fixture

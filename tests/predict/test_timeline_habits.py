@@ -7,7 +7,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import time
 
 import numpy as np
@@ -15,6 +14,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
+from tests.forks import Forked
 from vidcli.commands.app import app
 from vidcli.errors import VideoError
 from vidcli.models import build_model
@@ -22,7 +22,6 @@ from vidcli.predict import Predictor
 from vidcli.predict.timeline import TimelineWork
 from vidcli.predict.window_plan import MAX_WINDOWS, WindowPlan, choose_plan, plan_windows
 from vidcli.runtime.signals import AskedToEnd
-from vidcli.train import start_run
 
 CPU = torch.device("cpu")
 NAMES = ("a", "b", "c")
@@ -129,10 +128,8 @@ def test_nothing_done_is_no_error(predictor, long_video, monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def run(motion_data, small_config, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("habits") / "run"
-    start_run(small_config(), motion_data, folder, CPU, lambda event: None)
-    return folder
+def run(quick_run):
+    return quick_run
 
 
 @pytest.fixture
@@ -237,9 +234,9 @@ def test_what_failed_half_way_is_named_and_what_was_told_before_stays(timeline, 
 @pytest.mark.skipif(os.name != "posix", reason="signals of other processes are POSIX's")
 def test_sigterm_ends_with_its_code_and_keeps_what_is_done(run, write_video, tmp_path):
     video = write_video(tmp_path / "v.mp4", num_frames=4000)
-    command = [sys.executable, "-m", "vidcli", "timeline", str(video), "--model", str(run)]
+    command = ["-m", "vidcli", "timeline", video, "--model", run]
     command += ["--window", "1", "--step", "0.125", "--min-seconds", "0", "--output", "t.csv"]
-    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    process = Forked(command, cwd=tmp_path, stderr=subprocess.PIPE)
     deadline = time.monotonic() + 60
     path = tmp_path / "t.csv"
     while time.monotonic() < deadline and process.poll() is None:

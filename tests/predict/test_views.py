@@ -15,7 +15,6 @@ from vidcli.commands.app import app
 from vidcli.errors import ConfigError
 from vidcli.predict import Predictor
 from vidcli.predict.predictor import with_views
-from vidcli.train import start_run
 from vidcli.video import decode_frames
 
 CPU = torch.device("cpu")
@@ -78,10 +77,8 @@ def test_whole_frames_have_no_crops(seen_by, write_video, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def run(motion_data, small_config, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("views") / "run"
-    start_run(small_config(), motion_data, folder, CPU, lambda event: None)
-    return folder
+def run(quick_run):
+    return quick_run
 
 
 def predict(run, *args):

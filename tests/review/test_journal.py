@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
@@ -14,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.forks import Forked
 from vidcli.data.manifest import read_data
 from vidcli.errors import DataError, OutputError, WriteError
 from vidcli.review.clips import ClipList, Verdict
@@ -104,9 +104,7 @@ def test_a_manifest_one_line_behind_is_brought_up_to_date(
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no SIGKILL")
 def test_a_kill_loses_nothing_that_was_called_saved(folder: Path, clips: ClipList, manifest: Path) -> None:
-    with subprocess.Popen(
-        [sys.executable, "-c", SAYING, str(folder), str(manifest)], stdout=subprocess.PIPE, text=True
-    ) as process:
+    with Forked(["-c", SAYING, folder, manifest], stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         for line in process.stdout:
             if int(line) >= 20:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import http.client
 import json
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from tests.forks import Forked
 from tests.serve.client import TOKEN, Answer, Client
 from vidcli.data.manifest import read_data
 from vidcli.review import pages
@@ -181,6 +185,19 @@ def test_labels_rank_the_rest_and_guesses_are_shown(client: Client) -> None:
     assert abs(sum(guesses.values()) - 1) < 1e-6
 
 
+@pytest.fixture
+def forked_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a training be a fork, which starts in a moment."""
+
+    def start(command: list[str], **streams: Any) -> Forked:
+        assert command[:3] == [sys.executable, "-m", "vidcli"]
+        return Forked(command[1:], stdout=streams["stdout"], stderr=streams["stderr"])
+
+    known = {name: getattr(subprocess, name) for name in ("PIPE", "STDOUT", "DEVNULL", "TimeoutExpired")}
+    monkeypatch.setattr("vidcli.review.retrain.subprocess", SimpleNamespace(Popen=start, **known))
+
+
+@pytest.mark.usefixtures("forked_training")
 def test_a_training_that_cannot_begin_says_why(client: Client) -> None:
     begun = client.ask("POST", "/api/train", b"{}", Content_Type="application/json")
     assert begun.value["training"]["running"]
@@ -201,6 +218,7 @@ def test_training_makes_a_run(client: Client, tmp_path: Path) -> None:
     assert Path(ended["run"]).parent.name == "runs"
 
 
+@pytest.mark.usefixtures("forked_training")
 def test_a_training_can_be_stopped(client: Client) -> None:
     client.ask("POST", "/api/train", b"{}", Content_Type="application/json")
     stopped = client.ask("POST", "/api/train", b'{"stop": true}', Content_Type="application/json")

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-import vidcli
+from tests.forks import Forked
 from tests.review.evaluations import write_answers
 from tests.serve.client import Client
 from vidcli.commands.app import app
@@ -28,13 +28,12 @@ def run(*args: object) -> Any:
 
 
 def test_labels_stay_when_it_ends_and_the_same_command_goes_on(folder: Path, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "vidcli", "review", str(folder), "--no-browser", "--device", "cpu", "-q"]
-    known = os.environ | {"PYTHONPATH": str(Path(vidcli.__file__).parents[1]), "NO_COLOR": "1"}
-    known["TMPDIR"] = str(tmp_path / "tmp")
+    command = ["-m", "vidcli", "review", folder, "--no-browser", "--device", "cpu", "-q"]
+    known = os.environ | {"TMPDIR": str(tmp_path / "tmp"), "NO_COLOR": "1"}
     known["TORCHINDUCTOR_CACHE_DIR"] = str(tmp_path / "torch")  # torch keeps it in TMPDIR else
     (tmp_path / "tmp").mkdir()
     for version in (0, 1):
-        with subprocess.Popen(command, env=known, text=True, stderr=subprocess.PIPE) as process:
+        with Forked(command, env=known, stderr=subprocess.PIPE) as process:
             assert process.stderr is not None
             match = re.fullmatch(
                 r"http://127\.0\.0\.1:(\d+)/\?token=([\w-]{43})\n", process.stderr.readline()
@@ -111,19 +110,9 @@ def test_the_page_of_runs_comes_first_where_runs_are_compared(finished_run: Path
     paths = [item.path for item in load_items(finished_run / "splits.csv")]
     for place, answer in ((finished_run / "eval-test", "left"), (tmp_path / "other", "right")):
         write_answers(place / "predictions.csv", [(path, answer) for path in paths], ["left"] * len(paths))
-    command = [
-        sys.executable,
-        "-m",
-        "vidcli",
-        "review",
-        str(finished_run),
-        "--against",
-        str(tmp_path / "other"),
-    ]
-    known = os.environ | {"PYTHONPATH": str(Path(vidcli.__file__).parents[1]), "NO_COLOR": "1"}
-    with subprocess.Popen(
-        [*command, "--no-browser", "--device", "cpu", "-q"], env=known, text=True, stderr=subprocess.PIPE
-    ) as process:
+    command = ["-m", "vidcli", "review", finished_run, "--against", tmp_path / "other", "--no-browser"]
+    known = os.environ | {"NO_COLOR": "1"}
+    with Forked([*command, "--device", "cpu", "-q"], env=known, stderr=subprocess.PIPE) as process:
         assert process.stderr is not None
         match = re.search(r":(\d+)/\?token=([\w-]+)", process.stderr.readline())
         assert match

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-import vidcli
+from tests.forks import Forked
 from tests.serve.client import Client, form_of
 from vidcli.commands.app import app
 
@@ -27,22 +27,15 @@ def run(*args: object) -> Any:
 
 
 @pytest.fixture
-def spawn(model: Path, tmp_path: Path) -> Iterator[Callable[..., tuple[subprocess.Popen[str], list[str]]]]:
+def spawn(model: Path, tmp_path: Path) -> Iterator[Callable[..., tuple[Forked, list[str]]]]:
     """Start the command, and return its process and the lines that it printed until it was ready."""
-    started: list[subprocess.Popen[str]] = []
+    started: list[Forked] = []
     (tmp_path / "tmp").mkdir()
 
-    def start(*args: str, num_lines: int, **environment: str) -> tuple[subprocess.Popen[str], list[str]]:
-        command = [sys.executable, "-m", "vidcli", "serve", "--model", str(model), "--port", "0", *args]
-        known = os.environ | {"PYTHONPATH": str(Path(vidcli.__file__).parents[1])}
-        known |= {"TMPDIR": str(tmp_path / "tmp"), "NO_COLOR": "1", **environment}
-        process = subprocess.Popen(
-            [*command, "--device", "cpu"],
-            env=known,
-            text=True,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
+    def start(*args: str, num_lines: int, **environment: str) -> tuple[Forked, list[str]]:
+        command = ["-m", "vidcli", "serve", "--model", model, "--port", "0", *args, "--device", "cpu"]
+        known = os.environ | {"TMPDIR": str(tmp_path / "tmp"), "NO_COLOR": "1", **environment}
+        process = Forked(command, env=known, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         started.append(process)
         assert process.stderr is not None
         return process, [process.stderr.readline() for _ in range(num_lines)]

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,8 +11,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-import vidcli as vidcli_package
 from tests.conftest import Run
+from tests.forks import Forked
 from tests.storage.conftest import WebServer
 from vidcli.commands import app
 from vidcli.config import Config
@@ -188,10 +185,8 @@ def test_ctrl_c_ends_what_is_tried_again_and_again(
     data: WebServer, trained: Path, certificate: tuple[Path, Path]
 ) -> None:
     data.faults.extend(["503"] * 99)
-    environment = os.environ | {"PYTHONPATH": str(Path(vidcli_package.__file__).parents[1])}
     videos = [str(data.path(name[1:])) for name in data.files if name.startswith("/train")]
-    command = [sys.executable, "-m", "vidcli", "predict", *videos, "--model", str(trained)]
-    with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL) as process:
+    with Forked(["-m", "vidcli", "predict", *videos, "--model", trained]) as process:
         for _ in range(6000):
             if sum(method == "GET" for method, _, _ in data.requests) >= 4:
                 break

@@ -98,6 +98,7 @@ def test_batches_hold_every_clip_once_and_go_on_from_any() -> None:
         ({"model.backbone": "simple_cnn"}, 1),
         ({"train.freeze_batchnorm": True}, 1),
         ({"train.freeze_epochs": 1}, 1),
+        ({"train.optimizer": "ridge"}, 1),
         ({"model.backbone": "resnet18", "clip.size": 32}, 2),
         ({"model.backbone": "r3d_18", "clip.length": 8}, 2),
         ({"model.backbone": "r3d_18", "clip.length": 16}, 1),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,8 +19,9 @@ from vidcli.config import Config, load_config
 from vidcli.data.manifest import load_items
 from vidcli.data.splits import of_split
 from vidcli.errors import ConfigError, DataError
-from vidcli.export import refit
+from vidcli.export import exporter, refit
 from vidcli.predict import Predictor
+from vidcli.runtime.compat import onnx_messages
 from vidcli.runtime.processes import Group
 from vidcli.train import ChoiceMade, Event, FeatureProgress, Notice, resume_run, start_run, training_videos
 from vidcli.train.closed_form import refuse_other_settings
@@ -42,6 +44,28 @@ def train(data: Path, out: Path, *changes: str) -> tuple[Path, list[Event]]:
     return run, events
 
 
+@pytest.fixture(scope="module")
+def four(motion_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The motion videos of four classes: 16 to train."""
+    folder = tmp_path_factory.mktemp("four") / "data"
+    for split in ("train", "val", "test"):
+        for name in ("left", "right", "clockwise", "counter-clockwise"):
+            shutil.copytree(motion_data / split / name, folder / split / name)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def plain(motion_data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Event]]:
+    """A run on all of them without mirrored videos, to read, and what it told."""
+    return train(motion_data, tmp_path_factory.mktemp("plain") / "run", "augment.flip=off")
+
+
+@pytest.fixture(scope="module")
+def whole(two_classes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run on two classes, to read."""
+    return train(two_classes, tmp_path_factory.mktemp("whole") / "run")[0]
+
+
 def test_a_run_learns_motion_and_leaves_the_usual_files(motion_data: Path, tmp_path: Path) -> None:
     run, events = train(motion_data, tmp_path / "run", f"model.backbone={LITE0}", "model.pretrained=true")
     assert {path.name for path in run.iterdir()} <= {*RUN_FILES, ".vidcli-card.json"}
@@ -62,27 +86,27 @@ def test_a_run_learns_motion_and_leaves_the_usual_files(motion_data: Path, tmp_p
     assert load_config(str(run / CONFIG_FILE)).model.streams == best["streams"]
 
 
-def test_the_model_file_predicts_what_was_validated(motion_data: Path, tmp_path: Path) -> None:
-    run, _ = train(motion_data, tmp_path / "run", "augment.flip=off")
+def test_the_model_file_predicts_what_was_validated(
+    motion_data: Path, plain: tuple[Path, list[Event]]
+) -> None:
+    run, _ = plain
     items = of_split(load_items(motion_data), "val")
     answers = list(Predictor.load(run, CPU).predict_many(items))
     right = [answer.labels[0] == item.label for answer, item in zip(answers, items, strict=True)]
     assert np.mean(right) == pytest.approx(load_checkpoint(run / MODEL_FILE).metrics["val_top1"])
 
 
-def test_the_same_seed_gives_the_same_model(motion_data: Path, tmp_path: Path) -> None:
-    first, _ = train(motion_data, tmp_path / "a", "data.cache=off", "augment.flip=off")
-    second, _ = train(motion_data, tmp_path / "b", "data.cache=off", "augment.flip=off")
+def test_the_same_seed_gives_the_same_model(two_classes: Path, tmp_path: Path) -> None:
+    first, _ = train(two_classes, tmp_path / "a", "data.cache=off", "augment.flip=off")
+    second, _ = train(two_classes, tmp_path / "b", "data.cache=off", "augment.flip=off")
     for name, value in load_checkpoint(first / MODEL_FILE).weights.items():
         assert torch.equal(load_checkpoint(second / MODEL_FILE).weights[name], value), name
 
 
-def test_the_resolved_recipe_repeats_the_run(motion_data: Path, tmp_path: Path) -> None:
-    run, _ = train(motion_data, tmp_path / "run")
-    again, _ = start_run(
-        load_config(str(run / CONFIG_FILE)), motion_data, tmp_path / "again", CPU, lambda event: None
-    )
-    before, after = (load_checkpoint(model / MODEL_FILE) for model in (run, again))
+def test_the_resolved_recipe_repeats_the_run(whole: Path, two_classes: Path, tmp_path: Path) -> None:
+    resolved = load_config(str(whole / CONFIG_FILE))
+    again, _ = start_run(resolved, two_classes, tmp_path / "again", CPU, lambda event: None)
+    before, after = (load_checkpoint(model / MODEL_FILE) for model in (whole, again))
     assert (after.config.model, after.config.clip) == (before.config.model, before.config.clip)
     assert after.config.train.ridge == before.config.train.ridge
     scale = before.weights["head.weight"].abs().max()
@@ -91,8 +115,7 @@ def test_the_resolved_recipe_repeats_the_run(motion_data: Path, tmp_path: Path) 
     )
 
 
-def test_a_run_stopped_after_its_first_round_goes_on(motion_data: Path, tmp_path: Path) -> None:
-    whole, _ = train(motion_data, tmp_path / "whole")
+def test_a_run_stopped_after_its_first_round_goes_on(whole: Path, two_classes: Path, tmp_path: Path) -> None:
     num_rounds = 0
 
     def stop_in_second_round(event: Event) -> None:
@@ -103,7 +126,7 @@ def test_a_run_stopped_after_its_first_round_goes_on(motion_data: Path, tmp_path
 
     out = tmp_path / "stopped"
     with pytest.raises(KeyboardInterrupt):
-        start_run(settings(), motion_data, out, CPU, stop_in_second_round)
+        start_run(settings(), two_classes, out, CPU, stop_in_second_round)
     assert Predictor.load(out, CPU).class_names  # a model stands already
     resume_run(out, CPU, lambda event: None)
     for name, value in load_checkpoint(whole / MODEL_FILE).weights.items():
@@ -112,19 +135,19 @@ def test_a_run_stopped_after_its_first_round_goes_on(motion_data: Path, tmp_path
         assert (out / name).read_bytes() == (whole / name).read_bytes(), name
 
 
-def test_no_time_for_mirrored_videos_is_told(motion_data: Path, tmp_path: Path) -> None:
-    run, events = train(motion_data, tmp_path / "run", "train.minutes=1e-9")
+def test_no_time_for_mirrored_videos_is_told(two_classes: Path, tmp_path: Path) -> None:
+    run, events = train(two_classes, tmp_path / "run", "train.minutes=1e-9")
     assert any(isinstance(event, Notice) and "mirrored videos are left out" in event.text for event in events)
     assert load_config(str(run / CONFIG_FILE)).train.epochs == 1
     resume_run(run, CPU, lambda event: pytest.fail(f"a finished run goes on: {event}"))
 
 
 def test_many_videos_leave_a_first_model_early(
-    motion_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    four: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(training_videos, "_LEAST_VIDEOS", 8)
     monkeypatch.setattr(training_videos, "_LEAST_OF_CLASS", 2)
-    whole, _ = train(motion_data, tmp_path / "whole", "augment.flip=off")
+    whole, _ = train(four, tmp_path / "whole", "augment.flip=off")
 
     def stop_before_the_last(event: Event) -> None:
         if isinstance(event, FeatureProgress) and event.done == event.total:
@@ -132,7 +155,7 @@ def test_many_videos_leave_a_first_model_early(
 
     out = tmp_path / "stopped"
     with pytest.raises(KeyboardInterrupt):
-        start_run(settings("augment.flip=off"), motion_data, out, CPU, stop_before_the_last)
+        start_run(settings("augment.flip=off"), four, out, CPU, stop_before_the_last)
     first = Predictor.load(out, CPU)
     assert first.class_names == Predictor.load(whole, CPU).class_names
     assert (out / MODEL_FILE).read_bytes() != (whole / MODEL_FILE).read_bytes()
@@ -199,14 +222,16 @@ def test_settings_that_closed_form_cannot_follow() -> None:
         refuse_other_settings(load_config(None, ["train.optimizer=ridge"]), Group())
 
 
-def test_a_set_without_groups_is_told_what_its_test_score_is_worth(motion_data: Path, tmp_path: Path) -> None:
-    _, events = train(motion_data, tmp_path / "run", "augment.flip=off")
+def test_a_set_without_groups_is_told_what_its_test_score_is_worth(
+    plain: tuple[Path, list[Event]], two_classes: Path, tmp_path: Path
+) -> None:
+    _, events = plain
     (choice,) = (event for event in events if isinstance(event, ChoiceMade))
     assert choice.by_look
     assert any(isinstance(event, Notice) and "no groups are named" in event.text for event in events)
 
     lines = ["path,label,split,group"]
-    for number, item in enumerate(load_items(motion_data)):
+    for number, item in enumerate(load_items(two_classes)):
         lines.append(f"{item.path},{item.label},{item.split},{item.split}{number % 4}")
     manifest = tmp_path / "data.csv"
     manifest.write_text("\n".join(lines) + "\n")
@@ -218,8 +243,31 @@ def test_a_set_without_groups_is_told_what_its_test_score_is_worth(motion_data: 
 
 
 @pytest.fixture(scope="module")
-def run_with_mirrored(motion_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return train(motion_data, tmp_path_factory.mktemp("export") / "run", "augment.flip=on")[0]
+def run_with_mirrored(four: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return train(four, tmp_path_factory.mktemp("export") / "run", "augment.flip=on")[0]
+
+
+@pytest.fixture(scope="module")
+def conversions() -> list[bytes]:
+    """The model of `run_with_mirrored` in ONNX, once a test has converted it."""
+    return []
+
+
+@pytest.fixture
+def converted_once(conversions: list[bytes], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Convert the model of `run_with_mirrored` for the first test that exports it: that takes seconds."""
+    trace, to_onnx = exporter.trace, exporter.to_onnx
+
+    def traced(*args: Any) -> Any:
+        return None if conversions else trace(*args)
+
+    def converted(program: Any) -> Any:
+        if not conversions:
+            conversions.append(to_onnx(program).SerializeToString())
+        return onnx_messages().ModelProto.FromString(conversions[0])
+
+    monkeypatch.setattr(exporter, "trace", traced)
+    monkeypatch.setattr(exporter, "to_onnx", converted)
 
 
 def answers_of(model: Path, data: Path) -> np.ndarray:
@@ -227,20 +275,22 @@ def answers_of(model: Path, data: Path) -> np.ndarray:
     return np.stack([answer.probabilities for answer in Predictor.load(model, CPU).predict_many(items)])
 
 
+@pytest.mark.usefixtures("converted_once")
 def test_an_exported_model_gives_the_same_answers(
-    run_with_mirrored: Path, motion_data: Path, tmp_path: Path
+    run_with_mirrored: Path, four: Path, tmp_path: Path
 ) -> None:
     done = CliRunner().invoke(
         app, ["export", "--model", str(run_with_mirrored), "--format", "onnx", "--out", str(tmp_path / "out")]
     )
     assert done.exit_code == 0, done.output
-    exported, expected = (answers_of(model, motion_data) for model in (tmp_path / "out", run_with_mirrored))
+    exported, expected = (answers_of(model, four) for model in (tmp_path / "out", run_with_mirrored))
     np.testing.assert_allclose(exported, expected, atol=1e-3)
 
 
+@pytest.mark.usefixtures("converted_once")
 @pytest.mark.parametrize("form", ["onnx", "openvino"])
 def test_the_last_layer_is_solved_for_what_an_int8_network_says(
-    form: str, run_with_mirrored: Path, motion_data: Path, tmp_path: Path
+    form: str, run_with_mirrored: Path, four: Path, tmp_path: Path
 ) -> None:
     given = ["export", "--model", run_with_mirrored, "--format", form, "--out", tmp_path / "out", "--int8"]
     done = CliRunner().invoke(app, [*map(str, given), "--max-drop", "1"])
@@ -248,15 +298,16 @@ def test_the_last_layer_is_solved_for_what_an_int8_network_says(
     about = json.loads((tmp_path / "out" / "vidcli.json").read_text())
     measured = about["export"]["measured"]
     assert measured["validated_on"] == "train, cross-validated"
-    assert measured["num_validated"] == 32
+    assert measured["num_validated"] == 16
     assert about["calibration"] != load_checkpoint(run_with_mirrored / MODEL_FILE).calibration
     # A layer in the wrong order, or of other descriptors, would know no training video.
-    items = of_split(load_items(motion_data), "train")
+    items = of_split(load_items(four), "train")
     answers = Predictor.load(tmp_path / "out", CPU).predict_many(items)
     right = [answer.labels[0] == item.label for answer, item in zip(answers, items, strict=True)]
     assert np.mean(right) > 0.9
 
 
+@pytest.mark.usefixtures("converted_once")
 def test_int8_that_loses_more_than_allowed_is_refused(
     run_with_mirrored: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -139,7 +139,7 @@ def wait_for(run, position, child):
             if (state["epoch"], state["step"]) >= position:
                 return
         time.sleep(0.01)
-    pytest.fail(child.communicate()[1])
+    pytest.fail(f"it ended before that: {child.communicate()[1]}")
 
 
 def workers_of(child):
@@ -159,41 +159,49 @@ LONG = EXACT | {
 }
 
 
-def test_ctrl_c_ends_all_and_the_run_goes_on(torchrun, small_config, pair_data, tmp_path):
+def test_all_start_again_where_one_is_killed_and_ctrl_c_ends_all_and_the_run_goes_on(
+    torchrun, small_config, pair_data, tmp_path
+):
     run, plain = tmp_path / "run", tmp_path / "plain"
     recipe = write_recipe(small_config(LONG), tmp_path)
-    child = torchrun(pair_data, "--config", recipe, "--out", run)
-    wait_for(run, (2, 0), child)
+    child = torchrun(pair_data, "--config", recipe, "--out", run, options=("--max-restarts", "1"))
+    wait_for(run, (2, 1), child)
+    os.kill(workers_of(child)[0], signal.SIGKILL)
+    wait_for(run, (5, 0), child)
     child.send_signal(signal.SIGINT)
     code, _, err = finish(child)
     assert code != 0
+    assert err.count(f"started again by torchrun: going on with {run}") == 1
     assert err.count(f"interrupted; go on with `vidcli train --resume {run}`") == 1, err
-    assert 2 <= len(rows_of(run)) < 20
-    resumed = torchrun(run, "--resume")
-    uninterrupted = torchrun(pair_data, "--config", recipe, "--out", plain)
-    for child in (resumed, uninterrupted):
-        code, _, err = finish(child)
-        assert code == 0, err
+    assert 5 <= len(rows_of(run)) < 20
+    for folder, arguments in (
+        (run, (run, "--resume")),
+        (plain, (pair_data, "--config", recipe, "--out", plain)),
+    ):
+        place = tmp_path / f"told-{folder.name}"
+        place.mkdir()
+        codes, _, err = start_together(("train", *arguments, "--device", "cpu"), place, 2).finish()
+        assert codes == [0, 0], err
     for name in ("model.safetensors", "last.safetensors", "metrics.jsonl"):
         assert (run / name).read_bytes() == (plain / name).read_bytes(), name
 
 
-def test_a_scheduler_that_ends_one_process_ends_all_with_the_state_saved(
-    torchrun, small_config, pair_data, tmp_path
-):
+def test_a_scheduler_that_ends_one_process_ends_all_with_the_state_saved(small_config, pair_data, tmp_path):
     run = tmp_path / "run"
     recipe = write_recipe(small_config(LONG, train__checkpoint_minutes=60), tmp_path)
-    child = torchrun(pair_data, "--config", recipe, "--out", run)
-    wait_for(run, (1, 0), child)
-    os.kill(workers_of(child)[1], signal.SIGTERM)  # the other agrees
-    code, _, err = finish(child)
-    assert code != 0
+    command = ("train", pair_data, "--config", recipe, "--out", run, "--device", "cpu")
+    together = start_together(command, tmp_path, 2)
+    wait_for(run, (1, 0), together.processes[0])
+    together.processes[1].terminate()  # the other agrees
+    codes, _, err = together.finish()
+    assert codes[1] == 143
+    assert codes[0] != 0
     assert err.count(f"interrupted; go on with `vidcli train --resume {run}`") == 1, err
-    assert "exitcode  : 143" in err
     state = load_resume(run / RESUME_FILE)
     assert (1, 0) <= (state["epoch"], state["step"]) < (20, 0)
 
 
+@pytest.mark.slow  # the same as above, up to its end
 def test_a_process_that_is_killed_starts_again_with_the_others(torchrun, small_config, pair_data, tmp_path):
     run = tmp_path / "run"
     recipe = write_recipe(small_config(LONG), tmp_path)
@@ -208,6 +216,7 @@ def test_a_process_that_is_killed_starts_again_with_the_others(torchrun, small_c
     assert out.splitlines() == [str(run)]
 
 
+@pytest.mark.slow  # what ends the others is what ends them before all start again, as above
 def test_without_restarts_one_that_is_killed_ends_all(torchrun, small_config, pair_data, tmp_path):
     run = tmp_path / "run"
     recipe = write_recipe(small_config(LONG), tmp_path)
@@ -220,9 +229,10 @@ def test_without_restarts_one_that_is_killed_ends_all(torchrun, small_config, pa
     assert not [pid for pid in workers if Path(f"/proc/{pid}").exists()]
 
 
-def test_an_error_is_told_once_and_ends_all(torchrun, tmp_path):
-    code, _, err = finish(torchrun(tmp_path / "nowhere"))
-    assert code != 0
+def test_an_error_is_told_once_and_ends_all(tmp_path):
+    command = ("train", tmp_path / "nowhere", "--device", "cpu")
+    codes, _, err = start_together(command, tmp_path, 2).finish()
+    assert all(codes)
     assert err.count("nowhere: no such") == 1, err
 
 

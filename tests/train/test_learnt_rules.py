@@ -42,7 +42,7 @@ QUICK = [
         "clip.stride_seconds=0.1",
         "clip.size=32",
     ),
-    *("model.streams=off", "model.backbone=compact_cnn", "model.pretrained=false", "model.width=16"),
+    *("model.streams=off", "model.backbone=simple_cnn", "model.pretrained=false", "model.width=16"),
     *("train.optimizer=adamw", "train.plots=false", "train.batch_size=8", "train.tracker=none"),
 ]
 
@@ -107,6 +107,7 @@ def test_a_network_over_time_is_kept_where_it_gains(
     told: list[str] = []
     boxes = table.parent / "boxes.csv"
     monkeypatch.setattr("vidcli.train.temporal_training._STEPS", 60)
+    monkeypatch.setattr("vidcli.train.temporal_training._CHANNELS", 16)
     if not is_better:
         network = TemporalNetwork(7, 4, uses_motion=True)
         torch.nn.init.constant_(network.output.bias[1:2].detach(), 1000)  # one answer to everything

@@ -8,9 +8,7 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 import time
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -18,12 +16,14 @@ import pytest
 import torch
 
 import vidcli
+from tests.conftest import Run
+from tests.forks import Forked
 from vidcli.artifacts.model_file import load_checkpoint
 from vidcli.artifacts.resume_file import load_resume, save_resume
 from vidcli.errors import CheckpointError, DataError, WriteError
 from vidcli.predict import Predictor
 from vidcli.runtime.signals import AskedToEnd
-from vidcli.train import EpochDone, Notice, StepDone, resume_run
+from vidcli.train import EpochDone, Notice, StepDone, resume_run, start_run
 from vidcli.train.epoch import EpochLoop
 
 CPU = torch.device("cpu")
@@ -61,10 +61,17 @@ def resume(folder):
     return rows, events
 
 
+@pytest.fixture(scope="module")
+def plain(small_config, two_classes, tmp_path_factory):
+    """A run that never stopped, to read."""
+    made = Run(tmp_path_factory.mktemp("plain") / "run")
+    _, made.rows = start_run(small_config(CHANGES), two_classes, made.folder, CPU, made.events.append)
+    return made
+
+
 @pytest.fixture
-def finished_like(small_config, pair_data, train_run, same_weights):
+def finished_like(plain, same_weights):
     """Compare a run that went on with one that never stopped."""
-    plain = train_run(small_config(CHANGES), pair_data, "plain")
 
     def check(folder):
         for name in ("model.safetensors", "last.safetensors"):
@@ -76,13 +83,13 @@ def finished_like(small_config, pair_data, train_run, same_weights):
 
 
 @pytest.mark.parametrize("stop", [(1, 1), (1, 3), (2, 2), (3, 3)])
-def test_interrupted_inside_an_epoch(stop, small_config, pair_data, train_run, finished_like, tmp_path):
+def test_interrupted_inside_an_epoch(stop, small_config, two_classes, train_run, finished_like, tmp_path):
     def on_event(event):
         if isinstance(event, StepDone) and (event.epoch, event.step) == stop:
             interrupt()
 
     with pytest.raises(KeyboardInterrupt):
-        train_run(small_config(CHANGES), pair_data, on_event=on_event)
+        train_run(small_config(CHANGES), two_classes, on_event=on_event)
     run = tmp_path / "run"
     state = load_resume(run / "resume.pt")
     assert (state["epoch"] + 1, state["step"]) == stop
@@ -94,7 +101,7 @@ def test_interrupted_inside_an_epoch(stop, small_config, pair_data, train_run, f
 
 
 def test_interrupted_while_validating(
-    small_config, pair_data, train_run, finished_like, tmp_path, monkeypatch
+    small_config, two_classes, train_run, finished_like, tmp_path, monkeypatch
 ):
     real, calls = Predictor.predict_many, []
 
@@ -107,7 +114,7 @@ def test_interrupted_while_validating(
 
     monkeypatch.setattr(Predictor, "predict_many", predict_many)
     with pytest.raises(KeyboardInterrupt):
-        train_run(small_config(CHANGES), pair_data)
+        train_run(small_config(CHANGES), two_classes)
     assert len((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()) == 1
     resume(tmp_path / "run")
     finished_like(tmp_path / "run")
@@ -133,24 +140,24 @@ def test_a_second_signal_does_not_wait_for_the_end_of_the_step(
 
 
 @pytest.mark.parametrize("epoch", [1, 3])
-def test_interrupted_between_epochs(epoch, small_config, pair_data, train_run, finished_like, tmp_path):
+def test_interrupted_between_epochs(epoch, small_config, two_classes, train_run, finished_like, tmp_path):
     def on_event(event):
         if isinstance(event, EpochDone) and event.row.epoch == epoch:
             interrupt()
 
     with pytest.raises(KeyboardInterrupt):
-        train_run(small_config(CHANGES), pair_data, on_event=on_event)
+        train_run(small_config(CHANGES), two_classes, on_event=on_event)
     resume(tmp_path / "run")
     finished_like(tmp_path / "run")
 
 
-def test_interrupted_again_and_again(small_config, pair_data, train_run, finished_like, tmp_path):
+def test_interrupted_again_and_again(small_config, two_classes, train_run, finished_like, tmp_path):
     def stop_at_once(event):
         if isinstance(event, StepDone):
             interrupt()
 
     with pytest.raises(KeyboardInterrupt):
-        train_run(small_config(CHANGES), pair_data, on_event=stop_at_once)
+        train_run(small_config(CHANGES), two_classes, on_event=stop_at_once)
     for _ in range(8):  # nine steps in all, each in a life of its own
         with pytest.raises(KeyboardInterrupt):
             resume_run(tmp_path / "run", CPU, stop_at_once)
@@ -158,7 +165,7 @@ def test_interrupted_again_and_again(small_config, pair_data, train_run, finishe
     finished_like(tmp_path / "run")
 
 
-def test_killed_without_warning(small_config, pair_data, train_run, finished_like, tmp_path):
+def test_killed_without_warning(small_config, two_classes, train_run, finished_like, tmp_path):
     class Killed(Exception):
         pass
 
@@ -168,7 +175,7 @@ def test_killed_without_warning(small_config, pair_data, train_run, finished_lik
 
     config = small_config(CHANGES)
     with pytest.raises(Killed):
-        train_run(config, pair_data, on_event=on_event)
+        train_run(config, two_classes, on_event=on_event)
     assert load_resume(tmp_path / "run" / "resume.pt")["step"] == 0  # the end of epoch 1
     resume(tmp_path / "run")
     finished_like(tmp_path / "run")
@@ -235,13 +242,7 @@ def test_what_a_kill_left_half_written_is_removed(small_config, pair_data, train
 
 def start_training(arguments, folder, log):
     with log.open("a") as stderr:
-        return subprocess.Popen(
-            [sys.executable, "-m", "vidcli", "train", *arguments, "--device", "cpu"],
-            cwd=folder,
-            env=os.environ | {"PYTHONPATH": str(Path(vidcli.__file__).parents[1])},
-            stdout=subprocess.DEVNULL,
-            stderr=stderr,
-        )
+        return Forked(["-m", "vidcli", "train", *arguments, "--device", "cpu"], cwd=folder, stderr=stderr)
 
 
 def position_of(run):
@@ -305,7 +306,7 @@ def full_disk():
 
 @pytest.mark.parametrize(("room", "full_at"), [(0, (2, 1)), (5000, (2, 3)), (200_000, (2, 2))])
 def test_a_disk_that_fills_up_loses_nothing(
-    room, full_at, full_disk, small_config, pair_data, train_run, finished_like, tmp_path
+    room, full_at, full_disk, small_config, two_classes, train_run, finished_like, tmp_path
 ):
     run, before = tmp_path / "run", {}
 
@@ -318,7 +319,7 @@ def test_a_disk_that_fills_up_loses_nothing(
             full_disk(room)
 
     with pytest.raises(WriteError) as caught:
-        train_run(small_config(CHANGES), pair_data, on_event=on_event)
+        train_run(small_config(CHANGES), two_classes, on_event=on_event)
     full_disk(None)
     assert re.search(
         r"safetensors: cannot be written \(.*All that was saved before is whole: make room or mend the "
@@ -331,7 +332,7 @@ def test_a_disk_that_fills_up_loses_nothing(
 
 
 def test_a_disk_that_is_full_while_saving_inside_an_epoch(
-    full_disk, small_config, pair_data, train_run, finished_like, tmp_path
+    full_disk, small_config, two_classes, train_run, finished_like, tmp_path
 ):
     def on_event(event):
         if isinstance(event, StepDone) and event.epoch == 2:
@@ -341,7 +342,7 @@ def test_a_disk_that_is_full_while_saving_inside_an_epoch(
     with pytest.raises(
         WriteError, match=r"resume\.pt: cannot be written \(.*File too large\).* then go on with"
     ):
-        train_run(small_config(CHANGES), pair_data, on_event=on_event)
+        train_run(small_config(CHANGES), two_classes, on_event=on_event)
     full_disk(None)
     assert load_resume(tmp_path / "run" / "resume.pt")["step"] == 0
     resume(tmp_path / "run")
@@ -374,20 +375,34 @@ def test_the_state_is_saved_inside_long_epochs(small_config, pair_data, train_ru
     assert saved == [None, 1, 2]
 
 
-def test_a_finished_run_is_left_as_it_is(small_config, pair_data, train_run):
-    run = train_run(small_config(CHANGES), pair_data)
-    before = {path.name: path.read_bytes() for path in run.folder.iterdir()}
-    rows, events = resume(run.folder)
-    assert rows == run.rows
+def test_a_finished_run_is_left_as_it_is(plain):
+    before = {path.name: path.read_bytes() for path in plain.folder.iterdir()}
+    rows, events = resume(plain.folder)
+    assert rows == plain.rows
     assert not [event for event in events if isinstance(event, StepDone | EpochDone)]
-    assert {path.name: path.read_bytes() for path in run.folder.iterdir()} == before
+    assert {path.name: path.read_bytes() for path in plain.folder.iterdir()} == before
 
 
 # --- states that cannot be gone on from -----------------------------------------------------------
 
 
+@pytest.fixture(scope="module")
+def ended(small_config, two_classes, tmp_path_factory):
+    """The folder of a run that is over, to read."""
+    folder = tmp_path_factory.mktemp("ended") / "run"
+    start_run(small_config(), two_classes, folder, CPU, lambda event: None)
+    return folder
+
+
 @pytest.fixture
-def finished(small_config, pair_data, train_run):
+def finished(ended, tmp_path):
+    """A copy of it."""
+    return shutil.copytree(ended, tmp_path / "run")
+
+
+@pytest.fixture
+def of_own_data(small_config, pair_data, train_run):
+    """A run that is over, on videos that the test may change."""
     return train_run(small_config(), pair_data).folder
 
 
@@ -407,8 +422,8 @@ def test_damaged_state(finished, damage):
     refuse(finished, CheckpointError, r"resume\.pt: is not a readable resume state")
 
 
-def test_state_of_another_model(finished, small_config, pair_data, train_run):
-    other = train_run(small_config(model__width=24), pair_data, "other").folder
+def test_state_of_another_model(finished, small_config, two_classes, train_run):
+    other = train_run(small_config(model__width=24), two_classes, "other").folder
     shutil.copy(other / "resume.pt", finished / "resume.pt")
     refuse(finished, CheckpointError, r"resume\.pt: does not fit this run")
 
@@ -426,34 +441,34 @@ def test_no_state_at_all(finished, tmp_path):
     refuse(tmp_path / "nowhere", CheckpointError, r"nowhere: holds no resume\.pt")
 
 
-def test_data_that_changed_is_refused_and_the_run_stays(finished, pair_data, motion_data):
+def test_data_that_changed_is_refused_and_the_run_stays(of_own_data, pair_data, motion_data):
     # A longer file in place of the old one.
     victim = sorted((pair_data / "train" / "left").iterdir())[0]
     source = sorted((motion_data / "train" / "grow").iterdir())[0]
     victim.write_bytes(source.read_bytes() + b"\0" * 100)
-    refuse(finished, CheckpointError, r"belongs to other data; the videos of splits\.csv have changed")
+    refuse(of_own_data, CheckpointError, r"belongs to other data; the videos of splits\.csv have changed")
 
 
-def test_a_video_that_broke_since_is_refused_and_stays_in_the_splits(finished, pair_data):
+def test_a_video_that_broke_since_is_refused_and_stays_in_the_splits(of_own_data, pair_data):
     sorted((pair_data / "val" / "left").iterdir())[0].write_bytes(b"not a video")
-    refuse(finished, CheckpointError, "belongs to other data")
+    refuse(of_own_data, CheckpointError, "belongs to other data")
 
 
-def test_data_that_is_gone_is_named(finished, pair_data):
+def test_data_that_is_gone_is_named(of_own_data, pair_data):
     victim = sorted((pair_data / "train" / "left").iterdir())[0]
     victim.unlink()
-    splits = (finished / "splits.csv").read_text()
+    splits = (of_own_data / "splits.csv").read_text()
     events = []
     with pytest.raises(CheckpointError, match="belongs to other data"):
-        resume_run(finished, CPU, events.append)
+        resume_run(of_own_data, CPU, events.append)
     assert any(isinstance(e, Notice) and f"{victim}: no such file" in e.text for e in events)
-    assert (finished / "splits.csv").read_text() == splits
+    assert (of_own_data / "splits.csv").read_text() == splits
 
 
-def test_too_much_data_that_is_gone_is_an_error(finished, pair_data):
+def test_too_much_data_that_is_gone_is_an_error(of_own_data, pair_data):
     for victim in list((pair_data / "train" / "left").iterdir())[:2]:
         victim.unlink()
-    refuse(finished, DataError, r"2 of 12 videos cannot be used(.|\n)*no such file")
+    refuse(of_own_data, DataError, r"2 of 12 videos cannot be used(.|\n)*no such file")
 
 
 # --- real signals ---------------------------------------------------------------------------------
@@ -464,15 +479,12 @@ def test_a_signal_saves_and_ends_the_run(
     signum, code, small_config, pair_data, train_run, same_weights, tmp_path
 ):
     changes = CHANGES | TINY | {"train.epochs": 20}
-    command = [sys.executable, "-m", "vidcli", "train", str(pair_data), "--device", "cpu", "--out", "run"]
+    command = ["-m", "vidcli", "train", pair_data, "--device", "cpu", "--out", "run"]
     config = small_config(changes)
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(vidcli.config.config_to_yaml(config))
-    environment = os.environ | {"PYTHONPATH": str(Path(vidcli.__file__).parents[1])}
-    with subprocess.Popen(
-        [*command, "--config", str(recipe)],
-        cwd=tmp_path, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-    ) as child:  # fmt: skip
+    given = [*command, "--config", recipe]
+    with Forked(given, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as child:
         lines = []
         for line in child.stderr:
             lines.append(line)

@@ -38,6 +38,8 @@ _OWN = "network."
 _LONGEST_NAME = 100
 _SMALL_NETWORK = 10_000_000
 """Weights of a network that is tried with numbers."""
+_SMALL_FRAME = 512 * 512
+"""Pixels of a frame that one is tried with."""
 _NUM_STAGES = 3
 _MAX_PACKAGED_BYTES = 2**28
 
@@ -199,43 +201,34 @@ def check_size(name: str, height: int, width: int) -> None:
         height, width: pixels of the frames.
 
     Raises:
-        ConfigError: names the size that the network was published with.
+        ConfigError: names the size that the network was published with, or the network gives no map.
     """
-    with torch.random.fork_rng(devices=[]), shapes_only():
-        backbone = build_backbone(name, 3).eval()
-        try:
-            backbone(torch.empty(1, 3, height, width))
-        except Exception as error:  # networks refuse in all kinds of ways
-            side = record_of(backbone.network)["input_size"][-1]
-            raise ConfigError(
-                f"model.backbone=timm:{name} cannot take frames of {height}x{width} pixels "
-                f"({one_line(error)}). Set clip.size={side}, as it was published with."
-            ) from error
+    _unused_layers(name)  # refuses what gives no map
+    backbone, frames_NCHW = _network_to_try(name, (height, width))
+    try:
+        with frames_NCHW.device, torch.no_grad():
+            backbone(frames_NCHW)
+    except Exception as error:  # networks refuse in all kinds of ways
+        side = record_of(backbone.network)["input_size"][-1]
+        raise ConfigError(
+            f"model.backbone=timm:{name} cannot take frames of {height}x{width} pixels "
+            f"({one_line(error)}). Set clip.size={side}, as it was published with."
+        ) from error
 
 
 @lru_cache(maxsize=16)
 def _unused_layers(name: str) -> tuple[str, ...]:
     """Return the paths of the classifier's layers, which a map of features does not pass through.
 
-    They are found on torch's meta device, where a large network costs no more than a small one, but for which
-    torch loads its compiler. That takes two seconds; a small network of zeros is quicker.
-
     Raises:
         ConfigError: the network gives no map of features.
     """
-    with torch.random.fork_rng(devices=[]), shapes_only():
-        backbone = TimmBackbone(_build_network(name, 3)).eval()
+    backbone, frames_NCHW = _network_to_try(name)
     network, used = backbone.network, set[nn.Module]()
     for module in network.modules():
         module.register_forward_pre_hook(lambda m, _: used.add(m))
-    is_small = sum(weight.numel() for weight in network.parameters()) <= _SMALL_NETWORK
-    device = "cpu" if is_small else "meta"
-    if is_small:
-        network.to_empty(device=device)
-    with torch.device(device), torch.no_grad():
-        for tensor in (*network.parameters(), *network.buffers()):
-            tensor.zero_()
-        map_NDhw = backbone(torch.zeros(1, *record_of(network)["input_size"]))
+    with frames_NCHW.device, torch.no_grad():
+        map_NDhw = backbone(frames_NCHW)
     if map_NDhw.dim() != 4 or map_NDhw.shape[1] != backbone.num_features:
         raise ConfigError(
             f"timm's {type(network).__name__} gives features of the shape {tuple(map_NDhw.shape)}, where a "
@@ -248,6 +241,35 @@ def _unused_layers(name: str) -> tuple[str, ...]:
         if has_parameters and not is_inside and not used.intersection(module.modules()):
             unused.append(path)
     return tuple(unused)
+
+
+def _network_to_try(name: str, size: tuple[int, int] | None = None) -> tuple[TimmBackbone, Tensor]:
+    """Return a network and a frame (1, 3, H, W) for it, to see what it does with frames of that size.
+
+    They are on torch's meta device, where a large network costs no more than a small one, but for which torch
+    loads its compiler. That takes two seconds; a small network of zeros on the CPU is quicker.
+
+    Args:
+        name: timm's, without the prefix.
+        size: height and width of the frame in pixels; None takes those that it was published with.
+    """
+    with torch.random.fork_rng(devices=[]), shapes_only():
+        backbone = TimmBackbone(_build_network(name, 3)).eval()
+        frames_NCHW = torch.empty(1, 3, *(size or record_of(backbone.network)["input_size"][-2:]))
+    num_weights = sum(weight.numel() for weight in backbone.parameters())
+    if num_weights > _SMALL_NETWORK or frames_NCHW[0, 0].numel() > _SMALL_FRAME:
+        return backbone, frames_NCHW
+    for module in backbone.modules():
+        for key, weight in [*module.named_parameters(recurse=False)]:
+            setattr(module, key, nn.Parameter(_zeros_like(weight), requires_grad=False))
+        for key, buffer in [*module.named_buffers(recurse=False)]:
+            setattr(module, key, _zeros_like(buffer))
+    return backbone, _zeros_like(frames_NCHW)
+
+
+def _zeros_like(tensor: Tensor) -> Tensor:
+    # `torch.zeros_like` of a tensor of the meta device loads the compiler.
+    return torch.zeros(tensor.shape, dtype=tensor.dtype, device="cpu")
 
 
 def record_of(network: nn.Module) -> Mapping[str, Any]:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import matplotlib
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 from matplotlib.ticker import Formatter
@@ -28,6 +29,7 @@ INKS = {
 
 SERIES_COLOURS = (INKS["s0"], INKS["s1"], INKS["s2"])
 
+_DPI = 110
 _MAX_DIGITS = 17
 _LOG_DECADES = 3
 _EXPONENT_GAIN = 3
@@ -68,7 +70,8 @@ def save_png(figure: Figure, path: Path, names: Sequence[str] = ()) -> None:
     for text in texts:
         text.set_fontfamily(families)
     with matplotlib.rc_context({"font.family": families}):  # for the texts made while drawing
-        figure.savefig(path, dpi=110, format="png")
+        figure.dpi = _DPI
+        FigureCanvasAgg(figure).print_png(path)  # the same as `savefig`, which would draw it twice
 
 
 def written_text(text: str) -> str:

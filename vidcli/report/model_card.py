@@ -10,6 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -119,6 +120,13 @@ def render_card(run: Path) -> str:
     found = {split: read_evaluation(run / MODEL_FILE, split) for split in reversed(SPLITS)}
     evaluations = {split: told for split, told in found.items() if told is not None}
     card = _gather(run, checkpoint, items, evaluations)
+    front_matter = yaml.safe_dump(_front_matter(card, checkpoint), sort_keys=False, allow_unicode=True)
+    return _template().render(card=card, front_matter=front_matter)
+
+
+@lru_cache(maxsize=1)
+def _template() -> jinja2.Template:
+    """Return the template of a card, which takes longer to compile than a card takes to write."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).with_name("templates")),
         undefined=jinja2.StrictUndefined,
@@ -126,8 +134,7 @@ def render_card(run: Path) -> str:
         autoescape=False,  # Markdown: names go through `md`
     )
     environment.filters["md"] = escape_markdown
-    front_matter = yaml.safe_dump(_front_matter(card, checkpoint), sort_keys=False, allow_unicode=True)
-    return environment.get_template(_TEMPLATE).render(card=card, front_matter=front_matter)
+    return environment.get_template(_TEMPLATE)
 
 
 def escape_markdown(text: str) -> str:

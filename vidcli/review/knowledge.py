@@ -73,6 +73,7 @@ def describe_clips(
     torch.manual_seed(config.train.seed)
     network = build_model(config.model, 2).to(device).eval()
     assert isinstance(network, TwoStreamClassifier)
+    progress(0, len(items))  # the page may have been closed meanwhile
     describer = Descriptors(network, config, ViewLoader(config).load, device)
     paces = NUM_PACES if NUM_PACES * len(items) <= MOST_ROWS else 1
     rows: list[Tensor] = []

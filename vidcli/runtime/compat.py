@@ -126,8 +126,10 @@ class _CompilerUnloaded(ModuleType):
 
 
 def _forget_stand_ins() -> None:
-    for name in [name for name, module in sys.modules.items() if isinstance(module, _CompilerUnloaded)]:
-        del sys.modules[name]
+    # In a list first, since other threads may import meanwhile.
+    for name, module in list(sys.modules.items()):
+        if isinstance(module, _CompilerUnloaded):
+            del sys.modules[name]
 
 
 def ignore_stride_warning() -> None:

@@ -33,7 +33,7 @@ def fewest_clips(model: VideoModel, config: Config) -> int:
     clip = config.clip
     if isinstance(model, VideoClassifier) and clip.length > 1:
         return 1  # the backbone takes the frames of a clip as a batch
-    is_fixed = config.train.freeze_batchnorm or is_frozen(config)
+    is_fixed = config.train.freeze_batchnorm or is_frozen(config) or config.train.optimizer == "ridge"
     fixed = set(model.backbone.modules()) if is_fixed else set()
     norms = [
         module
