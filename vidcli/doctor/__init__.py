@@ -1,12 +1,13 @@
 """What is wrong with a data set, found before training is: `vidcli check`.
 
-inspect      one file, decoded to its end, to a `FileReport`
-fingerprint  what of a video is kept to compare it with others
-similarity     how surely two videos are near copies
-duplicates   which pairs of videos are
-findings     the rules: reports and labels to a row a problem
-copies       the rules on videos that show the same
-summary      the data set in numbers
+file_report      one file, decoded to its end
+fingerprint      what of a video is kept to compare it with others
+similarity       how surely two videos are near copies
+near_duplicates  which pairs of videos may be
+findings         the rules: reports and labels to a row a problem
+duplicate_rules  the rules on videos that show the same
+pictures         pairs of videos side by side
+summary          the data set in numbers
 """
 
 from __future__ import annotations
