@@ -38,6 +38,7 @@ QUICK = [
     *(
         "data.background=rest",
         "data.max_clips=30",
+        "data.context_windows=0",
         "clip.length=8",
         "clip.stride_seconds=0.1",
         "clip.size=32",
