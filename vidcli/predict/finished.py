@@ -65,12 +65,16 @@ class FinishedVideos:
         needed = [rows[name] for name in ("video", "model", "settings")]
         if len(rows) != lines.count(b"\n") or any(column.null_count for column in needed):
             return None
+        self.add_rows(rows)
+        models, settings = (set(pc.unique(column).to_pylist()) for column in needed[1:])
+        return models, settings
+
+    def add_rows(self, rows: pa.Table) -> None:
+        """Add the results in columns video, start and end, and error, which is null where there is none."""
         starts_N = pc.fill_null(rows["start"], 0.0).to_numpy()
         ends_N = pc.fill_null(rows["end"], np.nan).to_numpy()
         failed_N = pc.is_valid(rows["error"]).to_numpy()
         self._add_keys(_keys(rows["video"].to_pylist(), starts_N, ends_N), failed_N)
-        models, settings = (set(pc.unique(column).to_pylist()) for column in needed[1:])
-        return models, settings
 
     def add_csv(
         self, lines: bytes, columns: Sequence[str], num_ranks: int

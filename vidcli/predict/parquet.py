@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet
 
 from vidcli.errors import OutputError, WriteError
@@ -92,9 +93,9 @@ class ParquetResults(ResultsFile):
         self._source.check_continues(self.path, Source(about["model"], about["settings"]))
         with file:
             for batch in file.iter_batches(_BATCH_ROWS, columns=["video", "rank", "error", "start", "end"]):
-                for row in batch.to_pylist():
-                    if row["error"] is not None or row["rank"] == 1:
-                        self.finished.add(row["video"], row["start"], row["end"], row["error"] is not None)
+                rows = pa.Table.from_batches([batch])
+                is_first = pc.equal(pc.fill_null(rows["rank"], 0), 1)
+                self.finished.add_rows(rows.filter(pc.or_(pc.is_valid(rows["error"]), is_first)))
         return str(about["added"])
 
     def _write_all(self, target: Path) -> None:
