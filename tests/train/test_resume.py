@@ -386,18 +386,10 @@ def test_a_finished_run_is_left_as_it_is(plain):
 # --- states that cannot be gone on from -----------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def ended(small_config, two_classes, tmp_path_factory):
-    """The folder of a run that is over, to read."""
-    folder = tmp_path_factory.mktemp("ended") / "run"
-    start_run(small_config(), two_classes, folder, CPU, lambda event: None)
-    return folder
-
-
 @pytest.fixture
-def finished(ended, tmp_path):
-    """A copy of it."""
-    return shutil.copytree(ended, tmp_path / "run")
+def finished(quick_run, tmp_path):
+    """A run that is over, which the test may damage."""
+    return shutil.copytree(quick_run, tmp_path / "run")
 
 
 @pytest.fixture
@@ -422,8 +414,8 @@ def test_damaged_state(finished, damage):
     refuse(finished, CheckpointError, r"resume\.pt: is not a readable resume state")
 
 
-def test_state_of_another_model(finished, small_config, two_classes, train_run):
-    other = train_run(small_config(model__width=24), two_classes, "other").folder
+def test_state_of_another_model(finished, small_config, motion_data, train_run):
+    other = train_run(small_config(model__width=24), motion_data, "other").folder
     shutil.copy(other / "resume.pt", finished / "resume.pt")
     refuse(finished, CheckpointError, r"resume\.pt: does not fit this run")
 

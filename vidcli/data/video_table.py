@@ -47,8 +47,7 @@ class TextColumn:
         return None if text is None else os.fsdecode(text)
 
     def __iter__(self) -> Iterator[str | None]:
-        for start in range(0, len(self), _BLOCK_ROWS):
-            block = self._block(start, start + _BLOCK_ROWS)
+        for block in self._blocks():
             try:
                 yield from block.cast(pa.large_string()).to_pylist()
             except pa.ArrowInvalid:
@@ -57,8 +56,7 @@ class TextColumn:
     def undecodable(self) -> list[str]:
         """Return the texts that are no valid UTF-8."""
         found: list[str] = []
-        for start in range(0, len(self), _BLOCK_ROWS):
-            block = self._block(start, start + _BLOCK_ROWS)
+        for block in self._blocks():
             try:
                 block.cast(pa.large_string())
             except pa.ArrowInvalid:
@@ -67,13 +65,15 @@ class TextColumn:
 
     def matches(self, pattern: str) -> Bool:
         """Return which rows match a regular expression of RE2."""
-        blocks = (self._block(start, start + _BLOCK_ROWS) for start in range(0, len(self), _BLOCK_ROWS))
-        found = [pc.match_substring_regex(block, pattern).to_numpy() for block in blocks]
+        found = [pc.match_substring_regex(block, pattern).to_numpy() for block in self._blocks()]
         return np.concatenate([*found, np.empty(0, bool)])
 
     def take(self, rows_N: Int64) -> TextColumn:
         """Return some of the rows."""
         return TextColumn(self._chunks, rows_N if self._rows_N is None else self._rows_N[rows_N])
+
+    def _blocks(self) -> Iterator[pa.ChunkedArray]:
+        return (self._block(start, start + _BLOCK_ROWS) for start in range(0, len(self), _BLOCK_ROWS))
 
     def _block(self, start: int, end: int) -> pa.ChunkedArray:
         if self._rows_N is None:

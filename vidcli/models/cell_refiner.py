@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from vidcli.arrays import Float32, Float64
+from vidcli.models.calibration import softmax
 
 NUM_MOTIONS = 4
 """What is said of a box: how quickly it moves across and down, its size and its proportions."""
@@ -83,10 +84,8 @@ class CellRefiner:
             changed_NC = _gelu(_convolve(_normalise(x_NC, own), own, dilation))
             x_NC = x_NC + _convolve(changed_NC, own)
         x_NC = _normalise(x_NC, own)
-        logits_NK = (x_NC @ next(own).T + next(own)).astype(np.float64)
-        powers_NK = np.exp(logits_NK - logits_NK.max(axis=1, keepdims=True))
-        refined_NK: Float64 = powers_NK / powers_NK.sum(axis=1, keepdims=True)
-        return refined_NK
+        logits_NK = x_NC @ next(own).T + next(own)
+        return softmax(logits_NK.astype(np.float64))
 
 
 def _convolve(x_ND: Float32, own: Iterator[Float32], dilation: int = 1) -> Float32:

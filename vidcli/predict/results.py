@@ -346,11 +346,12 @@ class CsvResults(_LinesFile):
         return "".join(csv_line([*row, *about]) for row in prediction_to_rows(prediction, self._top_k))
 
     def _read(self, content: BinaryIO) -> int:
-        end, num_lines = begin = self._read_plain(content)  # end of the last complete video
-        content.seek(end)
+        begin, num_lines = self._read_plain(content)
+        content.seek(begin)
+        end = begin  # of the last complete video
         rows: list[dict[str, str]] = []  # rows of the current video
         for number, (size, fields) in enumerate(csv_records(content), start=num_lines + 1):
-            position = begin[0] + size
+            position = begin + size
             if number == 1:
                 if fields != list(self._COLUMNS):
                     self._check_source(None, None)
