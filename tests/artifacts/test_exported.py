@@ -154,7 +154,7 @@ def write_onnx(write: Callable[..., Path], model: onnx.ModelProto) -> Path:
 def ir_of(model: onnx.ModelProto, folder: Path) -> dict[str, bytes]:
     from vidcli.export.conversion import network_files, to_openvino
 
-    return network_files(to_openvino(model, folder), "openvino", folder)
+    return network_files(to_openvino(model), "openvino", folder)
 
 
 # --- torch-export, which may hold code ------------------------------------------------------------

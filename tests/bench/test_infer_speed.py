@@ -10,12 +10,15 @@ from typer.testing import CliRunner
 
 from vidcli.bench import infer_speed as infer
 from vidcli.commands.app import app
+from vidcli.config import load_config
+
+NETWORK = {"simple": ("model.backbone=simple_cnn", "model.shift=off", "model.frame_differences=false")}
 
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     folder = tmp_path_factory.mktemp("infer")
-    return infer.make_bench_models(folder, ["simple_cnn"], 32, lambda text: None)
+    return infer.make_bench_models(folder, NETWORK, 32, lambda text: None)
 
 
 def test_rows_and_summary(models: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -43,9 +46,14 @@ def test_rows_and_summary(models: list[Path], monkeypatch: pytest.MonkeyPatch) -
     assert max(summary["speedups"]["simple_cnn + gru, 16x32x32"].values()) == best
 
 
+def test_networks_that_compute_differently_are_not_compared() -> None:
+    names = {infer._name_network(load_config(None, settings)) for settings in infer.NETWORKS.values()}
+    assert len(names) == len(infer.NETWORKS)
+
+
 def test_what_exists_is_not_made_again(models: list[Path]) -> None:
     steps: list[str] = []
-    assert infer.make_bench_models(models[0].parent, ["simple_cnn"], 32, steps.append) == models
+    assert infer.make_bench_models(models[0].parent, NETWORK, 32, steps.append) == models
     assert steps == []
 
 

@@ -67,7 +67,7 @@ def convert_all(
     proto = to_onnx(program)
     networks = {"torch-export": program, "onnx": proto}
     if "openvino" in forms:
-        networks["openvino"] = to_openvino(proto, folder)
+        networks["openvino"] = to_openvino(proto)
     files = {form: network_files(networks[form], form, folder) for form in forms}
     assert list(folder.iterdir()) == []
     return files

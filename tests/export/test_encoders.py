@@ -40,7 +40,7 @@ def test_every_encoder_in_every_format(kind: str, tmp_path: Path) -> None:
     model, _ = build(write_encoder(tmp_path / kind, kind, **changes))
     program = trace(model, 4, 32, 32, any_length=False)
     proto = to_onnx(program)
-    networks = {"onnx": proto, "openvino": to_openvino(proto, tmp_path)}
+    networks = {"onnx": proto, "openvino": to_openvino(proto)}
     runs = [open_network(tmp_path, form, network_files(networks[form], form, tmp_path)) for form in networks]
     clips = torch.randn(3, 4, 3, 32, 32, generator=torch.Generator().manual_seed(1))
     expected = model(clips).detach().numpy()

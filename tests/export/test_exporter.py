@@ -119,6 +119,7 @@ def test_int8_is_measured_on_no_more_videos_than_fit_in_memory(
     # Neither converted nor computed, which the test above does: here it is only counted.
     monkeypatch.setattr(exporter, "quantize", quantize)
     monkeypatch.setattr(exporter, "_convert", lambda *args: "a network")
+    monkeypatch.setattr(exporter, "to_openvino", lambda network: network)
     monkeypatch.setattr(exporter, "network_files", lambda *args: {"model.xml": b"", "model.bin": b""})
     monkeypatch.setattr(exporter, "open_network", lambda *args, **options: None)
     monkeypatch.setattr(exporter, "compare", lambda *args: (0.0, 1.0))
@@ -300,4 +301,4 @@ def test_quantized_layers_are_told_from_the_others() -> None:
     ]
     value = helper.make_tensor_value_info("x", TensorProto.FLOAT, None)
     model = onnx.ModelProto(graph=helper.make_graph(nodes, "g", [value], []))
-    assert quantized_layers(model, "onnx") == {"inside"}
+    assert quantized_layers(model) == {"inside"}

@@ -38,7 +38,7 @@ def both(
     model = build_model(config.model, len(NAMES)).eval()
     network = to_onnx(trace(model, 8, *config.clip.size, any_length=True, with_features=True))
     if request.param == "openvino":
-        network = to_openvino(network, folder)
+        network = to_openvino(network)
     files = network_files(network, request.param, folder)
 
     def open_part(num_callers: int, part: Part) -> Run:

@@ -55,7 +55,7 @@ def check(backbone: str, folder: Path, any_length: bool) -> None:
     )
     program = trace(model, num_frames, side, side, any_length)
     proto = to_onnx(program)
-    networks = {"onnx": proto, "openvino": to_openvino(proto, folder)}
+    networks = {"onnx": proto, "openvino": to_openvino(proto)}
     runs = {
         form: open_network(folder, form, network_files(network, form, folder))
         for form, network in networks.items()
@@ -82,14 +82,14 @@ def check_int8(backbone: str, folder: Path, form: str) -> None:
     clips = [torch.randn(1, num_frames, 3, side, side, generator=generator) for _ in range(8)]
     model = build(backbone, torch.cat(clips[:2]))
     proto = to_onnx(trace(model, num_frames, side, side, False))
-    network = to_openvino(proto, folder) if form == "openvino" else proto
     arrays = [clip.numpy() for clip in clips]
     views = [LabelledViews(array, frozenset([0])) for array in arrays]
-    quantized = quantize(network, form, arrays, views, UNCALIBRATED, 0.0, 1.0)
+    quantized = quantize(proto, form, arrays, views, UNCALIBRATED, 0.0, 1.0)
     layers = sum(isinstance(module, nn.Conv3d | nn.Linear) for module in model.modules())
     # In ONNX the last layer or two stay in float.
-    assert layers - 2 <= len(quantized_layers(quantized.model, form))
-    files = network_files(quantized.model, form, folder)
+    assert layers - 2 <= len(quantized_layers(quantized.model))
+    network = to_openvino(quantized.model) if form == "openvino" else quantized.model
+    files = network_files(network, form, folder)
     size = sum(map(len, files.values()))
     assert size < 0.3 * sum(4 * parameter.numel() for parameter in model.parameters())
     run = open_network(folder, form, files)

@@ -15,6 +15,7 @@ from vidcli.models.shift import (
     ShiftedConv2d,
     insert_temporal_shift,
     set_num_frames,
+    shift_in_order,
     shifted_convolutions,
     temporal_shift,
 )
@@ -125,6 +126,7 @@ def test_shift_moves_the_branch_and_leaves_the_skip_path(name, kind):
     channels = next(m for m in block.modules() if isinstance(m, torch.nn.Conv2d)).in_channels
     x_NCHW = torch.randn(6, channels, 5, 5)
     moved_NCHW = temporal_shift(x_NCHW, 3)
+    assert torch.equal(shift_in_order(x_NCHW, 3), moved_NCHW)
     with torch.no_grad():
         expected_NCHW = block(moved_NCHW.clone()) - moved_NCHW + x_NCHW
         insert_temporal_shift(block_parent := torch.nn.Sequential(block))

@@ -11,7 +11,7 @@ from __future__ import annotations
 import statistics
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -33,6 +33,14 @@ from vidcli.models import build_model
 from vidcli.runtime.memory import resident_bytes
 from vidcli.synthetic import MOTION_CLASSES, MotionVideoOptions
 
+_PLAIN = ("model.shift=off", "model.frame_differences=false")
+_AS_TRAINED = ("model.shift=on", "model.frame_differences=true", "model.grid=2")
+NETWORKS = {
+    "resnet18": ("model.backbone=resnet18", *_PLAIN),
+    "resnet18-as-trained": ("model.backbone=resnet18", *_AS_TRAINED),
+    "resnet50": ("model.backbone=resnet50", *_PLAIN),
+}
+"""Settings of the networks that are measured without a model: two plain ones, and one as recipes train it."""
 _TURN_SECONDS = 0.5
 _EAGER = "torch eager"
 _MEMORY_SCRIPT = """
@@ -85,9 +93,8 @@ def build_contender(path: Path, runtime: str) -> Contender:
     else:
         answer = torch.compile(network) if runtime == "torch.compile" else network
         run = torch.inference_mode()(partial(answer, clip_1TCHW))
-    settings = about.config.model
     name = path.parent.name if path.is_file() else path.name
-    return Contender(name, runtime, f"{settings.backbone} + {settings.head}, {_size(about.config)}", run)
+    return Contender(name, runtime, _name_network(about.config), run)
 
 
 def bench_infer(models: Sequence[Path], rounds: int = 5, with_compile: bool = True) -> Iterator[Row]:
@@ -162,7 +169,7 @@ def summarize(rows: Sequence[Row]) -> Row:
 
 
 def make_bench_models(
-    folder: Path, backbones: Sequence[str], side: int, on_step: Callable[[str], None]
+    folder: Path, networks: Mapping[str, Sequence[str]], side: int, on_step: Callable[[str], None]
 ) -> list[Path]:
     """Return models with random weights and their exports in `folder`, and make those that are missing.
 
@@ -170,7 +177,7 @@ def make_bench_models(
 
     Args:
         folder: where to make them.
-        backbones: names of the backbones, each in a model of its own.
+        networks: the settings of each model by name, such as `NETWORKS`.
         side: height and width of a clip in pixels.
         on_step: called with a sentence about each export that is made.
     """
@@ -178,18 +185,10 @@ def make_bench_models(
     data = make_motion_data(folder / "motion", MotionDataOptions(1, 1, 1, 0, small))
     items = load_items(data)
     made = []
-    for backbone in backbones:
-        run = folder / f"{backbone}-{side}"
+    for name, settings in networks.items():
+        run = folder / f"{name}-{side}"
         made.append(run)
-        settings = {
-            "clip.length": 16,
-            "clip.size": side,
-            "model.backbone": backbone,
-            "model.head": "gru",
-            "model.shift": "off",
-            "model.frame_differences": False,
-        }
-        config = load_config(None, [f"{name}={value}" for name, value in settings.items()])
+        config = load_config(None, ["clip.length=16", f"clip.size={side}", "model.head=gru", *settings])
         if not (run / MODEL_FILE).exists():
             run.mkdir(parents=True, exist_ok=True)
             torch.manual_seed(0)
@@ -213,8 +212,17 @@ def _random_clip(config: Config) -> Tensor:
     return torch.randn(1, config.clip.length, 3, height, width, generator=torch.Generator().manual_seed(0))
 
 
-def _size(config: Config) -> str:
-    return f"{config.clip.length}x{config.clip.size[0]}x{config.clip.size[1]}"
+def _name_network(config: Config) -> str:
+    """Return what tells networks apart that compute differently."""
+    model, clip = config.model, config.clip
+    backbone = ", ".join(
+        [
+            model.backbone,
+            *([f"shift {model.shift}"] if model.shift != "off" else []),
+            *(["differences"] if model.frame_differences else []),
+        ]
+    )
+    return f"{backbone} + {model.head}, {clip.length}x{clip.size[0]}x{clip.size[1]}"
 
 
 def _measure_memory(path: Path, runtime: str) -> float | None:

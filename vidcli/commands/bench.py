@@ -155,8 +155,8 @@ def infer(
         list[Path] | None,
         typer.Option(
             "--model",
-            help="Run directory, model file or exported model; may be given several times. Without it, a "
-            "ResNet-18 and a ResNet-50 with random weights, exported for this.",
+            help="Run directory, model file or exported model; may be given several times. Without it, "
+            "ResNets with random weights, plain ones and one with temporal shift, exported for this.",
             show_default=False,
         ),
     ] = None,
@@ -167,14 +167,14 @@ def infer(
     as_json: JsonOption = False,
 ) -> None:
     """Compare torch eager and compiled, ONNX Runtime and OpenVINO, in float and int8, on this CPU."""
-    from vidcli.bench.infer_speed import bench_infer, make_bench_models
+    from vidcli.bench.infer_speed import NETWORKS, bench_infer, make_bench_models
     from vidcli.console.bench_tables import print_infer_bench
     from vidcli.data.caches import open_cache
 
     terminal = open_terminal(ctx)
     if not models:
         terminal.say("no --model given: measuring random ResNets made for this, which takes minutes at first")
-        models = make_bench_models(open_cache("bench-infer"), ("resnet18", "resnet50"), 224, terminal.say)
+        models = make_bench_models(open_cache("bench-infer"), NETWORKS, 224, terminal.say)
     *measured, summary = _collect(bench_infer(models, rounds, compile_too), as_json)
     if not as_json:
         print_infer_bench(terminal, measured, summary)

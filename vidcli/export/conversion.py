@@ -29,6 +29,7 @@ from vidcli.errors import ExportError
 from vidcli.models import VideoClassifier
 from vidcli.models.networks import exportable_masks
 from vidcli.models.recurrence import make_exportable
+from vidcli.models.shift import shifted_convolutions
 from vidcli.runtime.files import temporary_file
 
 _OPSET = 18
@@ -55,7 +56,13 @@ def sees_frame_by_frame(model: nn.Module) -> bool:
 
 
 def trace(
-    model: nn.Module, clip_length: int, height: int, width: int, any_length: bool, with_features: bool = False
+    model: nn.Module,
+    clip_length: int,
+    height: int,
+    width: int,
+    any_length: bool,
+    with_features: bool = False,
+    for_torch: bool = False,
 ) -> Any:
     """Return a model as a `torch.export.ExportedProgram` that holds no paths of this machine.
 
@@ -66,6 +73,7 @@ def trace(
         width: width W of a clip in pixels.
         any_length: allow clips of any number of frames.
         with_features: give the features of frames beside logits; for a model that sees frame by frame.
+        for_torch: as torch computes it fastest, not as other runtimes do.
 
     Raises:
         ExportError: torch cannot trace the model.
@@ -75,6 +83,8 @@ def trace(
     example_BTCHW = torch.zeros(2, max(2, clip_length), 3, height, width)
     shapes = {0: free, 1: free} if any_length else {0: free}
     exportable = make_exportable(model)
+    for convolution in shifted_convolutions(exportable):
+        convolution.is_in_order = not for_torch
     try:
         with torch.no_grad(), exportable_masks(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # these warnings are about torch, not about the model
@@ -169,17 +179,15 @@ def to_onnx(program: Any) -> Any:
     return proto
 
 
-def to_openvino(proto: Any, folder: Path) -> Any:
-    """Return an ONNX model as an `openvino.Model`; a temporary file is written into `folder`.
+def to_openvino(proto: Any) -> Any:
+    """Return an ONNX model as an `openvino.Model`.
 
     Raises:
         ExportError: openvino is not installed or does not support an operation.
     """
     openvino = import_runtime("openvino")
     try:
-        with temporary_file(folder, ".onnx") as temporary:
-            import_runtime("onnx").save(proto, str(temporary))
-            return openvino.convert_model(str(temporary))
+        return openvino.convert_model(io.BytesIO(proto.SerializeToString()))
     except RuntimeError as error:
         raise ExportError(f"OpenVINO does not take the model ({_first_line(error)})") from error
 

@@ -184,11 +184,13 @@ def _make(
     on_step(f"converting to {options.form}")
     # What sees frame by frame gives features too, which windows of any length share.
     gives_features = options.form != "torch-export" and sees_frame_by_frame(model)
-    network = _convert(checkpoint, model, folder, options, gives_features)
+    network = _convert(checkpoint, model, options, gives_features)
     measured: dict[str, Any] = {}
     calibration = checkpoint.calibration
     if options.int8:
         network, measured, calibration = _quantize(network, checkpoint, model, items, options, on_step)
+    if options.form == "openvino":
+        network = to_openvino(network)
     files = network_files(network, options.form, folder)
     on_step("comparing")
     # A torch program is compared in memory: its file may hold code and is never loaded.
@@ -233,16 +235,15 @@ def _parts_in_turn(folder: Path, form: str, files: Mapping[str, bytes]) -> Calla
 
 
 def _convert(
-    checkpoint: Checkpoint, model: torch.nn.Module, folder: Path, options: ExportOptions, with_features: bool
+    checkpoint: Checkpoint, model: torch.nn.Module, options: ExportOptions, with_features: bool
 ) -> Any:
-    """Return the model in the wanted format in float; a temporary file is written into `folder`."""
+    """Return the model in float: a traced program, or an `onnx.ModelProto`."""
     height, width = checkpoint.config.clip.size
     any_length = options.any_length or with_features
-    program = trace(model, checkpoint.config.clip.length, height, width, any_length, with_features)
-    if options.form == "torch-export":
-        return program
-    proto = to_onnx(program)
-    return to_openvino(proto, folder) if options.form == "openvino" else proto
+    for_torch = options.form == "torch-export"
+    length = checkpoint.config.clip.length
+    program = trace(model, length, height, width, any_length, with_features, for_torch)
+    return program if for_torch else to_onnx(program)
 
 
 def _quantize(

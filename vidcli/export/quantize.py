@@ -1,8 +1,12 @@
 """Quantise a model to static int8: convolutions and matrix products compute in whole numbers.
 
 Weights are rounded per channel, activations per tensor with the ranges that calibration clips have. The
-library NNCF does this for ONNX and OpenVINO models alike. If too much accuracy is lost, the layers to which
-the results are most sensitive stay in float, the worst first (NNCF's accuracy control).
+library NNCF does this to the ONNX graph, from which OpenVINO's is made. If too much accuracy is lost, the
+layers to which the results are most sensitive stay in float, the worst first (NNCF's accuracy control).
+
+A layer has one range for all that it reads: ONNX Runtime knows no others, and computed depthwise convolutions
+with a range a channel in float, or refused them. What lies outside of all layers, such as the differences of
+frames, stays in float, so that what they are joined with is rounded once, just before the first convolution.
 
 Weights take half of their range. Processors without VNNI add products in pairs of 16 bits, which would
 overflow: descriptors of EfficientNet-Lite0 had two to four times the error, and answers were others than
@@ -35,12 +39,14 @@ from vidcli.artifacts.engines import (
 from vidcli.artifacts.exported import open_network
 from vidcli.artifacts.graph_parts import INPUT_NAME
 from vidcli.errors import ExportError
+from vidcli.export.conversion import to_openvino
+from vidcli.export.dequantize_late import dequantize_late
 from vidcli.export.labelled_views import LabelledViews
 from vidcli.models.calibration import Calibration
 
-LAYER_TYPES = frozenset({"Convolution", "GroupConvolution", "MatMul", "Conv", "Gemm"})
-_QUANTIZERS = frozenset({"FakeQuantize", "QuantizeLinear", "DequantizeLinear"})
-_SEARCH_THROUGH = frozenset({"Reshape", "Convert", "Multiply", "Subtract", "Transpose", "Add"})
+LAYER_TYPES = frozenset({"Conv", "Gemm", "MatMul"})
+_OUTSIDE = "model"
+"""What the names of nodes outside of all layers begin with."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +54,7 @@ class Quantized:
     """An int8 model.
 
     Attributes:
-        model: an `onnx.ModelProto` or `openvino.Model`.
+        model: an `onnx.ModelProto`.
         accuracy: share of validation videos whose classes are all right.
         float_layers: names of the layers that stay in float to keep the accuracy.
         first_accuracy: the accuracy with every layer in int8.
@@ -66,7 +72,7 @@ def quantize_all(
     """Return a model with all layers in int8 but some.
 
     Args:
-        model: an `onnx.ModelProto` or `openvino.Model` in float.
+        model: an `onnx.ModelProto` in float.
         clips: clips (1, T, C, H, W) of training videos, which give the ranges of activations.
         exact: the layers that stay in float: what their names begin with.
         exact_names: the whole names of others.
@@ -76,22 +82,31 @@ def quantize_all(
     """
     nncf = import_runtime("nncf")
     nncf.set_log_level(logging.ERROR)
-    patterns = [f"{re.escape(name)}/.*" for name in exact]
-    ignored = nncf.IgnoredScope(names=[*exact_names], patterns=patterns, validate=False)
     with _quiet():
-        return nncf.quantize(
+        rounded = nncf.quantize(
             model,
             _dataset(clips),
             subset_size=len(clips),
-            ignored_scope=ignored,
-            advanced_parameters=_portable(),
+            ignored_scope=_ignored(exact, exact_names),
+            advanced_parameters=_parameters(),
         )
+    return dequantize_late(rounded)
 
 
-def _portable() -> Any:
-    """Return the parameters of NNCF with which all processors compute the same."""
+def _ignored(exact: Sequence[str] = (), exact_names: Sequence[str] = ()) -> Any:
+    """Return what stays in float in any case; see `quantize_all`."""
+    patterns = [f"{re.escape(name)}/.*" for name in (_OUTSIDE, *exact)]
+    return import_runtime("nncf").IgnoredScope(names=[*exact_names], patterns=patterns, validate=False)
+
+
+def _parameters() -> Any:
+    """Return the parameters of NNCF with which all engines compute int8, and all processors the same."""
     nncf = import_runtime("nncf")
-    return nncf.AdvancedQuantizationParameters(overflow_fix=nncf.OverflowFix.ENABLE)
+    kinds = nncf.quantization.advanced_parameters
+    return nncf.AdvancedQuantizationParameters(
+        overflow_fix=nncf.OverflowFix.ENABLE,
+        activations_quantization_params=kinds.QuantizationParameters(per_channel=False),
+    )
 
 
 def quantize(
@@ -106,8 +121,8 @@ def quantize(
     """Quantise a model so that it loses at most `max_drop` of its accuracy.
 
     Args:
-        model: an `onnx.ModelProto` or `openvino.Model` in float.
-        form: `onnx` or `openvino`.
+        model: an `onnx.ModelProto` in float.
+        form: `onnx` or `openvino`, which computes it.
         clips: clips (1, T, C, H, W) of training videos, which give the ranges of activations.
         validation: videos that were not trained on.
         calibration: how logits become probabilities.
@@ -124,11 +139,7 @@ def quantize(
         return Quantized(all_int8, first, (), first)
 
     def validate(candidate: Any, _: object) -> tuple[float, list[float]]:
-        is_compiled = not hasattr(candidate, "SerializeToString")
-        run = (
-            _compiled_runner(candidate) if form == "openvino" and is_compiled else open_graph(candidate, form)
-        )
-        return measure_accuracy(run, validation, calibration)
+        return measure_accuracy(open_graph(candidate, form), validation, calibration)
 
     with _quiet():
         kept = nncf.quantize_with_accuracy_control(
@@ -138,10 +149,12 @@ def quantize(
             validate,
             max_drop=max_drop,
             subset_size=len(clips),
-            advanced_quantization_parameters=_portable(),
+            ignored_scope=_ignored(),
+            advanced_quantization_parameters=_parameters(),
         )
+    kept = dequantize_late(kept)
     reached = measure_accuracy(open_graph(kept, form), validation, calibration)[0]
-    in_float = tuple(sorted(quantized_layers(all_int8, form) - quantized_layers(kept, form)))
+    in_float = tuple(sorted(quantized_layers(all_int8) - quantized_layers(kept)))
     if accuracy - reached > max_drop:
         raise ExportError(
             f"int8 loses {accuracy - first:.4f} of accuracy {accuracy:.4f}, more than --max-drop "
@@ -177,45 +190,29 @@ def measure_accuracy(
     return float(np.mean(hits)), hits
 
 
-def quantized_layers(model: Any, form: str) -> set[str]:
+def quantized_layers(model: Any) -> set[str]:
     """Return the names of the convolutions and matrix products that compute in int8."""
-    if form == "openvino":
-        return {
-            op.get_friendly_name()
-            for op in model.get_ops()
-            if op.get_type_name() in LAYER_TYPES and _reads_quantized(op)
-        }
-    dequantized = {
-        output for node in model.graph.node if node.op_type in _QUANTIZERS for output in node.output
-    }
+    dequantized = {node.output[0] for node in model.graph.node if node.op_type == "DequantizeLinear"}
     return {
         node.name for node in model.graph.node if node.op_type in LAYER_TYPES and node.input[0] in dequantized
     }
 
 
-def first_and_depthwise(model: Any, form: str) -> list[str]:
+def first_and_depthwise(model: Any) -> list[str]:
     """Return the names of the first convolution and of all whose channels are not mixed.
 
     They have few weights for much that they read, so that their rounding does not average out, and gain the
     least from whole numbers.
 
     Args:
-        model: an `onnx.ModelProto` or `openvino.Model` in float.
-        form: `onnx` or `openvino`.
+        model: an `onnx.ModelProto` in float.
     """
-    if form == "openvino":
-        layers = [
-            (op.get_friendly_name(), op.input(1).get_shape()[2] == 1 and "Group" in op.get_type_name())
-            for op in model.get_ordered_ops()
-            if op.get_type_name() in ("Convolution", "GroupConvolution")
-        ]
-    else:
-        shapes = {value.name: value.dims for value in model.graph.initializer}
-        layers = [
-            (node.name, _num_groups(node) > 1 and shapes[node.input[1]][1] == 1)
-            for node in model.graph.node
-            if node.op_type == "Conv"
-        ]
+    shapes = {value.name: value.dims for value in model.graph.initializer}
+    layers = [
+        (node.name, _num_groups(node) > 1 and shapes[node.input[1]][1] == 1)
+        for node in model.graph.node
+        if node.op_type == "Conv"
+    ]
     return [name for place, (name, is_depthwise) in enumerate(layers) if place == 0 or is_depthwise]
 
 
@@ -223,31 +220,17 @@ def _num_groups(node: Any) -> int:
     return next((attribute.i for attribute in node.attribute if attribute.name == "group"), 1)
 
 
-def _reads_quantized(op: Any) -> bool:
-    source = op.input_value(0).get_node()
-    while source.get_type_name() in _SEARCH_THROUGH:
-        source = source.input_value(0).get_node()
-    return source.get_type_name() in _QUANTIZERS
-
-
 def open_graph(model: Any, form: str, num_callers: int = 1) -> Run:
     """Return a function that computes a model, which stays unchanged.
 
     Args:
-        model: an `onnx.ModelProto` or `openvino.Model`.
-        form: `onnx` or `openvino`.
+        model: an `onnx.ModelProto`.
+        form: `onnx` or `openvino`, which computes it.
         num_callers: number of threads that call the function at the same time and share the cores.
     """
     if form == "openvino":
-        return compile_openvino(model, num_callers)
+        return compile_openvino(to_openvino(model), num_callers)
     return open_network(Path("int8"), form, {NETWORK_FILES[form][0]: model.SerializeToString()}, num_callers)
-
-
-def _compiled_runner(compiled: Any) -> Run:
-    def run(clip_BTCHW: Float32) -> Float32:
-        return np.array(compiled(clip_BTCHW)[0], dtype=np.float32)
-
-    return run
 
 
 @contextlib.contextmanager

@@ -24,7 +24,6 @@ from torch import Tensor
 from vidcli.arrays import Float32
 from vidcli.artifacts.description import Checkpoint
 from vidcli.artifacts.engines import Run, import_runtime
-from vidcli.artifacts.graph_parts import OUTPUT_NAME
 from vidcli.data.items import VideoItem
 from vidcli.errors import ExportError, VideoError
 from vidcli.export.quantize import first_and_depthwise, open_graph, quantize_all
@@ -98,8 +97,8 @@ def quantize_and_refit(
     """Return a model in int8 whose last layer is in float and fits the others, and that layer.
 
     Args:
-        network: the graph of the model in float, an `onnx.ModelProto` or `openvino.Model`.
-        form: `onnx` or `openvino`.
+        network: the graph of the model in float, an `onnx.ModelProto`.
+        form: `onnx` or `openvino`, which computes it.
         model: the model.
         checkpoint: its settings and class names.
         items: its training videos.
@@ -113,13 +112,13 @@ def quantize_and_refit(
     """
     describer, num_callers = _Describer(model, checkpoint, items, tell), torch.get_num_threads()
     tried: list[Refit] = []
-    for spared, names in ((), ()), (_SPARED, first_and_depthwise(network, form)):
+    for spared, names in ((), ()), (_SPARED, first_and_depthwise(network)):
         tell("quantising" + (f" all but {' and '.join(spared)}, which rounding harms most" if spared else ""))
         rounded = quantize_all(network, clips, model.exact_layers, names)
-        run = open_graph(_without_head(rounded, form), form, num_callers)
+        run = open_graph(_without_head(rounded), form, num_callers)
         found = describer.refit(run, num_callers, spared)
         if found.loss <= max_drop:
-            _replace_head(rounded, form, found.weight_KD, found.bias_K)
+            _replace_head(rounded, found.weight_KD, found.bias_K)
             return rounded, found
         tried.append(found)
     first, last = tried
@@ -231,21 +230,8 @@ def _score_of(learnt: Learnt) -> float:
     return (best.mean_average_precision or 0.0) if best.top1 is None else best.top1
 
 
-def _without_head(network: Any, form: str) -> Any:
-    """Return a copy of a graph that gives descriptors in place of logits.
-
-    Args:
-        network: an `onnx.ModelProto` or `openvino.Model`.
-        form: `onnx` or `openvino`.
-    """
-    if form == "openvino":
-        runtime = import_runtime("openvino")
-        copy = network.clone()
-        source = _find_product(copy).input_value(0)
-        source.get_tensor().set_names({OUTPUT_NAME})
-        for result in copy.get_results():
-            result.input_value(0).get_tensor().set_names(set())
-        return runtime.Model([source], copy.get_parameters())
+def _without_head(network: Any) -> Any:
+    """Return a copy of an `onnx.ModelProto` that gives descriptors in place of logits."""
     onnx = import_runtime("onnx")
     copy = onnx.ModelProto()
     copy.CopyFrom(network)
@@ -257,50 +243,20 @@ def _without_head(network: Any, form: str) -> Any:
     return copy
 
 
-def _replace_head(network: Any, form: str, weight_KD: Tensor, bias_K: Tensor) -> None:
+def _replace_head(network: Any, weight_KD: Tensor, bias_K: Tensor) -> None:
     """Give the last layer of a graph other weights.
 
     Args:
-        network: an `onnx.ModelProto` or `openvino.Model`, which is changed.
-        form: `onnx` or `openvino`.
+        network: an `onnx.ModelProto`, which is changed.
         weight_KD: of the layer.
         bias_K: of the layer.
     """
-    weights = [value.numpy() for value in (weight_KD, bias_K)]
-    if form == "openvino":
-        product = _find_product(network)
-        (addition,) = (target.get_node() for target in product.output(0).get_target_inputs())
-        if not product.get_attributes()["transpose_b"]:
-            weights[0] = weights[0].T
-        for node, values in zip((product, addition), weights, strict=True):
-            _replace_constant(node, values)
-        return
     onnx = import_runtime("onnx")
     head = _find_node(network)
-    for name, values in zip(head.input[1:], weights, strict=True):
+    for name, values in zip(head.input[1:], (weight_KD.numpy(), bias_K.numpy()), strict=True):
         (old,) = (value for value in network.graph.initializer if value.name == name)
         old.CopyFrom(onnx.numpy_helper.from_array(values, name))
 
 
 def _find_node(proto: Any) -> Any:
     return next(node for node in proto.graph.node if node.name.startswith(_HEAD))
-
-
-def _find_product(model: Any) -> Any:
-    return next(
-        op
-        for op in model.get_ops()
-        if op.get_type_name() == "MatMul" and op.get_friendly_name().startswith(_HEAD)
-    )
-
-
-def _replace_constant(node: Any, values: Any) -> None:
-    """Replace the constant that a node reads by values of the same shape, up to sides of length 1."""
-    opset = import_runtime("openvino").opset13
-    for port in node.inputs():
-        source = port.get_source_output()
-        if source.get_node().get_type_name() == "Constant":
-            constant = opset.constant(np.ascontiguousarray(values).reshape(tuple(source.get_shape())))
-            port.replace_source_output(constant.output(0))
-            return
-    raise AssertionError(f"{node.get_friendly_name()} reads no constant")

@@ -62,27 +62,50 @@ def temporal_shift(x_NCHW: Tensor, num_frames: int) -> Tensor:
     return _shift(x_NCHW, num_frames, is_reversed=False)
 
 
+def shift_in_order(x_NCHW: Tensor, num_frames: int) -> Tensor:
+    """Do what `temporal_shift` does without turning maps round.
+
+    torch computes it more slowly, other runtimes faster: they lay maps out as they like.
+
+    Args:
+        x_NCHW: clips of `num_frames` frames one after the other.
+        num_frames: T; divides N.
+    """
+    return _join_moved(torch.unflatten(x_NCHW, 0, (-1, num_frames)), 2, is_reversed=False).flatten(0, 1)
+
+
 def _shift(x_NCHW: Tensor, num_frames: int, is_reversed: bool) -> Tensor:
     """Return the shifted frames; reversed, every channel goes the other way."""
-    fold = x_NCHW.shape[1] // SHIFT_DIVISOR
     # Channels last, and joined there: each piece stays one copy in the layout that convolutions
     # want. Joining along C of (B, T, C, H, W) would silently fall back to the slow layout.
     x_BTHWC = torch.unflatten(x_NCHW.permute(0, 2, 3, 1), 0, (-1, num_frames))
-    first_BTHWf, second_BTHWf = x_BTHWC[..., :fold], x_BTHWC[..., fold : 2 * fold]
+    return _join_moved(x_BTHWC, 4, is_reversed).flatten(0, 1).permute(0, 3, 1, 2)
+
+
+def _join_moved(clips: Tensor, channels: int, is_reversed: bool) -> Tensor:
+    """Return clips, five-dimensional with frames second, of whose channels two parts come from neighbours.
+
+    Args:
+        clips: the clips.
+        channels: which dimension holds channels.
+        is_reversed: every channel goes the other way.
+    """
+    size = clips.shape[channels]
+    fold = size // SHIFT_DIVISOR
+    first, second = clips.narrow(channels, 0, fold), clips.narrow(channels, fold, fold)
     if is_reversed:
-        moved = [_from_next(first_BTHWf), _from_previous(second_BTHWf)]
+        moved = [_from_next(first), _from_previous(second)]
     else:
-        moved = [_from_previous(first_BTHWf), _from_next(second_BTHWf)]
-    shifted_BTHWC = torch.cat([*moved, x_BTHWC[..., 2 * fold :]], dim=-1)
-    return shifted_BTHWC.flatten(0, 1).permute(0, 3, 1, 2)
+        moved = [_from_previous(first), _from_next(second)]
+    return torch.cat([*moved, clips.narrow(channels, 2 * fold, size - 2 * fold)], dim=channels)
 
 
-def _from_previous(x_BTHWC: Tensor) -> Tensor:
-    return F.pad(x_BTHWC[:, :-1], (0, 0, 0, 0, 0, 0, 1, 0))
+def _from_previous(clips: Tensor) -> Tensor:
+    return F.pad(clips[:, :-1], (0, 0, 0, 0, 0, 0, 1, 0))
 
 
-def _from_next(x_BTHWC: Tensor) -> Tensor:
-    return F.pad(x_BTHWC[:, 1:], (0, 0, 0, 0, 0, 0, 0, 1))
+def _from_next(clips: Tensor) -> Tensor:
+    return F.pad(clips[:, 1:], (0, 0, 0, 0, 0, 0, 0, 1))
 
 
 class _Shift(torch.autograd.Function):
@@ -118,6 +141,8 @@ class ShiftedConv2d(nn.Conv2d):
     """
 
     num_frames: int = 0
+    is_in_order: bool = False
+    """Whether the shift keeps the order of dimensions: for other runtimes."""
 
     @classmethod
     def from_conv(cls, conv: nn.Conv2d) -> ShiftedConv2d:
@@ -145,7 +170,8 @@ class ShiftedConv2d(nn.Conv2d):
         """
         if self.num_frames < 1:
             raise ValueError("num_frames is not set; call set_num_frames(backbone, T) before the backbone")
-        return super().forward(temporal_shift(x_NCHW, self.num_frames))
+        shift = shift_in_order if self.is_in_order else temporal_shift
+        return super().forward(shift(x_NCHW, self.num_frames))
 
 
 def has_residual_blocks(backbone: nn.Module) -> bool:

@@ -61,7 +61,7 @@ class TwoStreamClassifier(nn.Module):
 
     sees_neighbours = False
     looks_aside = True
-    exact_layers = ("head", "model")
+    exact_layers = ("head",)
     """In an exported graph, what stays in float in int8: descriptors differ by orders of magnitude."""
     _original: tuple[TwoStreamClassifier, ...] = ()  # in a tuple, so that it is no layer of this one
     _frames_at_once = 0  # that pass through the backbone; 0 for all
