@@ -285,7 +285,8 @@ def plan_run(config: Config, data: Path, on_event: Callable[[Event], None]) -> R
             on_event(Notice(note))
     multi_label = config.data.multi_label
     class_names = class_names_of(of_split(items, "train"), multi_label)
-    model = build_trained_model(config, len(class_names), load_weights=False)
+    with torch.device("meta"):  # its weights are counted, and take no memory
+        model = build_trained_model(config, len(class_names), load_weights=False)
     counts_of = {split: class_counts_of(of_split(items, split), multi_label) for split in SPLITS}
     counts = {name: {split: counts_of[split][name] for split in SPLITS} for name in class_names}
     batch_size, fewest = config.train.batch_size, fewest_clips(model, config)
