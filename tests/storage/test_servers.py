@@ -8,51 +8,21 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import numpy as np
 import pytest
 
+from tests.storage.conftest import assert_listed, assert_same
 from vidcli.errors import VideoError
-from vidcli.predict.inputs import collect_items
 from vidcli.storage.addresses import StoredPath, path_of
-from vidcli.storage.file_systems import StorageError, list_afar
+from vidcli.storage.connections import StorageError
+from vidcli.storage.file_systems import list_afar
 from vidcli.storage.sources import open_source
 from vidcli.video import decode_frames
 
 pytest.importorskip("fsspec")
-
-
-@pytest.fixture
-def folder(write_video: Callable[..., Path], tmp_path: Path) -> Path:
-    """Two videos, one in a folder of its own, and a text."""
-    folder = tmp_path / "videos"
-    write_video(folder / "a.mp4", num_frames=30)
-    write_video(folder / "more" / "b.mp4", num_frames=30, seed=1)
-    (folder / "notes.txt").write_text("no video")
-    return folder
-
-
-def assert_same(folder: Path, address: str) -> None:
-    """Compare what lies at an address with a local folder."""
-    for name in ("a.mp4", "more/b.mp4"):
-        near, far = (
-            decode_frames(path, lambda seconds: np.linspace(0, seconds, 4)).frames
-            for path in (folder / name, path_of(f"{address}/{name}"))
-        )
-        assert np.array_equal(near, far)
-    with pytest.raises(VideoError, match=r"gone\.mp4: no such file$"):
-        decode_frames(path_of(f"{address}/gone.mp4"))
-
-
-def assert_listed(address: str) -> None:
-    """Find the videos below an address, and those that match a pattern."""
-    found = [str(item.path) for item in collect_items(path_of(address))]
-    assert found == [f"{address}/a.mp4", f"{address}/more/b.mp4"]
-    assert [str(item.path) for item in collect_items(f"{address}/*.mp4")] == [f"{address}/a.mp4"]
-    assert [str(item.path) for item in collect_items(f"{address}/none*")] == [f"{address}/none*"]
 
 
 def free_port() -> int:
@@ -159,9 +129,9 @@ def test_sftp_goes_on_with_a_new_connection(ssh: str, folder: Path) -> None:
     content = (folder / "a.mp4").read_bytes()
     with open_source(path) as file:
         assert isinstance(path, StoredPath)
-        from vidcli.storage import file_systems
+        from vidcli.storage import connections
 
-        (system,) = file_systems._systems.values()
+        (system,) = connections._systems.values()
         system.client.abort()
         assert file.read() == content
 

@@ -1,0 +1,156 @@
+"""Videos and models at Google, Azure and Hugging Face, from servers that fail now and then."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from typer.testing import CliRunner
+
+from tests.storage.clouds import (
+    KEY,
+    TOKEN,
+    AzureHandler,
+    Cloud,
+    GoogleHandler,
+    HuggingFaceHandler,
+    serving,
+)
+from tests.storage.conftest import assert_listed, assert_same
+from vidcli.commands import app
+from vidcli.storage import connections
+from vidcli.storage.addresses import path_of
+from vidcli.storage.blocks import traffic
+from vidcli.storage.connections import StorageError
+from vidcli.storage.sources import open_source
+
+pytest.importorskip("fsspec")
+_LIBRARIES = {"gs": "gcsfs", "az": "adlfs", "hf": "huggingface_hub"}
+_HANDLERS = {"gs": GoogleHandler, "az": AzureHandler, "hf": HuggingFaceHandler}
+
+
+class Stored(NamedTuple):
+    """A server, and where in it files are put."""
+
+    cloud: Cloud
+    scheme: str
+    container: str
+
+    @property
+    def address(self) -> str:
+        return f"{self.scheme}://{self.container}"
+
+    def put(self, folder: Path, name: str) -> str:
+        """Store the files of a folder, and return their address."""
+        for path in folder.rglob("*.*"):
+            whole = f"{self.container}/{name}/{path.relative_to(folder).as_posix()}"
+            self.cloud.files[whole] = path.read_bytes()
+        return f"{self.address}/{name}"
+
+
+@pytest.fixture(params=_LIBRARIES)
+def stored(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stored]:
+    scheme = request.param
+    pytest.importorskip(_LIBRARIES[scheme], reason=f"{scheme}:// needs {_LIBRARIES[scheme]} (extra `remote`)")
+    with serving(_HANDLERS[scheme]) as cloud:
+        if scheme == "gs":
+            monkeypatch.setenv("STORAGE_EMULATOR_HOST", cloud.address)
+        elif scheme == "az":
+            about = f"DefaultEndpointsProtocol=http;AccountName=me;AccountKey={KEY};"
+            monkeypatch.setenv("AZURE_STORAGE_CONNECTION_STRING", f"{about}BlobEndpoint={cloud.address}/me;")
+        else:
+            from huggingface_hub import constants
+
+            # HF_ENDPOINT, which the library reads when it is imported.
+            monkeypatch.setattr(constants, "ENDPOINT", cloud.address)
+            pattern = f"{cloud.address}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
+            monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", pattern)
+            monkeypatch.setenv("HF_TOKEN", TOKEN)
+        yield Stored(cloud, scheme, "datasets/ORG/NAME" if scheme == "hf" else "videos")
+
+
+def test_frames_and_listings_are_those_of_a_folder(stored: Stored, folder: Path) -> None:
+    address = stored.put(folder, "day")
+    assert_same(folder, address)
+    assert_listed(address)
+
+
+def test_only_the_wanted_range_is_fetched(stored: Stored) -> None:
+    content = bytes(range(256)) * (1 << 13)
+    stored.cloud.files[f"{stored.container}/a.mp4"] = content
+    with open_source(path_of(f"{stored.address}/a.mp4")) as file:
+        file.seek(1_000_000)
+        assert file.read(300) == content[1_000_000:1_000_300]
+    assert stored.cloud.num_sent == traffic.num_bytes <= 1 << 17
+    assert len(stored.cloud.requests) <= 6
+
+
+@pytest.mark.parametrize("fault", ["503", "cut"])
+def test_what_fails_once_is_asked_again(
+    stored: Stored, fault: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    stored.cloud.files[f"{stored.container}/a.mp4"] = b"0123456789" * 100
+    stored.cloud.faults.append(fault)
+    with open_source(path_of(f"{stored.address}/a.mp4")) as file:
+        assert file.read(10) == b"0123456789"
+    assert not stored.cloud.faults
+    assert capfd.readouterr().err == ""  # nor does a library tell of it
+
+
+@pytest.mark.parametrize(
+    ("fault", "told"), [("503", "the server answers HTTP 503"), ("slow", r"no answer in 0\.3 s")]
+)
+def test_what_fails_again_and_again_is_told(
+    stored: Stored, fault: str, told: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    num_tries = 4
+    if stored.scheme == "hf":  # whose library tries six times by itself
+        if fault == "slow":
+            pytest.skip("its library waits for 10 s each time")
+        from huggingface_hub.utils import _http
+
+        monkeypatch.setattr(_http.time, "sleep", lambda seconds: None)
+        num_tries = 2 * 6
+    monkeypatch.setattr(connections, "_PATIENCE_SECONDS", 0.3)
+    stored.cloud.files[f"{stored.container}/a.mp4"] = b"0123456789" * 100
+    stored.cloud.faults.extend([fault] * 20)
+    with open_source(path_of(f"{stored.address}/a.mp4")) as file, pytest.raises(StorageError, match=told):
+        file.read(10)
+    assert 20 - len(stored.cloud.faults) == num_tries
+    assert capfd.readouterr().err == ""
+
+
+def test_a_refusal_is_told_at_once_and_tells_no_secret(
+    stored: Stored, capfd: pytest.CaptureFixture[str]
+) -> None:
+    stored.cloud.status = 403
+    refused = r"^access is refused \(HTTP 403\); .*guide on remote videos$"
+    with pytest.raises(StorageError, match=refused) as caught:
+        open_source(path_of(f"{stored.address}/a.mp4"))
+    told = str(caught.value) + "".join(capfd.readouterr())
+    assert KEY not in told
+    assert TOKEN not in told
+    assert stored.cloud.address not in told
+    assert len(stored.cloud.requests) <= 4
+
+
+def test_videos_and_a_model_are_used_where_they_lie(
+    stored: Stored, two_classes: Path, quick_run: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    videos = stored.put(two_classes / "test", "test")
+    model = stored.put(quick_run, "run")
+    results = []
+    for data, network in ((two_classes / "test", quick_run), (videos, model)):
+        done = CliRunner().invoke(app, ["predict", str(data), "--model", str(network), "--format", "json"])
+        assert done.exit_code == 0, done.stderr
+        results.append([json.loads(line) for line in done.stdout.splitlines()])
+    assert [row["video"] for row in results[1]] == [
+        row["video"].replace(str(two_classes / "test"), videos) for row in results[0]
+    ]
+    assert [row["predictions"] for row in results[1]] == [row["predictions"] for row in results[0]]
+    told = done.stderr + "".join(capfd.readouterr())
+    assert "fetched" in done.stderr
+    assert not any(secret in told for secret in (KEY, TOKEN, "0123abc"))
