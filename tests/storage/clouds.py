@@ -40,6 +40,7 @@ class Cloud:
         files: content by container and name, such as `videos/day/a.mp4`.
         faults: what goes wrong with the next requests for content, in turn: an HTTP status, `cut` or `slow`.
         status: what every request is answered with instead, such as 403; 0 for nothing.
+        is_read_only: whether nothing may be written.
         requests: the method, path and Authorization header of each request.
         num_sent: bytes of content sent.
         pending: parts of files that are being uploaded.
@@ -49,6 +50,7 @@ class Cloud:
     files: dict[str, bytes] = field(default_factory=dict)
     faults: deque[str] = field(default_factory=deque)
     status: int = 0
+    is_read_only: bool = False
     requests: list[tuple[str, str, str]] = field(default_factory=list)
     num_sent: int = 0
     pending: dict[str, bytes] = field(default_factory=dict)
@@ -80,6 +82,8 @@ class Handler(BaseHTTPRequestHandler):
 
     def begin(self) -> None:
         """Read the request, and answer it."""
+        if self.path == "/":  # as the server that tells Google's machines what they are does not
+            return self.send(404)
         split = urlsplit(self.path)
         self.place = unquote(split.path)
         self.query = {name: values[0] for name, values in parse_qs(split.query).items()}
@@ -90,8 +94,9 @@ class Handler(BaseHTTPRequestHandler):
                 self.rfile.readline()
             self.rfile.readline()
         self.cloud.requests.append((self.command, self.path, self.headers.get("Authorization", "")))
-        if self.cloud.status:
-            return self.send(self.cloud.status, self.refusal(), Content_Type=self.kind)
+        status = 403 if self.cloud.is_read_only and self.command in ("PUT", "POST") else self.cloud.status
+        if status:
+            return self.send(status, self.refusal(), Content_Type=self.kind)
         return self.answer()
 
     do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = begin

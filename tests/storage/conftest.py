@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -160,6 +161,62 @@ def web(certificate: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> Iter
     with listening.running() as port:
         server.address = f"https://localhost:{port}"
         yield server
+
+
+@dataclass
+class Bucket:
+    """A bucket of a server that answers as S3 does.
+
+    Attributes:
+        client: boto3's.
+        name: of the bucket.
+    """
+
+    client: Any
+    name: str = "videos"
+
+    @property
+    def address(self) -> str:
+        return f"s3://{self.name}"
+
+    def put(self, name: str, content: bytes) -> None:
+        self.client.put_object(Bucket=self.name, Key=name, Body=content)
+
+    def put_folder(self, folder: Path, name: str) -> str:
+        """Store the files of a folder, and return their address."""
+        for path in folder.rglob("*.*"):
+            self.put(f"{name}/{path.relative_to(folder).as_posix()}", path.read_bytes())
+        return f"{self.address}/{name}"
+
+    def get(self, name: str) -> bytes:
+        content: bytes = self.client.get_object(Bucket=self.name, Key=name)["Body"].read()
+        return content
+
+    def names(self) -> list[str]:
+        return [one["Key"] for one in self.client.list_objects_v2(Bucket=self.name).get("Contents", [])]
+
+
+@pytest.fixture
+def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
+    """An empty bucket of moto's server."""
+    moto = pytest.importorskip("moto.server")
+    pytest.importorskip("s3fs")
+    server = moto.ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    import boto3
+
+    made = Bucket(boto3.client("s3"))
+    made.client.create_bucket(Bucket=made.name)
+    yield made
+    for name in made.names():  # the server keeps them for all tests of the process
+        made.client.delete_object(Bucket=made.name, Key=name)
+    made.client.close()
+    server.stop()
 
 
 @pytest.fixture

@@ -14,8 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.storage.conftest import assert_listed, assert_same
-from vidcli.errors import VideoError
+from tests.storage.conftest import Bucket, assert_listed, assert_same
+from vidcli.data.outputs_afar import open_output
+from vidcli.errors import OutputError, VideoError, WriteError
 from vidcli.storage.addresses import StoredPath, path_of
 from vidcli.storage.connections import StorageError
 from vidcli.storage.file_systems import list_afar
@@ -50,26 +51,9 @@ def running(command: list[str], port: int) -> Iterator[None]:
 
 
 @pytest.fixture
-def bucket(monkeypatch: pytest.MonkeyPatch, folder: Path) -> Iterator[str]:
-    """An S3 bucket that holds the videos."""
-    moto = pytest.importorskip("moto.server")
-    pytest.importorskip("s3fs")
-    server = moto.ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    import boto3
-
-    client = boto3.client("s3")
-    client.create_bucket(Bucket="videos")
-    for path in folder.rglob("*.*"):
-        client.upload_file(str(path), "videos", f"day/{path.relative_to(folder)}")
-    yield "s3://videos/day"
-    client.close()
-    server.stop()
+def bucket(s3: Bucket, folder: Path) -> str:
+    """The address of a folder of an S3 bucket that holds the videos."""
+    return s3.put_folder(folder, "day")
 
 
 def test_s3(bucket: str, folder: Path) -> None:
@@ -122,6 +106,21 @@ def ssh(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[str]:
 def test_sftp(ssh: str, folder: Path) -> None:
     assert_same(folder, f"{ssh}{folder}")
     assert_listed(f"{ssh}{folder}")
+
+
+def test_files_are_written_over_sftp(ssh: str, tmp_path: Path) -> None:
+    place = path_of(f"{ssh}{tmp_path}/new/out/r.csv")
+    open_output("--output", place).write_text("a")
+    with pytest.raises(OutputError, match=r"r\.csv: exists; choose another file"):
+        open_output("--output", place)
+    open_output("--output", place, overwrite=True).write_text("b")
+    written = list((tmp_path / "new" / "out").iterdir())
+    assert [(path.name, path.read_text()) for path in written] == [("r.csv", "b")]
+
+
+def test_sftp_says_where_it_cannot_write(ssh: str) -> None:
+    with pytest.raises(WriteError, match=r"r\.csv: there is no such bucket, container or folder"):
+        open_output("--output", path_of(f"{ssh}/proc/none/r.csv"))
 
 
 def test_sftp_goes_on_with_a_new_connection(ssh: str, folder: Path) -> None:

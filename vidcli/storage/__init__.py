@@ -2,7 +2,7 @@
 
     addresses      paths that are addresses (`s3://bucket/a.mp4`), and how they are shown without secrets
     connections    opening fsspec's file systems, asking again what may pass, saying what went wrong
-    file_systems   what lies afar: opening, listing and fetching it
+    file_systems   what lies afar: opening, listing, fetching and storing it
     blocks         a seekable file that reads blocks ahead and keeps them; counts the bytes fetched
     tar_members    paths inside tar files (`000000.tar/clip.mp4`), and the index of a tar file
     sources        opens a path wherever its bytes lie

@@ -30,11 +30,16 @@ _DELAYS = (0.5, 2.0, 6.0)
 """Seconds before each further try."""
 _PATIENCE_SECONDS = 30.0
 _ANSWERS_WORTH_ANOTHER_TRY = (408, 425, 429)
+_NOTHING_THERE = "no such file"
 _URL = re.compile(r"\b[a-z0-9+.-]+://[^\s'\"<>)]+")
 
 
 class StorageError(OSError):
     """What lies afar, or in a tar file, cannot be read; the message names no address."""
+
+
+class NothingThere(StorageError):
+    """There is no such file."""
 
 
 _LASTING = (
@@ -43,7 +48,7 @@ _LASTING = (
 )
 """Errors that the same question meets again."""
 
-for _library in ("asyncssh", "azure", "botocore", "gcsfs", "s3fs"):
+for _library in ("asyncssh", "azure", "botocore", "gcsfs", "google", "s3fs"):
     # What they log of errors would be printed beside what is said here.
     logging.getLogger(_library).addHandler(logging.NullHandler())
 
@@ -74,7 +79,8 @@ def try_again(path: StoredPath, ask: Callable[[Any, str], Result]) -> Result:
             if delay is None or not _may_pass(error):
                 if delay is None and _status_of(error) is None:
                     _silent_hosts.add(host)
-                raise StorageError(_reason(error)) from error
+                reason = _reason(error)
+                raise (NothingThere if reason == _NOTHING_THERE else StorageError)(reason) from error
             with _systems_lock:
                 if key is not None and _systems.get(key) is system:
                     del _systems[key]
@@ -211,7 +217,7 @@ def _reason(error: BaseException) -> str:
     if isinstance(cause, StorageError):
         return str(cause)
     if status == 404 or (status is None and _is_missing(cause)):
-        return "no such file"
+        return _NOTHING_THERE
     if status in (401, 403) or isinstance(cause, PermissionError) or _names_credentials(cause):
         told = f"HTTP {status}" if status else _told(cause)
         return (

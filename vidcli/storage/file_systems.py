@@ -1,16 +1,25 @@
-"""What lies afar, by fsspec's file systems: its size and version, its bytes, and what a folder holds."""
+"""Files afar, by fsspec's file systems: size and version, content, what a folder holds, and storing."""
 
 from __future__ import annotations
 
+import os
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from glob import has_magic
 from pathlib import Path
 from typing import Any
 
+from vidcli.runtime.files import temporary_name
 from vidcli.storage.addresses import StoredPath
 from vidcli.storage.blocks import BLOCK_BYTES, BlockFile
-from vidcli.storage.connections import NO_RANGES, WITH_RANGES, StorageError, try_again
+from vidcli.storage.connections import (
+    NO_RANGES,
+    WITH_RANGES,
+    NothingThere,
+    StorageError,
+    try_again,
+)
 
 
 @dataclass(frozen=True)
@@ -33,6 +42,22 @@ def describe_afar(path: StoredPath) -> Stored:
     Raises:
         StorageError: it is not there, or cannot be asked for.
     """
+    return _describe(path)
+
+
+def find_afar(path: StoredPath) -> Stored | None:
+    """Return the size and version of a file as it is now; None where nothing is.
+
+    Raises:
+        StorageError: it is a folder, or cannot be asked for.
+    """
+    try:
+        return _describe(path)
+    except NothingThere:
+        return None
+
+
+def _describe(path: StoredPath) -> Stored:
     info = try_again(path, lambda system, place: system.info(place))
     if info.get("type") == "directory":
         raise StorageError("is a folder; expected a file")
@@ -120,3 +145,60 @@ def fetch_afar(path: StoredPath, target: Path) -> None:
     with open(target, "wb") as file:
         while block := source.read(16 * BLOCK_BYTES):
             file.write(block)
+
+
+def check_storing(path: StoredPath) -> None:
+    """See that a file can be stored: an empty one of a random name is, beside it, and is removed again.
+
+    Raises:
+        StorageError: it cannot.
+    """
+
+    def ask(system: Any, place: str) -> None:
+        probe = f"{place.rpartition('/')[0]}/{temporary_name()}"
+        _make_folder_of(system, path, probe)
+        system.pipe_file(probe, b"")
+        with suppress(Exception):  # who may write may not always remove
+            system.rm_file(probe)
+
+    try_again(path, ask)
+
+
+def store_afar(source: Path, path: StoredPath) -> None:
+    """Copy a local file to a place afar, whole or not at all; what is there is replaced.
+
+    Raises:
+        StorageError: it cannot be stored.
+    """
+
+    def send(system: Any, place: str) -> None:
+        if path.parts[0] != "sftp:":  # the others show an object when all of it is there
+            system.put_file(os.fspath(source), place)
+            return
+        temporary = f"{place.rpartition('/')[0]}/{temporary_name()}"
+        _make_folder_of(system, path, temporary)
+        try:
+            system.put_file(os.fspath(source), temporary)
+            system.mv(temporary, place)
+        except BaseException:
+            with suppress(Exception):
+                system.rm_file(temporary)
+            raise
+
+    try_again(path, send)
+    describe_afar.cache_clear()
+
+
+def remove_afar(path: StoredPath) -> None:
+    """Remove a file.
+
+    Raises:
+        StorageError: it cannot be removed.
+    """
+    try_again(path, lambda system, place: system.rm_file(place))
+    describe_afar.cache_clear()
+
+
+def _make_folder_of(system: Any, path: StoredPath, place: str) -> None:
+    if path.parts[0] == "sftp:":  # the others have no folders
+        system.makedirs(place.rpartition("/")[0], exist_ok=True)
