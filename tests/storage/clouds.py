@@ -1,4 +1,4 @@
-"""Small servers on the loopback that answer as Google's, Azure's and Hugging Face's storage do.
+"""Small servers on the loopback that answer as the storage of Google, Azure, Amazon and Hugging Face does.
 
 They know the requests that gcsfs, adlfs and huggingface_hub make to list, read and write files, and fail when
 they are told to.
@@ -259,6 +259,22 @@ class AzureHandler(Handler):
         told = f"<Blobs>{blobs}</Blobs><NextMarker/>"
         body = f'<EnumerationResults ContainerName="{container}">{told}</EnumerationResults>'
         self.send(200, f'<?xml version="1.0" encoding="utf-8"?>{body}', Content_Type=self.kind)
+
+
+class AmazonHandler(Handler):
+    """What S3 answers to who reads a file; moto's server does the rest, but never fails."""
+
+    kind = "application/xml"
+
+    def refusal(self) -> bytes:
+        return b"<Error><Code>SlowDown</Code><Message>no</Message></Error>"
+
+    def answer(self) -> None:
+        name = self.place[1:]
+        told = {"ETag": f'"{digest(self.cloud.files[name])}"', "Last_Modified": _DAY}
+        if self.command == "HEAD":
+            return self.send(200, b"", **told, Content_Length=len(self.cloud.files[name]))
+        return self.send_content(name, **told)
 
 
 class HuggingFaceHandler(Handler):

@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 from tests.storage.clouds import (
     KEY,
     TOKEN,
+    AmazonHandler,
     AzureHandler,
     Cloud,
     GoogleHandler,
@@ -142,6 +143,28 @@ def test_what_fails_again_and_again_is_told(
         file.read(10)
     assert 20 - len(stored.cloud.faults) == num_tries
     assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("fault", "told"), [("503", "the server answers HTTP 503"), ("slow", r"no answer in 0\.3 s")]
+)
+def test_amazon_is_asked_four_times(fault: str, told: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("s3fs")
+    monkeypatch.setattr(connections, "_PATIENCE_SECONDS", 0.3)
+    with serving(AmazonHandler) as cloud:
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_DEFAULT_REGION"):
+            monkeypatch.setenv(name, "testing")
+        monkeypatch.setenv("AWS_ENDPOINT_URL", cloud.address)
+        cloud.files["videos/a.mp4"] = b"0123456789" * 100
+        cloud.faults.extend([fault] * 3)
+        with open_source(path_of("s3://videos/a.mp4")) as file:
+            assert file.read(10) == b"0123456789"
+        cloud.files["videos/b.mp4"] = b"0123456789" * 100
+        cloud.faults.extend([fault] * 20)
+        file = open_source(path_of("s3://videos/b.mp4"))
+        with file, pytest.raises(StorageError, match=told):
+            file.read(10)
+    assert len(cloud.faults) == 16
 
 
 def test_a_refusal_is_told_at_once_and_tells_no_secret(

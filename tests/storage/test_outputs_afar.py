@@ -14,8 +14,10 @@ from typer.testing import CliRunner, Result
 
 from tests.storage.conftest import Bucket
 from vidcli.commands import app
+from vidcli.console.prediction_writers import open_results
 from vidcli.data import outputs_afar
 from vidcli.data.caches import find_cache
+from vidcli.data.outputs_afar import open_output
 from vidcli.predict.results import JsonResults
 from vidcli.storage.addresses import path_of
 from vidcli.storage.connections import StorageError
@@ -264,6 +266,17 @@ def test_every_file_of_a_command_may_be_afar(
         if name not in ("v.npz", "a.mp4"):  # which hold times
             assert s3.get(f"far/{name}") == content
     assert kept() == []
+
+
+def test_a_timeline_that_was_stopped_is_sent(s3: Bucket) -> None:
+    def write_half() -> None:
+        with open_results(open_output("--output", path_of(f"{s3.address}/t.csv"))) as stream:
+            stream.write("half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_half()
+    assert s3.get("t.csv") == b"half"
 
 
 @pytest.mark.parametrize(

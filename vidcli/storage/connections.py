@@ -107,7 +107,11 @@ def _connect(path: StoredPath) -> tuple[tuple[object, ...], Any, str]:
     elif scheme == "https":
         options["get_client"] = _open_session
     elif scheme == "s3":
-        options["config_kwargs"] = {"connect_timeout": _PATIENCE_SECONDS, "read_timeout": _PATIENCE_SECONDS}
+        options["config_kwargs"] = {
+            "connect_timeout": _PATIENCE_SECONDS,
+            "read_timeout": _PATIENCE_SECONDS,
+            "retries": {"total_max_attempts": 1},
+        }
     elif scheme == "hf":
         from huggingface_hub.utils import logging as hub_logging
 
@@ -124,6 +128,8 @@ def _connect(path: StoredPath) -> tuple[tuple[object, ...], Any, str]:
             _systems[key] = kind(skip_instance_cache=True, **options)
             if scheme == "az":
                 ask_azure_once(_systems[key])
+            elif scheme == "s3":
+                _systems[key].retries = 1
         return key, _systems[key], kind._strip_protocol(address)
 
 
