@@ -43,13 +43,29 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     fetched = open_cache("fetched") / ("0123456789" * 4)
     fetched.mkdir()
     (fetched / "model.safetensors").write_bytes(b"a model")
+    (open_cache("outputs") / f"{'0123456789' * 4}.csv").write_bytes(b"results")
     return tmp_path / "cache"
+
+
+def test_what_waits_to_be_sent_is_deleted_only_by_name(folder: Path) -> None:
+    run("--clear")
+    assert [row["kind"] for row in map(json.loads, run("--json").splitlines())] == ["outputs"]
+    run("outputs", "--clear")
+    assert run("--json") == ""
 
 
 def test_every_kind_is_shown(folder: Path) -> None:
     rows = [json.loads(line) for line in run("--json").splitlines()]
-    assert [row["kind"] for row in rows] == ["frames", "features", "bench", "bench", "fetched", "motion"]
-    assert [row["num_files"] for row in rows] == [1, 1, 1, 2, 1, 9]
+    assert [row["kind"] for row in rows] == [
+        "frames",
+        "features",
+        "bench",
+        "bench",
+        "fetched",
+        "outputs",
+        "motion",
+    ]
+    assert [row["num_files"] for row in rows] == [1, 1, 1, 2, 1, 1, 9]
     frames = next(folder.glob("frames/*/*.npy"))
     assert rows[0]["path"] == str(folder / "frames")
     assert rows[0]["bytes"] == frames.stat().st_size
@@ -75,7 +91,14 @@ def test_kinds_are_the_same_everywhere() -> None:
 
 def test_only_what_was_asked_for_is_deleted(folder: Path) -> None:
     assert "deleted 1 file" in run("frames", "--clear")
-    assert [cache.kind for cache in list_caches()] == ["features", "bench", "bench", "fetched", "motion"]
+    assert [cache.kind for cache in list_caches()] == [
+        "features",
+        "bench",
+        "bench",
+        "fetched",
+        "outputs",
+        "motion",
+    ]
     assert not (folder / "frames").exists()
 
 
@@ -95,7 +118,7 @@ def test_all_is_deleted_but_what_is_not_ours(folder: Path) -> None:
     target = next(folder.glob("frames/*/*.npy"))
     link = target.with_name("f" * 40 + ".npy")
     link.symlink_to(folder / "notes.txt")
-    run("--clear")
+    run(*CACHE_KINDS, "--clear")
     assert sorted(path for path in folder.rglob("*") if path.is_file()) == sorted(
         [
             *mine,

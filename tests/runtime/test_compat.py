@@ -164,3 +164,21 @@ def test_the_messages_of_onnx_are_those_of_its_library(first: str) -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == str(first == "library")
+
+
+def test_google_is_asked_once_and_for_no_kind_of_bucket() -> None:
+    core = pytest.importorskip("gcsfs.core")
+    kind = compat.google_file_system()
+    assert kind.__mro__[1] is core.GCSFileSystem
+    assert kind._request is not core.GCSFileSystem._request
+    assert kind._request.__name__ == "_request"
+
+
+def test_azure_is_asked_once() -> None:
+    adlfs = pytest.importorskip("adlfs")
+    system = adlfs.AzureBlobFileSystem(account_name="me", account_key="a2V5", skip_instance_cache=True)
+    compat.ask_azure_once(system)
+    blob = system.service_client.get_blob_client("videos", "a.mp4")
+    assert [
+        policy.total_retries for policy in blob._pipeline._impl_policies if hasattr(policy, "total_retries")
+    ] == [0]

@@ -6,19 +6,23 @@ import datetime
 import ipaddress
 import re
 import ssl
-import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from vidcli.storage import blocks, file_systems
+from tests.storage.clouds import QuietServer
+from vidcli.errors import VideoError
+from vidcli.predict.inputs import collect_items
+from vidcli.storage import blocks, connections, file_systems
 from vidcli.storage.addresses import StoredPath, path_of
+from vidcli.video import decode_frames
 
 
 @dataclass
@@ -97,13 +101,6 @@ def handler_of(server: WebServer) -> type[BaseHTTPRequestHandler]:
     return Handler
 
 
-class QuietServer(ThreadingHTTPServer):
-    daemon_threads = True
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Pass over clients that hang up."""
-
-
 @pytest.fixture(scope="session")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """A certificate of its own making for the loopback, and its key."""
@@ -142,9 +139,9 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 @pytest.fixture(autouse=True)
 def fresh_connections(monkeypatch: pytest.MonkeyPatch) -> None:
     """Begin without open file systems, kept blocks and counted bytes, and try again at once."""
-    monkeypatch.setattr(file_systems, "_systems", {})
-    monkeypatch.setattr(file_systems, "_silent_hosts", set())
-    monkeypatch.setattr(file_systems, "_DELAYS", (0.0, 0.0, 0.0))
+    monkeypatch.setattr(connections, "_systems", {})
+    monkeypatch.setattr(connections, "_silent_hosts", set())
+    monkeypatch.setattr(connections, "_DELAYS", (0.0, 0.0, 0.0))
     monkeypatch.setattr(blocks, "_kept", blocks._KeptBlocks())
     monkeypatch.setattr(blocks.traffic, "num_bytes", 0)
     monkeypatch.setattr(blocks.traffic, "num_requests", 0)
@@ -157,14 +154,96 @@ def web(certificate: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> Iter
     pytest.importorskip("aiohttp")
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate[0]))
     server = WebServer()
-    listening = QuietServer(("127.0.0.1", 0), handler_of(server))
+    listening = QuietServer(handler_of(server))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(*certificate)
     listening.socket = context.wrap_socket(listening.socket, server_side=True, do_handshake_on_connect=False)
-    thread = threading.Thread(target=listening.serve_forever, args=(0.05,))
-    thread.start()
-    server.address = f"https://localhost:{listening.server_port}"
-    yield server
-    listening.shutdown()
-    thread.join()
-    listening.server_close()
+    with listening.running() as port:
+        server.address = f"https://localhost:{port}"
+        yield server
+
+
+@dataclass
+class Bucket:
+    """A bucket of a server that answers as S3 does.
+
+    Attributes:
+        client: boto3's.
+        name: of the bucket.
+    """
+
+    client: Any
+    name: str = "videos"
+
+    @property
+    def address(self) -> str:
+        return f"s3://{self.name}"
+
+    def put(self, name: str, content: bytes) -> None:
+        self.client.put_object(Bucket=self.name, Key=name, Body=content)
+
+    def put_folder(self, folder: Path, name: str) -> str:
+        """Store the files of a folder, and return their address."""
+        for path in folder.rglob("*.*"):
+            self.put(f"{name}/{path.relative_to(folder).as_posix()}", path.read_bytes())
+        return f"{self.address}/{name}"
+
+    def get(self, name: str) -> bytes:
+        content: bytes = self.client.get_object(Bucket=self.name, Key=name)["Body"].read()
+        return content
+
+    def names(self) -> list[str]:
+        return [one["Key"] for one in self.client.list_objects_v2(Bucket=self.name).get("Contents", [])]
+
+
+@pytest.fixture
+def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
+    """An empty bucket of moto's server."""
+    moto = pytest.importorskip("moto.server")
+    pytest.importorskip("s3fs")
+    server = moto.ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    import boto3
+
+    made = Bucket(boto3.client("s3"))
+    made.client.create_bucket(Bucket=made.name)
+    yield made
+    for name in made.names():  # the server keeps them for all tests of the process
+        made.client.delete_object(Bucket=made.name, Key=name)
+    made.client.close()
+    server.stop()
+
+
+@pytest.fixture
+def folder(write_video: Callable[..., Path], tmp_path: Path) -> Path:
+    """Two videos, one in a folder of its own, and a text."""
+    folder = tmp_path / "videos"
+    write_video(folder / "a.mp4", num_frames=30)
+    write_video(folder / "more" / "b.mp4", num_frames=30, seed=1)
+    (folder / "notes.txt").write_text("no video")
+    return folder
+
+
+def assert_same(folder: Path, address: str) -> None:
+    """Compare what lies at an address with a local folder."""
+    for name in ("a.mp4", "more/b.mp4"):
+        near, far = (
+            decode_frames(path, lambda seconds: np.linspace(0, seconds, 4)).frames
+            for path in (folder / name, path_of(f"{address}/{name}"))
+        )
+        assert np.array_equal(near, far)
+    with pytest.raises(VideoError, match=r"gone\.mp4: no such file$"):
+        decode_frames(path_of(f"{address}/gone.mp4"))
+
+
+def assert_listed(address: str) -> None:
+    """Find the videos below an address, and those that match a pattern."""
+    found = [str(item.path) for item in collect_items(path_of(address))]
+    assert found == [f"{address}/a.mp4", f"{address}/more/b.mp4"]
+    assert [str(item.path) for item in collect_items(f"{address}/*.mp4")] == [f"{address}/a.mp4"]
+    assert [str(item.path) for item in collect_items(f"{address}/none*")] == [f"{address}/none*"]

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from vidcli.errors import DataError, VideoError
-from vidcli.storage import file_systems
+from vidcli.storage import connections
 from vidcli.storage.addresses import StoredPath, is_afar, path_of, split_member, text_of, without_secrets
 from vidcli.storage.file_systems import list_afar
 from vidcli.video import probe
@@ -117,39 +117,16 @@ def test_listed_names_become_addresses_again(
     def connect(path: StoredPath) -> tuple[Any, ...]:
         return (), Listing(), folder.partition("://")[2]
 
-    monkeypatch.setattr(file_systems, "_connect", connect)
+    monkeypatch.setattr(connections, "_connect", connect)
     path = path_of(folder)
     assert isinstance(path, StoredPath)
     assert [text_of(one) for one in list_afar(path)] == found
 
 
-@pytest.mark.parametrize(
-    ("address", "library"),
-    [
-        ("gs://b/a.mp4", "gcsfs"),
-        ("az://c@a.blob.core.windows.net/a.mp4", "adlfs"),
-        ("hf://o/n/a.mp4", "huggingface_hub"),
-    ],
-)
-def test_each_scheme_has_its_file_system(address: str, library: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip(library)
-    made: list[dict[str, Any]] = []
-
-    class System:
-        def __init__(self, **options: Any) -> None:
-            made.append(options)
-
-    import fsspec
-
-    kind = fsspec.get_filesystem_class(address.partition(":")[0])
-    monkeypatch.setattr(System, "_get_kwargs_from_urls", kind._get_kwargs_from_urls, raising=False)
-    monkeypatch.setattr(System, "_strip_protocol", kind._strip_protocol, raising=False)
-    monkeypatch.setattr(fsspec, "get_filesystem_class", lambda scheme: System)
-    path = path_of(address)
+def test_an_account_of_azure_may_follow_the_container(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("adlfs")
+    monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_KEY", "a2V5")
+    path = path_of("az://c@me.blob.core.windows.net/day/a.mp4")
     assert isinstance(path, StoredPath)
-    _, system, place = file_systems._connect(path)
-    assert isinstance(system, System)
-    assert place.endswith("a.mp4")
-    assert kind.__module__.split(".")[0] == library
-    if library == "adlfs":
-        assert made[0]["account_name"] == "a"
+    _, system, place = connections._connect(path)
+    assert (system.account_name, place) == ("me", "c/day/a.mp4")

@@ -166,21 +166,6 @@ def test_shards_are_read_where_they_lie(
     assert "predictions" in json.loads(one)
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ["pack", "DATA", "-o", "s3://bucket/shards"],
-        ["train", "DATA", "--out", "s3://bucket/run"],
-        ["check", "DATA", "--quarantine", "s3://bucket/good.csv"],
-    ],
-)
-def test_an_address_is_no_place_for_outputs(arguments: list[str], pair_data: Path, in_tmp_path: Path) -> None:
-    told = vidcli(*(str(pair_data) if word == "DATA" else word for word in arguments))
-    assert told.exit_code == 2
-    assert "is an address, but outputs are written to a disk" in told.stderr
-    assert not (in_tmp_path / "s3:").exists()
-
-
 def test_ctrl_c_ends_what_is_tried_again_and_again(
     data: WebServer, trained: Path, certificate: tuple[Path, Path]
 ) -> None:

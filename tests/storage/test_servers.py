@@ -8,51 +8,22 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from vidcli.errors import VideoError
-from vidcli.predict.inputs import collect_items
+from tests.storage.conftest import Bucket, assert_listed, assert_same
+from vidcli.data.outputs_afar import open_output
+from vidcli.errors import OutputError, VideoError, WriteError
 from vidcli.storage.addresses import StoredPath, path_of
-from vidcli.storage.file_systems import StorageError, list_afar
+from vidcli.storage.connections import StorageError
+from vidcli.storage.file_systems import list_afar
 from vidcli.storage.sources import open_source
 from vidcli.video import decode_frames
 
 pytest.importorskip("fsspec")
-
-
-@pytest.fixture
-def folder(write_video: Callable[..., Path], tmp_path: Path) -> Path:
-    """Two videos, one in a folder of its own, and a text."""
-    folder = tmp_path / "videos"
-    write_video(folder / "a.mp4", num_frames=30)
-    write_video(folder / "more" / "b.mp4", num_frames=30, seed=1)
-    (folder / "notes.txt").write_text("no video")
-    return folder
-
-
-def assert_same(folder: Path, address: str) -> None:
-    """Compare what lies at an address with a local folder."""
-    for name in ("a.mp4", "more/b.mp4"):
-        near, far = (
-            decode_frames(path, lambda seconds: np.linspace(0, seconds, 4)).frames
-            for path in (folder / name, path_of(f"{address}/{name}"))
-        )
-        assert np.array_equal(near, far)
-    with pytest.raises(VideoError, match=r"gone\.mp4: no such file$"):
-        decode_frames(path_of(f"{address}/gone.mp4"))
-
-
-def assert_listed(address: str) -> None:
-    """Find the videos below an address, and those that match a pattern."""
-    found = [str(item.path) for item in collect_items(path_of(address))]
-    assert found == [f"{address}/a.mp4", f"{address}/more/b.mp4"]
-    assert [str(item.path) for item in collect_items(f"{address}/*.mp4")] == [f"{address}/a.mp4"]
-    assert [str(item.path) for item in collect_items(f"{address}/none*")] == [f"{address}/none*"]
 
 
 def free_port() -> int:
@@ -80,26 +51,9 @@ def running(command: list[str], port: int) -> Iterator[None]:
 
 
 @pytest.fixture
-def bucket(monkeypatch: pytest.MonkeyPatch, folder: Path) -> Iterator[str]:
-    """An S3 bucket that holds the videos."""
-    moto = pytest.importorskip("moto.server")
-    pytest.importorskip("s3fs")
-    server = moto.ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    import boto3
-
-    client = boto3.client("s3")
-    client.create_bucket(Bucket="videos")
-    for path in folder.rglob("*.*"):
-        client.upload_file(str(path), "videos", f"day/{path.relative_to(folder)}")
-    yield "s3://videos/day"
-    client.close()
-    server.stop()
+def bucket(s3: Bucket, folder: Path) -> str:
+    """The address of a folder of an S3 bucket that holds the videos."""
+    return s3.put_folder(folder, "day")
 
 
 def test_s3(bucket: str, folder: Path) -> None:
@@ -154,14 +108,29 @@ def test_sftp(ssh: str, folder: Path) -> None:
     assert_listed(f"{ssh}{folder}")
 
 
+def test_files_are_written_over_sftp(ssh: str, tmp_path: Path) -> None:
+    place = path_of(f"{ssh}{tmp_path}/new/out/r.csv")
+    open_output("--output", place).write_text("a")
+    with pytest.raises(OutputError, match=r"r\.csv: exists; choose another file"):
+        open_output("--output", place)
+    open_output("--output", place, overwrite=True).write_text("b")
+    written = list((tmp_path / "new" / "out").iterdir())
+    assert [(path.name, path.read_text()) for path in written] == [("r.csv", "b")]
+
+
+def test_sftp_says_where_it_cannot_write(ssh: str) -> None:
+    with pytest.raises(WriteError, match=r"r\.csv: there is no such bucket, container or folder"):
+        open_output("--output", path_of(f"{ssh}/proc/none/r.csv"))
+
+
 def test_sftp_goes_on_with_a_new_connection(ssh: str, folder: Path) -> None:
     path = path_of(f"{ssh}{folder}/a.mp4")
     content = (folder / "a.mp4").read_bytes()
     with open_source(path) as file:
         assert isinstance(path, StoredPath)
-        from vidcli.storage import file_systems
+        from vidcli.storage import connections
 
-        (system,) = file_systems._systems.values()
+        (system,) = connections._systems.values()
         system.client.abort()
         assert file.read() == content
 

@@ -12,10 +12,10 @@ from tests.storage.conftest import WebServer
 from vidcli.errors import VideoError
 from vidcli.runtime.signals import leaving
 from vidcli.sampling import Seconds
-from vidcli.storage import file_systems
+from vidcli.storage import connections, file_systems
 from vidcli.storage.addresses import StoredPath, path_of
 from vidcli.storage.blocks import traffic
-from vidcli.storage.file_systems import StorageError
+from vidcli.storage.connections import StorageError
 from vidcli.storage.sources import identity_of, open_source
 from vidcli.video import decode_frames, probe
 
@@ -55,7 +55,7 @@ def test_what_fails_once_is_tried_again(served: WebServer, video: Path, fault: s
 
 
 def test_a_server_that_says_nothing_is_given_up(served: WebServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(file_systems, "_PATIENCE_SECONDS", 0.3)
+    monkeypatch.setattr(connections, "_PATIENCE_SECONDS", 0.3)
     served.faults.extend(["slow"] * 9)
     with pytest.raises(VideoError, match=r"no answer in 0\.3 s"):
         decode_frames(served.path("a.mp4"), spread)
@@ -137,13 +137,13 @@ def test_a_host_that_does_not_answer_is_asked_once_for_each_further_file(
     served: WebServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tries: list[str] = []
-    connect = file_systems._connect
+    connect = connections._connect
 
     def count(path: StoredPath) -> object:
         tries.append(path.name)
         return connect(path)
 
-    monkeypatch.setattr(file_systems, "_connect", count)
+    monkeypatch.setattr(connections, "_connect", count)
     for name in "bcd":
         with pytest.raises(VideoError, match=r"connection failed"):
             probe(path_of(f"https://localhost:1/{name}.mp4"))

@@ -31,7 +31,8 @@ from vidcli.models.trained_elsewhere import is_published, published_names
 from vidcli.runtime.files import read_regular
 from vidcli.runtime.plain import is_number
 from vidcli.storage.addresses import StoredPath, path_of
-from vidcli.storage.file_systems import StorageError, list_afar
+from vidcli.storage.connections import StorageError
+from vidcli.storage.file_systems import list_afar
 
 MODEL_FILE, LAST_FILE, RESUME_FILE = "model.safetensors", "last.safetensors", "resume.pt"
 CONFIG_FILE, METRICS_FILE, SPLITS_FILE = "config.yaml", "metrics.jsonl", "splits.csv"

@@ -21,6 +21,7 @@ class CacheKind(str, Enum):
     features = "features"
     bench = "bench"
     fetched = "fetched"
+    outputs = "outputs"
     motion = "motion"
 
 
@@ -29,7 +30,8 @@ KindsArgument = Annotated[
     typer.Argument(
         metavar="[KIND]...",
         help="Only these: frames (decoded videos), features (outputs of frozen backbones), bench (videos "
-        "and models of vidcli bench), fetched (models and manifests from afar), motion (built-in videos).",
+        "and models of vidcli bench), fetched (models and manifests from afar), outputs (files not yet sent "
+        "to their address), motion (built-in videos).",
         show_default=False,
     ),
 ]
@@ -43,12 +45,16 @@ def cache(
     ctx: typer.Context,
     kinds: KindsArgument = None,
     clear: Annotated[
-        bool, typer.Option("--clear", help="Delete these files. All can be made again.")
+        bool,
+        typer.Option("--clear", help="Delete these files, but outputs only where KIND names them."),
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a folder.")] = False,
 ) -> None:
     """Show the files that vidcli keeps for later runs: where they are and how large, or delete them."""
-    show_caches(open_terminal(ctx), {kind.value for kind in kinds or CacheKind}, clear, as_json)
+    named = {kind.value for kind in kinds or CacheKind}
+    if clear and not kinds:
+        named.discard("outputs")  # results that somebody waits for
+    show_caches(open_terminal(ctx), named, clear, as_json)
 
 
 def show_caches(terminal: Terminal, kinds: Collection[str], clear: bool, as_json: bool) -> None:

@@ -44,7 +44,9 @@ def check(
     form: ReportFormatOption = ReportFormat.table,
     quarantine: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Manifest to write, without the videos that have errors."),
+        typer.Option(
+            metavar="FILE", help="Manifest to write, without the videos that have errors.", parser=path
+        ),
     ] = None,
     pictures: Annotated[
         Path | None,
@@ -56,14 +58,14 @@ def check(
     from vidcli.config import load_config
     from vidcli.console import print_json
     from vidcli.console.check_tables import finding_to_dict, print_findings
+    from vidcli.data.outputs_afar import open_output
     from vidcli.doctor import check_data
     from vidcli.doctor.pictures import draw_pairs
-    from vidcli.runtime.outputs import OutputFile
 
     terminal = open_terminal(ctx)
     settings = load_config(config, assignments or [])
     inputs = [] if quarantine is None and pictures is None else list(_inputs(data))
-    output = None if quarantine is None else OutputFile("--quarantine", quarantine, inputs, overwrite)
+    output = None if quarantine is None else open_output("--quarantine", quarantine, inputs, overwrite)
     folder = None if pictures is None else _open_folder(pictures, data, inputs, overwrite)
     with folder or nullcontext():
         with terminal.counting("decoding", past="decoded") as show:
@@ -113,9 +115,9 @@ def _write_quarantine(terminal: Terminal, output: OutputFile, report: DataReport
 
     usable = report.usable
     if not usable:
-        raise DataError(f"--quarantine {output.path}: no video is without errors; nothing written")
+        raise DataError(f"--quarantine {output.named}: no video is without errors; nothing written")
     output.write_text(manifest_text(usable))
     terminal.say(
-        f"wrote {output.path}: {len(usable)} of {len(report.items)} videos, without those that have errors; "
-        f"no video was touched. Next: vidcli train {output.path}"
+        f"wrote {output.named}: {len(usable)} of {len(report.items)} videos, without those that have errors; "
+        f"no video was touched. Next: vidcli train {output.named}"
     )

@@ -38,7 +38,10 @@ EmbedDataArgument = Annotated[
     ),
 ]
 EmbeddingsOption = Annotated[
-    Path, typer.Option("--output", "-o", metavar="FILE", help="Where to write them: .npz or .parquet.")
+    Path,
+    typer.Option(
+        "--output", "-o", metavar="FILE", help="Where to write them: .npz or .parquet.", parser=path
+    ),
 ]
 UnlabelledOption = Annotated[
     bool, typer.Option("--unlabelled", help="DATA is any folder of videos, whatever its folders mean.")
@@ -48,7 +51,7 @@ NeighboursOption = Annotated[
     typer.Option("--neighbours", min=1, metavar="N", help="Print the N nearest videos of each, as CSV."),
 ]
 ContactSheetOption = Annotated[
-    Path | None, typer.Option("--contact-sheet", metavar="PNG", help="Draw clusters of videos.")
+    Path | None, typer.Option("--contact-sheet", metavar="PNG", help="Draw clusters of videos.", parser=path)
 ]
 ClustersOption = Annotated[
     int | None,
@@ -140,12 +143,12 @@ def embed(
 def run_embed(terminal: Terminal, options: EmbedOptions) -> int:
     """Embed videos and write what is asked for; return the exit code: 1 if a video failed."""
     from vidcli.artifacts.run_folder import files_of_model, find_model
+    from vidcli.data.outputs_afar import open_output
     from vidcli.predict import Predictor
     from vidcli.predict.embedding import Embedder, embed_all
     from vidcli.predict.embedding_files import check_suffix, write_embeddings
     from vidcli.predict.predictor import with_boxes
     from vidcli.runtime.devices import choose_device
-    from vidcli.runtime.outputs import OutputFile
 
     check_suffix(options.output)
     model_file = find_model(options.model)
@@ -158,10 +161,10 @@ def run_embed(terminal: Terminal, options: EmbedOptions) -> int:
         raise ConfigError(f"--clusters {options.clusters}: there are only {len(items)} videos")
     inputs = [*files_of_model(model_file), *(item.path for item in items)]
     inputs += [path for path in (options.data, options.boxes) if path is not None]
-    output = OutputFile("--output", options.output, inputs, options.overwrite)
+    output = open_output("--output", options.output, inputs, options.overwrite)
     sheet = None
     if options.contact_sheet is not None:
-        sheet = OutputFile("--contact-sheet", options.contact_sheet, inputs, options.overwrite)
+        sheet = open_output("--contact-sheet", options.contact_sheet, inputs, options.overwrite)
     with terminal.counting("embedding", len(items), past="embedded") as show:
         done, failed = embed_all(embedder, items, sheet is not None, show)
     for embedding in failed:

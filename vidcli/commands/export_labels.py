@@ -11,7 +11,7 @@ import typer
 
 from vidcli.commands.app import USE, app, examples, open_terminal
 from vidcli.commands.import_labels import FpsOption, read_files
-from vidcli.commands.options import OverwriteOption
+from vidcli.commands.options import OverwriteOption, path
 from vidcli.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -58,6 +58,7 @@ def export_labels(
             "-o",
             metavar="FILE",
             help="File to write; a folder for several videos in elan or cvat.",
+            parser=path,
         ),
     ],
     media: Annotated[
@@ -70,15 +71,15 @@ def export_labels(
     """Write segments of timelines as annotation files, to be corrected in other programs."""
     from vidcli.data.annotations.media import MediaFolder
     from vidcli.data.annotations.rendering import ONE_VIDEO_A_FILE, gather_videos, render_labels
-    from vidcli.runtime.outputs import OutputFile
+    from vidcli.data.outputs_afar import open_output
 
     terminal = open_terminal(ctx)
     files = read_files(results)
     folder = None if media is None else MediaFolder(media)
     videos = gather_videos(files.values(), folder, fps)
-    for path, content in files.items():
+    for file, content in files.items():
         for note in content.notes:
-            terminal.warn(f"{path.name}: {note}")
+            terminal.warn(f"{file.name}: {note}")
     if absent := [video.recording.media for video in videos if video.info is None]:
         terminal.warn(
             f"{len(absent)} videos are not there, such as {absent[0]}; --media DIR names their folder"
@@ -88,7 +89,7 @@ def export_labels(
     if form.value in ONE_VIDEO_A_FILE and is_folder:
         _write_folder(terminal, form.value, videos, output, inputs, overwrite)
         return
-    target = OutputFile("--output", output, inputs, overwrite)
+    target = open_output("--output", output, inputs, overwrite)
     target.write_text(render_labels(form.value, videos))
     num_spans = sum(len(video.recording.spans) for video in videos)
     terminal.say(f"wrote {output}: {num_spans} spans of {len(videos)} videos")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vidcli.commands.app import PREPARE, app, examples, open_terminal
-from vidcli.commands.options import OverwriteOption
+from vidcli.commands.options import OverwriteOption, path
 from vidcli.errors import DataError
 
 if TYPE_CHECKING:
@@ -50,7 +50,9 @@ def import_labels(
     ctx: typer.Context,
     annotations: FilesArgument,
     media: Annotated[Path, typer.Option(metavar="DIR", help="Folder of the videos, or one video.")],
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="Manifest to write.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="FILE", help="Manifest to write.", parser=path)
+    ],
     fps: FpsOption = None,
     point_seconds: Annotated[
         float | None,
@@ -78,11 +80,11 @@ def import_labels(
     from vidcli.data.annotations.spans import name_counts
     from vidcli.data.items import name_few
     from vidcli.data.manifest import manifest_text
-    from vidcli.runtime.outputs import OutputFile
+    from vidcli.data.outputs_afar import open_output
 
     terminal = open_terminal(ctx)
     folder = MediaFolder(media)
-    target = OutputFile("--output", output, [*annotations, *folder.videos], overwrite)
+    target = open_output("--output", output, [*annotations, *folder.videos], overwrite)
     files = read_files(annotations)
     options = AssemblyOptions(fps, point_seconds, background, subject, multi_label, group.value, tracks)
     made = assemble(files, folder, options)
@@ -110,9 +112,9 @@ def read_files(paths: list[Path]) -> dict[Path, Annotations]:
 
     files: dict[Path, Annotations] = {}
     faults: list[str] = []
-    for path in dict.fromkeys(paths):
+    for file in dict.fromkeys(paths):
         try:
-            files[path] = read_annotations(path)
+            files[file] = read_annotations(file)
         except DataError as error:
             faults.append(str(error))
     if faults:

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from vidcli.commands.app import USE, app, examples, open_terminal
-from vidcli.commands.options import OverwriteOption
+from vidcli.commands.options import OverwriteOption, path
 
 
 @app.command(
@@ -25,15 +25,16 @@ def merge(
             metavar="FILE",
             help="What `predict --shard` was told to write; its parts lie beside it.",
             show_default=False,
+            parser=path,
         ),
     ],
     overwrite: OverwriteOption = False,
 ) -> None:
     """Join the results of all parts of a list (predict --shard) into one file."""
-    from vidcli.predict.parts import find_parts, join_parts
-    from vidcli.runtime.outputs import OutputFile
+    from vidcli.data.outputs_afar import open_output
+    from vidcli.predict.parts import find_parts, folder_of_parts, join_parts
 
     terminal = open_terminal(ctx)
-    parts = find_parts(output)
-    OutputFile("FILE", output, inputs=parts, overwrite=overwrite).write(partial(join_parts, parts))
+    parts = find_parts(output, folder_of_parts(output))
+    open_output("FILE", output, inputs=parts, overwrite=overwrite).write(partial(join_parts, parts))
     terminal.say(f"wrote {output}: {len(parts)} parts")

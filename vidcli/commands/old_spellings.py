@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
-from vidcli.commands.options import refuse_pipe, require_videos
+from vidcli.commands.options import path, refuse_pipe, require_videos
 
 if TYPE_CHECKING:
     from vidcli.commands.predict import PredictOptions
@@ -18,7 +18,7 @@ HiddenSeconds = Annotated[float | None, typer.Option(hidden=True, min=0)]
 HiddenWindow = Annotated[float | None, typer.Option(hidden=True, min=0.01)]
 HiddenStep = Annotated[float | None, typer.Option(hidden=True, min=0.001)]
 HiddenText = Annotated[str | None, typer.Option(hidden=True)]
-HiddenPath = Annotated[Path | None, typer.Option(hidden=True)]
+HiddenPath = Annotated[Path | None, typer.Option(hidden=True, parser=path)]
 
 
 class OldSpelling(NamedTuple):

@@ -111,7 +111,9 @@ ThresholdOption = Annotated[
 ]
 AnnotateOption = Annotated[
     Path | None,
-    typer.Option(metavar="VIDEO", help="Write the video with labels and bars of confidence drawn in."),
+    typer.Option(
+        metavar="VIDEO", help="Write the video with labels and bars of confidence drawn in.", parser=path
+    ),
 ]
 BoxesOption = Annotated[
     Path | None,

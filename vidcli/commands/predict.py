@@ -32,8 +32,9 @@ from vidcli.commands.options import (
     ThresholdOption,
     VideoOptions,
     VideosArgument,
+    path,
 )
-from vidcli.errors import ConfigError, StreamError
+from vidcli.errors import ConfigError, StreamError, VidcliError
 
 if TYPE_CHECKING:
     from vidcli.commands.videos import Job
@@ -70,7 +71,10 @@ FormatOption = Annotated[
 ]
 OutputOption = Annotated[
     Path | None,
-    typer.Option(help="File to write instead of stdout; what a run left undone is continued."),
+    typer.Option(
+        help="File to write instead of stdout, or its address; what a run left undone is continued.",
+        parser=path,
+    ),
 ]
 ShardOption = Annotated[
     str | None,
@@ -200,7 +204,7 @@ def run_predict(terminal: Terminal, options: PredictOptions) -> int:
         else:
             if options.shared.overwrite:
                 _empty(job.results, form)
-            code = _predict_resuming(job, job.results.path, _open_results(job, form, options.top_k), run)
+            code = _predict_resuming(job, job.results, _open_results(job, form, options.top_k), run)
         for sentence in advice:
             terminal.warn(sentence)
     except StreamError:  # nobody reads the results, but the annotated video is still wanted
@@ -307,7 +311,7 @@ def _predict_streaming(job: Job, form: str, top_k: int, run: Run) -> int:
     return 1 if num_failed else 0
 
 
-def _predict_resuming(job: Job, output: Path, results: ResultsFile, run: Run) -> int:
+def _predict_resuming(job: Job, output: OutputFile, results: ResultsFile, run: Run) -> int:
     """Predict to a file the answers that it does not hold yet."""
     from vidcli.console.text import count_noun
 
@@ -318,7 +322,7 @@ def _predict_resuming(job: Job, output: Path, results: ResultsFile, run: Run) ->
         num_there = len(items) - len(remaining)
         if num_there:
             failed = f", {count_noun(num_failed, 'failure')} among them" if num_failed else ""
-            terminal.say(f"{output}: {num_there} of {len(items)} videos are there already{failed}")
+            terminal.say(f"{output.named}: {num_there} of {len(items)} videos are there already{failed}")
         with terminal.counting("predicting", len(items), past=None if num_there else "predicted") as show:
             for done, prediction in enumerate(run(remaining), start=num_there + 1):
                 results.write(prediction)
@@ -329,7 +333,8 @@ def _predict_resuming(job: Job, output: Path, results: ResultsFile, run: Run) ->
         is_complete = True
     finally:
         results.close(is_complete)
-    terminal.say(f"wrote {output}: {count_noun(len(items), 'video')}, {num_failed} failed")
+        output.deliver()
+    terminal.say(f"wrote {output.named}: {count_noun(len(items), 'video')}, {num_failed} failed")
     return 1 if num_failed else 0
 
 
@@ -339,17 +344,21 @@ def _open_results(job: Job, form: str, top_k: int) -> ResultsFile:
     from vidcli.predict.results import CsvResults, JsonResults, Source
 
     assert job.results is not None
-    predictor, output = job.predictor, job.results.path
+    predictor, output = job.predictor, job.results
     source = Source.of(predictor, top_k)
-    if form == "csv":
-        return CsvResults(output, top_k, source, len(predictor.class_names))
-    return (ParquetResults if form == "parquet" else JsonResults)(output, top_k, source)
+    try:
+        if form == "csv":
+            return CsvResults(output.path, top_k, source, len(predictor.class_names), output.named)
+        kind = ParquetResults if form == "parquet" else JsonResults
+        return kind(output.path, top_k, source, output.named)
+    except VidcliError:
+        output.discard()
+        raise
 
 
 def _empty(results: OutputFile, form: str) -> None:
     """Begin results anew, whatever the file held."""
-    from vidcli.predict.parquet import partial_file
-    from vidcli.runtime.outputs import OutputFile
+    from vidcli.runtime.outputs import OutputFile, partial_file
 
     results.open().close()
     if form == "parquet":

@@ -10,7 +10,7 @@ import typer
 
 from vidcli.commands.app import LOOK_INSIDE, app, examples, open_terminal
 from vidcli.commands.completion import complete_model
-from vidcli.commands.options import DataRootOption, DeviceOption, OverwriteOption, SplitOption
+from vidcli.commands.options import DataRootOption, DeviceOption, OverwriteOption, SplitOption, path
 from vidcli.errors import CheckpointError, ConfigError
 
 REPORT_FILE = "report.html"
@@ -32,7 +32,7 @@ def report(
     ] = None,
     split: SplitOption = "test",
     out: Annotated[
-        Path | None, typer.Option(help="File to write; without it, report.html in the run.")
+        Path | None, typer.Option(help="File to write; without it, report.html in the run.", parser=path)
     ] = None,
     data_root: DataRootOption = None,
     overwrite: OverwriteOption = False,
@@ -80,10 +80,11 @@ def _page_to_write(
         OutputError: something that must not be replaced.
         WriteError: it cannot be written.
     """
-    from vidcli.runtime.outputs import OutputFile, OutputFolder
+    from vidcli.data.outputs_afar import open_output
+    from vidcli.runtime.outputs import OutputFolder
 
     if out is not None:
-        return OutputFile("--out", out, inputs, overwrite).write_text
+        return open_output("--out", out, inputs, overwrite).write_text
     folder = OutputFolder(
         run, "report", (REPORT_FILE,), option="report", inputs=inputs, overwrite=overwrite, is_shared=True
     )

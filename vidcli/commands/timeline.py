@@ -25,6 +25,7 @@ from vidcli.commands.options import (
     VideoOptions,
     VideosArgument,
     WindowOption,
+    path,
     refuse_pipe,
     require_videos,
 )
@@ -61,7 +62,9 @@ FormatOption = Annotated[
     TimelineFormat | None,
     typer.Option("--format", help="How to write; without it, by the name of --output, else a table."),
 ]
-OutputOption = Annotated[Path | None, typer.Option(help="File to write instead of stdout.")]
+OutputOption = Annotated[
+    Path | None, typer.Option(help="File to write instead of stdout, or its address.", parser=path)
+]
 StepOption = Annotated[
     float | None,
     typer.Option(min=0.001, help="Seconds from window to window; without it, a quarter of one."),
@@ -72,10 +75,14 @@ MinSecondsOption = Annotated[
         min=0, help="Seconds of the shortest segment; without it, as the model learnt, or those of a window."
     ),
 ]
-PictureOption = Annotated[Path | None, typer.Option(metavar="PNG", help="Draw the timeline into this file.")]
+PictureOption = Annotated[
+    Path | None, typer.Option(metavar="PNG", help="Draw the timeline into this file.", parser=path)
+]
 BoutsOption = Annotated[
     Path | None,
-    typer.Option(metavar="CSV", help="Write number, lengths, rate and order of the bouts of each class."),
+    typer.Option(
+        metavar="CSV", help="Write number, lengths, rate and order of the bouts of each class.", parser=path
+    ),
 ]
 
 
@@ -209,7 +216,7 @@ def _keeping_bouts(job: Job) -> Iterator[list[Timeline]]:
         if job.bouts is not None and whole:
             job.bouts.write_text(bouts_text(whole))
             job.terminal.say(
-                f"wrote {job.bouts.path}: bouts of {len(whole)} of {len(job.items)} {_what(job)}"
+                f"wrote {job.bouts.named}: bouts of {len(whole)} of {len(job.items)} {_what(job)}"
             )
 
 
@@ -381,7 +388,7 @@ def _write_files(job: Job, timeline: Timeline) -> None:
         from vidcli.fonts import picture_names
 
         job.picture.write(partial(report.draw_timeline, timeline))
-        job.terminal.say(f"wrote {job.picture.path}")
+        job.terminal.say(f"wrote {job.picture.named}")
         if (note := picture_names(timeline.class_names).note) is not None:
             job.terminal.warn(note)
     job.annotate_with_timeline(timeline)

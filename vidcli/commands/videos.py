@@ -15,12 +15,14 @@ from vidcli.config import SubjectConfig
 from vidcli.console import Terminal
 from vidcli.data.frames import decode_limits
 from vidcli.data.items import VideoItem, have_tracks, path_texts_of
+from vidcli.data.outputs_afar import open_output
 from vidcli.errors import ConfigError, OutputError, VidcliError, VideoError
 from vidcli.predict import Predictor
 from vidcli.predict.inputs import AUTO, STDIN, collect_items, parse_shard, read_list, shard_of_launcher
 from vidcli.predict.predictor import with_boxes
 from vidcli.runtime.files import is_stream
 from vidcli.runtime.outputs import OutputFile
+from vidcli.storage.addresses import is_afar
 from vidcli.video import probe, rewrite_video
 
 if TYPE_CHECKING:
@@ -81,7 +83,7 @@ class Job:
             self.terminal.warn(annotator.names.note)
         video, limits = self.items[0].path, decode_limits(self.predictor.config.data)
         target.write(lambda path: rewrite_video(video, path, annotator.draw, limits))
-        self.terminal.say(f"wrote {target.path}")
+        self.terminal.say(f"wrote {target.named}")
 
 
 def open_job(
@@ -109,10 +111,13 @@ def open_job(
     model_file = find_model(options.model)
     named: list[str | Path] = [*files_of_model(model_file), *options.videos]
     named += [] if options.boxes is None else [options.boxes]
+    named += [] if options.model is None or not is_afar(options.model) else [options.model]
     if options.from_list is not None and options.from_list != STDIN:
         named.append(Path(options.from_list))
     places = [path for path in (output, options.annotate, picture, bouts) if path is not None]
-    places = [Path(os.path.realpath(path)) for path in places if not is_stream(path)]
+    places = [
+        path if is_afar(path) else Path(os.path.realpath(path)) for path in places if not is_stream(path)
+    ]
     if len(set(places)) < len(places):
         raise OutputError(f"{places[0]}: is named as the place of two outputs; give each its own")
 
@@ -122,9 +127,9 @@ def open_job(
         videos = path_texts_of(items)
         if is_continued:  # its content shows that it is none of the videos; millions are not looked at each
             videos = (video for video in videos if video.endswith(path.name))
-        return OutputFile(option, path, [*named, *videos], options.overwrite, is_continued)
+        return open_output(option, path, [*named, *videos], options.overwrite, is_continued)
 
-    results = check("--output", output, is_continued and not options.overwrite)
+    results = check("--output", output, is_continued)
     annotated, drawn = check("--annotate", options.annotate), check("--picture", picture)
     counted = check("--bouts", bouts)
     predictor = Predictor.load(model_file, options.device)

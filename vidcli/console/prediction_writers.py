@@ -226,7 +226,7 @@ def open_results(output: OutputFile | None) -> Iterator[TextIO]:
         VidcliError: the file or stdout cannot be written.
         BrokenPipeError: nobody reads stdout any more.
     """
-    place = f"--output {output.path}" if output else "standard output"
+    place = f"--output {output.named}" if output else "standard output"
     try:
         with nullcontext(sys.stdout) if output is None else _open_text(output) as stream:
             yield stream
@@ -235,6 +235,9 @@ def open_results(output: OutputFile | None) -> Iterator[TextIO]:
         raise
     except OSError as error:
         raise VidcliError(f"{place}: cannot be written ({error.strerror})") from error
+    finally:
+        if output is not None:
+            output.deliver()
 
 
 def _open_text(output: OutputFile) -> TextIO:

@@ -3,6 +3,7 @@
     CACHE/frames/.vidcli-cache    says that vidcli made the folder, or took it while it was empty
     CACHE/frames/...              decoded frames; only files with a name of vidcli's are ever deleted
     CACHE/fetched/...             copies of models and manifests that lie afar
+    CACHE/outputs/...             files that are being written to an address, or could not be sent there
     CACHE/motion-v.../motion.json says that the folder holds built-in motion videos
 
 A folder named `frames` without the marker belongs to somebody else, and so does a link: nothing in it is
@@ -24,7 +25,7 @@ from vidcli.errors import WriteError
 from vidcli.runtime.files import TEMPORARY_NAME
 
 CACHE_MARKER = ".vidcli-cache"
-CACHE_KINDS = ("frames", "features", "bench", "fetched", "motion")
+CACHE_KINDS = ("frames", "features", "bench", "fetched", "outputs", "motion")
 
 _TEXT = "vidcli made this folder, and may delete what it put here; all of it can be made again.\n"
 _DIGEST = "[0-9a-f]{40}"
@@ -41,6 +42,7 @@ _MARKED_FOLDERS = (
     ("bench", "bench", rf"{_BENCH_VIDEO}|{TEMPORARY_NAME}"),
     ("bench", "bench-infer", rf"motion/({_MOTION_DATA})|\w+-\d+/(model\.safetensors|{_EXPORTED_FILE})"),
     ("fetched", "fetched", rf"{_DIGEST}/[^/]+"),
+    ("outputs", "outputs", rf"{_DIGEST}(\.[^/]+)?|{TEMPORARY_NAME}"),
 )
 
 

@@ -53,7 +53,7 @@ from vidcli.names import visible
 from vidcli.runtime.files import require_regular
 from vidcli.sheets import csv_text, name_columns
 from vidcli.storage.addresses import StoredPath, is_afar, path_of, without_secrets
-from vidcli.storage.file_systems import StorageError
+from vidcli.storage.connections import StorageError
 from vidcli.video import VIDEO_SUFFIXES
 
 _NUM_NAMED = 10

@@ -23,7 +23,8 @@ from vidcli.data.items import SPLITS, VideoItem
 from vidcli.errors import DataError
 from vidcli.runtime.plain import is_number, one_line, parse_json
 from vidcli.storage.addresses import StoredPath, is_afar, path_of, text_of
-from vidcli.storage.file_systems import StorageError, list_afar
+from vidcli.storage.connections import StorageError
+from vidcli.storage.file_systems import list_afar
 from vidcli.storage.sources import open_source
 from vidcli.storage.tar_members import TarIndex, read_index
 from vidcli.video import VIDEO_SUFFIXES

@@ -31,7 +31,8 @@ from vidcli.errors import ConfigError, DataError
 from vidcli.runtime.files import open_regular, read_at_most
 from vidcli.runtime.launcher import rank_and_size
 from vidcli.storage.addresses import StoredPath, is_afar, names_afar, path_of
-from vidcli.storage.file_systems import StorageError, list_afar
+from vidcli.storage.connections import StorageError
+from vidcli.storage.file_systems import list_afar
 from vidcli.video import VIDEO_SUFFIXES
 
 STDIN = "-"

@@ -19,14 +19,10 @@ from vidcli.errors import OutputError, WriteError
 from vidcli.predict.prediction import Prediction
 from vidcli.predict.results import JsonResults, ResultsFile, Source
 from vidcli.runtime.files import digest_file, write_whole
+from vidcli.runtime.outputs import partial_file
 
 _METADATA_KEY = b"vidcli"
 _BATCH_ROWS = 50_000
-
-
-def partial_file(path: Path) -> Path:
-    """Return the file in which the results for a Parquet file are gathered."""
-    return path.with_name(f"{path.name}.partial")
 
 
 def read_about(file: pyarrow.parquet.ParquetFile) -> dict[str, Any] | None:
@@ -46,9 +42,10 @@ class ParquetResults(ResultsFile):
     killed run continues. A run that completes adds them to the Parquet file, which is valid at any moment.
     """
 
-    def __init__(self, path: Path, top_k: int, source: Source) -> None:
+    def __init__(self, path: Path, top_k: int, source: Source, named: Path | None = None) -> None:
         super().__init__()
         self.path, self._source = path, source
+        self._named = named or path  # in messages
         self._partial = partial_file(path)
         merged = self._read_finished()
         if merged and self._partial.is_file() and _digest(self._partial) == merged:
@@ -82,15 +79,15 @@ class ParquetResults(ResultsFile):
             about = read_about(file) if "track" in file.schema_arrow.names else None
         except (OSError, ValueError) as error:  # ArrowInvalid is a ValueError
             raise OutputError(
-                f"--output {self.path}: is not a Parquet file ({error}); choose another file, or "
+                f"--output {self._named}: is not a Parquet file ({error}); choose another file, or "
                 "replace it with --overwrite"
             ) from error
         if about is None:
             raise OutputError(
-                f"--output {self.path}: holds something else than results of `vidcli predict`; choose "
+                f"--output {self._named}: holds something else than results of `vidcli predict`; choose "
                 "another file, or replace it with --overwrite"
             )
-        self._source.check_continues(self.path, Source(about["model"], about["settings"]))
+        self._source.check_continues(self._named, Source(about["model"], about["settings"]))
         with file:
             for batch in file.iter_batches(_BATCH_ROWS, columns=["video", "rank", "error", "start", "end"]):
                 rows = pa.Table.from_batches([batch])

@@ -5,6 +5,7 @@ results-1of3.csv  results-2of3.csv  results-3of3.csv   ->   results.csv, as one 
 
 from __future__ import annotations
 
+import glob
 import itertools
 import json
 import re
@@ -13,27 +14,50 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from vidcli.data.fetched import fetch_together
 from vidcli.errors import DataError
 from vidcli.predict.inputs import Shard
-from vidcli.predict.parquet import partial_file, read_about
+from vidcli.predict.parquet import read_about
 from vidcli.predict.results import FORMAT_OF_SUFFIX
+from vidcli.runtime.outputs import partial_file
 from vidcli.sheets import csv_records
+from vidcli.storage.addresses import is_afar
+from vidcli.storage.connections import StorageError
+from vidcli.storage.file_systems import list_afar
+from vidcli.storage.sources import path_afar
 
 
-def find_parts(whole: Path) -> list[Path]:
+def folder_of_parts(whole: Path) -> Path:
+    """Return the folder where the parts of a file of results lie; of those at an address, that of copies.
+
+    Raises:
+        DataError: they cannot be fetched.
+    """
+    if not is_afar(whole):
+        return whole.parent
+    pattern = path_afar(whole).with_name(f"{glob.escape(whole.stem)}-*of*{glob.escape(whole.suffix)}*")
+    try:
+        return fetch_together(list_afar(pattern))
+    except StorageError as error:
+        raise DataError(f"{whole}: its parts cannot be fetched ({error})") from error
+
+
+def find_parts(whole: Path, folder: Path | None = None) -> list[Path]:
     """Return the files of all parts of a file of results, in order.
 
     Args:
         whole: the file that they are to become, such as `results.csv`.
+        folder: where they lie; None is beside it.
 
     Raises:
         DataError: there are none, some are missing or not written to their end, or they are of several
             divisions of the list.
     """
+    folder = folder or whole.parent
     if whole.suffix.lower() not in FORMAT_OF_SUFFIX:
         raise DataError(f"{whole}: expected a file of results: {', '.join(FORMAT_OF_SUFFIX)}")
     pattern = re.compile(rf"{re.escape(whole.stem)}-(\d+)of(\d+){re.escape(whole.suffix)}(\.partial)?")
-    found = [match for path in whole.parent.glob("*") if (match := pattern.fullmatch(path.name))]
+    found = [match for path in folder.glob("*") if (match := pattern.fullmatch(path.name))]
     counts = sorted({int(match[2]) for match in found})
     if not counts:
         raise DataError(
@@ -44,7 +68,7 @@ def find_parts(whole: Path) -> list[Path]:
         told = " and ".join(f"of {count}" for count in counts)
         raise DataError(f"{whole}: parts {told} are there; take away those that do not belong to the list")
     parts = [Shard(number + 1, counts[0]) for number in range(counts[0])]
-    files = [part.name_file(whole) for part in parts]
+    files = [folder / part.name_file(whole).name for part in parts]
     missing = [part.number for part, file in zip(parts, files, strict=True) if not file.is_file()]
     unfinished = [part.number for part, file in zip(parts, files, strict=True) if partial_file(file).exists()]
     for numbers, what in ((missing, "missing"), (unfinished, "not finished")):

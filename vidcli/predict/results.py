@@ -168,15 +168,16 @@ class ResultsFile(ABC):
 class _LinesFile(ResultsFile):
     """Results as lines of text at the end of a file."""
 
-    def __init__(self, path: Path, top_k: int, source: Source) -> None:
+    def __init__(self, path: Path, top_k: int, source: Source, named: Path | None = None) -> None:
         super().__init__()
         self.path, self._top_k, self._source = path, top_k, source
+        self._named = named or path  # in messages
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0)
         flags |= 0 if is_stream(path) else getattr(os, "O_NOFOLLOW", 0)
         try:
             self._file = open(os.open(path, flags, 0o666), "ab", buffering=0)  # noqa: SIM115 (closed by close)
         except OSError as error:
-            raise _unwritable(path, error) from error
+            raise _unwritable(self._named, error) from error
         # A device or a pipe holds no earlier results.
         self._is_regular = stat.S_ISREG(os.fstat(self._file.fileno()).st_mode)
         try:
@@ -203,12 +204,12 @@ class _LinesFile(ResultsFile):
             self._file.truncate(end)
             self._file.seek(end)
         except OSError as error:
-            raise _unwritable(self.path, error) from error
+            raise _unwritable(self._named, error) from error
 
     def _lock(self) -> None:
         if lock_open_file(self._file) is False:  # None: a file system without locks
             raise VidcliError(
-                f"--output {self.path}: another run is writing it; give each run its own file, or wait"
+                f"--output {self._named}: another run is writing it; give each run its own file, or wait"
             )
 
     @abstractmethod
@@ -240,7 +241,7 @@ class _LinesFile(ResultsFile):
             if self._is_regular:
                 os.fsync(self._file.fileno())
         except OSError as error:
-            raise _unwritable(self.path, error) from error
+            raise _unwritable(self._named, error) from error
         finally:
             self._file.close()
 
@@ -257,23 +258,23 @@ class _LinesFile(ResultsFile):
                 with suppress(OSError):
                     self._file.truncate(start)
             raise _unwritable(
-                self.path, error, "its results are complete; the same command goes on"
+                self._named, error, "its results are complete; the same command goes on"
             ) from error
 
     def _check_source(self, model: object, settings: object) -> None:
         if not isinstance(model, str) or not isinstance(settings, str):
             raise self._foreign()
-        self._source.check_continues(self.path, Source(model, settings))
+        self._source.check_continues(self._named, Source(model, settings))
 
     def _foreign(self) -> OutputError:
         return OutputError(
-            f"--output {self.path}: holds something else than results of `vidcli predict --output`; choose "
+            f"--output {self._named}: holds something else than results of `vidcli predict --output`; choose "
             "another file, or replace it with --overwrite"
         )
 
     def _damaged(self, line: int) -> VidcliError:
         return VidcliError(
-            f"--output {self.path}: line {line} is not a row of results; choose another file, or "
+            f"--output {self._named}: line {line} is not a row of results; choose another file, or "
             "remove the line"
         )
 
@@ -334,9 +335,11 @@ class CsvResults(_LinesFile):
 
     _COLUMNS = (*CSV_COLUMNS, "model", "settings")
 
-    def __init__(self, path: Path, top_k: int, source: Source, num_classes: int) -> None:
+    def __init__(
+        self, path: Path, top_k: int, source: Source, num_classes: int, named: Path | None = None
+    ) -> None:
         self._num_ranks = min(top_k, num_classes)
-        super().__init__(path, top_k, source)
+        super().__init__(path, top_k, source, named)
 
     def _header(self) -> bytes:
         return csv_line(self._COLUMNS).encode()

@@ -9,6 +9,7 @@ from vidcli.arrays import Float32
 from vidcli.config import ClipConfig
 from vidcli.data.items import VideoItem
 from vidcli.errors import VidcliError
+from vidcli.runtime.outputs import refuse_address
 from vidcli.transforms import to_pixels
 from vidcli.video import write_png
 
@@ -28,8 +29,9 @@ class FrameSaver:
             clip: the settings of the model's clips.
 
         Raises:
-            VidcliError: the folder holds something already, or cannot be made.
+            VidcliError: the folder holds something already, cannot be made, or is an address.
         """
+        refuse_address(f"--save-frames {folder}", folder)
         self._folder, self._num_crops = folder, clip.crops
         self._clip = clip
         self._num_videos = 0

@@ -24,6 +24,11 @@ TEMPORARY_NAME = r"\.vidcli-[0-9a-f]{16}\.tmp(\.\w+)?"
 """Pattern of the names of files that are being written."""
 
 
+def temporary_name(suffix: str = "") -> str:
+    """Return a random name for a file that is being written; `suffix` is its end, such as `.mp4`."""
+    return f".vidcli-{secrets.token_hex(8)}.tmp{suffix}"
+
+
 @contextmanager
 def temporary_file(folder: Path, suffix: str = "") -> Iterator[Path]:
     """Make an empty file of a random name, and remove it at the end if it is still there.
@@ -38,7 +43,7 @@ def temporary_file(folder: Path, suffix: str = "") -> Iterator[Path]:
     Raises:
         OSError: the folder cannot be written.
     """
-    path = folder / f".vidcli-{secrets.token_hex(8)}.tmp{suffix}"
+    path = folder / temporary_name(suffix)
     flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
     os.close(os.open(path, flags, 0o666))
     try:

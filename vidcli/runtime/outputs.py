@@ -40,7 +40,12 @@ _SCHEME = re.compile(r"[a-z][a-z0-9+.-]+:")
 
 
 class OutputFile:
-    """One file that a command writes, checked before its work starts."""
+    """One file that a command writes, checked before its work starts.
+
+    Attributes:
+        path: where it is written.
+        named: what messages call it: the path, or the address that it is sent to; see `outputs_afar`.
+    """
 
     def __init__(
         self,
@@ -64,7 +69,8 @@ class OutputFile:
             OutputError: something is there that must not be replaced.
             WriteError: the folder cannot be made or written.
         """
-        self.path, self._option, self._overwrite = path, option, overwrite
+        self.path = self.named = path
+        self._option, self._overwrite = option, overwrite
         if is_stream(path):
             return
         _refuse(f"{option} {path}", path, inputs, overwrite, is_ours=is_continued)
@@ -107,6 +113,12 @@ class OutputFile:
             return open(self.path, "r+b", buffering=0)
         except OSError as error:
             raise WriteError(f"{self._option} {self.path}: cannot be written ({error.strerror})") from error
+
+    def deliver(self) -> None:
+        """Bring what was written through `open` to its place, once it is closed."""
+
+    def discard(self) -> None:
+        """Let go of a file that cannot be added to; it stays as it is in its place."""
 
 
 class OutputFolder:
@@ -251,6 +263,11 @@ class OutputFolder:
         write_text(self._record, json.dumps(about, indent=1) + "\n")
 
 
+def partial_file(path: Path) -> Path:
+    """Return where results are gathered for a file that nothing can be appended to."""
+    return path.with_name(f"{path.name}.partial")
+
+
 def choose_folder(folder: Path, command: str, subject: str) -> Path:
     """Return the folder for what a command writes about a subject, where none was named.
 
@@ -340,7 +357,9 @@ def refuse_address(what: str, path: Path) -> None:
         OutputError: it is one.
     """
     if _SCHEME.fullmatch(path.parts[0] if path.parts else ""):
-        raise OutputError(f"{what}: is an address, but outputs are written to a disk; copy them afterwards")
+        raise OutputError(
+            f"{what}: is an address, but this goes to a disk only; name a local path, and copy it afterwards"
+        )
 
 
 def _is_empty_file(path: Path) -> bool:

@@ -1,7 +1,8 @@
 """Where the bytes of a file lie: on a disk, inside a tar file, or afar; one door to all of them.
 
     addresses      paths that are addresses (`s3://bucket/a.mp4`), and how they are shown without secrets
-    file_systems   fsspec's file systems: opening, listing and fetching what lies afar
+    connections    opening fsspec's file systems, asking again what may pass, saying what went wrong
+    file_systems   what lies afar: opening, listing, fetching and storing it
     blocks         a seekable file that reads blocks ahead and keeps them; counts the bytes fetched
     tar_members    paths inside tar files (`000000.tar/clip.mp4`), and the index of a tar file
     sources        opens a path wherever its bytes lie

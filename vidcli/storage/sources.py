@@ -9,7 +9,8 @@ from typing import BinaryIO, cast
 
 from vidcli.storage.addresses import StoredPath, is_afar, split_member
 from vidcli.storage.blocks import BlockFile
-from vidcli.storage.file_systems import StorageError, describe_afar, open_afar
+from vidcli.storage.connections import StorageError
+from vidcli.storage.file_systems import describe_afar, open_afar
 from vidcli.storage.range_file import RangeFile
 from vidcli.storage.tar_members import find_member
 

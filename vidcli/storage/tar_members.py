@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from vidcli.runtime.plain import one_line, parse_json
-from vidcli.storage.file_systems import StorageError
+from vidcli.storage.connections import StorageError
 
 INDEX_NAME = "__index__"
 FORMAT = "vidcli-shard-1"
