@@ -18,6 +18,7 @@ from vidcli.video.open.budget import Budget, DecodeLimits, faults_of
 from vidcli.video.open.container import FOREIGN_ERRORS, open_video
 from vidcli.video.open.probe import VideoInfo
 from vidcli.video.open.video_bytes import reason
+from vidcli.video.write.x264 import repeatable
 
 _TICKS = 90_000  # a second; the clock of MPEG-TS, which all usual rates divide
 
@@ -51,7 +52,6 @@ class CompactCoding:
             "crf": str(self.quality),
             "g": str(self.keyframe_every),
             "bf": "0",
-            "threads": "1",
         }
 
 
@@ -91,7 +91,7 @@ def _encode(
 ) -> None:
     converter = Converter(budget.path, info, coding.size)
     rate = Fraction(info.fps or 25).limit_denominator(1001)
-    stream: Any = output.add_stream("libx264", rate=rate, options=coding.options)
+    stream: Any = output.add_stream("libx264", rate=rate, options=repeatable(coding.options))
     stream.height, stream.width = converter.shape[:2]
     stream.pix_fmt = "yuv420p"
     stream.codec_context.time_base = Fraction(1, _TICKS)

@@ -13,6 +13,7 @@ import av.error
 from vidcli.arrays import Frames
 from vidcli.errors import VideoError
 from vidcli.video.open.video_bytes import reason
+from vidcli.video.write.x264 import repeatable
 
 
 def encode_video(
@@ -37,12 +38,13 @@ def encode_video(
         VideoError: the file or the codec cannot be written.
     """
     rate = Fraction(fps).limit_denominator(1001)
+    options = repeatable(options or {}) if codec == "libx264" else options or {}
     try:
         with av.open(str(path), mode="w") as container:
             stream = None
             for array in frames:
                 if stream is None:
-                    stream = container.add_stream(codec, rate=rate, options=options or {})
+                    stream = container.add_stream(codec, rate=rate, options=options)
                     stream.height, stream.width = array.shape[:2]
                     stream.pix_fmt = pixel_format
                     stream.thread_count = 1
