@@ -38,7 +38,8 @@ def test_without_labels_each_cluster_is_seen_first() -> None:
 
 def test_each_clip_explains_most_of_those_that_are_left() -> None:
     kernels = kernels_of(clusters(5)[0])
-    kernel, known, noise = mean_kernel(kernels.of_part, WHOLE), [1, 7], queue._NOISE
+    products, known, noise = mean_kernel(kernels.of_part, WHOLE), [1, 7], queue._NOISE
+    kernel = queue.covariance_given(products, np.arange(15), np.arange(0))
     labels = ["a" if n in known else None for n in range(15)]
 
     def left(given: list[int], others: list[int]) -> float:
@@ -52,6 +53,27 @@ def test_each_clip_explains_most_of_those_that_are_left() -> None:
         best = min(others, key=lambda n: left([*known, n], others))
         assert place.position == best
         known.append(best)
+
+
+def test_clips_with_long_descriptors_do_not_come_before_all_others() -> None:
+    rng = np.random.default_rng(0)
+    points = np.concatenate([10 * rng.normal(size=(20, 8)), rng.normal(size=(20, 8))])
+    points[:20, 0] += 20
+    points[20:, 0] -= 2
+    places = queue.rank_unlabelled(kernels_of(points), None, [None] * 40, np.ones(40, bool), 6)
+    assert 2 <= sum(place.position < 20 for place in places) <= 4
+
+
+def test_a_clip_is_called_unlike_what_is_labelled_while_nothing_like_it_is() -> None:
+    points, truth = clusters(5, spread=0.2)
+    labels = ["a", *[None] * 4, "b", *[None] * 9]
+    opinion = learn(kernels_of(points), items_of(truth), labels)
+    places = queue.rank_unlabelled(
+        kernels_of(points), opinion, labels, np.array([label is None for label in labels]), 13
+    )
+    unlike = [truth[place.position] for place in places if "unlike what is labelled" in place.reason]
+    assert unlike == ["c"]
+    assert truth[places[0].position] == "c"
 
 
 def test_doubt_and_rare_classes_come_first_among_clips_that_are_alike_to_none() -> None:

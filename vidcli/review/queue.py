@@ -5,11 +5,15 @@ would explain most of all unlabelled clips:
 
     value of a clip j = sum over clips i of weight_i x covariance_ij^2 / (variance_j + noise)
 
-Variance and covariance are those of a Gaussian process of the same kernel, given the labelled clips and
-those drawn before: the sum is the variance that goes with the label (V-optimal design; Cohn et al. 1996). So
-the clips drawn are unlike each other, and each is like many that are left. The weight of a clip grows with
-doubt, one less the difference of its two highest probabilities (margin sampling, Scheffer et al. 2001), and
-with the probability of classes that have few labels.
+Variance and covariance are those of a Gaussian process given the labelled clips and those drawn before: the
+sum is the variance that goes with the label (V-optimal design; Cohn et al. 1996). So the clips drawn are
+unlike each other, and each is like many that are left. The weight of a clip grows with doubt, one less the
+difference of its two highest probabilities (margin sampling, Scheffer et al. 2001), and with the probability
+of classes that have few labels.
+
+The kernel of the process is half the cosine of what the classifier reads, plus one half. Without lengths, no
+kind of clip seems to hold more to explain because its descriptors are long; the half says that the mean
+answer is not known either, so that of three kinds of clips two do not stand for the third.
 
 Labelled clips are ranked by confident learning (`evaluate.what_helps`) on probabilities of classifiers that
 did not learn from them, by the normalised margin: p(label) less the highest other.
@@ -30,9 +34,11 @@ from vidcli.review.knowledge import WHOLE, Kernels, Opinion
 from vidcli.train.choice import mean_kernel
 
 _NOISE = 0.1
-"""Variance of a clip that its neighbours never explain, as a share of a mean clip's."""
+"""Variance of a clip that its neighbours never explain, as a share of all of it."""
 _ASIDE = 0.5
 """How much doubt and rarity count beside a clip that has neither."""
+_UNLIKE = 0.25
+"""Variance above which a clip is called unlike what is labelled: half of what the mean answer leaves."""
 _MOST_RANKED = 2000
 """Unlabelled clips that are ranked at a time, drawn at random where there are more."""
 
@@ -70,14 +76,13 @@ def rank_unlabelled(
     covariance_RR = covariance_given(kernel_NN, open_, known)
     doubt_N, rarity_N = _doubt_and_rarity(opinion, labels, len(kernel_NN))
     weight_R = 1 + _ASIDE * (doubt_N + rarity_N)[open_]
-    scale_R = np.maximum(kernel_NN.diagonal()[open_], 1e-9)
     left_R = np.full(len(open_), True)
     places = []
     for _ in range(min(count, len(open_))):
         variance_R = np.clip(covariance_RR.diagonal(), 0, None)
         value_R = np.square(covariance_RR) @ (weight_R * left_R) / (variance_R + _NOISE)
         best = int(np.where(left_R, value_R, -np.inf).argmax())
-        novelty, position = float(variance_R[best] / scale_R[best]), int(open_[best])
+        novelty, position = float(variance_R[best]), int(open_[best])
         places.append(Place(position, _why(position, opinion, labels, novelty, rarity_N[position])))
         left_R[best] = False
         column_R = covariance_RR[:, best].copy()
@@ -86,18 +91,24 @@ def rank_unlabelled(
 
 
 def covariance_given(kernel_NN: Float64, open_R: Int64, known_M: Int64) -> Float64:
-    """Return the covariance (R, R) of unlabelled clips, given labelled ones.
+    """Return the covariance (R, R) of unlabelled clips, given labelled ones: at most 1, that of equal clips.
 
     Args:
-        kernel_NN: covariance of all clips.
+        kernel_NN: products of what is read of all clips.
         open_R: the unlabelled clips.
         known_M: the labelled clips.
     """
-    covariance_RR = kernel_NN[np.ix_(open_R, open_R)]
+    length_N = np.sqrt(np.maximum(kernel_NN.diagonal(), np.finfo(np.float64).tiny))
+
+    def before(first: Int64, second: Int64) -> Float64:
+        cosine = kernel_NN[np.ix_(first, second)] / length_N[first][:, None] / length_N[second]
+        return np.asarray((1 + cosine) / 2)
+
+    covariance_RR = before(open_R, open_R)
     if not len(known_M):
         return covariance_RR
-    cross_RM = kernel_NN[np.ix_(open_R, known_M)]
-    noisy_MM = kernel_NN[np.ix_(known_M, known_M)] + _NOISE * np.eye(len(known_M))
+    cross_RM = before(open_R, known_M)
+    noisy_MM = before(known_M, known_M) + _NOISE * np.eye(len(known_M))
     return np.asarray(covariance_RR - cross_RM @ np.linalg.solve(noisy_MM, cross_RM.T))
 
 
@@ -126,7 +137,7 @@ def _why(
             )
         if rarity > 0.3:
             reasons.append(f"perhaps {names[first]}, of which there are {labels.count(names[first])} labels")
-    if novelty > 0.5:
+    if novelty > _UNLIKE:
         reasons.append("unlike what is labelled so far")
     return "; ".join(reasons) or "the most that is left to learn"
 

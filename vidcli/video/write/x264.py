@@ -1,8 +1,8 @@
 """Have x264 write the same bytes for the same pictures.
 
-On processors with AVX-512 it does so only nearly always: of 2,400 codings of sixteen pictures of 42 x 48 pixels
-ten differed in what some picture shows, and none of 2,400 with its code for AVX2 (PyAV 18.1, FFmpeg 8.1). What
-is coded twice to the same bytes can be compared, and gone on with.
+On processors with AVX-512 it does so only nearly always: of 1,800 codings of sixteen small pictures ten
+differed in what some picture shows, and none of 1,800 with its code for AVX2 (PyAV 18.1, FFmpeg 8.1). What is
+coded twice to the same bytes can be compared, and gone on with.
 """
 
 from __future__ import annotations
