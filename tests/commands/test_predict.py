@@ -21,6 +21,7 @@ from typer.testing import CliRunner
 from tests.commands.many_videos import make_many
 from tests.forks import Forked
 from vidcli.commands.app import app
+from vidcli.predict.results import JsonResults
 from vidcli.train import start_run
 
 
@@ -222,6 +223,21 @@ def test_a_scheduler_that_ends_the_run_leaves_whole_results(here, name):
     assert all(json.loads(line)["video"] for line in lines)
     assert set(here.iterdir()) - before == {output}
     assert "videos are there already" in predict(*arguments).stderr
+
+
+def test_a_stopped_command_says_how_far_it_came(here, monkeypatch):
+    write = JsonResults.write
+
+    def write_two(self, prediction):
+        if prediction.video.endswith("002.mp4"):
+            raise KeyboardInterrupt
+        write(self, prediction)
+
+    monkeypatch.setattr(JsonResults, "write", write_two)
+    stopped = predict("many/000.mp4", "many/001.mp4", "many/002.mp4", "--output", "out.jsonl")
+    assert stopped.exit_code == 130
+    assert "out.jsonl: stopped after 2 of 3 videos; the same command goes on" in stopped.stderr
+    assert len(Path("out.jsonl").read_text().splitlines()) == 2
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full here")

@@ -316,10 +316,10 @@ def _predict_resuming(job: Job, output: OutputFile, results: ResultsFile, run: R
     from vidcli.console.text import count_noun
 
     terminal, items = job.terminal, job.items
-    is_complete = False
+    is_complete, done = False, 0
     try:
         remaining, num_failed = results.split(items)
-        num_there = len(items) - len(remaining)
+        done = num_there = len(items) - len(remaining)
         if num_there:
             failed = f", {count_noun(num_failed, 'failure')} among them" if num_failed else ""
             terminal.say(f"{output.named}: {num_there} of {len(items)} videos are there already{failed}")
@@ -331,6 +331,11 @@ def _predict_resuming(job: Job, output: OutputFile, results: ResultsFile, run: R
                     terminal.fail(f"{prediction.video}: {prediction.error}")
                 show(done, len(items))
         is_complete = True
+    except KeyboardInterrupt:
+        terminal.warn(
+            f"{output.named}: stopped after {done} of {len(items)} videos; the same command goes on"
+        )
+        raise
     finally:
         results.close(is_complete)
         output.deliver()
