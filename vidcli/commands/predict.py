@@ -324,8 +324,9 @@ def _predict_resuming(job: Job, output: OutputFile, results: ResultsFile, run: R
             failed = f", {count_noun(num_failed, 'failure')} among them" if num_failed else ""
             terminal.say(f"{output.named}: {num_there} of {len(items)} videos are there already{failed}")
         with terminal.counting("predicting", len(items), past=None if num_there else "predicted") as show:
-            for done, prediction in enumerate(run(remaining), start=num_there + 1):
+            for prediction in run(remaining):
                 results.write(prediction)
+                done += 1
                 if prediction.error is not None:
                     num_failed += 1
                     terminal.fail(f"{prediction.video}: {prediction.error}")
