@@ -213,7 +213,7 @@ def _turn(predictor: Predictor, paths: Sequence[Path], load: _Load) -> Row:
     seconds, cpu_seconds = time_call(lambda: list(predictor.predict_many(paths)))
     load.begin()
     before = load.server.cpu_seconds()
-    serve_seconds, _ = time_call(load.answer_all)
+    serve_seconds, client_seconds = time_call(load.answer_all)
     after = load.server.cpu_seconds()
     p50, p99 = (1000 * np.percentile(load.seconds, [50, 99])).tolist()
     row = {"predict": len(paths) / seconds, "serve": len(paths) / serve_seconds, "p50_ms": p50, "p99_ms": p99}
@@ -221,6 +221,7 @@ def _turn(predictor: Predictor, paths: Sequence[Path], load: _Load) -> Row:
         row |= {
             "predict_cpu_ms": 1000 * cpu_seconds / len(paths),
             "serve_cpu_ms": 1000 * (after - before) / len(paths),
+            "client_cpu_ms": 1000 * client_seconds / len(paths),
         }
     return {name: round(value, 2) for name, value in row.items()}
 

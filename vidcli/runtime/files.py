@@ -49,8 +49,13 @@ def temporary_file(folder: Path, suffix: str = "") -> Iterator[Path]:
     try:
         yield path
     finally:
-        with suppress(OSError):
-            path.unlink(missing_ok=True)
+        remove_file(path)
+
+
+def remove_file(path: Path) -> None:
+    """Remove a file that may be gone, or be nobody's to remove, which then is left."""
+    with suppress(OSError):
+        path.unlink(missing_ok=True)
 
 
 def write_whole(

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +20,7 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import parse_options_header
 from starlette.requests import ClientDisconnect
 
-from vidcli.runtime.files import temporary_file
+from vidcli.runtime.files import remove_file, temporary_name
 from vidcli.serve.metrics import Metrics
 from vidcli.video import VIDEO_SUFFIXES
 
@@ -72,11 +72,19 @@ class Inbox:
         return await self._upload(request, options[b"boundary"], held)
 
     async def _upload(self, request: Request, boundary: bytes, held: ExitStack) -> Video:
-        # The name of the file comes after the file is made. FFmpeg looks at the content and at the suffix.
-        path = held.enter_context(temporary_file(self._folder))
+        path = self._folder
+
+        def open_file(name: str) -> BinaryIO:
+            # FFmpeg looks at the content and at the suffix.
+            nonlocal path
+            suffix = Path(name).suffix.lower()
+            path = self._folder / temporary_name(suffix if suffix in VIDEO_SUFFIXES else "")
+            held.callback(remove_file, path)
+            return writing.enter_context(open(path, "xb"))
+
         try:
-            with open(path, "wb") as file:
-                form = _Form(boundary, file)
+            with ExitStack() as writing:
+                form = _Form(boundary, open_file)
                 async for part in self._body(request, self._max_bytes):
                     self._metrics.uploaded_bytes += len(part)
                     form.write(part)
@@ -89,11 +97,6 @@ class Inbox:
             raise HTTPException(
                 400, f"the form is {found}; expected one file, as `curl -F video=@FILE` sends"
             )
-        suffix = Path(form.name).suffix.lower()
-        if suffix in VIDEO_SUFFIXES:
-            named = held.enter_context(temporary_file(self._folder, suffix))
-            os.replace(path, named)
-            path = named
         return Video(form.name, path)
 
     async def _body(self, request: Request, max_bytes: int) -> AsyncIterator[bytes]:
@@ -151,10 +154,11 @@ class _Form:
         is_complete: whether the end of the form was reached.
     """
 
-    def __init__(self, boundary: bytes, file: BinaryIO) -> None:
+    def __init__(self, boundary: bytes, open_file: Callable[[str], BinaryIO]) -> None:
         self.name: str | None = None
-        self.is_complete = self._is_file = False
-        self._file = file
+        self.is_complete = False
+        self._open_file = open_file
+        self._file: BinaryIO | None = None  # of the part at hand, if it is one
         self._field, self._value = bytearray(), bytearray()
         self._parser = MultipartParser(
             boundary,
@@ -173,7 +177,7 @@ class _Form:
         self._parser.write(part)
 
     def _begin(self) -> None:
-        self._is_file = False
+        self._file = None
 
     def _end_header(self) -> None:
         field, value = bytes(self._field).lower(), bytes(self._value)
@@ -187,10 +191,11 @@ class _Form:
             return
         if self.name is not None:
             raise HTTPException(400, "the form holds several files; expected one")
-        self._is_file, self.name = True, name.decode("utf-8", "replace").replace("\\", "/").rpartition("/")[2]
+        self.name = name.decode("utf-8", "replace").replace("\\", "/").rpartition("/")[2]
+        self._file = self._open_file(self.name)
 
     def _write(self, data: bytes, start: int, end: int) -> None:
-        if self._is_file:
+        if self._file is not None:
             self._file.write(memoryview(data)[start:end])
 
     def _end(self) -> None:
