@@ -88,5 +88,14 @@ def test_a_candidate_is_told_in_settings(parts: list[Part], panels: tuple[str, .
 
 def test_a_known_strength_leaves_nothing_to_choose() -> None:
     given = examples(num_rows=2)
-    (trial,) = try_all(kernels(set(), given), given, strength=3.0)
+    (trial,) = try_all(kernels(set(), given), given, [3.0])
     assert trial.candidate == Candidate(tuple(PARTS), False, 3.0)
+
+
+def test_of_known_strengths_the_best_is_taken_for_all_parts() -> None:
+    given = examples(num_rows=2)
+    of = kernels(set(), given)
+    alone = {strength: try_all(of, given, [strength])[0].score for strength in (10.0, 0.001)}
+    assert alone[10.0] != alone[0.001]
+    (trial,) = try_all(of, given, [*alone])
+    assert trial.candidate == Candidate(tuple(PARTS), False, max(alone, key=lambda one: alone[one]))

@@ -24,7 +24,9 @@ from vidcli.predict import Predictor
 from vidcli.runtime.compat import onnx_messages
 from vidcli.runtime.processes import Group
 from vidcli.train import ChoiceMade, Event, FeatureProgress, Notice, resume_run, start_run, training_videos
+from vidcli.train.choice import STRENGTHS
 from vidcli.train.closed_form import refuse_other_settings
+from vidcli.train.stream_solver import StreamSolver
 
 CPU = torch.device("cpu")
 LITE0 = "timm:tf_efficientnet_lite0"
@@ -290,13 +292,21 @@ def test_an_exported_model_gives_the_same_answers(
 @pytest.mark.usefixtures("converted_once")
 @pytest.mark.parametrize("form", ["onnx", "openvino"])
 def test_the_last_layer_is_solved_for_what_an_int8_network_says(
-    form: str, run_with_mirrored: Path, four: Path, tmp_path: Path
+    form: str, run_with_mirrored: Path, four: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    learn, tried = StreamSolver.learn, []
+
+    def told(self: StreamSolver, items: Any, described: Any, strengths: Any = ()) -> Any:
+        tried.append(tuple(strengths))
+        return learn(self, items, described, strengths)
+
+    monkeypatch.setattr(StreamSolver, "learn", told)
     given = ["export", "--model", run_with_mirrored, "--format", form, "--out", tmp_path / "out", "--int8"]
     done = CliRunner().invoke(app, [*map(str, given), "--max-drop", "1"])
     assert done.exit_code == 0, done.output
     about = json.loads((tmp_path / "out" / "vidcli.json").read_text())
     measured = about["export"]["measured"]
+    assert tried == [(), STRENGTHS]  # the model's own before; after, rounding may want another one
     assert measured["validated_on"] == "train, cross-validated"
     assert measured["num_validated"] == 16
     assert about["calibration"] != load_checkpoint(run_with_mirrored / MODEL_FILE).calibration

@@ -33,6 +33,7 @@ from vidcli.models.calibration import Calibration
 from vidcli.models.two_streams import cut_short
 from vidcli.predict.view_loader import ViewLoader
 from vidcli.runtime.threads import map_ahead
+from vidcli.train.choice import STRENGTHS
 from vidcli.train.stream_solver import Learnt, StreamSolver
 from vidcli.train.training_videos import num_paces
 from vidcli.transforms import mirrored_classes
@@ -187,8 +188,9 @@ class _Describer:
         ]
         kept = [*compress(self._items, is_usable)]
         if self._before is None:
-            self._before = self._learn(kept, self._exact, is_usable)
-        after = self._learn(kept, rounded, is_usable)
+            self._before = self._learn(kept, self._exact, is_usable, ())
+        # Rounding is noise, against which more regularisation may help.
+        after = self._learn(kept, rounded, is_usable, STRENGTHS)
         return Refit(
             after.network.head.weight.detach(),
             after.network.head.bias.detach(),
@@ -200,9 +202,13 @@ class _Describer:
         )
 
     def _learn(
-        self, kept: Sequence[VideoItem], found: Sequence[Sequence[_Described]], is_usable: Sequence[bool]
+        self,
+        kept: Sequence[VideoItem],
+        found: Sequence[Sequence[_Described]],
+        is_usable: Sequence[bool],
+        strengths: Sequence[float],
     ) -> Learnt:
-        return self._solver.learn(kept, [_stack(compress(rows, is_usable)) for rows in found])
+        return self._solver.learn(kept, [_stack(compress(rows, is_usable)) for rows in found], strengths)
 
     def _describe(self, item: VideoItem, run: Run) -> list[Tensor | VideoError]:
         """Return descriptors (R, D) of a video, averaged over its views as `Descriptors` does it.

@@ -165,7 +165,10 @@ class Examples:
 
 
 def try_all(
-    kernels: Mapping[Part, Float64], examples: Examples, strength: float = 0.0, only_mirrored: bool = False
+    kernels: Mapping[Part, Float64],
+    examples: Examples,
+    only_strengths: Sequence[float] = (),
+    only_mirrored: bool = False,
 ) -> list[Trial]:
     """Return a trial of each combination of parts that does well, the best first.
 
@@ -174,13 +177,14 @@ def try_all(
     Args:
         kernels: of the rows, by panel and stream, in order.
         examples: what there is to learn from.
-        strength: of the regularisation, which leaves all parts as they are; 0 chooses.
+        only_strengths: of the regularisation, for all parts together; where there are none, any combination
+            of parts may be chosen, with any strength.
         only_mirrored: leave out candidates that do not learn from mirrored videos, if there are any.
     """
     read = [parts for count in range(1, len(kernels) + 1) for parts in combinations(kernels, count)]
-    strengths = [*STRENGTHS]
-    if strength:
-        read, strengths = read[-1:], [strength]
+    strengths = only_strengths or STRENGTHS
+    if only_strengths:
+        read = read[-1:]
     has_mirrored = bool(examples.is_mirrored_N.any())
     orientations = [False] if not has_mirrored else [True] if only_mirrored else [False, True]
     kinds = [Candidate(parts, False, 1.0) for parts in read]

@@ -87,12 +87,15 @@ class StreamSolver:
         self._folds: list[int] = []
         self._grouped: Sequence[VideoItem] = []
 
-    def learn(self, items: Sequence[VideoItem], described: list[Tensor]) -> Learnt:
+    def learn(
+        self, items: Sequence[VideoItem], described: list[Tensor], strengths: Sequence[float] = ()
+    ) -> Learnt:
         """Choose what to read by cross-validation, and solve for all training videos.
 
         Args:
             items: the training videos.
             described: their descriptors (M, R, D), then perhaps those of the same videos mirrored.
+            strengths: of the regularisation, to choose from while all is read; none follows the settings.
         """
         if not self._folds:
             self._choose_folds(items, described[0][:, 0])
@@ -107,7 +110,8 @@ class StreamSolver:
         some, rows = examples.restricted(scored_M)
         kernels = {part: block.of(rows).products() for part, block in blocks.items()}
         train, augment = self._config.train, self._config.augment
-        trials = try_all(kernels, some, train.ridge, only_mirrored=augment.flip == "on")
+        only = strengths or ([train.ridge] if train.ridge else [])
+        trials = try_all(kernels, some, only, only_mirrored=augment.flip == "on")
         best = trials[0]
         network, config, scores_NK = self._solve(best.candidate, blocks, examples)
         num_videos = len(items)
