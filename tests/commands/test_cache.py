@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from vidcli.bench import infer_speed
 from vidcli.bench.sample_videos import _HOUR, _KINDS
 from vidcli.commands.app import app
 from vidcli.commands.cache import CacheKind
@@ -54,17 +55,13 @@ def test_what_waits_to_be_sent_is_deleted_only_by_name(folder: Path) -> None:
     assert run("--json") == ""
 
 
+KINDS = ["frames", "features", "bench", "bench", "fetched", "outputs", "motion"]
+"""Of the folders of `folder`, in order."""
+
+
 def test_every_kind_is_shown(folder: Path) -> None:
     rows = [json.loads(line) for line in run("--json").splitlines()]
-    assert [row["kind"] for row in rows] == [
-        "frames",
-        "features",
-        "bench",
-        "bench",
-        "fetched",
-        "outputs",
-        "motion",
-    ]
+    assert [row["kind"] for row in rows] == KINDS
     assert [row["num_files"] for row in rows] == [1, 1, 1, 2, 1, 1, 9]
     frames = next(folder.glob("frames/*/*.npy"))
     assert rows[0]["path"] == str(folder / "frames")
@@ -85,20 +82,28 @@ def test_the_names_of_all_bench_videos_are_known(folder: Path) -> None:
     assert len(list(bench.files())) == len(_KINDS) + 1
 
 
+def test_the_names_of_all_networks_of_the_bench_are_known(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = folder / "bench-infer"
+    before = {*place.rglob("*")}
+    monkeypatch.setattr(infer_speed, "export_model", lambda checkpoint, items, out, *more: out.mkdir())
+    monkeypatch.setattr(infer_speed, "save_checkpoint", lambda path, checkpoint: path.touch())
+    monkeypatch.setattr(infer_speed, "load_checkpoint", lambda path: None)
+    infer_speed.make_bench_models(place, infer_speed.NETWORKS, 224, lambda text: None)
+    made = {path for path in place.rglob("*") if path.is_file()} - before
+    assert sum(path.name == "model.safetensors" for path in made) == len(infer_speed.NETWORKS)
+    (cache,) = (cache for cache in list_caches() if cache.path == place)
+    assert made <= {path for path, _ in cache.files()}
+
+
 def test_kinds_are_the_same_everywhere() -> None:
     assert tuple(kind.value for kind in CacheKind) == CACHE_KINDS
 
 
 def test_only_what_was_asked_for_is_deleted(folder: Path) -> None:
     assert "deleted 1 file" in run("frames", "--clear")
-    assert [cache.kind for cache in list_caches()] == [
-        "features",
-        "bench",
-        "bench",
-        "fetched",
-        "outputs",
-        "motion",
-    ]
+    assert [cache.kind for cache in list_caches()] == KINDS[1:]
     assert not (folder / "frames").exists()
 
 

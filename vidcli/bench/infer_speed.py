@@ -37,10 +37,12 @@ _PLAIN = ("model.shift=off", "model.frame_differences=false")
 _AS_TRAINED = ("model.shift=on", "model.frame_differences=true", "model.grid=2")
 NETWORKS = {
     "resnet18": ("model.backbone=resnet18", *_PLAIN),
-    "resnet18-as-trained": ("model.backbone=resnet18", *_AS_TRAINED),
+    "resnet18_as_trained": ("model.backbone=resnet18", *_AS_TRAINED),
     "resnet50": ("model.backbone=resnet50", *_PLAIN),
 }
 """Settings of the networks that are measured without a model: two plain ones, and one as recipes train it."""
+_VERSION = 2
+"""Of the exports: those of another one are not measured again."""
 _TURN_SECONDS = 0.5
 _EAGER = "torch eager"
 _MEMORY_SCRIPT = """
@@ -186,7 +188,7 @@ def make_bench_models(
     items = load_items(data)
     made = []
     for name, settings in networks.items():
-        run = folder / f"{name}-{side}"
+        run = folder / f"{name}_v{_VERSION}-{side}"
         made.append(run)
         config = load_config(None, ["clip.length=16", f"clip.size={side}", "model.head=gru", *settings])
         if not (run / MODEL_FILE).exists():
