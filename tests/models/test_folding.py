@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from vidcli.config import ModelConfig
-from vidcli.models import TwoStreamClassifier, build_model, loaded_weights
+from vidcli.models import MultiStreamClassifier, build_model, loaded_weights
 from vidcli.models.folding import fold_batchnorm
 
 
@@ -33,7 +33,7 @@ def count(network: nn.Module) -> int:
 def test_two_streams_answer_the_same(backbone: str) -> None:
     torch.manual_seed(0)
     model = build_model(ModelConfig(backbone=backbone, streams="both"), 3)
-    assert isinstance(model, TwoStreamClassifier)
+    assert isinstance(model, MultiStreamClassifier)
     with_statistics(model)
     nn.init.normal_(model.head.weight, std=0.01)
     clip = torch.rand(2, 4, 3, 64, 64)

@@ -18,7 +18,7 @@ from vidcli.data.manifest import load_items
 from vidcli.errors import CheckpointError, VideoError
 from vidcli.features.descriptors import Descriptors
 from vidcli.features.recording_descriptors import RecordingDescriptors, find_stretches
-from vidcli.models import TwoStreamClassifier, build_model
+from vidcli.models import MultiStreamClassifier, build_model
 from vidcli.models.temporal_network import TemporalNetwork
 from vidcli.models.temporal_weights import pack_network
 from vidcli.models.timeline_rules import TimelineRules
@@ -148,15 +148,15 @@ def stream_config(*more: str) -> Config:
 
 
 @pytest.fixture(scope="module")
-def streams() -> TwoStreamClassifier:
+def streams() -> MultiStreamClassifier:
     torch.manual_seed(0)
     network = build_model(stream_config().model, 3).eval()
-    assert isinstance(network, TwoStreamClassifier)
+    assert isinstance(network, MultiStreamClassifier)
     torch.nn.init.normal_(network.head.weight)
     return network
 
 
-def test_clips_of_a_stretch_are_described_as_each_by_itself(table: Path, streams: TwoStreamClassifier):
+def test_clips_of_a_stretch_are_described_as_each_by_itself(table: Path, streams: MultiStreamClassifier):
     config = stream_config("data.cache=off")
     path = load_items(table)[0].path
     clips = [VideoItem(path, "a", "train", None, start, start + 0.8) for start in (3.0, 0.5, 3.3, 20.0)]
@@ -178,7 +178,7 @@ def test_clips_of_a_stretch_are_described_as_each_by_itself(table: Path, streams
         torch.testing.assert_close(one.float(), other.float(), atol=2e-3, rtol=2e-3)
 
 
-def test_windows_that_share_frames_answer_as_whole_ones(table: Path, streams: TwoStreamClassifier):
+def test_windows_that_share_frames_answer_as_whole_ones(table: Path, streams: MultiStreamClassifier):
     config = stream_config()
     predictor = Predictor(streams, config, ("a", "b", "c"), CPU)
     assert stream_network(predictor) is streams

@@ -14,6 +14,7 @@ from vidcli.config.sections import (
 )
 from vidcli.config.subject_settings import SubjectConfig
 from vidcli.config.training import TrainConfig
+from vidcli.config.values import join_streams, parse_streams
 
 __all__ = [
     "AugmentConfig",
@@ -31,7 +32,9 @@ __all__ = [
     "config_to_yaml",
     "find_recipe",
     "iter_settings",
+    "join_streams",
     "load_config",
+    "parse_streams",
     "recipe_folder",
     "recipe_title",
 ]

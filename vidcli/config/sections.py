@@ -22,6 +22,7 @@ from vidcli.config.values import (
     parse_pretrained,
     parse_streams,
     parse_word,
+    split_streams,
 )
 from vidcli.sampling import SamplingMode
 
@@ -323,8 +324,8 @@ class ModelConfig(Section):
     streams: Annotated[str, BeforeValidator(parse_streams)] = Field(
         "off",
         json_schema_extra={"enum": ["off", *STREAMS]},
-        description="What a clip shows (appearance), what moves in it (motion), or both, in place of a head; "
-        "one for each panel with commas, or one for all.",
+        description="What a clip shows (appearance), what moves in it (motion), and what a network over time "
+        "knows of it (action), joined by + and in place of a head; for all panels, or for each with commas.",
     )
     panels: int = Field(
         1, ge=1, le=3, description="Panels of a picture that streams describe: as many as clip.panels names."
@@ -356,14 +357,19 @@ class ModelConfig(Section):
     )
 
     @property
-    def stream_of_each_panel(self) -> tuple[str, ...]:
-        """The stream of each panel, from top to bottom; none without streams."""
-        words = tuple(self.streams.split(",")) if self.streams != "off" else ()
-        return words * self.panels if len(words) == 1 else words
+    def streams_of_each_panel(self) -> tuple[tuple[str, ...], ...]:
+        """The streams of each panel, from top to bottom; none without streams."""
+        found = [split_streams(word) for word in self.streams.split(",") if word != "off"]
+        return tuple(found * self.panels if len(found) == 1 else found)
+
+    @property
+    def sees_actions(self) -> bool:
+        """Whether a network over whole clips takes part."""
+        return any("action" in streams for streams in self.streams_of_each_panel)
 
     @model_validator(mode="after")
     def _has_a_stream_for_each_panel(self) -> ModelConfig:
-        count = len(self.stream_of_each_panel)
+        count = len(self.streams_of_each_panel)
         if count not in (0, self.panels):
             raise ValueError(f"streams={self.streams} names {count} streams for panels={self.panels}")
         return self

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from typing import Annotated, Any, TypeAlias
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
@@ -10,7 +11,9 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSeriali
 MIN_PIXELS, MAX_PIXELS = 16, 1024
 TRACKERS = ("tensorboard", "wandb", "mlflow")
 PANELS = ("whole", "window", "follow")
-STREAMS = ("appearance", "motion", "both")
+STREAMS = ("appearance", "motion", "action")
+_BOTH = "both"
+"""An older name of appearance+motion."""
 
 
 class Section(BaseModel):
@@ -61,19 +64,45 @@ def _parse_panels(value: object) -> tuple[str, ...]:
 
 
 def parse_streams(value: object) -> str:
-    """Accept off, or the stream of all panels, or one for each with commas or in a list.
+    """Accept off, or the streams of all panels joined by +, or those of each panel with commas or in a list.
 
     Raises:
         ValueError: it is something else.
     """
     value = parse_word(value)
-    words = value if isinstance(value, list | tuple) else str(value).split(",")
-    names = [str(word).strip() for word in words]
-    if names != ["off"] and not (names and set(names) <= set(STREAMS)):
+    if value == "off":
+        return "off"
+    panels = value if isinstance(value, list | tuple) else str(value).split(",")
+    words = [join_streams(split_streams(str(panel))) for panel in panels]
+    if not words:
+        raise ValueError("names no stream")
+    return words[0] if len(set(words)) == 1 else ",".join(words)
+
+
+def split_streams(word: str) -> tuple[str, ...]:
+    """Return the streams of one panel, in order.
+
+    Args:
+        word: their names, joined by +.
+
+    Raises:
+        ValueError: one is unknown or named twice.
+    """
+    names = [name.strip() for name in word.replace(_BOTH, "appearance+motion").split("+")]
+    if not set(names) <= set(STREAMS) or len(set(names)) < len(names):
         raise ValueError(
-            f"expected off, or {', '.join(STREAMS)}, one for all panels or one for each with commas"
+            f"expected off, or some of {', '.join(STREAMS)} joined by +, for all panels or each with commas"
         )
-    return names[0] if len(set(names)) == 1 else ",".join(names)
+    return tuple(stream for stream in STREAMS if stream in names)
+
+
+def join_streams(streams: Collection[str]) -> str:
+    """Return the word for the streams of one panel.
+
+    Args:
+        streams: their names, in any order.
+    """
+    return "+".join(stream for stream in STREAMS if stream in streams)
 
 
 def parse_trackers(value: object) -> str:

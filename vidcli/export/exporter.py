@@ -33,7 +33,7 @@ from vidcli.export.conversion import (
 from vidcli.export.labelled_views import LabelledViews, load_views
 from vidcli.export.quantize import measure_accuracy, quantize
 from vidcli.export.refit import quantize_and_refit
-from vidcli.models import TwoStreamClassifier
+from vidcli.models import MultiStreamClassifier
 from vidcli.models.calibration import Calibration
 from vidcli.models.registry import NETWORKS, NetworkSpec, find_backbone
 from vidcli.runtime.files import remove_leftovers
@@ -262,7 +262,7 @@ def _quantize(
     num_calibrated = min(most, wanted, _MOST_CALIBRATION_VIDEOS)
     training = load_views(train_items, checkpoint, num_calibrated, on_step)
     clips = [video.views_VTCHW[:1] for video in training]
-    if isinstance(model, TwoStreamClassifier) and checkpoint.config.train.optimizer == "ridge":
+    if isinstance(model, MultiStreamClassifier) and checkpoint.config.train.optimizer == "ridge":
         refitted, found = quantize_and_refit(
             network, options.form, model, checkpoint, train_items, clips, options.max_drop, on_step
         )

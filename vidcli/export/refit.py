@@ -28,9 +28,9 @@ from vidcli.data.items import VideoItem
 from vidcli.errors import ExportError, VideoError
 from vidcli.export.quantize import first_and_depthwise, open_graph, quantize_all
 from vidcli.features.descriptors import Descriptors
-from vidcli.models import TwoStreamClassifier
+from vidcli.models import MultiStreamClassifier
 from vidcli.models.calibration import Calibration
-from vidcli.models.two_streams import cut_short
+from vidcli.models.multi_stream import cut_short
 from vidcli.predict.view_loader import ViewLoader
 from vidcli.runtime.threads import map_ahead
 from vidcli.train.choice import STRENGTHS
@@ -88,7 +88,7 @@ class Refit:
 def quantize_and_refit(
     network: Any,
     form: str,
-    model: TwoStreamClassifier,
+    model: MultiStreamClassifier,
     checkpoint: Checkpoint,
     items: Sequence[VideoItem],
     clips: Sequence[Float32],
@@ -135,7 +135,7 @@ class _Describer:
 
     def __init__(
         self,
-        model: TwoStreamClassifier,
+        model: MultiStreamClassifier,
         checkpoint: Checkpoint,
         items: Sequence[VideoItem],
         tell: Callable[[str], None],
@@ -155,9 +155,7 @@ class _Describer:
         self._paces = num_paces(config, len(items), mirrors)
         self._views = ViewLoader(config)
         names = checkpoint.class_names
-        self._solver = StreamSolver(
-            config, names, mirrored_classes(names) if mirrors else None, model.backbone
-        )
+        self._solver = StreamSolver(config, names, mirrored_classes(names) if mirrors else None, model)
         tell(f"describing {len(items)} training videos in float")
         describer = Descriptors(model, config, self._views.load, torch.device("cpu"))
         self._exact = [

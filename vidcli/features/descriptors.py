@@ -23,12 +23,12 @@ from vidcli.data.items import VideoItem
 from vidcli.data.store import Store
 from vidcli.errors import ConfigError, VideoError
 from vidcli.features.computed_once import FeatureJob, compute_once, digest_of_weights
-from vidcli.models import TwoStreamClassifier
+from vidcli.models import MultiStreamClassifier
 from vidcli.runtime.memory import free_memory
 from vidcli.runtime.threads import num_workers
 
 _GIB = 2**30
-_VERSION = 3
+_VERSION = 4
 """Of the descriptors; another one leaves those on disk alone."""
 
 
@@ -37,7 +37,7 @@ class Descriptors:
 
     def __init__(
         self,
-        model: TwoStreamClassifier,
+        model: MultiStreamClassifier,
         config: Config,
         load: Callable[[VideoItem], Float32],
         device: torch.device,
@@ -51,7 +51,7 @@ class Descriptors:
             device: where to compute.
         """
         self._config, self._load, self._device = config, load, device
-        self._digest, self._model = digest_of_weights(model.backbone), model.folded()
+        self._digest, self._model = digest_of_weights(model.without_head), model.folded()
         self._store = None if config.data.cache in ("memory", "off") else self._open_store()
 
     def of(

@@ -32,8 +32,14 @@ if TYPE_CHECKING:
         describe_networks,
     )
     from vidcli.models.hf_architecture import describe_encoders
+    from vidcli.models.multi_stream import (
+        MultiStreamClassifier,
+        descriptor_sizes,
+        for_inference,
+        loaded_weights,
+    )
     from vidcli.models.networks import VideoNetwork
-    from vidcli.models.preprocessing import settle_clip
+    from vidcli.models.preprocessing import leave_out_missing_action, settle_clip
     from vidcli.models.published import PublishedModel, load_published
     from vidcli.models.registry import (
         backbone_names,
@@ -43,15 +49,14 @@ if TYPE_CHECKING:
         unused_settings,
     )
     from vidcli.models.trained_elsewhere import is_published, published_names
-    from vidcli.models.two_streams import TwoStreamClassifier, descriptor_sizes, for_inference, loaded_weights
 
 __all__ = [
     "BackboneCost",
     "FeatureClassifier",
     "HeadCost",
+    "MultiStreamClassifier",
     "NetworkCost",
     "PublishedModel",
-    "TwoStreamClassifier",
     "VideoClassifier",
     "VideoModel",
     "VideoNetwork",
@@ -66,6 +71,7 @@ __all__ = [
     "head_names",
     "heads_that_see_order",
     "is_published",
+    "leave_out_missing_action",
     "load_published",
     "loaded_weights",
     "network_names",
@@ -88,11 +94,11 @@ _NAMES_OF = {
     ),
     "hf_architecture": ("describe_encoders",),
     "networks": ("VideoNetwork",),
-    "preprocessing": ("settle_clip",),
+    "preprocessing": ("leave_out_missing_action", "settle_clip"),
     "published": ("PublishedModel", "load_published"),
     "trained_elsewhere": ("is_published", "published_names"),
     "registry": ("backbone_names", "head_names", "heads_that_see_order", "network_names", "unused_settings"),
-    "two_streams": ("TwoStreamClassifier", "descriptor_sizes", "for_inference", "loaded_weights"),
+    "multi_stream": ("MultiStreamClassifier", "descriptor_sizes", "for_inference", "loaded_weights"),
 }
 _MODULE_OF = {name: module for module, names in _NAMES_OF.items() for name in names}
 

@@ -31,6 +31,8 @@ from vidcli.models.backbones import RGB_CHANNELS, Backbone, first_convolution, r
 from vidcli.models.depth import ClipDepth, insert_stochastic_depth, stochastic_depths
 from vidcli.models.folding import fold_batchnorm
 from vidcli.models.hf_encoders import ClipEncoder, ImageEncoder
+from vidcli.models.inception3d import load_kinetics
+from vidcli.models.multi_stream import MultiStreamClassifier, build_multi_stream
 from vidcli.models.networks import VideoNetwork, build_without_last_layer
 from vidcli.models.registry import NetworkSpec, find_backbone, find_head
 from vidcli.models.shift import (
@@ -40,7 +42,6 @@ from vidcli.models.shift import (
     shifted_convolutions,
 )
 from vidcli.models.timm_networks import TimmBackbone
-from vidcli.models.two_streams import TwoStreamClassifier, build_two_streams
 from vidcli.models.weights import load_backbone_weights
 
 
@@ -230,7 +231,7 @@ def _build_projection(num_cells: int, config: ModelConfig) -> nn.Sequential:
     return nn.Sequential(linear, nn.LayerNorm(config.width), nn.GELU(), nn.Dropout(config.dropout))
 
 
-VideoModel: TypeAlias = VideoClassifier | VideoNetwork | TwoStreamClassifier
+VideoModel: TypeAlias = VideoClassifier | VideoNetwork | MultiStreamClassifier
 """Each maps clip_BTCHW to logits_BK and has a `backbone` and a `head`."""
 
 
@@ -259,9 +260,11 @@ def build_model(config: ModelConfig, num_classes: int, load_weights: bool = True
             load_backbone_weights(network, config)
         return VideoNetwork(network, num_features, num_classes, config)
     if config.streams != "off":
-        streams = build_two_streams(backbone_spec.build(RGB_CHANNELS), num_classes, config)
+        streams = build_multi_stream(backbone_spec.build(RGB_CHANNELS), num_classes, config)
         if load_weights:
             load_backbone_weights(streams.backbone, config)
+            if streams.action is not None and config.pretrained is True:
+                load_kinetics(streams.action)
         return streams
     head = head_spec.build(config, num_classes)
     has_differences = config.frame_differences and not backbone_spec.takes_clips

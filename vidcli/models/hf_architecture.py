@@ -14,7 +14,7 @@ from typing import Any
 from vidcli.config import ClipConfig
 from vidcli.errors import ConfigError, did_you_mean
 from vidcli.models.hf_files import CONFIG_FILE, PREPROCESSOR_FILES, EncoderFiles
-from vidcli.models.timm_networks import Statistics
+from vidcli.models.packaged_weights import Statistics
 from vidcli.runtime.plain import is_number, one_line, shown
 
 TYPE, VERSION = "model_type", "transformers_version"

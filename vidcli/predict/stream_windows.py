@@ -1,4 +1,4 @@
-"""The windows of a two-stream model: each frame passes through the backbone once, for all that hold it.
+"""The windows of a model of streams: each frame passes through the backbone once, for all that hold it.
 
 Shape suffixes: N frames, W windows, T frames a window, F features of a frame, K classes.
 """
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from vidcli.arrays import Float64, Frames
-from vidcli.models import TwoStreamClassifier
+from vidcli.models import MultiStreamClassifier
 from vidcli.predict.predictor import Predictor
 from vidcli.predict.shared_cores import SharedCores, parts_of
 
@@ -22,7 +22,7 @@ _AT_ONCE = 4
 class StreamWindows:
     """Describe every frame once, and classify each window by the frames in it."""
 
-    def __init__(self, predictor: Predictor, length: int, step: int, network: TwoStreamClassifier) -> None:
+    def __init__(self, predictor: Predictor, length: int, step: int, network: MultiStreamClassifier) -> None:
         """Begin before the first frame.
 
         Args:

@@ -24,16 +24,16 @@ from vidcli.data.items import VideoItem
 from vidcli.data.splits import folds_of_groups, number_units
 from vidcli.errors import VideoError
 from vidcli.features.descriptors import Descriptors
-from vidcli.models import TwoStreamClassifier, build_model, descriptor_sizes, settle_clip
+from vidcli.models import MultiStreamClassifier, build_model, descriptor_sizes, settle_clip
 from vidcli.models.calibration import UNCALIBRATED, fit_temperature, softmax
-from vidcli.models.two_streams import NUM_PACES
+from vidcli.models.multi_stream import NUM_PACES
 from vidcli.predict.view_loader import ViewLoader
 from vidcli.train.choice import Candidate, Examples, Part, Trial, mean_kernel, try_all
 from vidcli.train.ridge import answer, leave_one_out, solve, standardise
 from vidcli.train.training_videos import MOST_ROWS
 
-SETTINGS = ("augment.flip=off", "train.contender=off")
-"""What the page changes of the recipe, to be quick: no mirrored clips, no network trained from pixels."""
+SETTINGS = ("augment.flip=off", "train.contender=off", "model.streams=appearance+motion")
+"""What the page changes of the recipe, to be quick: no mirrored clips, no network over time or from pixels."""
 _VIEWS = {"whole": "scene", "window": "scene", "follow": "detail"}
 """What panels show. Frame and window say much the same and count as one, so that choosing is quick."""
 WHOLE = Candidate(tuple(product(("scene", "detail"), ("appearance", "motion"))), False, 1.0)
@@ -72,7 +72,7 @@ def describe_clips(
     config = settle_clip(load_config("auto", SETTINGS))
     torch.manual_seed(config.train.seed)
     network = build_model(config.model, 2).to(device).eval()
-    assert isinstance(network, TwoStreamClassifier)
+    assert isinstance(network, MultiStreamClassifier)
     progress(0, len(items))  # the page may have been closed meanwhile
     describer = Descriptors(network, config, ViewLoader(config).load, device)
     paces = NUM_PACES if NUM_PACES * len(items) <= MOST_ROWS else 1
@@ -102,7 +102,7 @@ def _kernels_of(
     usable: Int64,
     failures: Mapping[int, str],
     num_clips: int,
-    network: TwoStreamClassifier,
+    network: MultiStreamClassifier,
     config: Config,
 ) -> Kernels:
     sizes = descriptor_sizes(network.backbone, config.model)

@@ -20,6 +20,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from vidcli.arrays import Bool, Float64, Int64
+from vidcli.config import join_streams
 from vidcli.evaluate.multilabel import average_precision
 from vidcli.train.ridge import answer, solve
 
@@ -30,7 +31,7 @@ _MOST_FINALISTS = 4
 """Combinations of parts that learn from all rows."""
 
 Part: TypeAlias = tuple[str, str]
-"""A panel and a stream: `appearance` or `motion`."""
+"""A panel and a stream: `appearance`, `motion` or `action`."""
 
 
 @dataclass(frozen=True)
@@ -54,9 +55,9 @@ class Candidate:
 
     @property
     def streams(self) -> str:
-        """The value of `model.streams`: the stream of each panel, or the one of all."""
+        """The value of `model.streams`: the streams of each panel, or those of all."""
         of_panels = [[stream for name, stream in self.parts if name == panel] for panel in self.panels]
-        words = [streams[0] if len(streams) == 1 else "both" for streams in of_panels]
+        words = [join_streams(streams) for streams in of_panels]
         return words[0] if len(set(words)) == 1 else ",".join(words)
 
 

@@ -33,7 +33,7 @@ from vidcli.data.splits import of_split
 from vidcli.errors import CheckpointError, ConfigError, VideoError
 from vidcli.features.descriptors import Descriptors
 from vidcli.features.recording_descriptors import RecordingDescriptors
-from vidcli.models import TwoStreamClassifier, build_model, descriptor_sizes
+from vidcli.models import MultiStreamClassifier, build_model, descriptor_sizes
 from vidcli.predict import Predictor
 from vidcli.predict.view_loader import ViewLoader
 from vidcli.runtime.files import write_text
@@ -110,7 +110,7 @@ class ClosedFormRun:
         self._names = class_names_of(of_split(items, "train"), config.data.multi_label)
         torch.manual_seed(config.train.seed)  # of a network without pretrained weights
         network = build_model(config.model, len(self._names)).to(device).eval()
-        assert isinstance(network, TwoStreamClassifier)
+        assert isinstance(network, MultiStreamClassifier)
         self._network = network
         cuts_spans = config.data.clips_per_span > 1 and config.clip.is_frame_alone
         describer = RecordingDescriptors if cuts_spans else Descriptors
@@ -179,7 +179,7 @@ class ClosedFormRun:
         return TrainingVideos(items, self._config, self._describer, num_descriptors, mirrors, self._on_event)
 
     def _solver(self) -> StreamSolver:
-        return StreamSolver(self._config, self._names, self._mirrored, self._network.backbone)
+        return StreamSolver(self._config, self._names, self._mirrored, self._network)
 
     def _leave_first_model(self, videos: TrainingVideos) -> None:
         """Save a model of the first videos, where it need not wait for all; tell how good it is."""

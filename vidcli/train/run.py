@@ -36,7 +36,7 @@ from vidcli.data.relocation import load_run_items
 from vidcli.data.span_clips import cut_spans
 from vidcli.data.splits import assign_splits, of_split
 from vidcli.errors import CheckpointError, ConfigError, VideoError
-from vidcli.models import network_names, settle_clip
+from vidcli.models import leave_out_missing_action, network_names, settle_clip
 from vidcli.models.hf_encoders import encoder_name
 from vidcli.report.model_card import write_card
 from vidcli.runtime.files import write_text
@@ -236,6 +236,9 @@ def _plan(
 ) -> tuple[Config, Sequence[VideoItem]]:
     """Return the settings that the data ask for, and videos or spans of recordings with their splits."""
     listing = read_data(data, settings=config.data)
+    config, note = leave_out_missing_action(config)
+    if note:
+        on_event(Notice(note))
     config, rows = settle_spans(config, listing.items, lambda text: on_event(Notice(text)))
     require_two_classes(rows, config.data.multi_label)
     if config.data.multi_label and config.train.class_balance != "off":

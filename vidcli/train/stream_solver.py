@@ -1,4 +1,4 @@
-"""Solve for the linear layer of a two-stream classifier: choose what it reads, and how strongly to hold back.
+"""Solve for the linear layer after streams: choose which of them it reads, and how strongly to hold back.
 
 Shape suffixes: M videos, R rows a video (as it is, then cut short), N rows of all, D descriptors, K classes.
 """
@@ -18,9 +18,8 @@ from vidcli.config import Config, change_clip
 from vidcli.data.items import VideoItem
 from vidcli.data.splits import folds_of_groups, number_units
 from vidcli.evaluate.multilabel import targets_of
-from vidcli.models import TwoStreamClassifier, build_model, descriptor_sizes
+from vidcli.models import MultiStreamClassifier, build_model, descriptor_sizes
 from vidcli.models.calibration import Calibration, fit_multi_label, fit_temperature
-from vidcli.models.timm_networks import TimmBackbone
 from vidcli.train.choice import Candidate, Examples, Part, Trial, answers_of_halves, try_all
 from vidcli.train.look_groups import group_by_look
 from vidcli.train.ridge import Block, linear_layer, solve, standardise
@@ -53,7 +52,7 @@ class Learnt:
 
     config: Config
     class_names: Sequence[str]
-    network: TwoStreamClassifier
+    network: MultiStreamClassifier
     calibration: Calibration
     trials: list[Trial]
     scored: Sequence[VideoItem]
@@ -72,7 +71,7 @@ class StreamSolver:
         config: Config,
         class_names: Sequence[str],
         mirrored: Sequence[int] | None,
-        backbone: TimmBackbone,
+        describer: MultiStreamClassifier,
     ) -> None:
         """Keep what a model is made of.
 
@@ -80,10 +79,10 @@ class StreamSolver:
             config: all settings.
             class_names: the name of each class, at the position of its label.
             mirrored: the class that a mirror makes of each class; None where videos are not mirrored.
-            backbone: that described the videos.
+            describer: that described the videos.
         """
         self._config, self._names, self._mirrored = config, list(class_names), mirrored
-        self._backbone = backbone
+        self._describer = describer
         self._folds: list[int] = []
         self._grouped: Sequence[VideoItem] = []
 
@@ -101,7 +100,7 @@ class StreamSolver:
             self._choose_folds(items, described[0][:, 0])
         examples = self._examples(items, described[0].shape[1], len(described))
         rows_ND = torch.cat([of_all.transpose(0, 1).flatten(0, 1) for of_all in described])
-        sizes = descriptor_sizes(self._backbone, self._config.model)
+        sizes = descriptor_sizes(self._describer.backbone, self._config.model)
         columns = torch.split(rows_ND, list(sizes.values()), dim=1)
         panels = self._config.clip.panels
         parts: list[Part] = [(panels[panel], stream) for panel, stream in sizes]
@@ -149,11 +148,11 @@ class StreamSolver:
         """Draw the folds of the cross-validation, with groups kept whole; without groups, by look."""
         seed = self._config.train.seed
         self._grouped = items
-        first = self._config.model.stream_of_each_panel[0]
-        shows_look = first != "motion" and not self._config.data.multi_label
+        first = self._config.model.streams_of_each_panel[0]
+        shows_look = "appearance" in first and not self._config.data.multi_label
         if shows_look and all(item.group is None for item in items):
             labels_M = np.array([self._names.index(item.label) for item in items])
-            features_MD = plain_MD[:, : self._backbone.num_features].double().numpy()
+            features_MD = plain_MD[:, : self._describer.backbone.num_features].double().numpy()
             groups_M = group_by_look(features_MD, labels_M, seed)
             if len(np.unique(groups_M)) > 1:  # of very few videos there is one
                 self._grouped = [
@@ -192,7 +191,7 @@ class StreamSolver:
 
     def _solve(
         self, candidate: Candidate, blocks: Mapping[Part, Block], examples: Examples
-    ) -> tuple[TwoStreamClassifier, Config, Float64]:
+    ) -> tuple[MultiStreamClassifier, Config, Float64]:
         """Return the network of a candidate, its settings, and its scores of the rows that it learnt from."""
         rows_N = examples.rows_of(np.full(len(examples.folds_M), True), candidate.mirrored)
         weights_N = examples.weights_N[rows_N]
@@ -205,8 +204,10 @@ class StreamSolver:
         weight_KD, bias_K = linear_layer(read, weights_N, solution)
         config = narrowed(self._config, candidate)
         network = build_model(config.model, len(self._names), load_weights=False)
-        assert isinstance(network, TwoStreamClassifier)
-        network.backbone.load_state_dict(self._backbone.state_dict())
+        assert isinstance(network, MultiStreamClassifier)
+        network.backbone.load_state_dict(self._describer.backbone.state_dict())
+        if network.action is not None and self._describer.action is not None:
+            network.action.load_state_dict(self._describer.action.state_dict())
         network.head.load_state_dict({"weight": weight_KD, "bias": bias_K})
         values_ND = torch.cat([block.values_ND for block in read], dim=1)
         scores_NK = (values_ND.float() @ weight_KD.T + bias_K).double().numpy()

@@ -1,11 +1,14 @@
-"""Two streams from one backbone, joined late: what a clip shows, and what moves in it.
+"""Streams joined late: what a clip shows, what moves in it, and what a network over time knows of it.
 
     clip_BTCHW
       │ panels above each other (`clip.panels`) are taken apart
-    frames_NCHW
-      │ backbone: maps of its last three stages, and the map that it ends with
-      ├─ appearance   mean and spread of that map over time, and the mean of the last stage in cells
-      └─ motion       cells of each stage minus their mean over time, averaged over parts of the clip
+      ├─ frames_NCHW
+      │    │ backbone: maps of its last three stages, and the map that it ends with
+      │    ├─ appearance   mean and spread of that map over time, and the mean of the last stage in cells
+      │    └─ motion       cells of each stage minus their mean over time, averaged over parts of the clip
+      └─ clips
+           │ I3D, which knows Kinetics: its last two maps
+           └─ action       cells of both, averaged over the clip, and the course of their mean over its parts
     descriptors_BD
       │ linear
     logits_BK
@@ -13,17 +16,17 @@
 What a clip shows (a place, a person, the light) is the same in all of its frames. Without its mean over time
 only what changes is left, so that the motion stream cannot learn people or places by heart. Motion of a small
 thing gives small changes: signed square roots at unit length keep it from drowning in that of large ones
-(Perronnin et al. 2010). Two streams joined late are those of Simonyan and Zisserman 2014 (arXiv:1406.2199),
+(Perronnin et al. 2010). Streams joined late are those of Simonyan and Zisserman 2014 (arXiv:1406.2199),
 who computed optical flow for the second.
 
 Shape suffixes: B batch, P panels, T frames, N = B * P * T, C channels, H W pixels, F channels of a map, h w
-map, g cells a side, S parts of the clip, D descriptors, K classes.
+map, t its moments, g cells a side, S parts of the clip, D descriptors, K classes.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -33,12 +36,15 @@ from vidcli.config import ModelConfig
 from vidcli.errors import ConfigError
 from vidcli.models.backbones import require_clip
 from vidcli.models.folding import fold_batchnorm
+from vidcli.models.inception3d import MAP_CHANNELS, Inception3d
 from vidcli.models.timm_networks import TimmBackbone
 
 _CELLS = (6, 6, 3)
 """Cells a side of the maps of the last three stages, the finest first."""
+_ACTION_CELLS = 3
+"""Cells a side of the maps of the network over time."""
 _NUM_PARTS = 4
-"""Parts of a clip whose changes are kept apart."""
+"""Parts of a clip that are kept apart."""
 _FEW_FRAMES = 4
 """That a CPU computes at once: their maps stay in its cache (of Lite0 a frame takes 19 ms instead of 24)."""
 _SOFT = 1e-4
@@ -48,27 +54,31 @@ _PACES = ((0.0, 1.0), (0.0, 0.85), (0.15, 1.0))
 NUM_PACES = len(_PACES)
 
 
-class TwoStreamClassifier(nn.Module):
-    """Classify clips by what they show and by what moves in them.
+class MultiStreamClassifier(nn.Module):
+    """Classify clips by what they show, by what moves in them, and by the actions in them.
 
-    Use `build_two_streams`.
+    Use `build_multi_stream`.
 
     Args:
         backbone: of timm, with maps of several stages.
         num_classes: K.
         config: streams and panels.
+
+    Attributes:
+        action: the network over time; None where no panel has that stream.
     """
 
     sees_neighbours = False
     looks_aside = True
     exact_layers = ("head",)
     """In an exported graph, what stays in float in int8: descriptors differ by orders of magnitude."""
-    _original: tuple[TwoStreamClassifier, ...] = ()  # in a tuple, so that it is no layer of this one
+    _original: tuple[MultiStreamClassifier, ...] = ()  # in a tuple, so that it is no layer of this one
     _frames_at_once = 0  # that pass through the backbone; 0 for all
 
     def __init__(self, backbone: TimmBackbone, num_classes: int, config: ModelConfig) -> None:
         super().__init__()
         self.config, self.backbone = config, backbone
+        self.action = Inception3d() if config.sees_actions else None
         self.head = nn.Linear(sum(descriptor_sizes(backbone, config).values()), num_classes)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
@@ -78,7 +88,12 @@ class TwoStreamClassifier(nn.Module):
         """What makes logits_BK of what `encode` returns: its layers are the model's own."""
         return nn.Sequential(self.head)
 
-    def folded(self) -> TwoStreamClassifier:
+    @property
+    def without_head(self) -> nn.Module:
+        """What descriptors depend on."""
+        return self.backbone if self.action is None else nn.ModuleList([self.backbone, self.action])
+
+    def folded(self) -> MultiStreamClassifier:
         """Return a copy for inference that answers the same, up to rounding, and computes faster."""
         faster = copy.copy(self)
         faster._modules, faster._original = dict(self._modules), (self,)
@@ -87,6 +102,8 @@ class TwoStreamClassifier(nn.Module):
         faster.backbone = fold_batchnorm(self.backbone, frames_NCHW.to(device))
         if device.type == "cpu":
             faster._frames_at_once = _FEW_FRAMES
+            if self.action is not None:
+                faster.action = copy.deepcopy(self.action).to(memory_format=torch.channels_last_3d)
         return faster.eval()
 
     def forward(self, clip_BTCHW: Tensor) -> Tensor:
@@ -120,20 +137,39 @@ class TwoStreamClassifier(nn.Module):
             ValueError: not a float tensor (B, T, 3, H, W) with at least one frame.
         """
         require_clip(clip_BTCHW)
-        # Panels follow each other as clips, so that there is one network, also in an exported graph.
-        num_panels = self.config.panels
-        seen_in_all = self._see(torch.cat(clip_BTCHW.chunk(num_panels, dim=3)))
-        by_panel = [values.view(num_panels, -1, *values.shape[1:]).unbind() for values in seen_in_all]
-        panels = [*zip(*by_panel, strict=True)]
+        panels = clip_BTCHW.chunk(self.config.panels, dim=3)
+        streams = self.config.streams_of_each_panel
+        of_frames = self._see_panels(self._see, panels, {"appearance", "motion"})
+        of_clips = self._see_panels(self._see_clips, panels, {"action"})
         described: list[Tensor] = []
-        for shown_T in _frames_of_paces(clip_BTCHW.shape[1], count):
-            parts = [
-                part
-                for seen, stream in zip(panels, self.config.stream_of_each_panel, strict=True)
-                for part in self._describe(seen, stream, shown_T)
-            ]
+        for span in _PACES[:count]:
+            parts: list[Tensor] = []
+            for panel, of_panel in enumerate(streams):
+                if panel in of_frames:
+                    parts += self._describe(of_frames[panel], of_panel, _frames_of(span, clip_BTCHW.shape[1]))
+                if panel in of_clips:
+                    parts.append(
+                        torch.cat([describe_action(cells, span) for cells in of_clips[panel]], dim=1)
+                    )
             described.append(torch.cat(parts, dim=1))
         return described
+
+    def _see_panels(
+        self, see: Callable[[Tensor], list[Tensor]], panels: Sequence[Tensor], streams: set[str]
+    ) -> dict[int, list[Tensor]]:
+        """Return what a network says of the panels that have some of these streams, by panel.
+
+        Panels follow each other as clips, so that there is one network, also in an exported graph.
+        """
+        of_each = self.config.streams_of_each_panel
+        wanted = [panel for panel, of_panel in enumerate(of_each) if streams & {*of_panel}]
+        if not wanted:
+            return {}
+        seen = [
+            values.view(len(wanted), -1, *values.shape[1:])
+            for values in see(torch.cat([panels[panel] for panel in wanted]))
+        ]
+        return {panel: [values[place] for values in seen] for place, panel in enumerate(wanted)}
 
     def see_frames(self, frames_BTCHW: Tensor) -> Tensor:
         """Return what the backbone says of each frame of one panel, (B, T, F), for `describe_frames`."""
@@ -143,8 +179,8 @@ class TwoStreamClassifier(nn.Module):
         """Return descriptors_BD of clips of one panel, of whose frames `see_frames` told."""
         in_cells = _sizes_in_cells(self.backbone)
         seen = torch.split(seen_BTF, [*in_cells, self.backbone.num_features], dim=2)
-        (stream,) = self.config.stream_of_each_panel
-        return torch.cat([*self._describe([*seen], stream, None)], dim=1)
+        (streams,) = self.config.streams_of_each_panel
+        return torch.cat([*self._describe([*seen], streams, None)], dim=1)
 
     def _see(self, panels_BTCHW: Tensor) -> list[Tensor]:
         """Return what the backbone says of each frame of clips: cells_BTF of stages, last_BTF."""
@@ -165,29 +201,40 @@ class TwoStreamClassifier(nn.Module):
         ]
         return [*rows, last_NFhw.mean(dim=(2, 3))]
 
+    def _see_clips(self, panels_BTCHW: Tensor) -> list[Tensor]:
+        """Return what the network over time says of clips: cells_BtF of both maps."""
+        assert self.action is not None
+        clips_BCTHW = panels_BTCHW.transpose(1, 2).contiguous(memory_format=torch.channels_last_3d)
+        # One by one on a CPU: a clip is enough for all of its cores, and a batch says the same of it.
+        some = torch.split(clips_BCTHW, 1) if self._frames_at_once else [clips_BCTHW]
+        maps = [self.action(clip_BCTHW) for clip_BCTHW in some]
+        return [_in_cells(torch.cat(of_all)) for of_all in zip(*maps, strict=True)]
+
     @staticmethod
-    def _describe(seen: Sequence[Tensor], stream: str, shown_T: Tensor | None) -> Iterator[Tensor]:
-        """Yield the descriptors of each stream of one panel.
+    def _describe(
+        seen: Sequence[Tensor], streams: Collection[str], shown_T: Tensor | None
+    ) -> Iterator[Tensor]:
+        """Yield the descriptors of what one panel shows and of what moves in it.
 
         Args:
             seen: what `_see` returned.
-            stream: `appearance`, `motion` or `both`.
+            streams: of the panel.
             shown_T: indices of the frames of the clip; None takes all in order.
         """
         if shown_T is not None:
             seen = [values_BTF[:, shown_T] for values_BTF in seen]
         *cells, last_BTF = seen
-        if stream != "motion":
+        if "appearance" in streams:
             mean_BF = last_BTF.mean(dim=1)
             spread_BF = ((last_BTF - mean_BF[:, None]).square().mean(dim=1) + _SOFT**2).sqrt()
             yield torch.cat([mean_BF, spread_BF, cells[-1].mean(dim=1)], dim=1)
-        if stream != "appearance":
+        if "motion" in streams:
             yield torch.cat([describe_motion(cells_BTF) for cells_BTF in cells], dim=1)
 
 
 def for_inference(network: nn.Module) -> nn.Module:
     """Return a network that answers as this one does, and faster where it can be."""
-    return network.folded() if isinstance(network, TwoStreamClassifier) else network
+    return network.folded() if isinstance(network, MultiStreamClassifier) else network
 
 
 def loaded_weights(network: nn.Module) -> dict[str, Tensor]:
@@ -195,7 +242,7 @@ def loaded_weights(network: nn.Module) -> dict[str, Tensor]:
 
     What was folded differs in the last bits from one kind of processor to another.
     """
-    if isinstance(network, TwoStreamClassifier) and network._original:
+    if isinstance(network, MultiStreamClassifier) and network._original:
         (network,) = network._original
     return dict(network.state_dict())
 
@@ -230,6 +277,37 @@ def part_weights(length: int) -> Tensor:
     return weights_ST
 
 
+def describe_action(cells_BtF: Tensor, span: tuple[float, float]) -> Tensor:
+    """Return what a map over time says of clips, (B, (g * g + S) * C): its mean in each cell, and its course.
+
+    The course is how each part of the clip differs from the mean, over the whole picture.
+
+    Args:
+        cells_BtF: channels of the map in its cells, F = C * g * g, at each of its moments.
+        span: where the clips begin and end, as shares of what the map covers.
+    """
+    weights_St = span_weights(cells_BtF.shape[1], span).to(cells_BtF)
+    parts_BSF = weights_St @ cells_BtF
+    mean_BF = parts_BSF.mean(dim=1)
+    course_BSC = (parts_BSF - mean_BF[:, None]).unflatten(2, (-1, _ACTION_CELLS**2)).mean(dim=3)
+    return torch.cat([_at_unit_length(mean_BF), _at_unit_length(course_BSC.flatten(1))], dim=1)
+
+
+def span_weights(length: int, span: tuple[float, float]) -> Tensor:
+    """Return the weights (S, t) that average the moments of each part of a span, by how much they overlap.
+
+    Args:
+        length: moments of the map, t.
+        span: where the parts begin and end, as shares of what the map covers.
+    """
+    start, end = span
+    bounds = (start + (end - start) * torch.arange(_NUM_PARTS + 1) / _NUM_PARTS) * length
+    moments_t = torch.arange(length)
+    last_St = torch.minimum(bounds[1:, None], moments_t + 1)
+    overlap_St = (last_St - torch.maximum(bounds[:-1, None], moments_t)).clamp(min=0)
+    return overlap_St / overlap_St.sum(dim=1, keepdim=True)
+
+
 def cut_short(clip_BTCHW: Tensor, count: int) -> list[Tensor]:
     """Return clips, and the same clips without their beginning or their end.
 
@@ -237,19 +315,25 @@ def cut_short(clip_BTCHW: Tensor, count: int) -> list[Tensor]:
         clip_BTCHW: the clips.
         count: 1 for whole clips alone, up to `NUM_PACES`.
     """
-    shown = _frames_of_paces(clip_BTCHW.shape[1], count)
+    shown = [_frames_of(span, clip_BTCHW.shape[1]) for span in _PACES[:count]]
     return [clip_BTCHW if shown_T is None else clip_BTCHW[:, shown_T] for shown_T in shown]
 
 
-def _frames_of_paces(length: int, count: int) -> list[Tensor | None]:
-    """Return the indices (T,) of the frames that show each span of a clip; None for all in order."""
-    if count == 1:
-        return [None]
-    shown: list[Tensor | None] = []
-    for start, end in _PACES[:count]:
-        moments_T = start + (torch.arange(length) + 0.5) / length * (end - start)
-        shown.append((moments_T * length - 0.5).round().long().clamp(0, length - 1))
-    return shown
+def _frames_of(span: tuple[float, float], length: int) -> Tensor | None:
+    """Return the indices (T,) of the frames that show a span of a clip; None for all in order."""
+    start, end = span
+    if span == _PACES[0]:
+        return None
+    moments_T = start + (torch.arange(length) + 0.5) / length * (end - start)
+    return (moments_T * length - 0.5).round().long().clamp(0, length - 1)
+
+
+def _in_cells(map_BFthw: Tensor) -> Tensor:
+    """Return cells_BtF of a map over time."""
+    num_clips = map_BFthw.shape[0]
+    frames_NFhw = map_BFthw.transpose(1, 2).flatten(0, 1)
+    cells_NF = F.adaptive_avg_pool2d(frames_NFhw, _ACTION_CELLS).flatten(1)
+    return cells_NF.view(num_clips, -1, cells_NF.shape[1])
 
 
 def _at_unit_length(values_BX: Tensor) -> Tensor:
@@ -269,12 +353,12 @@ def descriptor_sizes(backbone: TimmBackbone, config: ModelConfig) -> dict[tuple[
     sizes = {
         "appearance": 2 * backbone.num_features + in_cells[-1],
         "motion": (_NUM_PARTS + 1) * sum(in_cells),
+        "action": (_ACTION_CELLS**2 + _NUM_PARTS) * sum(MAP_CHANNELS),
     }
     return {
-        (panel, stream): size
-        for panel, word in enumerate(config.stream_of_each_panel)
-        for stream, size in sizes.items()
-        if word in (stream, "both")
+        (panel, stream): sizes[stream]
+        for panel, streams in enumerate(config.streams_of_each_panel)
+        for stream in streams
     }
 
 
@@ -283,7 +367,7 @@ def _sizes_in_cells(backbone: TimmBackbone) -> list[int]:
     return [channels * side**2 for channels, side in zip(backbone.stage_channels, _CELLS, strict=True)]
 
 
-def build_two_streams(backbone: nn.Module, num_classes: int, config: ModelConfig) -> TwoStreamClassifier:
+def build_multi_stream(backbone: nn.Module, num_classes: int, config: ModelConfig) -> MultiStreamClassifier:
     """Build the classifier on a backbone.
 
     Args:
@@ -300,4 +384,4 @@ def build_two_streams(backbone: nn.Module, num_classes: int, config: ModelConfig
             f"{config.backbone} does not give. Set model.backbone=timm:NAME, such as "
             "timm:tf_efficientnet_lite0, or model.streams=off"
         )
-    return TwoStreamClassifier(backbone, num_classes, config)
+    return MultiStreamClassifier(backbone, num_classes, config)

@@ -9,16 +9,16 @@ import torch
 
 from vidcli.config import ModelConfig
 from vidcli.errors import ConfigError
-from vidcli.models import TwoStreamClassifier, build_model, descriptor_sizes
-from vidcli.models.two_streams import describe_motion, part_weights
+from vidcli.models import MultiStreamClassifier, build_model, descriptor_sizes
+from vidcli.models.multi_stream import describe_motion, part_weights
 
 SMALL = "timm:test_resnet"
 
 
-def build(streams: str, panels: int = 1) -> TwoStreamClassifier:
+def build(streams: str, panels: int = 1) -> MultiStreamClassifier:
     torch.manual_seed(0)
     model = build_model(ModelConfig(backbone=SMALL, streams=streams, panels=panels), 3).eval()
-    assert isinstance(model, TwoStreamClassifier)
+    assert isinstance(model, MultiStreamClassifier)
     return model
 
 
@@ -99,7 +99,7 @@ def test_gradients_are_finite_where_nothing_moves() -> None:
 
 @pytest.mark.parametrize("backbone", ["compact_cnn", "resnet18"])
 def test_a_backbone_without_stages_is_refused(backbone: str) -> None:
-    with pytest.raises(ConfigError, match=r"model\.streams=both: needs maps of three stages"):
+    with pytest.raises(ConfigError, match=r"model\.streams=appearance\+motion: needs maps of three stages"):
         build_model(ModelConfig(backbone=backbone, streams="both"), 3)
 
 
@@ -126,10 +126,10 @@ def test_each_panel_has_streams_of_its_own() -> None:
 
 @pytest.mark.parametrize("streams", ["", "sound", "off,motion", "motion,,both"])
 def test_streams_have_names(streams: str) -> None:
-    with pytest.raises(ValueError, match="expected off, or appearance, motion, both"):
+    with pytest.raises(ValueError, match="expected off, or some of appearance, motion, action"):
         ModelConfig.model_validate({"streams": streams})
 
 
 def test_streams_are_as_many_as_panels() -> None:
-    with pytest.raises(ValueError, match="streams=motion,both names 2 streams for panels=3"):
+    with pytest.raises(ValueError, match=r"streams=motion,appearance\+motion names 2 streams for panels=3"):
         ModelConfig.model_validate({"streams": "motion,both", "panels": 3})
