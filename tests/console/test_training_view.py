@@ -10,11 +10,11 @@ def test_what_was_tried_fits_a_terminal_of_80_columns() -> None:
     panels = "whole,window,follow"
     read = [
         ("window", "motion"),
-        ("window,follow", "both"),
+        ("window,follow", "appearance+motion"),
         (panels, "appearance"),
-        (panels, "motion,both,appearance"),
-        (panels, "both,appearance,both"),
-        (panels, "both"),
+        (panels, "motion,appearance+motion,appearance"),
+        (panels, "appearance+motion,appearance,appearance+motion"),
+        (panels, "appearance+motion+action"),
     ]
     trials = tuple(
         {"streams": streams, "panels": names, "mirrored": mirrored, "strength": 0.3, "top1": 0.5, "map": None}
@@ -28,3 +28,14 @@ def test_what_was_tried_fits_a_terminal_of_80_columns() -> None:
         assert [line.endswith(" *") for line in lines[1:-1]] == [True] + [False] * 11
         assert "0.125 to 0.875" in lines[-1]
         assert lines[7] == "  0.500/0.250  appearance window+follow, motion whole+window"
+        assert lines[-3] == "  0.500/0.250  appearance+motion+action whole+window+follow"
+
+
+def test_three_streams_of_different_panels_go_on_in_the_next_line() -> None:
+    trial = {"panels": "whole,window,follow", "streams": "appearance+motion,appearance+action,motion+action"}
+    rest = {"mirrored": True, "strength": 0.3, "top1": 0.5, "balanced_accuracy": 0.25, "map": None}
+    lines = choice_lines(ChoiceMade((trial | rest,), 10, None, by_look=False))
+    assert lines[1:] == [
+        "  0.500/0.250  appearance whole+window, motion whole+follow, action",
+        "               window+follow, mirrored *",
+    ]

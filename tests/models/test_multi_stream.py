@@ -10,7 +10,7 @@ import torch
 from vidcli.config import ModelConfig
 from vidcli.errors import ConfigError
 from vidcli.models import MultiStreamClassifier, build_model, descriptor_sizes
-from vidcli.models.multi_stream import describe_motion, part_weights
+from vidcli.models.multi_stream import describe_action, describe_motion, part_weights, span_weights
 
 SMALL = "timm:test_resnet"
 
@@ -22,16 +22,18 @@ def build(streams: str, panels: int = 1) -> MultiStreamClassifier:
     return model
 
 
+def scaled(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Return signed square roots at unit length."""
+    roots = np.sign(values) * np.abs(values) / np.sqrt(np.abs(values) + 1e-4)
+    return np.asarray(roots / np.sqrt((roots**2).sum() + 1e-4))
+
+
 def plain_motion(cells_TF: npt.NDArray[np.float64], parts: int) -> npt.NDArray[np.float64]:
     """Return the motion descriptors of one clip, a part and a feature at a time, in float64."""
     length = len(cells_TF)
     change = cells_TF - cells_TF.mean(axis=0)
     bounds = [part * length // parts for part in range(parts + 1)]
     in_parts = [change[a : max(b, a + 1)].mean(axis=0) for a, b in itertools.pairwise(bounds)]
-
-    def scaled(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        roots = np.sign(values) * np.abs(values) / np.sqrt(np.abs(values) + 1e-4)
-        return np.asarray(roots / np.sqrt((roots**2).sum() + 1e-4))
 
     return np.concatenate([scaled(np.concatenate(in_parts)), scaled(np.abs(change).mean(axis=0))])
 
@@ -49,6 +51,38 @@ def test_parts_average_frames(length: int) -> None:
     np.testing.assert_allclose(weights_ST.sum(dim=1), 1, atol=1e-6)
     if length >= len(weights_ST):
         assert ((weights_ST > 0).sum(dim=0) == 1).all()  # every frame is in one part
+
+
+@pytest.mark.parametrize("span", [(0.0, 1.0), (0.0, 0.85), (0.15, 1.0)])
+@pytest.mark.parametrize("length", [1, 2, 3, 4, 7, 8])
+def test_parts_of_a_span_average_what_they_overlap(length: int, span: tuple[float, float]) -> None:
+    """Counted in steps so small that each lies in one part and in one moment."""
+    weights_St = span_weights(length, span)
+    steps = (np.arange(84_000) + 0.5) / 84_000
+    part = np.floor((steps - span[0]) / (span[1] - span[0]) * len(weights_St)).astype(int)
+    counted = np.zeros(weights_St.shape)
+    inside = (part >= 0) & (part < len(weights_St))
+    np.add.at(counted, (part[inside], (steps[inside] * length).astype(int)), 1)
+    np.testing.assert_allclose(weights_St, counted / counted.sum(axis=1, keepdims=True), atol=1e-3)
+
+
+@pytest.mark.parametrize("length", [4, 8, 12])
+def test_action_equals_the_plain_equations(length: int) -> None:
+    cells = np.random.default_rng(length).normal(size=(length, 5, 9))
+    quarters = [quarter.mean(axis=0) for quarter in np.split(cells, 4)]
+    mean = np.mean(quarters, axis=0)
+    course = np.stack([(quarter - mean).mean(axis=1) for quarter in quarters])
+    found = describe_action(torch.from_numpy(cells).flatten(1)[None].float(), (0.0, 1.0))[0].numpy()
+    np.testing.assert_allclose(
+        found, np.concatenate([scaled(mean.ravel()), scaled(course.ravel())]), atol=1e-5
+    )
+
+
+def test_a_clip_cut_short_leaves_its_end_out_of_the_action() -> None:
+    cells_BtF = torch.rand(1, 8, 18)
+    early, late = (describe_action(cells_BtF, span) for span in ((0.0, 0.5), (0.5, 1.0)))
+    torch.testing.assert_close(early, describe_action(cells_BtF[:, :4], (0.0, 1.0)))
+    torch.testing.assert_close(late, describe_action(cells_BtF[:, 4:], (0.0, 1.0)))
 
 
 def test_a_still_clip_has_no_motion() -> None:
@@ -73,11 +107,34 @@ def test_panels_are_described_one_by_one() -> None:
 
 def test_descriptors_stand_in_the_order_of_their_sizes() -> None:
     clip = torch.rand(1, 4, 3, 64, 64)
-    both = build("both")
-    sizes = descriptor_sizes(both.backbone, both.config)
-    parts = torch.split(both.encode(clip), list(sizes.values()), dim=1)
+    every = build("action+motion+appearance")
+    sizes = descriptor_sizes(every.backbone, every.config)
+    assert [stream for _, stream in sizes] == ["appearance", "motion", "action"]
+    parts = torch.split(every.encode(clip), list(sizes.values()), dim=1)
     for (_, stream), part in zip(sizes, parts, strict=True):
-        torch.testing.assert_close(part, build(stream).encode(clip))
+        single = build(stream)
+        single.load_state_dict({**every.state_dict(), **single.head.state_dict(prefix="head.")}, strict=False)
+        torch.testing.assert_close(part, single.encode(clip))
+
+
+@pytest.mark.parametrize("streams", ["action", "appearance,action", "action,motion+action"])
+def test_clips_answer_the_same_alone_and_folded(streams: str) -> None:
+    model = build(streams, panels=2)
+    torch.nn.init.normal_(model.head.weight, std=0.01)
+    clips = torch.rand(3, 6, 3, 128, 64)
+    with torch.inference_mode():
+        faster = model.folded()
+        together = faster.encode(clips)
+        alone = torch.cat([faster.encode(clip[None]) for clip in clips])
+        torch.testing.assert_close(together, model.encode(clips), atol=1e-3, rtol=1e-3)
+    torch.testing.assert_close(alone, together, atol=1e-5, rtol=1e-5)
+    if streams == "action":
+        assert torch.equal(alone, together)
+
+
+def test_only_models_of_actions_hold_the_network_over_time() -> None:
+    assert build("motion").action is None
+    assert build("motion,action", panels=2).action is not None
 
 
 def test_the_whole_clip_is_the_first_pace() -> None:

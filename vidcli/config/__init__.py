@@ -14,9 +14,10 @@ from vidcli.config.sections import (
 )
 from vidcli.config.subject_settings import SubjectConfig
 from vidcli.config.training import TrainConfig
-from vidcli.config.values import join_streams, parse_streams
+from vidcli.config.values import STREAMS, join_streams, parse_streams, split_streams
 
 __all__ = [
+    "STREAMS",
     "AugmentConfig",
     "ClipConfig",
     "Config",
@@ -37,4 +38,5 @@ __all__ = [
     "parse_streams",
     "recipe_folder",
     "recipe_title",
+    "split_streams",
 ]

@@ -330,6 +330,13 @@ class ModelConfig(Section):
     panels: int = Field(
         1, ge=1, le=3, description="Panels of a picture that streams describe: as many as clip.panels names."
     )
+    frame_step: int = Field(
+        1,
+        ge=1,
+        le=16,
+        description="With model.streams, the network of single frames sees one of so many; the one over time "
+        "sees all.",
+    )
     shift: Annotated[Literal["auto", "on", "off"], BeforeValidator(parse_word)] = Field(
         "auto",
         description="Temporal shift: every residual block sees a part of its neighbour frames; auto does "
@@ -384,3 +391,8 @@ class Config(Section):
     augment: AugmentConfig = AugmentConfig()
     model: ModelConfig = ModelConfig()
     train: TrainConfig = TrainConfig()
+
+    @property
+    def shares_frames(self) -> bool:
+        """Whether what streams see in a frame is the same in every clip that holds it."""
+        return self.clip.is_frame_alone and not self.model.sees_actions and self.model.frame_step == 1

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
 from vidcli.artifacts.run_folder import RESUME_FILE
+from vidcli.config import STREAMS, join_streams, split_streams
 from vidcli.console.bars import Part, Progressing, Stopwatch
 from vidcli.console.prediction_writers import predictions_table
 from vidcli.console.tables import number_table
@@ -30,6 +32,8 @@ from vidcli.train import (
     Waits,
 )
 
+_COLUMNS = 80
+"""Of a terminal that shows what was tried."""
 _NO_BREAK = "\N{NO-BREAK SPACE}"
 
 
@@ -138,7 +142,8 @@ def choice_lines(choice: ChoiceMade) -> list[str]:
     for place, trial in enumerate(choice.trials):
         found = (trial["top1"], trial["balanced_accuracy"], trial["map"])
         scores = "/".join(f"{value:.3f}" for value in found if value is not None)
-        lines.append(f"  {scores}  {_describe_trial(trial)}{'' if place else ' *'}")
+        told = f"  {scores}  {_describe_trial(trial)}{'' if place else ' *'}"
+        lines += textwrap.wrap(told, _COLUMNS, subsequent_indent=" " * (len(scores) + 4))
     if choice.top1_interval is not None:
         low, high = choice.top1_interval
         lines.append(f"  * chosen; its 95% interval over groups is {low:.3f} to {high:.3f}")
@@ -149,13 +154,11 @@ def _describe_trial(trial: Mapping[str, object]) -> str:
     """Return what a trial read, such as `appearance follow, motion window+follow, mirrored`."""
     panels, words = str(trial["panels"]).split(","), str(trial["streams"]).split(",")
     words = words * len(panels) if len(words) == 1 else words
-    panels_of = {
-        stream: "+".join(panel for panel, word in zip(panels, words, strict=True) if word in (stream, "both"))
-        for stream in ("appearance", "motion")
-    }
-    if panels_of["appearance"] == panels_of["motion"]:
-        panels_of = {"appearance+motion": panels_of["motion"]}
-    told = [f"{stream} {names}" for stream, names in panels_of.items() if names]
+    streams_of: dict[str, list[str]] = {}
+    for stream in STREAMS:
+        seen = [panel for panel, word in zip(panels, words, strict=True) if stream in split_streams(word)]
+        streams_of.setdefault("+".join(seen), []).append(stream)
+    told = [f"{join_streams(streams)} {seen}" for seen, streams in streams_of.items() if seen]
     return ", ".join([*told, "mirrored"] if trial["mirrored"] else told)
 
 

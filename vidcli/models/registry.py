@@ -311,7 +311,7 @@ def unused_settings(config: ModelConfig) -> list[str]:
     optional = frozenset[str]().union(*(spec.settings for spec in HEADS.values()))
     has_head = config.backbone not in NETWORKS and config.streams == "off"
     idle = optional - read if has_head else _OF_FRAME_NETWORKS | optional
-    idle |= {"panels"} if config.streams == "off" else {"dropout"}
+    idle |= {"panels", "frame_step"} if config.streams == "off" else {"dropout"}
     if hf_encoders.encoder_name(config.backbone) is None:
         idle |= {"architecture"}
     elif config.architecture and hf_architecture.family_of(config.architecture).takes_clips:

@@ -59,11 +59,10 @@ def stream_network(predictor: Predictor) -> MultiStreamClassifier | None:
     """Return a model of streams, if what it sees in a frame is the same in every clip that holds the frame.
 
     None for other models, where the picture depends on the clip (`clip.focus`, `clip.panels`), and where a
-    network over time takes part.
+    network over time takes part or some frames are left out.
     """
     network = predictor.network
-    config = predictor.config
-    if isinstance(network, ExportedNetwork) or config.model.sees_actions or not config.clip.is_frame_alone:
+    if isinstance(network, ExportedNetwork) or not predictor.config.shares_frames:
         return None
     from vidcli.models import MultiStreamClassifier
 

@@ -33,7 +33,7 @@ from vidcli.train.ridge import answer, leave_one_out, solve, standardise
 from vidcli.train.training_videos import MOST_ROWS
 
 SETTINGS = ("augment.flip=off", "train.contender=off", "model.streams=appearance+motion")
-"""What the page changes of the recipe, to be quick: no mirrored clips, no network over time or from pixels."""
+"""What the page changes of the recipe, to be quick: no mirrored clips, nothing that computes long."""
 _VIEWS = {"whole": "scene", "window": "scene", "follow": "detail"}
 """What panels show. Frame and window say much the same and count as one, so that choosing is quick."""
 WHOLE = Candidate(tuple(product(("scene", "detail"), ("appearance", "motion"))), False, 1.0)

@@ -27,8 +27,10 @@ from vidcli.train.ridge import answer, solve
 STRENGTHS = (0.3, 1.0, 3.0, 10.0, 30.0)
 """Regularisation that is tried; see `ridge.solve`."""
 
-_MOST_FINALISTS = 4
-"""Combinations of parts that learn from all rows."""
+_MOST_COMPARED, _MOST_FINALISTS = 32, 4
+"""Combinations of parts that are tried with every strength, and that learn from all rows."""
+_USUAL_STRENGTH = 1.0
+"""With which all combinations are compared at first."""
 
 Part: TypeAlias = tuple[str, str]
 """A panel and a stream: `appearance`, `motion` or `action`."""
@@ -173,7 +175,8 @@ def try_all(
 ) -> list[Trial]:
     """Return a trial of each combination of parts that does well, the best first.
 
-    Each has the strength that does best. Which combinations do well is found by videos as they are.
+    Each has the strength that does best. Which combinations do well is found by videos as they are, at first
+    with one strength for all.
 
     Args:
         kernels: of the rows, by panel and stream, in order.
@@ -190,8 +193,11 @@ def try_all(
     orientations = [False] if not has_mirrored else [True] if only_mirrored else [False, True]
     kinds = [Candidate(parts, False, 1.0) for parts in read]
     num_rows, num_videos = len(examples.video_N), examples.num_videos
+    plain_kernels = {part: kernel[:num_videos, :num_videos] for part, kernel in kernels.items()}
+    if len(kinds) > _MOST_COMPARED:
+        screened = _best_of_each(kinds, plain_kernels, examples.plain(), (_USUAL_STRENGTH,))
+        kinds = [trial.candidate for trial in screened[:_MOST_COMPARED]]
     if len(kinds) > _MOST_FINALISTS and num_rows > num_videos:
-        plain_kernels = {part: kernel[:num_videos, :num_videos] for part, kernel in kernels.items()}
         screened = _best_of_each(kinds, plain_kernels, examples.plain(), strengths)
         kinds = [trial.candidate for trial in screened[:_MOST_FINALISTS]]
     turned = [replace(kind, mirrored=mirrored) for kind, mirrored in product(kinds, orientations)]

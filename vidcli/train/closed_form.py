@@ -112,7 +112,7 @@ class ClosedFormRun:
         network = build_model(config.model, len(self._names)).to(device).eval()
         assert isinstance(network, MultiStreamClassifier)
         self._network = network
-        cuts_spans = config.data.clips_per_span > 1 and config.clip.is_frame_alone
+        cuts_spans = config.data.clips_per_span > 1 and config.shares_frames
         describer = RecordingDescriptors if cuts_spans else Descriptors
         self._describer = describer(network, config, ViewLoader(config).load, device)
         self._guard = InterruptGuard(run, ALONE, on_event)
