@@ -49,7 +49,12 @@ def test_several_classes_a_video_need_no_other_setting(
 def test_a_bare_command_plans_the_recipe_auto(motion_data: Path) -> None:
     done = CliRunner().invoke(app, ["train", str(motion_data), "--dry-run", "--minutes", "4"])
     assert done.exit_code == 0, done.output
-    for line in ("streams: both", "optimizer: ridge", "minutes: 4.0", "panels: whole,window,follow"):
+    for line in (
+        "streams: appearance+motion+action",
+        "optimizer: ridge",
+        "minutes: 4.0",
+        "panels: whole,window,follow",
+    ):
         assert line in done.output, line
 
 

@@ -199,7 +199,7 @@ def quantized_layers(model: Any) -> set[str]:
 
 
 def first_and_depthwise(model: Any) -> list[str]:
-    """Return the names of the first convolution and of all whose channels are not mixed.
+    """Return the names of the first convolution of each network and of all whose channels are not mixed.
 
     They have few weights for much that they read, so that their rounding does not average out, and gain the
     least from whole numbers.
@@ -208,12 +208,16 @@ def first_and_depthwise(model: Any) -> list[str]:
         model: an `onnx.ModelProto` in float.
     """
     shapes = {value.name: value.dims for value in model.graph.initializer}
-    layers = [
-        (node.name, _num_groups(node) > 1 and shapes[node.input[1]][1] == 1)
-        for node in model.graph.node
-        if node.op_type == "Conv"
-    ]
-    return [name for place, (name, is_depthwise) in enumerate(layers) if place == 0 or is_depthwise]
+    convolved: set[str] = set()  # values that a convolution has had part in
+    found: list[str] = []
+    for node in model.graph.node:
+        is_first = convolved.isdisjoint(node.input)
+        if node.op_type == "Conv":
+            is_depthwise = _num_groups(node) > 1 and shapes[node.input[1]][1] == 1
+            found += [node.name] if is_first or is_depthwise else []
+        if node.op_type == "Conv" or not is_first:
+            convolved.update(node.output)
+    return found
 
 
 def _num_groups(node: Any) -> int:

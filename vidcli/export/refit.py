@@ -41,7 +41,7 @@ from vidcli.transforms import mirrored_classes
 _CROSS_VALIDATED = "train, cross-validated"
 _HEAD = "head/"
 """What the names of the last layer's nodes begin with in a graph."""
-_SPARED = ("the first convolution", "depthwise convolutions")
+_SPARED = ("first convolutions", "depthwise convolutions")
 """What `first_and_depthwise` finds."""
 
 _Described: TypeAlias = Tensor | VideoError | None

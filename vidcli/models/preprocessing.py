@@ -61,8 +61,8 @@ def settle_clip(config: Config, may_fetch: bool = True) -> Config:
     )
     if config.model.sees_actions and (clip.mean, clip.std) != (tuple(spec.mean), tuple(spec.std)):
         raise ConfigError(
-            f"model.streams: action takes the colours that model.backbone={config.model.backbone} was trained "
-            "with; leave clip.mean and clip.std out"
+            "model.streams: action takes the colours that the backbone was trained with; leave clip.mean and "
+            "clip.std out"
         )
     return config.model_copy(update={"clip": clip})
 

@@ -27,7 +27,7 @@ from vidcli.train.ridge import answer, solve
 STRENGTHS = (0.3, 1.0, 3.0, 10.0, 30.0)
 """Regularisation that is tried; see `ridge.solve`."""
 
-_MOST_COMPARED, _MOST_FINALISTS = 32, 4
+_MOST_COMPARED, MOST_FINALISTS = 32, 4
 """Combinations of parts that are tried with every strength, and that learn from all rows."""
 _USUAL_STRENGTH = 1.0
 """With which all combinations are compared at first."""
@@ -197,9 +197,9 @@ def try_all(
     if len(kinds) > _MOST_COMPARED:
         screened = _best_of_each(kinds, plain_kernels, examples.plain(), (_USUAL_STRENGTH,))
         kinds = [trial.candidate for trial in screened[:_MOST_COMPARED]]
-    if len(kinds) > _MOST_FINALISTS and num_rows > num_videos:
+    if len(kinds) > MOST_FINALISTS and num_rows > num_videos:
         screened = _best_of_each(kinds, plain_kernels, examples.plain(), strengths)
-        kinds = [trial.candidate for trial in screened[:_MOST_FINALISTS]]
+        kinds = [trial.candidate for trial in screened[:MOST_FINALISTS]]
     turned = [replace(kind, mirrored=mirrored) for kind, mirrored in product(kinds, orientations)]
     return _best_of_each(turned, kernels, examples, strengths)
 

@@ -100,11 +100,8 @@ class StreamSolver:
             self._choose_folds(items, described[0][:, 0])
         examples = self._examples(items, described[0].shape[1], len(described))
         rows_ND = torch.cat([of_all.transpose(0, 1).flatten(0, 1) for of_all in described])
-        sizes = descriptor_sizes(self._describer.backbone, self._config.model)
-        columns = torch.split(rows_ND, list(sizes.values()), dim=1)
-        panels = self._config.clip.panels
-        parts: list[Part] = [(panels[panel], stream) for panel, stream in sizes]
-        blocks = {part: standardise(values) for part, values in zip(parts, columns, strict=True)}
+        columns = torch.split(rows_ND, list(self.parts.values()), dim=1)
+        blocks = {part: standardise(values) for part, values in zip(self.parts, columns, strict=True)}
         scored_M = self._scored_videos(len(items))
         some, rows = examples.restricted(scored_M)
         kernels = {part: block.of(rows).products() for part, block in blocks.items()}
@@ -143,6 +140,34 @@ class StreamSolver:
             error,
             float(right_M.mean()),
         )
+
+    def narrowed(self, parts: Sequence[Part]) -> StreamSolver:
+        """Return a solver with the same folds that reads nothing but some parts.
+
+        Args:
+            parts: in the order in which they are described.
+        """
+        config = _with_parts(self._config, Candidate(tuple(parts), False, 1.0))
+        other = StreamSolver(config, self._names, self._mirrored, self._network_of(config))
+        other._folds, other._grouped = self._folds, self._grouped
+        return other
+
+    @property
+    def describer(self) -> MultiStreamClassifier:
+        """What describes videos for this solver."""
+        return self._describer
+
+    @property
+    def config(self) -> Config:
+        """The settings that videos are described with."""
+        return self._config
+
+    @property
+    def parts(self) -> dict[Part, int]:
+        """How many descriptors each part has, in order."""
+        panels = self._config.clip.panels
+        sizes = descriptor_sizes(self._describer.backbone, self._config.model)
+        return {(panels[panel], stream): size for (panel, stream), size in sizes.items()}
 
     def _choose_folds(self, items: Sequence[VideoItem], plain_MD: Tensor) -> None:
         """Draw the folds of the cross-validation, with groups kept whole; without groups, by look."""
@@ -203,15 +228,20 @@ class StreamSolver:
         solution = solve(kernel_NN, examples.targets_NK[rows_N], weights_N, candidate.strength)
         weight_KD, bias_K = linear_layer(read, weights_N, solution)
         config = narrowed(self._config, candidate)
+        network = self._network_of(config)
+        network.head.load_state_dict({"weight": weight_KD, "bias": bias_K})
+        values_ND = torch.cat([block.values_ND for block in read], dim=1)
+        scores_NK = (values_ND.float() @ weight_KD.T + bias_K).double().numpy()
+        return network, config, scores_NK
+
+    def _network_of(self, config: Config) -> MultiStreamClassifier:
+        """Return the network of some settings, with the describer's weights before the last layer."""
         network = build_model(config.model, len(self._names), load_weights=False)
         assert isinstance(network, MultiStreamClassifier)
         network.backbone.load_state_dict(self._describer.backbone.state_dict())
         if network.action is not None and self._describer.action is not None:
             network.action.load_state_dict(self._describer.action.state_dict())
-        network.head.load_state_dict({"weight": weight_KD, "bias": bias_K})
-        values_ND = torch.cat([block.values_ND for block in read], dim=1)
-        scores_NK = (values_ND.float() @ weight_KD.T + bias_K).double().numpy()
-        return network.eval(), config, scores_NK
+        return network.eval()
 
 
 def narrowed(config: Config, candidate: Candidate) -> Config:
@@ -221,10 +251,15 @@ def narrowed(config: Config, candidate: Candidate) -> Config:
         config: all settings of the run.
         candidate: that was chosen.
     """
-    clip, model, augment = config.clip, config.model, config.augment
+    augment = config.augment.model_copy(update={"flip": "on" if candidate.mirrored else "off"})
+    train = config.train.model_copy(update={"ridge": candidate.strength, "contender": "off"})
+    return _with_parts(config, candidate).model_copy(update={"augment": augment, "train": train})
+
+
+def _with_parts(config: Config, candidate: Candidate) -> Config:
+    """Return the settings of pictures and streams that a candidate needs, with all else as it is."""
+    clip, model = config.clip, config.model
     height, width = clip.size[0] // len(clip.panels), clip.size[1]
     clip = change_clip(clip, panels=candidate.panels, size=(height * len(candidate.panels), width))
     model = model.model_copy(update={"streams": candidate.streams, "panels": len(candidate.panels)})
-    augment = augment.model_copy(update={"flip": "on" if candidate.mirrored else "off"})
-    train = config.train.model_copy(update={"ridge": candidate.strength, "contender": "off"})
-    return config.model_copy(update={"clip": clip, "model": model, "augment": augment, "train": train})
+    return config.model_copy(update={"clip": clip, "model": model})

@@ -80,7 +80,7 @@ class TrainingVideos:
         """Describe the videos that a first model learns from, at the beginning of `items`; perhaps none."""
         leaves_out = self._is_cut or self._least > _FIRST_SHARE * len(self.items)
         count = 0 if leaves_out else min(self._least, self._most)
-        self._first = self._describe(self.items[:count], False, lambda done: True)
+        self._first = self._describe(self.items[:count], lambda done: True)
         return self._first
 
     def describe(self, in_time: bool) -> list[Described]:
@@ -97,7 +97,7 @@ class TrainingVideos:
 
         num_known, found = len(self._first), [*self._first]
         if goes_on(num_known) or not found:
-            found += self._describe(self.items[num_known:], False, goes_on)
+            found += self._describe(self.items[num_known:], goes_on)
         found += [None] * (total - len(found))
         num_done = sum(one is not None for one in found)
         if num_done < total:
@@ -133,16 +133,22 @@ class TrainingVideos:
             self._on_event(Notice(f"mirrored videos are left out: {obstacle}"))
         return not obstacle
 
-    def describe_mirrored(self, items: Sequence[VideoItem]) -> Tensor:
+    def describe_mirrored(self, items: Sequence[VideoItem], describer: Descriptors) -> Tensor:
         """Return the descriptors (M, R, D) of mirrored videos that could be decoded before.
 
         Args:
             items: the videos.
+            describer: describes them.
 
         Raises:
             DataError: one of them no longer can.
         """
-        found = self._describe(items, True, lambda done: True)
+
+        def tell(done: int) -> bool:
+            self._on_event(FeatureProgress(done, len(items)))
+            return True
+
+        found = describer.of(items, True, self._num_paces, tell)
         for one in found:
             if isinstance(one, VideoError):
                 raise DataError(f"a video could be decoded and no longer can: {one}")
@@ -152,17 +158,14 @@ class TrainingVideos:
     def _minutes_spent(self) -> float:
         return (time.monotonic() - self._started) / 60
 
-    def _describe(
-        self, items: Sequence[VideoItem], mirrored: bool, goes_on: Callable[[int], bool]
-    ) -> list[Described]:
-        num_known = 0 if mirrored else len(self._first)
-        total = len(items) if mirrored else len(self.items)
+    def _describe(self, items: Sequence[VideoItem], goes_on: Callable[[int], bool]) -> list[Described]:
+        num_known, total = len(self._first), len(self.items)
 
         def count(done: int) -> bool:
             self._on_event(FeatureProgress(num_known + done, total))
             return goes_on(num_known + done)
 
-        return self._describer.of(items, mirrored, self._num_paces, count)
+        return self._describer.of(items, False, self._num_paces, count)
 
 
 def num_paces(config: Config, num_videos: int, mirrors: bool) -> int:
