@@ -294,16 +294,16 @@ def test_an_exported_model_gives_the_same_answers(
 
 @pytest.fixture(scope="module")
 def run_of_actions(two_classes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run with all streams of two panels, and half of the frames for the network of single ones."""
+    """A run with the network over time on two panels, and half of the frames for the network of single ones."""
     pictures = ["clip.panels=window,follow", "model.panels=2", "clip.size=64x32", "clip.length=8"]
-    network = ["model.streams=motion+action,appearance+action", "model.frame_step=2"]
+    network = ["model.streams=motion+action,action", "model.frame_step=2"]
     out = tmp_path_factory.mktemp("actions") / "run"
     return train(two_classes, out, *pictures, *network, "train.ridge=1", "augment.flip=off")[0]
 
 
-def test_all_streams_go_into_one_model_file(run_of_actions: Path, two_classes: Path) -> None:
+def test_both_networks_go_into_one_model_file(run_of_actions: Path, two_classes: Path) -> None:
     model = load_checkpoint(run_of_actions / MODEL_FILE)
-    assert model.config.model.streams == "motion+action,appearance+action"
+    assert model.config.model.streams == "motion+action,action"
     assert model.config.model.frame_step == 2
     items = of_split(load_items(two_classes), "val")
     answers = list(Predictor.load(run_of_actions, CPU).predict_many(items))
@@ -313,7 +313,7 @@ def test_all_streams_go_into_one_model_file(run_of_actions: Path, two_classes: P
 
 @pytest.mark.parametrize("form", ["onnx", pytest.param("openvino", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("int8", [False, pytest.param(True, marks=pytest.mark.slow)])
-def test_exports_of_all_streams_give_the_same_answers(
+def test_exports_of_both_networks_give_the_same_answers(
     run_of_actions: Path, two_classes: Path, tmp_path: Path, form: str, int8: bool
 ) -> None:
     given = ["export", "--model", run_of_actions, "--format", form, "--out", tmp_path / "out"]

@@ -62,6 +62,8 @@ class _Convolution(nn.Module):
         super().__init__()
         self._side, self._stride = side, stride
         self.conv = nn.Conv3d(num_in, num_out, side, stride, padding=side // 2 if stride == 1 else 0)
+        nn.init.kaiming_normal_(self.conv.weight, nonlinearity="relu")
+        nn.init.zeros_(self.conv.bias)  # type: ignore[arg-type]
 
     def forward(self, clip_BCTHW: Tensor) -> Tensor:
         if self._stride > 1:
