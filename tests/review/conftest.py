@@ -16,7 +16,7 @@ from tests.serve.client import TOKEN, Client
 from vidcli.review.clips import ClipList, read_clips
 from vidcli.review.desk import Desk
 from vidcli.review.journal import Journal
-from vidcli.review.knowledge import WHOLE, Kernels
+from vidcli.review.knowledge import Kernels
 from vidcli.review.pages import build_page
 from vidcli.review.playable import MediaShelf
 from vidcli.review.retrain import Training
@@ -31,7 +31,9 @@ def kernels_of(points_ND: Any) -> Kernels:
     centred = points_ND - points_ND.mean(axis=0)
     kernel = centred @ centred.T
     kernel = kernel / kernel.diagonal().mean()
-    return Kernels(dict.fromkeys(WHOLE.parts, kernel), np.ones(len(kernel), bool), {})
+    return Kernels(
+        dict.fromkeys([("scene", "appearance"), ("scene", "motion")], kernel), np.ones(len(kernel), bool), {}
+    )
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import numpy as np
 from tests.review.conftest import kernels_of
 from vidcli.data.items import VideoItem
 from vidcli.review import queue
-from vidcli.review.knowledge import WHOLE, Opinion, learn
+from vidcli.review.knowledge import Opinion, learn
 from vidcli.train.choice import mean_kernel
 
 NAMES = ("a", "b", "c")
@@ -38,7 +38,7 @@ def test_without_labels_each_cluster_is_seen_first() -> None:
 
 def test_each_clip_explains_most_of_those_that_are_left() -> None:
     kernels = kernels_of(clusters(5)[0])
-    products, known, noise = mean_kernel(kernels.of_part, WHOLE), [1, 7], queue._NOISE
+    products, known, noise = mean_kernel(kernels.of_part, kernels.all_parts), [1, 7], queue._NOISE
     kernel = queue.covariance_given(products, np.arange(15), np.arange(0))
     labels = ["a" if n in known else None for n in range(15)]
 

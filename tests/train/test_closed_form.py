@@ -294,7 +294,7 @@ def test_an_exported_model_gives_the_same_answers(
 
 @pytest.fixture(scope="module")
 def run_of_actions(two_classes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run with the network over time on two panels, and half of the frames for the network of single ones."""
+    """A run with the network over time on two panels; that of single frames sees half of these."""
     pictures = ["clip.panels=window,follow", "model.panels=2", "clip.size=64x32", "clip.length=8"]
     network = ["model.streams=motion+action,action", "model.frame_step=2"]
     out = tmp_path_factory.mktemp("actions") / "run"

@@ -13,7 +13,7 @@ from vidcli.arrays import Float64
 from vidcli.errors import VidcliError
 from vidcli.review.clips import ClipList, Verdict
 from vidcli.review.journal import Journal, class_names
-from vidcli.review.knowledge import WHOLE, Kernels, Opinion, learn
+from vidcli.review.knowledge import Kernels, Opinion, learn
 from vidcli.review.playable import MediaShelf
 from vidcli.review.queue import Place, rank_disputed, rank_suspicious, rank_unlabelled
 from vidcli.review.retrain import Training
@@ -181,7 +181,7 @@ class Desk:
             return None
         even = np.full(len(self.predictions.class_names), 1 / len(self.predictions.class_names))
         shares_NK = np.stack([known.get(n, even) for n in range(len(self.clips.items))])
-        kernel_NN = mean_kernel(self._kernels.of_part, WHOLE)
+        kernel_NN = mean_kernel(self._kernels.of_part, self._kernels.all_parts)
         return Opinion(self.predictions.class_names, shares_NK, kernel_NN, False, None)
 
     def clip(self, position: int) -> dict[str, Any]:

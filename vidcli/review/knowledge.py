@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import product
 
 import numpy as np
 import torch
@@ -24,7 +23,13 @@ from vidcli.data.items import VideoItem
 from vidcli.data.splits import folds_of_groups, number_units
 from vidcli.errors import VideoError
 from vidcli.features.descriptors import Descriptors
-from vidcli.models import MultiStreamClassifier, build_model, descriptor_sizes, settle_clip
+from vidcli.models import (
+    MultiStreamClassifier,
+    build_model,
+    descriptor_sizes,
+    leave_out_missing_action,
+    settle_clip,
+)
 from vidcli.models.calibration import UNCALIBRATED, fit_temperature, softmax
 from vidcli.models.multi_stream import NUM_PACES
 from vidcli.predict.view_loader import ViewLoader
@@ -32,12 +37,12 @@ from vidcli.train.choice import Candidate, Examples, Part, Trial, mean_kernel, t
 from vidcli.train.ridge import answer, leave_one_out, solve, standardise
 from vidcli.train.training_videos import MOST_ROWS
 
-SETTINGS = ("augment.flip=off", "train.contender=off", "model.streams=appearance+motion")
-"""What the page changes of the recipe, to be quick: no mirrored clips, nothing that computes long."""
+SETTINGS = ("augment.flip=off", "train.contender=off")
+"""What the page changes of the recipe, to be quick: no mirrored clips, no network trained from pixels."""
 _VIEWS = {"whole": "scene", "window": "scene", "follow": "detail"}
 """What panels show. Frame and window say much the same and count as one, so that choosing is quick."""
-WHOLE = Candidate(tuple(product(("scene", "detail"), ("appearance", "motion"))), False, 1.0)
-"""What is read before anything is chosen."""
+_ACTION: Part = ("clip", "action")
+"""What the network over time says, of all panels together."""
 _AT_ONCE = 64
 _FEWEST_TO_CHOOSE = 12
 """Labelled clips below which nothing is chosen by cross-validation."""
@@ -58,6 +63,11 @@ class Kernels:
     is_usable_N: Bool
     failures: Mapping[int, str]
 
+    @property
+    def all_parts(self) -> Candidate:
+        """What is read before anything is chosen."""
+        return Candidate(tuple(self.of_part), False, 1.0)
+
 
 def describe_clips(
     items: Sequence[VideoItem], device: torch.device, progress: Callable[[int, int], None]
@@ -69,7 +79,7 @@ def describe_clips(
         device: where to compute.
         progress: called with the number of clips done and of all; what it raises ends the work.
     """
-    config = settle_clip(load_config("auto", SETTINGS))
+    config, _ = leave_out_missing_action(settle_clip(load_config("auto", SETTINGS)))
     torch.manual_seed(config.train.seed)
     network = build_model(config.model, 2).to(device).eval()
     assert isinstance(network, MultiStreamClassifier)
@@ -107,12 +117,12 @@ def _kernels_of(
 ) -> Kernels:
     sizes = descriptor_sizes(network.backbone, config.model)
     views = [_VIEWS[panel] for panel in config.clip.panels]
-    kernels = {part: np.zeros((num_clips, num_clips)) for part in WHOLE.parts}
+    parts = [_ACTION if stream == "action" else (views[panel], stream) for panel, stream in sizes]
+    kernels = {part: np.zeros((num_clips, num_clips)) for part in parts}
     if len(rows):
         columns = torch.split(torch.stack(list(rows)), list(sizes.values()), dim=1)
-        for (panel, stream), values in zip(sizes, columns, strict=True):
-            part = (views[panel], stream)
-            kernels[part][np.ix_(usable, usable)] += standardise(values).products() / views.count(part[0])
+        for part, values in zip(parts, columns, strict=True):
+            kernels[part][np.ix_(usable, usable)] += standardise(values).products() / parts.count(part)
     return Kernels(kernels, np.isin(np.arange(num_clips), usable), failures)
 
 
@@ -159,7 +169,7 @@ def learn(kernels: Kernels, items: Sequence[VideoItem], labels: Sequence[str | N
         _folds_of([replace(items[n], label=str(labels[n])) for n in known]),
         False,
     )
-    candidate, calibration, held_out_MK, top1 = WHOLE, UNCALIBRATED, None, None
+    candidate, calibration, held_out_MK, top1 = kernels.all_parts, UNCALIBRATED, None, None
     if len(known) >= _FEWEST_TO_CHOOSE and counts_K.max() < len(known):
         own = {part: kernel[np.ix_(rows_M, rows_M)] for part, kernel in kernels.of_part.items()}
         trials = try_all(own, examples)

@@ -30,7 +30,7 @@ import numpy as np
 
 from vidcli.arrays import Bool, Float64, Int64
 from vidcli.evaluate.what_helps import doubt_labels
-from vidcli.review.knowledge import WHOLE, Kernels, Opinion
+from vidcli.review.knowledge import Kernels, Opinion
 from vidcli.train.choice import mean_kernel
 
 _NOISE = 0.1
@@ -68,7 +68,7 @@ def rank_unlabelled(
         is_open_N: which clips to rank.
         count: how many places to return at most.
     """
-    kernel_NN = mean_kernel(kernels.of_part, WHOLE) if opinion is None else opinion.kernel_NN
+    kernel_NN = mean_kernel(kernels.of_part, kernels.all_parts) if opinion is None else opinion.kernel_NN
     open_ = np.flatnonzero(is_open_N & kernels.is_usable_N)
     if len(open_) > _MOST_RANKED:
         open_ = np.sort(np.random.default_rng(0).permutation(open_)[:_MOST_RANKED])
