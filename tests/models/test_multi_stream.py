@@ -10,7 +10,7 @@ import torch
 from vidcli.config import ModelConfig
 from vidcli.errors import ConfigError
 from vidcli.models import MultiStreamClassifier, build_model, descriptor_sizes
-from vidcli.models.multi_stream import describe_action, describe_motion, part_weights, span_weights
+from vidcli.models.stream_descriptors import describe_action, describe_motion, part_weights, span_weights
 
 SMALL = "timm:test_resnet"
 

@@ -324,8 +324,8 @@ class ModelConfig(Section):
     streams: Annotated[str, BeforeValidator(parse_streams)] = Field(
         "off",
         json_schema_extra={"enum": ["off", *STREAMS]},
-        description="What a clip shows (appearance), what moves in it (motion), and what a network over time "
-        "knows of it (action), joined by + and in place of a head; for all panels, or for each with commas.",
+        description="What a clip shows (appearance), what moves (motion), known actions (action), joined by "
+        "+, in place of a head; for all panels, or each with commas.",
     )
     panels: int = Field(
         1, ge=1, le=3, description="Panels of a picture that streams describe: as many as clip.panels names."

@@ -30,7 +30,7 @@ from vidcli.export.quantize import first_and_depthwise, open_graph, quantize_all
 from vidcli.features.descriptors import Descriptors
 from vidcli.models import MultiStreamClassifier
 from vidcli.models.calibration import Calibration
-from vidcli.models.multi_stream import cut_short
+from vidcli.models.stream_descriptors import cut_short
 from vidcli.predict.view_loader import ViewLoader
 from vidcli.runtime.threads import map_ahead
 from vidcli.train.choice import STRENGTHS

@@ -27,6 +27,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Collection, Iterator, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -34,27 +35,26 @@ from torch.nn import functional as F
 
 from vidcli.config import ModelConfig
 from vidcli.errors import ConfigError
+from vidcli.models.action_stream import ActionStream
 from vidcli.models.backbones import require_clip
 from vidcli.models.folding import fold_batchnorm
-from vidcli.models.inception3d import KINETICS, MAP_CHANNELS, Inception3d
+from vidcli.models.inception3d import MAP_CHANNELS
 from vidcli.models.packaged_weights import Statistics
+from vidcli.models.stream_descriptors import (
+    ACTION_CELLS,
+    NUM_PARTS,
+    PACES,
+    SOFT,
+    describe_action,
+    describe_motion,
+    frames_of,
+)
 from vidcli.models.timm_networks import TimmBackbone
 
 _CELLS = (6, 6, 3)
 """Cells a side of the maps of the last three stages, the finest first."""
-_ACTION_CELLS = 3
-"""Cells a side of the maps of the network over time."""
-_ACTION_SIDE = 160
-"""Pixels a side of a panel that the network over time sees at most: more frames tell more than pixels."""
-_NUM_PARTS = 4
-"""Parts of a clip that are kept apart."""
 _FEW_FRAMES = 4
 """That a CPU computes at once: their maps stay in its cache (of Lite0 a frame takes 19 ms instead of 24)."""
-_SOFT = 1e-4
-"""Added under square roots, so that they have a slope at zero."""
-_PACES = ((0.0, 1.0), (0.0, 0.85), (0.15, 1.0))
-"""Spans that a clip is described as: the whole, and the same action cut short, which teaches other paces."""
-NUM_PACES = len(_PACES)
 
 
 class MultiStreamClassifier(nn.Module):
@@ -79,9 +79,6 @@ class MultiStreamClassifier(nn.Module):
     _original: tuple[MultiStreamClassifier, ...] = ()  # in a tuple, so that it is no layer of this one
     _frames_at_once = 0  # that pass through the backbone; 0 for all
 
-    _scale_CHW: Tensor
-    _shift_CHW: Tensor
-
     def __init__(
         self,
         backbone: TimmBackbone,
@@ -90,12 +87,8 @@ class MultiStreamClassifier(nn.Module):
         statistics: tuple[Statistics, Statistics],
     ) -> None:
         super().__init__()
-        mean_CHW, std_CHW = torch.tensor([*zip(*statistics, strict=True)]).T[..., None, None].unbind()
-        known_mean_CHW, known_std_CHW = torch.tensor([KINETICS.mean, KINETICS.std])[..., None, None].unbind()
-        self.register_buffer("_scale_CHW", std_CHW / known_std_CHW, persistent=False)
-        self.register_buffer("_shift_CHW", (mean_CHW - known_mean_CHW) / known_std_CHW, persistent=False)
         self.config, self.backbone = config, backbone
-        self.action = Inception3d() if config.sees_actions else None
+        self.action = ActionStream(statistics) if config.sees_actions else None
         self.head = nn.Linear(sum(descriptor_sizes(backbone, config).values()), num_classes)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
@@ -161,14 +154,17 @@ class MultiStreamClassifier(nn.Module):
         )
         some_frames = [panel_BTCHW[:, frames] for panel_BTCHW in panels]
         of_frames = self._see_panels(self._see, some_frames, {"appearance", "motion"})
-        of_clips = self._see_panels(self._see_clips, panels, {"action"})
+        of_clips: dict[int, list[Tensor]] = {}
+        if self.action is not None:
+            see_clips = partial(self.action.in_cells, one_by_one=self._frames_at_once > 0)
+            of_clips = self._see_panels(see_clips, panels, {"action"})
         length = some_frames[0].shape[1]
         described: list[Tensor] = []
-        for span in _PACES[:count]:
+        for span in PACES[:count]:
             parts: list[Tensor] = []
             for panel, of_panel in enumerate(streams):
                 if panel in of_frames:
-                    parts += self._describe(of_frames[panel], of_panel, _frames_of(span, length))
+                    parts += self._describe(of_frames[panel], of_panel, frames_of(span, length))
                 if panel in of_clips:
                     parts.append(
                         torch.cat([describe_action(cells, span) for cells in of_clips[panel]], dim=1)
@@ -223,23 +219,6 @@ class MultiStreamClassifier(nn.Module):
         ]
         return [*rows, last_NFhw.mean(dim=(2, 3))]
 
-    def _see_clips(self, panels_BTCHW: Tensor) -> list[Tensor]:
-        """Return what the network over time says of clips: cells_BtF of both maps."""
-        assert self.action is not None
-        panels_BTCHW = panels_BTCHW * self._scale_CHW + self._shift_CHW  # colours as it has learnt them
-        length, height, width = panels_BTCHW.shape[1], *panels_BTCHW.shape[3:]
-        if (larger := max(height, width) / _ACTION_SIDE) > 1:
-            size = [max(1, round(height / larger)), max(1, round(width / larger))]
-            frames_NCHW = F.interpolate(
-                panels_BTCHW.flatten(0, 1), size, mode="bilinear", align_corners=False
-            )
-            panels_BTCHW = frames_NCHW.view(-1, length, 3, *size)
-        clips_BCTHW = panels_BTCHW.transpose(1, 2).contiguous(memory_format=torch.channels_last_3d)
-        # One by one on a CPU: a clip is enough for all of its cores, and a batch says the same of it.
-        some = torch.split(clips_BCTHW, 1) if self._frames_at_once else [clips_BCTHW]
-        maps = [self.action(clip_BCTHW) for clip_BCTHW in some]
-        return [_in_cells(torch.cat(of_all)) for of_all in zip(*maps, strict=True)]
-
     @staticmethod
     def _describe(
         seen: Sequence[Tensor], streams: Collection[str], shown_T: Tensor | None
@@ -256,7 +235,7 @@ class MultiStreamClassifier(nn.Module):
         *cells, last_BTF = seen
         if "appearance" in streams:
             mean_BF = last_BTF.mean(dim=1)
-            spread_BF = ((last_BTF - mean_BF[:, None]).square().mean(dim=1) + _SOFT**2).sqrt()
+            spread_BF = ((last_BTF - mean_BF[:, None]).square().mean(dim=1) + SOFT**2).sqrt()
             yield torch.cat([mean_BF, spread_BF, cells[-1].mean(dim=1)], dim=1)
         if "motion" in streams:
             yield torch.cat([describe_motion(cells_BTF) for cells_BTF in cells], dim=1)
@@ -277,101 +256,6 @@ def loaded_weights(network: nn.Module) -> dict[str, Tensor]:
     return dict(network.state_dict())
 
 
-def describe_motion(cells_BTF: Tensor) -> Tensor:
-    """Return what changes in the cells of a clip, (B, (S + 1) * F): in each part of it, and how much in all.
-
-    Changes add up to zero over time in every cell. A still clip gives zeros.
-    """
-    change_BTF = cells_BTF - cells_BTF.mean(dim=1, keepdim=True)
-    weights_ST = part_weights(change_BTF.shape[1]).to(change_BTF)
-    in_parts_BX = (weights_ST @ change_BTF).flatten(1)
-    amount_BF = change_BTF.abs().mean(dim=1)
-    return torch.cat([_at_unit_length(in_parts_BX), _at_unit_length(amount_BF)], dim=1)
-
-
-def part_weights(length: int) -> Tensor:
-    """Return the weights (S, T) that average the frames of each part of a clip.
-
-    Parts differ by one frame where they cannot be equal. A clip of fewer frames than parts repeats frames, so
-    that its descriptors are as many.
-
-    Args:
-        length: frames of the clip, T.
-    """
-    bounds = torch.arange(_NUM_PARTS + 1) * length / _NUM_PARTS
-    starts = bounds[:-1].floor().long()
-    ends = torch.maximum(bounds[1:].floor().long(), starts + 1)
-    weights_ST = torch.zeros(_NUM_PARTS, length)
-    for part, (start, end) in enumerate(zip(starts.tolist(), ends.tolist(), strict=True)):
-        weights_ST[part, start:end] = 1 / (end - start)
-    return weights_ST
-
-
-def describe_action(cells_BtF: Tensor, span: tuple[float, float]) -> Tensor:
-    """Return what a map over time says of clips, (B, (g * g + S) * C): its mean in each cell, and its course.
-
-    The course is how each part of the clip differs from the mean, over the whole picture.
-
-    Args:
-        cells_BtF: channels of the map in its cells, F = C * g * g, at each of its moments.
-        span: where the clips begin and end, as shares of what the map covers.
-    """
-    weights_St = span_weights(cells_BtF.shape[1], span).to(cells_BtF)
-    parts_BSF = weights_St @ cells_BtF
-    mean_BF = parts_BSF.mean(dim=1)
-    course_BSC = torch.unflatten(parts_BSF - mean_BF[:, None], 2, (-1, _ACTION_CELLS**2)).mean(dim=3)
-    return torch.cat([_at_unit_length(mean_BF), _at_unit_length(course_BSC.flatten(1))], dim=1)
-
-
-def span_weights(length: int, span: tuple[float, float]) -> Tensor:
-    """Return the weights (S, t) that average the moments of each part of a span, by how much they overlap.
-
-    Args:
-        length: moments of the map, t.
-        span: where the parts begin and end, as shares of what the map covers.
-    """
-    start, end = span
-    bounds = (start + (end - start) * torch.arange(_NUM_PARTS + 1) / _NUM_PARTS) * length
-    moments_t = torch.arange(length)
-    last_St = torch.minimum(bounds[1:, None], moments_t + 1)
-    overlap_St = (last_St - torch.maximum(bounds[:-1, None], moments_t)).clamp(min=0)
-    return overlap_St / overlap_St.sum(dim=1, keepdim=True)
-
-
-def cut_short(clip_BTCHW: Tensor, count: int) -> list[Tensor]:
-    """Return clips, and the same clips without their beginning or their end.
-
-    Args:
-        clip_BTCHW: the clips.
-        count: 1 for whole clips alone, up to `NUM_PACES`.
-    """
-    shown = [_frames_of(span, clip_BTCHW.shape[1]) for span in _PACES[:count]]
-    return [clip_BTCHW if shown_T is None else clip_BTCHW[:, shown_T] for shown_T in shown]
-
-
-def _frames_of(span: tuple[float, float], length: int) -> Tensor | None:
-    """Return the indices (T,) of the frames that show a span of a clip; None for all in order."""
-    start, end = span
-    if span == _PACES[0]:
-        return None
-    moments_T = start + (torch.arange(length) + 0.5) / length * (end - start)
-    return (moments_T * length - 0.5).round().long().clamp(0, length - 1)
-
-
-def _in_cells(map_BFthw: Tensor) -> Tensor:
-    """Return cells_BtF of a map over time."""
-    num_clips = map_BFthw.shape[0]
-    frames_NFhw = map_BFthw.transpose(1, 2).flatten(0, 1)
-    cells_NF = F.adaptive_avg_pool2d(frames_NFhw, _ACTION_CELLS).flatten(1)
-    return cells_NF.view(num_clips, -1, cells_NF.shape[1])
-
-
-def _at_unit_length(values_BX: Tensor) -> Tensor:
-    """Return signed square roots, scaled to length one; zeros stay zeros."""
-    roots_BX = values_BX / (values_BX.abs() + _SOFT).sqrt()
-    return roots_BX / (roots_BX.square().sum(dim=1, keepdim=True) + _SOFT).sqrt()
-
-
 def descriptor_sizes(backbone: TimmBackbone, config: ModelConfig) -> dict[tuple[int, str], int]:
     """Return how many descriptors each stream of each panel has, by panel and stream, in order.
 
@@ -382,8 +266,8 @@ def descriptor_sizes(backbone: TimmBackbone, config: ModelConfig) -> dict[tuple[
     in_cells = _sizes_in_cells(backbone)
     sizes = {
         "appearance": 2 * backbone.num_features + in_cells[-1],
-        "motion": (_NUM_PARTS + 1) * sum(in_cells),
-        "action": (_ACTION_CELLS**2 + _NUM_PARTS) * sum(MAP_CHANNELS),
+        "motion": (NUM_PARTS + 1) * sum(in_cells),
+        "action": (ACTION_CELLS**2 + NUM_PARTS) * sum(MAP_CHANNELS),
     }
     return {
         (panel, stream): sizes[stream]

@@ -31,7 +31,7 @@ from vidcli.models import (
     settle_clip,
 )
 from vidcli.models.calibration import UNCALIBRATED, fit_temperature, softmax
-from vidcli.models.multi_stream import NUM_PACES
+from vidcli.models.stream_descriptors import NUM_PACES
 from vidcli.predict.view_loader import ViewLoader
 from vidcli.train.choice import Candidate, Examples, Part, Trial, mean_kernel, try_all
 from vidcli.train.ridge import answer, leave_one_out, solve, standardise

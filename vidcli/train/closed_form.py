@@ -40,7 +40,6 @@ from vidcli.runtime.files import write_text
 from vidcli.runtime.plain import one_line
 from vidcli.runtime.processes import ALONE, Group
 from vidcli.train.advice import iter_advice_of_ridge
-from vidcli.train.choice import MOST_FINALISTS
 from vidcli.train.choice_record import tell_choice
 from vidcli.train.events import EpochDone, EpochRow, Event, Notice
 from vidcli.train.record import RunRecord
@@ -113,7 +112,7 @@ class ClosedFormRun:
         network = build_model(config.model, len(self._names)).to(device).eval()
         assert isinstance(network, MultiStreamClassifier)
         self._network = network
-        self._describer = self._describer_of(network, config)
+        self._describer = _describer(network, config, device)
         self._guard = InterruptGuard(run, ALONE, on_event)
         for text in iter_advice_of_ridge(config):
             on_event(Notice(text))
@@ -168,29 +167,12 @@ class ClosedFormRun:
                 goes_on = is_whole and videos.takes_mirrored(len(items))
                 self._finish(learnt, is_last=not goes_on)
             if goes_on:
-                self._finish(self._learn_mirrored(videos, items, plain_MRD, solver, learnt), is_last=True)
+                # Of mirrored videos, only what the best combinations read is described.
+                solver, plain_MRD = solver.narrowed(learnt, plain_MRD)
+                describer = _describer(solver.describer, solver.config, self._device)
+                learnt = solver.learn(items, [plain_MRD, videos.describe_mirrored(items, describer)])
+                self._finish(learnt, is_last=True)
         return state.rows
-
-    def _learn_mirrored(
-        self,
-        videos: TrainingVideos,
-        items: Sequence[VideoItem],
-        plain_MRD: Tensor,
-        solver: StreamSolver,
-        learnt: Learnt,
-    ) -> Learnt:
-        """Learn from mirrored videos too, of which only what the best combinations read is described."""
-        read = {part for trial in learnt.trials[:MOST_FINALISTS] for part in trial.candidate.parts}
-        columns = torch.split(plain_MRD, list(solver.parts.values()), dim=2)
-        kept = {part: of for part, of in zip(solver.parts, columns, strict=True) if part in read}
-        plain_MRD, solver = torch.cat([*kept.values()], dim=2), solver.narrowed([*kept])
-        describer = self._describer_of(solver.describer, solver.config)
-        return solver.learn(items, [plain_MRD, videos.describe_mirrored(items, describer)])
-
-    def _describer_of(self, network: MultiStreamClassifier, config: Config) -> Descriptors:
-        cuts_spans = config.data.clips_per_span > 1 and config.shares_frames
-        describer = RecordingDescriptors if cuts_spans else Descriptors
-        return describer(network.to(self._device), config, ViewLoader(config).load, self._device)
 
     def _training_videos(self) -> TrainingVideos:
         num_descriptors = sum(descriptor_sizes(self._network.backbone, self._config.model).values())
@@ -290,6 +272,13 @@ class ClosedFormRun:
 
     def _collect_state(self) -> dict[str, Any]:
         return self._state.to_dict() | {"num_parts": 1}
+
+
+def _describer(network: MultiStreamClassifier, config: Config, device: torch.device) -> Descriptors:
+    """Return what describes videos: clips of recordings together, where they share frames."""
+    cuts_spans = config.data.clips_per_span > 1 and config.shares_frames
+    describer = RecordingDescriptors if cuts_spans else Descriptors
+    return describer(network.to(device), config, ViewLoader(config).load, device)
 
 
 def _with_rounds(config: Config, num_rounds: int) -> Config:

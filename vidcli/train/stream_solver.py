@@ -20,7 +20,7 @@ from vidcli.data.splits import folds_of_groups, number_units
 from vidcli.evaluate.multilabel import targets_of
 from vidcli.models import MultiStreamClassifier, build_model, descriptor_sizes
 from vidcli.models.calibration import Calibration, fit_multi_label, fit_temperature
-from vidcli.train.choice import Candidate, Examples, Part, Trial, answers_of_halves, try_all
+from vidcli.train.choice import MOST_FINALISTS, Candidate, Examples, Part, Trial, answers_of_halves, try_all
 from vidcli.train.look_groups import group_by_look
 from vidcli.train.ridge import Block, linear_layer, solve, standardise
 
@@ -141,16 +141,20 @@ class StreamSolver:
             float(right_M.mean()),
         )
 
-    def narrowed(self, parts: Sequence[Part]) -> StreamSolver:
-        """Return a solver with the same folds that reads nothing but some parts.
+    def narrowed(self, learnt: Learnt, described_MRD: Tensor) -> tuple[StreamSolver, Tensor]:
+        """Return a solver with the same folds that reads what the best combinations do, and its descriptors.
 
         Args:
-            parts: in the order in which they are described.
+            learnt: what this solver has learnt from videos as they are.
+            described_MRD: all descriptors of these.
         """
-        config = _with_parts(self._config, Candidate(tuple(parts), False, 1.0))
+        read = {part for trial in learnt.trials[:MOST_FINALISTS] for part in trial.candidate.parts}
+        columns = torch.split(described_MRD, list(self.parts.values()), dim=2)
+        kept = {part: of for part, of in zip(self.parts, columns, strict=True) if part in read}
+        config = _with_parts(self._config, Candidate(tuple(kept), False, 1.0))
         other = StreamSolver(config, self._names, self._mirrored, self._network_of(config))
         other._folds, other._grouped = self._folds, self._grouped
-        return other
+        return other, torch.cat([*kept.values()], dim=2)
 
     @property
     def describer(self) -> MultiStreamClassifier:

@@ -24,7 +24,7 @@ from vidcli.data.check import MEMORY_SHARE
 from vidcli.data.items import VideoItem
 from vidcli.errors import DataError, VideoError
 from vidcli.features.descriptors import Descriptors
-from vidcli.models.multi_stream import NUM_PACES
+from vidcli.models.stream_descriptors import NUM_PACES
 from vidcli.runtime.memory import free_memory
 from vidcli.train.events import Event, FeatureProgress, Notice
 
