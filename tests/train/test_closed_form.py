@@ -80,6 +80,10 @@ def test_a_run_learns_motion_and_leaves_the_usual_files(motion_data: Path, tmp_p
 
     choice = json.loads((run / CHOICE_FILE).read_text())
     best = choice["trials"][0]
+    card = (run / "README.md").read_text()
+    assert ("(ImageNet)" in card) == bool(re.search("appearance|motion", best["streams"]))
+    assert ("I3D (Kinetics-400)" in card) == ("action" in best["streams"])
+    assert "\n- gru\n" not in card
     # Classes of the built-in videos differ in motion alone.
     assert re.search("motion|action", best["streams"])
     assert [trial["top1"] + trial["balanced_accuracy"] for trial in choice["trials"]] == sorted(

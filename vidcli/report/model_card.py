@@ -21,7 +21,7 @@ import vidcli
 from vidcli.artifacts.description import Checkpoint
 from vidcli.artifacts.model_file import load_checkpoint
 from vidcli.artifacts.run_folder import CARD_FILE, MODEL_FILE, SPLITS_FILE, epochs_of_unfinished, read_epochs
-from vidcli.config import config_to_yaml
+from vidcli.config import ModelConfig, config_to_yaml
 from vidcli.data.items import SPLITS, VideoItem, labels_of
 from vidcli.data.manifest import load_items
 from vidcli.evaluate.details import MIN_VIDEOS
@@ -184,9 +184,22 @@ def _gather(
 
 def _describe_training(checkpoint: Checkpoint, num_epochs: int) -> str:
     epoch = checkpoint.metrics.get("epoch")
+    frozen = " and ".join(_frozen_networks(checkpoint.config.model))
+    on_them = f", on descriptors of {frozen}" if frozen else ""
     if not num_epochs or epoch is None:
-        return "fitted at once, without epochs"
-    return f"the model of epoch {epoch} of {num_epochs}"
+        return f"fitted at once, without epochs{on_them}"
+    return f"the model of epoch {epoch} of {num_epochs}{on_them}"
+
+
+def _frozen_networks(model: ModelConfig) -> list[str]:
+    """Return the pretrained networks that streams read, and what these know."""
+    streams = _streams(model) if model.pretrained is True else set()
+    of_frames = [f"{model.backbone} (ImageNet)"] if streams - {"action"} else []
+    return of_frames + (["I3D (Kinetics-400)"] if "action" in streams else [])
+
+
+def _streams(model: ModelConfig) -> set[str]:
+    return {stream for of_panel in model.streams_of_each_panel for stream in of_panel}
 
 
 def _scores_of(split: str, told: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -248,7 +261,8 @@ def _front_matter(card: Card, checkpoint: Checkpoint) -> dict[str, Any]:
     """Return the metadata that the hub reads; see https://huggingface.co/docs/hub/model-cards."""
     model = checkpoint.config.model
     known = {"library_name": "vidcli", "pipeline_tag": _TASK}
-    about: dict[str, Any] = {**known, "tags": ["vidcli", _TASK, model.backbone, model.head]}
+    parts = sorted(_streams(model)) or [model.head]
+    about: dict[str, Any] = {**known, "tags": ["vidcli", _TASK, model.backbone, *parts]}
     if not card.scores:
         return about
     results = []
