@@ -14,7 +14,7 @@ from vidcli.config.sections import (
 )
 from vidcli.config.subject_settings import SubjectConfig
 from vidcli.config.training import TrainConfig
-from vidcli.config.values import STREAMS, join_streams, parse_streams, split_streams
+from vidcli.config.values import STREAMS, join_panels, join_streams, split_panels
 
 __all__ = [
     "STREAMS",
@@ -33,10 +33,10 @@ __all__ = [
     "config_to_yaml",
     "find_recipe",
     "iter_settings",
+    "join_panels",
     "join_streams",
     "load_config",
-    "parse_streams",
     "recipe_folder",
     "recipe_title",
-    "split_streams",
+    "split_panels",
 ]

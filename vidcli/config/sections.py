@@ -22,7 +22,7 @@ from vidcli.config.values import (
     parse_pretrained,
     parse_streams,
     parse_word,
-    split_streams,
+    split_panels,
 )
 from vidcli.sampling import SamplingMode
 
@@ -366,8 +366,7 @@ class ModelConfig(Section):
     @property
     def streams_of_each_panel(self) -> tuple[tuple[str, ...], ...]:
         """The streams of each panel, from top to bottom; none without streams."""
-        found = [split_streams(word) for word in self.streams.split(",") if word != "off"]
-        return tuple(found * self.panels if len(found) == 1 else found)
+        return split_panels(self.streams, self.panels)
 
     @property
     def sees_actions(self) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Annotated, Any, TypeAlias
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
@@ -73,13 +73,33 @@ def parse_streams(value: object) -> str:
     if value == "off":
         return "off"
     panels = value if isinstance(value, list | tuple) else str(value).split(",")
-    words = [join_streams(split_streams(str(panel))) for panel in panels]
-    if not words:
+    if not panels:
         raise ValueError("names no stream")
+    return join_panels([_split_streams(str(panel)) for panel in panels])
+
+
+def join_panels(panels: Sequence[Collection[str]]) -> str:
+    """Return the value of `model.streams`.
+
+    Args:
+        panels: the names of the streams of each panel, in any order.
+    """
+    words = [join_streams(streams) for streams in panels]
     return words[0] if len(set(words)) == 1 else ",".join(words)
 
 
-def split_streams(word: str) -> tuple[str, ...]:
+def split_panels(streams: str, count: int) -> tuple[tuple[str, ...], ...]:
+    """Return the streams of each panel, in order; none for off.
+
+    Args:
+        streams: the value of `model.streams`.
+        count: panels of a picture, which all have the same streams where one word names them.
+    """
+    found = [_split_streams(word) for word in streams.split(",") if word != "off"]
+    return tuple(found * count if len(found) == 1 else found)
+
+
+def _split_streams(word: str) -> tuple[str, ...]:
     """Return the streams of one panel, in order.
 
     Args:

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import TracebackType
 
 from vidcli.artifacts.run_folder import RESUME_FILE
-from vidcli.config import STREAMS, join_streams, split_streams
+from vidcli.config import STREAMS, join_streams, split_panels
 from vidcli.console.bars import Part, Progressing, Stopwatch
 from vidcli.console.prediction_writers import predictions_table
 from vidcli.console.tables import number_table
@@ -152,11 +152,11 @@ def choice_lines(choice: ChoiceMade) -> list[str]:
 
 def _describe_trial(trial: Mapping[str, object]) -> str:
     """Return what a trial read, such as `appearance follow, motion window+follow, mirrored`."""
-    panels, words = str(trial["panels"]).split(","), str(trial["streams"]).split(",")
-    words = words * len(panels) if len(words) == 1 else words
+    panels = str(trial["panels"]).split(",")
+    read = split_panels(str(trial["streams"]), len(panels))
     streams_of: dict[str, list[str]] = {}
     for stream in STREAMS:
-        seen = [panel for panel, word in zip(panels, words, strict=True) if stream in split_streams(word)]
+        seen = [panel for panel, streams in zip(panels, read, strict=True) if stream in streams]
         streams_of.setdefault("+".join(seen), []).append(stream)
     told = [f"{join_streams(streams)} {seen}" for seen, streams in streams_of.items() if seen]
     return ", ".join([*told, "mirrored"] if trial["mirrored"] else told)

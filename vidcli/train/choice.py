@@ -20,7 +20,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from vidcli.arrays import Bool, Float64, Int64
-from vidcli.config import join_streams
+from vidcli.config import join_panels
 from vidcli.evaluate.multilabel import average_precision
 from vidcli.train.ridge import answer, solve
 
@@ -59,8 +59,7 @@ class Candidate:
     def streams(self) -> str:
         """The value of `model.streams`: the streams of each panel, or those of all."""
         of_panels = [[stream for name, stream in self.parts if name == panel] for panel in self.panels]
-        words = [join_streams(streams) for streams in of_panels]
-        return words[0] if len(set(words)) == 1 else ",".join(words)
+        return join_panels(of_panels)
 
 
 @dataclass(frozen=True)
