@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 from vidcli.commands import app
 from vidcli.commands.train import usual_recipe
 from vidcli.data.manifest import load_items
+from vidcli.models.packaged_weights import PackagedWeights
 
 
 @pytest.mark.parametrize(
@@ -56,6 +57,20 @@ def test_a_bare_command_plans_the_recipe_auto(motion_data: Path) -> None:
         "panels: whole,window,follow",
     ):
         assert line in done.output, line
+
+
+def test_where_a_package_of_weights_is_missing_the_recipe_auto_says_so_and_goes_without(
+    motion_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(PackagedWeights, "find", lambda self: None)
+    done = CliRunner().invoke(app, ["train", str(motion_data), "--dry-run"])
+    assert done.exit_code == 0, done.output
+    assert "streams: appearance+motion\n" in done.output.replace("\r", "")
+    assert "the stream action, which knows the actions of Kinetics, is left out" in " ".join(
+        done.stderr.split()
+    )
+    done = CliRunner().invoke(app, ["train", str(motion_data), "--dry-run", "--set", "model.streams=action"])
+    assert "left out" not in done.stderr
 
 
 def test_settings_that_leave_the_recipe_auto_say_so(motion_data: Path) -> None:

@@ -33,6 +33,9 @@ CPU = torch.device("cpu")
 LITE0 = "timm:tf_efficientnet_lite0"
 
 
+ALL_STREAMS = ("model.streams=appearance+motion+action", "model.frame_step=2", "clip.length=8")
+
+
 def settings(*changes: str) -> Config:
     """Return the recipe `auto` for small frames of few moments, with a small random network."""
     network = ["model.backbone=timm:test_resnet", "model.pretrained=false", "model.frame_step=1"]
@@ -124,7 +127,11 @@ def test_the_resolved_recipe_repeats_the_run(whole: Path, two_classes: Path, tmp
     )
 
 
-def test_a_run_stopped_after_its_first_round_goes_on(whole: Path, two_classes: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("changes", [(), ALL_STREAMS], ids=["of frames", "all streams"])
+def test_a_run_stopped_after_its_first_round_goes_on(
+    changes: tuple[str, ...], whole: Path, two_classes: Path, tmp_path: Path
+) -> None:
+    whole = train(two_classes, tmp_path / "whole", *changes)[0] if changes else whole
     num_rounds = 0
 
     def stop_in_second_round(event: Event) -> None:
@@ -135,7 +142,7 @@ def test_a_run_stopped_after_its_first_round_goes_on(whole: Path, two_classes: P
 
     out = tmp_path / "stopped"
     with pytest.raises(KeyboardInterrupt):
-        start_run(settings(), two_classes, out, CPU, stop_in_second_round)
+        start_run(settings(*changes), two_classes, out, CPU, stop_in_second_round)
     assert Predictor.load(out, CPU).class_names  # a model stands already
     resume_run(out, CPU, lambda event: None)
     for name, value in load_checkpoint(whole / MODEL_FILE).weights.items():
@@ -313,6 +320,16 @@ def test_both_networks_go_into_one_model_file(run_of_actions: Path, two_classes:
     answers = list(Predictor.load(run_of_actions, CPU).predict_many(items))
     right = [answer.labels[0] == item.label for answer, item in zip(answers, items, strict=True)]
     assert np.mean(right) == pytest.approx(model.metrics["val_top1"])
+
+
+def test_a_video_is_answered_to_the_bit_alone_and_among_others(
+    run_of_actions: Path, two_classes: Path
+) -> None:
+    items = of_split(load_items(two_classes), "val")
+    predictor = Predictor.load(run_of_actions, CPU)
+    for item, answer in zip(items, predictor.predict_many(items), strict=True):
+        (alone,) = Predictor.load(run_of_actions, CPU).predict_many([item])
+        assert (alone.probabilities == answer.probabilities).all()
 
 
 @pytest.mark.parametrize("form", ["onnx", pytest.param("openvino", marks=pytest.mark.slow)])
