@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from typer.testing import CliRunner
 from vidcli.artifacts.description import Checkpoint
 from vidcli.artifacts.model_file import save_checkpoint
 from vidcli.commands.app import app
-from vidcli.config import Config, load_config
+from vidcli.config import ClipConfig, Config, ModelConfig, load_config
 from vidcli.console import Terminal
 from vidcli.console.model_tables import print_explanation
 from vidcli.console.terminal import Verbosity
@@ -26,6 +27,7 @@ from vidcli.explain.explainer import _on_whole_frames
 from vidcli.explain.frame_weights import delete_frames, log_probability, occlude_frames, weigh_frames
 from vidcli.explain.maps import grad_cam, integrated_gradients, map_frames
 from vidcli.models import backbone_names, build_model, head_names
+from vidcli.models.timm_networks import TimmBackbone
 from vidcli.report.heatmaps import overlay_frames
 from vidcli.transforms import ClipTransform, to_pixels
 
@@ -406,3 +408,28 @@ def test_panels_are_folded_into_the_whole_frame() -> None:
     expected[:, 5:8, 2:6] = 0.5
     expected[1, 9, 9] = 0.25
     np.testing.assert_allclose(folded, expected)
+
+
+def test_streams_are_explained_a_few_frames_at_a_time(
+    motion_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All frames of several clips at once took 7 GB."""
+    config = Config(
+        clip=ClipConfig(size=(32, 32), length=16, panels=("whole",)),
+        model=ModelConfig(backbone="timm:test_resnet", streams="both", pretrained=False),
+    )
+    network = build_model(config.model, 2).eval()
+    counts: list[int] = []
+    see = TimmBackbone.stages
+
+    def counted(self: TimmBackbone, frames_NCHW: torch.Tensor) -> Any:
+        counts.append(len(frames_NCHW))
+        return see(self, frames_NCHW)
+
+    monkeypatch.setattr(TimmBackbone, "stages", counted)
+    about = Checkpoint(dict(network.state_dict()), config, ("a", "b"), {}, "")
+    explained = explain_video(network, about, CPU, next((motion_data / "test" / "up").iterdir()))
+    assert explained.frame_method == "occlusion"
+    assert len(explained.weights_T) == 16
+    assert sum(counts) >= 16 * 17
+    assert max(counts) <= 4

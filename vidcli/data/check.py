@@ -19,14 +19,11 @@ from vidcli.data.items import VideoItem
 from vidcli.data.recording_cache import RecordingCache, stretches_of
 from vidcli.data.store import Store
 from vidcli.errors import ConfigError, DataError, VideoError
-from vidcli.runtime.memory import free_memory
+from vidcli.runtime.memory import MEMORY_SHARE, free_memory
 from vidcli.runtime.threads import map_ahead, num_workers
 from vidcli.sampling import Seconds
 from vidcli.sheets import csv_text, shown_cell
 from vidcli.video import probe
-
-MEMORY_SHARE = 0.5
-"""Share of the free memory that may be filled: the rest is for the model and for other programs."""
 
 _GIB = 2**30
 # Left free on the disk: a disk that is full to the last byte breaks more than a cache.

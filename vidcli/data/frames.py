@@ -39,12 +39,27 @@ Decode: TypeAlias = Callable[[], DecodedFrames]
 
 _ASSUMED_FPS = 30.0
 _VIEWS_AND_MOMENTS = 2
+_WITH_NEIGHBOURS = 3
+_LARGE = 2160, 3840
+"""Height and width of large videos."""
 _NEARLY = 1e-6  # seconds
 
 
 def decode_limits(data: DataConfig) -> DecodeLimits:
     """Return the limits of what decoding one file may cost."""
     return DecodeLimits(pixels=data.max_pixels, frames=data.max_frames or None, seconds=data.max_seconds)
+
+
+def most_decoded_bytes(config: Config) -> int:
+    """Return what the frames of one video take in memory at most while its clips are made of them.
+
+    Args:
+        config: all settings.
+    """
+    clip = config.clip
+    height, width = ClipTransform(clip).decode_size(*_LARGE)
+    num_frames = clip.views * clip.length * (_WITH_NEIGHBOURS if clip.follows else 1)
+    return num_frames * height * width * 3
 
 
 class FrameCache(Protocol):

@@ -22,6 +22,7 @@ from vidcli.data.items import VideoItem
 from vidcli.errors import ConfigError, ExportError, did_you_mean
 from vidcli.explain.frame_weights import weigh_frames
 from vidcli.explain.maps import MapMethod, map_frames
+from vidcli.models import for_inference
 from vidcli.names import name_subject, normal_name
 from vidcli.sampling import Seconds
 from vidcli.storage.addresses import path_of
@@ -154,7 +155,7 @@ def explain_video(
     """
     if isinstance(network, ExportedNetwork):
         raise ExportError("an exported model cannot be explained; name the run it came from with --model")
-    network = network.to(device)
+    network = for_inference(network.to(device))
     label = _find_label(class_name, about.class_names)
     clip_config = about.config.clip.model_copy(update={"views": 1})
     item = video if isinstance(video, VideoItem) else VideoItem(path_of(video), label="")

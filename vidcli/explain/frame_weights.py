@@ -11,7 +11,8 @@ Shape suffixes: B clips, T frames, C channels, H W pixels, K classes, E features
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+import itertools
+from collections.abc import Callable, Collection, Iterable
 
 import numpy as np
 import torch
@@ -70,7 +71,7 @@ def occlude_frames(
         multi_label: whether a clip can have several classes.
     """
     num_frames = clip_TCHW.shape[0]
-    without = [delete_frames(clip_TCHW, [frame]) for frame in range(num_frames)]
+    without = (delete_frames(clip_TCHW, [frame]) for frame in range(num_frames))
     whole = log_probability(network, [clip_TCHW], label, multi_label)
     return np.asarray(whole[0] - log_probability(network, without, label, multi_label))
 
@@ -95,19 +96,20 @@ def delete_frames(clip_TCHW: Tensor, frames: Collection[int]) -> Tensor:
 
 @torch.inference_mode()
 def log_probability(
-    network: Callable[[Tensor], Tensor], clips: list[Tensor], label: int, multi_label: bool = False
+    network: Callable[[Tensor], Tensor], clips: Iterable[Tensor], label: int, multi_label: bool = False
 ) -> Float64:
     """Return the log probability of a class for each clip (B,).
 
     Args:
         network: takes clips (B, T, C, H, W) to logits (B, K).
-        clips: the clips (T, C, H, W).
+        clips: the clips (T, C, H, W), of which a few are in memory at a time.
         label: the class.
         multi_label: whether a clip can have several classes, so that each has a probability of its own.
     """
     values = []
-    for start in range(0, len(clips), _CLIPS_A_BATCH):
-        logits_BK = network(torch.stack(clips[start : start + _CLIPS_A_BATCH])).double()
+    left = iter(clips)
+    while batch := [*itertools.islice(left, _CLIPS_A_BATCH)]:
+        logits_BK = network(torch.stack(batch)).double()
         logs_BK = F.logsigmoid(logits_BK) if multi_label else logits_BK.log_softmax(dim=1)
         values.append(logs_BK[:, label].cpu().numpy())
     return np.concatenate(values)

@@ -8,8 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from typing import overload
 
 import numpy as np
+from torch import Tensor
 
 from vidcli.arrays import Float32
 from vidcli.artifacts.description import Checkpoint
@@ -20,10 +22,41 @@ from vidcli.predict.view_loader import ViewLoader
 
 @dataclass(frozen=True)
 class LabelledViews:
-    """The views of a video and its labels: one, or any number for a multi-label model."""
+    """The views of a video and its labels.
 
-    views_VTCHW: Float32
+    Attributes:
+        kept: the views, or their pixels, which take a quarter of the memory.
+        labels: one, or any number for a multi-label model.
+        finish: makes views of pixels, and leaves views as they are.
+    """
+
+    kept: Float32 | Tensor
     labels: frozenset[int]
+    finish: Callable[[Float32 | Tensor], Float32] = np.asarray
+
+    @property
+    def views_VTCHW(self) -> Float32:
+        """The views, as a model reads them."""
+        return self.finish(self.kept)
+
+
+class FirstViews(Sequence[Float32]):
+    """The first view (1, T, C, H, W) of each video, made when it is asked for."""
+
+    def __init__(self, videos: Sequence[LabelledViews]) -> None:
+        self._videos = videos
+
+    def __len__(self) -> int:
+        return len(self._videos)
+
+    @overload
+    def __getitem__(self, index: int) -> Float32: ...
+    @overload
+    def __getitem__(self, index: slice) -> FirstViews: ...
+    def __getitem__(self, index: int | slice) -> Float32 | FirstViews:
+        if isinstance(index, slice):
+            return FirstViews(self._videos[index])
+        return self._videos[index].views_VTCHW[:1]
 
 
 def load_views(
@@ -45,14 +78,14 @@ def load_views(
     label_of = {name: label for label, name in enumerate(checkpoint.class_names)}
     loaded, failures = [], []
     loader = ViewLoader(checkpoint.config)
-    with closing(loader.load_many(items)) as many:
-        for item, views_VTCHW in zip(items, many, strict=True):
-            if isinstance(views_VTCHW, VideoError):
-                failures.append(views_VTCHW)
+    with closing(loader.load_many(items, finishes=False)) as many:
+        for item, pixels in zip(items, many, strict=True):
+            if isinstance(pixels, VideoError):
+                failures.append(pixels)
                 continue
             names = labels_of(item.label, checkpoint.config.data.multi_label)
             labels = frozenset(label_of[name] for name in names if name in label_of)
-            loaded.append(LabelledViews(loader.finished(views_VTCHW), labels))
+            loaded.append(LabelledViews(pixels, labels, loader.finished))
     if not loaded:
         why = f": {failures[0]}" if failures else ""
         raise ExportError(

@@ -145,7 +145,7 @@ def quantize(
         kept = nncf.quantize_with_accuracy_control(
             model,
             _dataset(clips),
-            nncf.Dataset([{INPUT_NAME: video.views_VTCHW} for video in validation]),
+            nncf.Dataset(validation, lambda video: {INPUT_NAME: video.views_VTCHW}),
             validate,
             max_drop=max_drop,
             subset_size=len(clips),
@@ -165,7 +165,7 @@ def quantize(
 
 
 def _dataset(clips: Sequence[Float32]) -> Any:
-    return import_runtime("nncf").Dataset(list(clips), lambda clip: {INPUT_NAME: clip})
+    return import_runtime("nncf").Dataset(range(len(clips)), lambda place: {INPUT_NAME: clips[place]})
 
 
 def measure_accuracy(

@@ -17,17 +17,18 @@ from torch import Tensor
 
 from vidcli.arrays import Float32
 from vidcli.config import Config
-from vidcli.data.check import MEMORY_SHARE
-from vidcli.data.frames import decoding_settings
+from vidcli.data.frames import decoding_settings, most_decoded_bytes
 from vidcli.data.items import VideoItem
 from vidcli.data.store import Store
 from vidcli.errors import ConfigError, VideoError
 from vidcli.features.computed_once import FeatureJob, compute_once, digest_of_weights
 from vidcli.models import MultiStreamClassifier
-from vidcli.runtime.memory import free_memory
+from vidcli.runtime.memory import MEMORY_SHARE, free_memory
 from vidcli.runtime.threads import num_workers
 
 _GIB = 2**30
+_ACTIVATIONS = 8
+"""Memory that the networks take while they describe clips, at most, as a multiple of that of these clips."""
 _VERSION = 5
 """Of the descriptors; another one leaves those on disk alone."""
 
@@ -79,7 +80,7 @@ class Descriptors:
             for item in items
         ]
         described: list[Tensor | VideoError | None] = [None] * len(items)
-        workers = num_workers(self._config.data.workers)
+        workers = min(num_workers(self._config.data.workers), self._most_at_once())
         with closing(compute_once(jobs, self._store, workers)) as results:
             for place, result in enumerate(results):
                 described[place] = result.features
@@ -90,6 +91,11 @@ class Descriptors:
         if self._store is not None:
             self._store.prune()
         return described
+
+    def _most_at_once(self) -> int:
+        """Return how many videos may be in memory, decoded and described, at the same time."""
+        of_video = most_decoded_bytes(self._config) + _ACTIVATIONS * self._config.clip.num_video_bytes
+        return max(1, int(MEMORY_SHARE * free_memory() / of_video))
 
     def _begin(self, mirrored: bool, paces: int, item: VideoItem) -> Tensor:
         views_VTCHW = torch.from_numpy(self._load(item))

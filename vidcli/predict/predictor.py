@@ -110,7 +110,7 @@ class Predictor:
         if not isinstance(model, ExportedNetwork):
             from vidcli.models import for_inference
 
-            model = for_inference(checkpoint.build() if model is None else model).to(device)
+            model = for_inference((checkpoint.build() if model is None else model).to(device))
         names, calibration = checkpoint.class_names, checkpoint.calibration
         made = cls(model, checkpoint.config, names, device, None, shuffle_seed, calibration)
         made.rules = checkpoint.rules

@@ -18,7 +18,7 @@ from vidcli.artifacts.exported import ExportedNetwork
 from vidcli.data.items import VideoItem
 from vidcli.errors import VideoError
 from vidcli.predict.prediction import Prediction
-from vidcli.runtime.memory import free_memory
+from vidcli.runtime.memory import MEMORY_SHARE, free_memory
 from vidcli.runtime.threads import map_ahead, num_computing_threads
 
 if TYPE_CHECKING:
@@ -35,8 +35,6 @@ COMPUTED_BYTES = 2**29
 _ACTIVATIONS = 32
 """Memory that a network takes while it computes, at most, as a multiple of that of its clips (measured: 3 of
 EfficientNet-Lite0, 19 of MobileNet, 21 of ResNet-50)."""
-_MEMORY_SHARE = 0.5
-"""Of the free memory, that models side by side may take."""
 _FEWEST_EXPORTED = 32
 """Videos for which it pays to open an exported model again, for threads that use it at the same time."""
 
@@ -130,7 +128,7 @@ def num_side_by_side(predictor: Predictor, num_videos: int) -> int:
     fewest = _FEWEST_EXPORTED if isinstance(predictor.network, ExportedNetwork) else count
     if not predictor.is_on_cpu or num_videos < max(count, fewest):
         return 1
-    has_room = count * computing_bytes(predictor) <= _MEMORY_SHARE * free_memory()
+    has_room = count * computing_bytes(predictor) <= MEMORY_SHARE * free_memory()
     return count if has_room else 1
 
 

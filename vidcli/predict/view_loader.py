@@ -13,9 +13,10 @@ import numpy as np
 
 from vidcli.arrays import Float32, Frames
 from vidcli.config import Config
-from vidcli.data.frames import FrameSource
+from vidcli.data.frames import FrameSource, most_decoded_bytes
 from vidcli.data.items import VideoItem
 from vidcli.errors import VideoError
+from vidcli.runtime.memory import MEMORY_SHARE, free_memory
 from vidcli.runtime.threads import map_ahead, num_workers
 from vidcli.sampling import shuffled_order
 from vidcli.storage.addresses import path_of
@@ -121,7 +122,8 @@ class ViewLoader:
     def bounds(self, num_videos: int) -> tuple[int, int]:
         """Return how many threads load so many videos, and how many loaded ones may wait meanwhile."""
         most = max(1, _LOADED_BYTES // self._config.clip.num_video_bytes)
-        workers = min(num_workers(self._config.data.workers), max(1, num_videos), most)
+        most_decoded = max(1, int(MEMORY_SHARE * free_memory() / most_decoded_bytes(self._config)))
+        workers = min(num_workers(self._config.data.workers), max(1, num_videos), most, most_decoded)
         return workers, min(2 * workers, most - 1)
 
     def try_load(self, item: VideoItem) -> Float32 | VideoError:

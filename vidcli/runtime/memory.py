@@ -17,6 +17,9 @@ from pathlib import Path
 
 from vidcli.runtime.launcher import num_local_processes
 
+MEMORY_SHARE = 0.5
+"""Share of the free memory that may be filled: the rest is for the model and for other programs."""
+
 # Parameters of mallopt(3) in glibc's malloc.h.
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8
 

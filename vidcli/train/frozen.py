@@ -30,7 +30,6 @@ from torch import Tensor
 
 from vidcli.arrays import Float32, Float64
 from vidcli.config import Config
-from vidcli.data.check import MEMORY_SHARE
 from vidcli.data.dataset import ClipDataset
 from vidcli.data.frames import decoding_settings
 from vidcli.data.items import VideoItem
@@ -41,7 +40,7 @@ from vidcli.features.computed_once import FeatureJob, FeatureResult, compute_onc
 from vidcli.models import VideoModel
 from vidcli.predict import Predictor
 from vidcli.predict.core_computer import compute_in_torch
-from vidcli.runtime.memory import free_memory
+from vidcli.runtime.memory import MEMORY_SHARE, free_memory
 from vidcli.runtime.processes import Group
 from vidcli.runtime.threads import num_workers
 from vidcli.train.freezing import is_frozen

@@ -20,12 +20,11 @@ import torch
 from torch import Tensor
 
 from vidcli.config import Config
-from vidcli.data.check import MEMORY_SHARE
 from vidcli.data.items import VideoItem
 from vidcli.errors import DataError, VideoError
 from vidcli.features.descriptors import Descriptors
 from vidcli.models.stream_descriptors import NUM_PACES
-from vidcli.runtime.memory import free_memory
+from vidcli.runtime.memory import MEMORY_SHARE, free_memory
 from vidcli.train.events import Event, FeatureProgress, Notice
 
 MOST_ROWS = 3000
