@@ -45,7 +45,7 @@ def measure(folder: Path, num_clips: int, size: int, rounds: int) -> dict[str, A
     told: dict[str, Any] = {"clips": len(items), "threads": torch.get_num_threads()}
     for name in ("describe_seconds", "describe_again_seconds"):
         started = time.monotonic()
-        describe_clips(items, torch.device("cpu"), _show)
+        describe_clips(items, torch.device("cpu"), print, _show)
         told[name] = round(time.monotonic() - started, 1)
     told |= {"train_seconds": [], "train_cpu_seconds": []}
     settings = [f"--set={text}" for text in SETTINGS]

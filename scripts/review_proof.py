@@ -15,6 +15,7 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -108,8 +109,9 @@ def share_needed(queue: Float64, chance: Float64) -> dict[str, float | None]:
 def measure(data: Path, step: int, seeds: int) -> dict[str, Any]:
     """Return the numbers of one data set."""
     items = load_items(data)
+    tell = partial(print, file=sys.stderr)
     kernels = describe_clips(
-        items, torch.device("cpu"), lambda done, total: print(f"\r{done}/{total}", end="", file=sys.stderr)
+        items, torch.device("cpu"), tell, lambda done, total: tell(f"\r{done}/{total}", end="")
     )
     oracle = Oracle(items, kernels)
     curves = {

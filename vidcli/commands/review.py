@@ -168,7 +168,7 @@ def _review(terminal: Terminal, options: ReviewOptions) -> None:
         ) as desk,
     ):
         desk.begin(
-            partial(describe_clips, clips.items, device),
+            partial(describe_clips, clips.items, device, terminal.warn),
             None if options.model is None else partial(_predict, desk, options.model, device),
             lambda progress: find_pairs(clips.items, load_config(), manifest.parent, progress),
         )

@@ -70,16 +70,22 @@ class Kernels:
 
 
 def describe_clips(
-    items: Sequence[VideoItem], device: torch.device, progress: Callable[[int, int], None]
+    items: Sequence[VideoItem],
+    device: torch.device,
+    tell: Callable[[str], None],
+    progress: Callable[[int, int], None],
 ) -> Kernels:
     """Describe clips, or find on disk what was said of them.
 
     Args:
         items: the clips.
         device: where to compute.
+        tell: called with a sentence if a network is missing that describes clips.
         progress: called with the number of clips done and of all; what it raises ends the work.
     """
-    config, _ = leave_out_missing_action(settle_clip(load_config("auto", SETTINGS)))
+    config, note = leave_out_missing_action(settle_clip(load_config("auto", SETTINGS)))
+    if note:
+        tell(note)
     torch.manual_seed(config.train.seed)
     network = build_model(config.model, 2).to(device).eval()
     assert isinstance(network, MultiStreamClassifier)
@@ -91,8 +97,8 @@ def describe_clips(
     failures: dict[int, str] = {}
     for start in range(0, len(items), _AT_ONCE):
         part = items[start : start + _AT_ONCE]
-        tell = partial(_tell_from, start, len(items), progress)
-        found = describer.of(part, False, paces, tell)
+        told = partial(_tell_from, start, len(items), progress)
+        found = describer.of(part, False, paces, told)
         for position, described in enumerate(found, start=start):
             if isinstance(described, VideoError):
                 failures[position] = described.reason
