@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +96,14 @@ def test_a_run_learns_motion_and_leaves_the_usual_files(motion_data: Path, tmp_p
     told = [event for event in events if isinstance(event, ChoiceMade)]
     assert len(told) == 2
     assert [len(choice.trials) for choice in told] == [4, 8]
+    # The second choice owes as much to luck as both together.
+    first, second = (choice.expected for choice in told)
+    assert first is not None
+    assert second is not None
+    assert first.num_candidates == 511 + 32 * 5 + 4 * 5
+    assert second.num_candidates > first.num_candidates + 8 * 5
+    assert choice["expected"] == json.loads(json.dumps(asdict(second)))
+    assert second.top1 < best["top1"] + 0.05
     assert load_config(str(run / CONFIG_FILE)).model.streams == best["streams"]
 
 

@@ -144,9 +144,14 @@ def choice_lines(choice: ChoiceMade) -> list[str]:
         scores = "/".join(f"{value:.3f}" for value in found if value is not None)
         told = f"  {scores}  {_describe_trial(trial)}{'' if place else ' *'}"
         lines += textwrap.wrap(told, _COLUMNS, subsequent_indent=" " * (len(scores) + 4))
-    if choice.top1_interval is not None:
-        low, high = choice.top1_interval
-        lines.append(f"  * chosen; its 95% interval over groups is {low:.3f} to {high:.3f}")
+    if (expected := choice.expected) is not None:
+        low, high = expected.top1_interval
+        told = (
+            f"  * chosen; the best of {expected.num_candidates} had some luck with these {kept}: of others "
+            f"expect {expected.top1:.3f}/{expected.balanced_accuracy:.3f} (top-1 with 95% certainty "
+            f"{low:.3f} to {high:.3f})"
+        )
+        lines += textwrap.wrap(told, _COLUMNS, subsequent_indent="    ")
     return lines + [f"what would help: {sentence}" for sentence in choice.advice]
 
 

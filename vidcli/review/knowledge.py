@@ -178,7 +178,7 @@ def learn(kernels: Kernels, items: Sequence[VideoItem], labels: Sequence[str | N
     candidate, calibration, held_out_MK, top1 = kernels.all_parts, UNCALIBRATED, None, None
     if len(known) >= _FEWEST_TO_CHOOSE and counts_K.max() < len(known):
         own = {part: kernel[np.ix_(rows_M, rows_M)] for part, kernel in kernels.of_part.items()}
-        trials = try_all(own, examples)
+        trials = try_all(own, examples).trials
         candidate, top1 = trials[0].candidate, trials[0].top1
         held_out_MK = _leave_each_out(own, examples, trials[: len(trials) // 2])
         calibration = fit_temperature([row[None] for row in held_out_MK], label_M.tolist())

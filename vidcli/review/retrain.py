@@ -94,9 +94,10 @@ class Training:
             "run": str(self._run),
         }
         if code == 0:
-            with suppress(OSError, ValueError, KeyError, IndexError):
+            with suppress(OSError, ValueError, KeyError, TypeError):
                 choice = json.loads((self._run / CHOICE_FILE).read_text(encoding="utf-8"))
-                told |= {"top1": choice["trials"][0]["top1"], "top1_interval": choice["top1_interval"]}
+                expected = choice["expected"]
+                told |= {name: expected[name] for name in ("top1", "top1_interval")}
         return told
 
     def _listen(self, process: subprocess.Popen[str]) -> None:

@@ -102,6 +102,20 @@ class Trial:
 
 
 @dataclass(frozen=True)
+class Choice:
+    """What was tried.
+
+    Attributes:
+        trials: of the candidates that did well, the best first, each with the strength that does best.
+        right_CM: whether each candidate that was tried, with each strength, answers each video right; no rows
+            of a multi-label model.
+    """
+
+    trials: list[Trial]
+    right_CM: Bool
+
+
+@dataclass(frozen=True)
 class Examples:
     """What there is to learn from.
 
@@ -171,11 +185,10 @@ def try_all(
     examples: Examples,
     only_strengths: Sequence[float] = (),
     only_mirrored: bool = False,
-) -> list[Trial]:
-    """Return a trial of each combination of parts that does well, the best first.
+) -> Choice:
+    """Try combinations of parts, with and without mirrored videos, and strengths.
 
-    Each has the strength that does best. Which combinations do well is found by videos as they are, at first
-    with one strength for all.
+    Which combinations do well is found by videos as they are, at first with one strength for all.
 
     Args:
         kernels: of the rows, by panel and stream, in order.
@@ -193,14 +206,16 @@ def try_all(
     kinds = [Candidate(parts, False, 1.0) for parts in read]
     num_rows, num_videos = len(examples.video_N), examples.num_videos
     plain_kernels = {part: kernel[:num_videos, :num_videos] for part, kernel in kernels.items()}
+    right: list[Bool] = []
     if len(kinds) > _MOST_COMPARED:
-        screened = _best_of_each(kinds, plain_kernels, examples.plain(), (_USUAL_STRENGTH,))
+        screened = _best_of_each(kinds, plain_kernels, examples.plain(), (_USUAL_STRENGTH,), right)
         kinds = [trial.candidate for trial in screened[:_MOST_COMPARED]]
     if len(kinds) > MOST_FINALISTS and num_rows > num_videos:
-        screened = _best_of_each(kinds, plain_kernels, examples.plain(), strengths)
+        screened = _best_of_each(kinds, plain_kernels, examples.plain(), strengths, right)
         kinds = [trial.candidate for trial in screened[:MOST_FINALISTS]]
     turned = [replace(kind, mirrored=mirrored) for kind, mirrored in product(kinds, orientations)]
-    return _best_of_each(turned, kernels, examples, strengths)
+    trials = _best_of_each(turned, kernels, examples, strengths, right)
+    return Choice(trials, np.array(right, bool).reshape(-1, num_videos))
 
 
 def _best_of_each(
@@ -208,13 +223,20 @@ def _best_of_each(
     kernels: Mapping[Part, Float64],
     examples: Examples,
     strengths: Sequence[float],
+    right: list[Bool],
 ) -> list[Trial]:
-    """Return a trial of each kind of candidate with the strength that does best, the best first."""
-    trials = [
-        max(_try_strengths(kind, kernels, examples, strengths), key=lambda trial: trial.score)
-        for kind in kinds
-    ]
-    return sorted(trials, key=lambda trial: -trial.score)
+    """Return a trial of each kind of candidate with the strength that does best, the best first.
+
+    Which videos each of all answers right is added to `right`, unless they have any number of classes.
+    """
+    labels_M = examples.targets_NK[: examples.num_videos].argmax(axis=1)
+    best: list[Trial] = []
+    for kind in kinds:
+        trials = _try_strengths(kind, kernels, examples, strengths)
+        if not examples.is_multi_label:
+            right += [trial.logits_MK.argmax(axis=1) == labels_M for trial in trials]
+        best.append(max(trials, key=lambda trial: trial.score))
+    return sorted(best, key=lambda trial: -trial.score)
 
 
 def answers_of_halves(

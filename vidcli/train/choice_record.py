@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,6 @@ import numpy as np
 from vidcli.arrays import Float64
 from vidcli.artifacts.run_folder import CHOICE_FILE
 from vidcli.evaluate import evaluate
-from vidcli.evaluate.grouped import GroupedAnswers
 from vidcli.evaluate.what_helps import iter_what_helps
 from vidcli.predict import Prediction
 from vidcli.runtime.files import write_text
@@ -32,28 +32,26 @@ def tell_choice(
         groups_are_named: whether the data says which videos belong together.
         is_last: whether to say what would help; nothing better comes.
     """
-    interval: tuple[float, float] | None = None
     advice: tuple[str, ...] = ()
     if learnt.trials[0].top1 is not None:
-        interval = _draw_confusion(learnt, record)
+        _draw_confusion(learnt, record)
         advice = tuple(_what_helps(learnt, groups_are_named)) if is_last else ()
     rows = [trial.to_dict() for trial in learnt.trials]
-    told = {"folds": learnt.num_folds, "top1_interval": interval, "what_helps": advice, "trials": rows}
+    expected = None if learnt.expected is None else asdict(learnt.expected)
+    told = {"folds": learnt.num_folds, "expected": expected, "what_helps": advice, "trials": rows}
     write_text(run / CHOICE_FILE, json.dumps(told, indent=1) + "\n")
     by_look = not groups_are_named and any(item.group is not None for item in learnt.scored)
-    return ChoiceMade(tuple(rows), learnt.num_folds, interval, by_look, advice)
+    return ChoiceMade(tuple(rows), learnt.num_folds, learnt.expected, by_look, advice)
 
 
-def _draw_confusion(learnt: Learnt, record: RunRecord) -> tuple[float, float]:
-    """Draw it for videos not learnt from, and return the 95% interval of their accuracy over groups."""
+def _draw_confusion(learnt: Learnt, record: RunRecord) -> None:
+    """Draw it for videos not learnt from."""
     scored, names, logits_MK = learnt.scored, learnt.class_names, learnt.trials[0].logits_MK
     predictions = [
         Prediction(str(item.path), names, shares_K)
         for item, shares_K in zip(scored, _shares(learnt, logits_MK), strict=True)
     ]
     record.draw_confusion(evaluate(predictions, [item.label for item in scored], names))
-    labels = [names.index(item.label) for item in scored]
-    return GroupedAnswers(scored, labels, logits_MK.argmax(axis=1).tolist(), len(names)).scores()["top1"].ends
 
 
 def _what_helps(learnt: Learnt, groups_are_named: bool) -> Sequence[str]:

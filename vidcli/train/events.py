@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+from vidcli.train.choice_bias import Expected
+
 TOLERATED_IDLE = 0.1
 """Share of the time that a device may wait for videos."""
 
@@ -143,14 +145,14 @@ class ChoiceMade:
     Attributes:
         trials: plain values of each candidate, the chosen one first; see `choice.Trial.to_dict`.
         num_folds: folds of the cross-validation.
-        top1_interval: 95% interval of the chosen one's accuracy over groups; None for a multi-label model.
+        expected: what new videos can expect of the chosen one; None of a multi-label model.
         by_look: whether folds keep videos together that look alike, since the data name no groups.
         advice: sentences on what would help most; none before the last choice.
     """
 
     trials: tuple[dict[str, Any], ...]
     num_folds: int
-    top1_interval: tuple[float, float] | None
+    expected: Expected | None
     by_look: bool
     advice: tuple[str, ...] = ()
 

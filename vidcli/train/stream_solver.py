@@ -20,7 +20,17 @@ from vidcli.data.splits import folds_of_groups, number_units
 from vidcli.evaluate.multilabel import targets_of
 from vidcli.models import MultiStreamClassifier, build_model, descriptor_sizes
 from vidcli.models.calibration import Calibration, fit_multi_label, fit_temperature
-from vidcli.train.choice import MOST_FINALISTS, Candidate, Examples, Part, Trial, answers_of_halves, try_all
+from vidcli.train.choice import (
+    MOST_FINALISTS,
+    Candidate,
+    Choice,
+    Examples,
+    Part,
+    Trial,
+    answers_of_halves,
+    try_all,
+)
+from vidcli.train.choice_bias import Expected, expect
 from vidcli.train.look_groups import group_by_look
 from vidcli.train.ridge import Block, linear_layer, solve, standardise
 
@@ -40,7 +50,8 @@ class Learnt:
         class_names: the name of each class, at the position of its label.
         network: the model, in evaluation mode.
         calibration: fitted to answers for videos that the answering classifier had not learnt from.
-        trials: all candidates, the chosen one first.
+        choice: what was tried.
+        expected: what new videos can expect of it; None of a multi-label model.
         scored: the videos that these were scored on, with the groups that were kept whole.
         grouped: all training videos in the same way.
         half_logits: scores (M, K) of these videos by the chosen candidate, learnt from one half of the groups
@@ -54,13 +65,19 @@ class Learnt:
     class_names: Sequence[str]
     network: MultiStreamClassifier
     calibration: Calibration
-    trials: list[Trial]
+    choice: Choice
+    expected: Expected | None
     scored: Sequence[VideoItem]
     grouped: Sequence[VideoItem]
     half_logits: Sequence[Float64]
     num_folds: int
     train_loss: float
     train_accuracy: float
+
+    @property
+    def trials(self) -> list[Trial]:
+        """Of the candidates that did well, the chosen one first."""
+        return self.choice.trials
 
 
 class StreamSolver:
@@ -85,6 +102,7 @@ class StreamSolver:
         self._describer = describer
         self._folds: list[int] = []
         self._grouped: Sequence[VideoItem] = []
+        self._tried_before_CM: Bool | None = None
 
     def learn(
         self, items: Sequence[VideoItem], described: list[Tensor], strengths: Sequence[float] = ()
@@ -107,8 +125,8 @@ class StreamSolver:
         kernels = {part: block.of(rows).products() for part, block in blocks.items()}
         train, augment = self._config.train, self._config.augment
         only = strengths or ([train.ridge] if train.ridge else [])
-        trials = try_all(kernels, some, only, only_mirrored=augment.flip == "on")
-        best = trials[0]
+        choice = try_all(kernels, some, only, only_mirrored=augment.flip == "on")
+        best = choice.trials[0]
         network, config, scores_NK = self._solve(best.candidate, blocks, examples)
         num_videos = len(items)
         targets_MK = examples.targets_NK[:num_videos]
@@ -126,13 +144,19 @@ class StreamSolver:
         error = float(np.square(scores_NK[:num_videos] - targets_MK).mean())
         scored = list(compress(self._grouped, scored_M))
         units_M = number_units(scored)
+        expected = None
+        if not examples.is_multi_label:
+            before = [] if self._tried_before_CM is None else [self._tried_before_CM]
+            right_CM = np.concatenate([*before, choice.right_CM])
+            expected = expect(right_CM, targets_MK[scored_M].argmax(axis=1), units_M, train.seed)
         learns_halves = not examples.is_multi_label and units_M.max() + 1 >= _FEWEST_UNITS
         return Learnt(
             config,
             self._names,
             network,
             calibration,
-            trials,
+            choice,
+            expected,
             scored,
             self._grouped,
             answers_of_halves(kernels, some, best.candidate, units_M, train.seed) if learns_halves else [],
@@ -154,6 +178,7 @@ class StreamSolver:
         config = _with_parts(self._config, Candidate(tuple(kept), False, 1.0))
         other = StreamSolver(config, self._names, self._mirrored, self._network_of(config))
         other._folds, other._grouped = self._folds, self._grouped
+        other._tried_before_CM = learnt.choice.right_CM
         return other, torch.cat([*kept.values()], dim=2)
 
     @property
