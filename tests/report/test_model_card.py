@@ -55,6 +55,47 @@ def test_training_leaves_a_card_that_the_hub_reads(trained):
     assert yaml.safe_load(block)["model"]["head"] == "gru"
 
 
+CHOSEN = {"top1": 0.84, "balanced_accuracy": 0.76, "top1_interval": [0.7, 0.93], "num_candidates": 711}
+CONTENDER = {"taken": True, "top1": 0.9, "balanced_accuracy": 0.8, "num_videos": 160}
+
+
+@pytest.mark.parametrize(
+    ("choice", "scores", "how"),
+    [
+        (
+            {"expected": CHOSEN},
+            "Of new videos expect an accuracy of 0.840 (95% interval 0.700 to 0.930)",
+            "without the luck of having been chosen among 711.",
+        ),
+        (
+            {"expected": CHOSEN, "contender": CONTENDER},
+            "Of new videos expect an accuracy of 0.900 and a balanced one of 0.800",
+            "so it answered 160 training videos while it had not learnt from them.",
+        ),
+        ({"expected": None, "contender": {"taken": False}}, "", ""),
+        (
+            {"expected": CHOSEN, "contender": CONTENDER | {"taken": False}},
+            "Of new videos expect an accuracy",
+            "",
+        ),
+    ],
+)
+def test_the_card_says_what_cross_validation_lets_expect(run, choice, scores, how):
+    (run / "choice.json").write_text(json.dumps(choice))
+    text = render_card(run).partition("## Scores\n\n")[2].partition("Not evaluated yet")[0]
+    assert text.startswith(scores)
+    assert text.strip().endswith(how)
+    assert bool(text.strip()) == bool(scores)
+
+
+def test_a_damaged_choice_keeps_the_card_that_was_there(run):
+    before = (run / "README.md").read_text()
+    for text in ("{", "[]", '{"expected": {"top1": 1}}'):
+        (run / "choice.json").write_text(text)
+        assert "choice.json: is damaged" in (write_card(run) or "")
+    assert (run / "README.md").read_text() == before
+
+
 def test_eval_completes_the_card(run):
     assert evaluate(run).exit_code == 0
     told = json.loads((run / "eval-test/eval.json").read_text())

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from vidcli.artifacts.description import Checkpoint
 from vidcli.artifacts.run_folder import (
+    CHOICE_FILE,
     CONFIG_FILE,
     ENVIRONMENT_FILE,
     METRICS_FILE,
@@ -31,7 +32,7 @@ from vidcli.errors import CheckpointError, DataError, VideoError
 from vidcli.evaluate.measurement import evaluation_folder
 from vidcli.report.page import RunReport
 from vidcli.runtime.files import read_regular
-from vidcli.runtime.plain import parse_json
+from vidcli.runtime.plain import one_line, parse_json
 from vidcli.runtime.threads import map_ahead, num_workers
 from vidcli.sheets import read_sheet, unescape_cell
 from vidcli.storage.addresses import path_of
@@ -169,6 +170,37 @@ def read_unusable(folder: Path) -> list[tuple[str, str]]:
         return [(unescape_cell(row["video"]), unescape_cell(row["error"])) for _, row in rows]
     except KeyError as error:
         raise CheckpointError(f"{path}: has no column {error}; expected videos and errors") from error
+
+
+def describe_expectation(folder: Path) -> str:
+    """Return a sentence on what cross-validation lets expect of a run's model; nothing where none was made.
+
+    Raises:
+        CheckpointError: the file that tells it is damaged.
+    """
+    path = folder / CHOICE_FILE
+    if not path.is_file():
+        return ""
+    try:
+        told = parse_json(read_regular(path, _MAX_JSON_BYTES).decode("utf-8"))
+        contender, expected = told.get("contender"), told.get("expected")
+        if contender and contender["taken"]:
+            scores = f"{contender['top1']:.3f} and a balanced one of {contender['balanced_accuracy']:.3f}"
+            return (
+                f"Of new videos expect an accuracy of {scores}: so it answered {contender['num_videos']} "
+                "training videos while it had not learnt from them."
+            )
+        if not expected:
+            return ""
+        low, high = expected["top1_interval"]
+        scores = f"{expected['top1']:.3f} (95% interval {low:.3f} to {high:.3f})"
+        return (
+            f"Of new videos expect an accuracy of {scores} and a balanced one of "
+            f"{expected['balanced_accuracy']:.3f}: cross-validated on the training videos, without the luck "
+            f"of having been chosen among {expected['num_candidates']}."
+        )
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{path}: is damaged ({one_line(error)})") from error
 
 
 def _read_environment(folder: Path) -> dict[str, str]:

@@ -26,7 +26,7 @@ from vidcli.data.items import SPLITS, VideoItem, labels_of
 from vidcli.data.manifest import load_items
 from vidcli.evaluate.details import MIN_VIDEOS
 from vidcli.names import visible
-from vidcli.report.gather import count_groups, read_evaluation, read_unusable
+from vidcli.report.gather import count_groups, describe_expectation, read_evaluation, read_unusable
 from vidcli.runtime.outputs import OutputFolder
 
 _SCORES = {
@@ -59,6 +59,7 @@ class Card:
         has_groups: any video names a group.
         num_unusable: videos that could not be decoded.
         fingerprint: of the data.
+        expectation: a sentence on what cross-validation lets expect; empty where none was made.
         scores: split, name, value and interval of each score that was measured.
         verdicts: one sentence for each split that was measured.
         limits: sentences on what the model is not good for.
@@ -76,6 +77,7 @@ class Card:
     has_groups: bool
     num_unusable: int
     fingerprint: str
+    expectation: str
     scores: Sequence[Mapping[str, Any]]
     verdicts: Sequence[str]
     limits: Sequence[str]
@@ -173,6 +175,7 @@ def _gather(
         has_groups=bool(num_groups),
         num_unusable=len(read_unusable(run)),
         fingerprint=checkpoint.fingerprint,
+        expectation=describe_expectation(run),
         scores=[row for split, told in evaluations.items() for row in _scores_of(split, told)],
         verdicts=[f"{split} videos: {told['verdict']}" for split, told in evaluations.items()],
         limits=_limits(checkpoint, counts, evaluations, bool(num_groups), unfinished),
