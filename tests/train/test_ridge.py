@@ -5,7 +5,7 @@ import numpy.typing as npt
 import pytest
 import torch
 
-from vidcli.train.ridge import Block, answer, leave_one_out, linear_layer, solve, standardise
+from vidcli.train.ridge import Block, answer, leave_one_out, linear_layer, linear_scores, solve, standardise
 
 STRENGTH = 0.7
 
@@ -46,11 +46,32 @@ def test_linear_layer_gives_the_same_scores(seed: int) -> None:
     solution = solve(kernel_NN, targets_NK, weights_N, STRENGTH)
     weight_KD, bias_K = linear_layer(blocks, weights_N, solution)
     values_ND = torch.cat([block.values_ND.float() for block in blocks], dim=1)
-    np.testing.assert_allclose(
-        (values_ND @ weight_KD.T + bias_K).numpy(),
-        answer(kernel_NN, kernel_NN, weights_N, solution),
-        atol=1e-4,
-    )
+    expected = answer(kernel_NN, kernel_NN, weights_N, solution)
+    np.testing.assert_allclose((values_ND @ weight_KD.T + bias_K).numpy(), expected, atol=1e-4)
+    np.testing.assert_allclose(linear_scores(blocks, weight_KD, bias_K), expected, atol=1e-4)
+
+
+def test_many_columns_are_computed_a_part_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    blocks, targets_NK, weights_N = random_blocks(0)
+    kernel_NN = np.mean([block.products() for block in blocks], axis=0)
+    solution = solve(kernel_NN, targets_NK, weights_N, STRENGTH)
+    weight_KD, bias_K = linear_layer(blocks, weights_N, solution)
+    scores = linear_scores(blocks, weight_KD, bias_K)
+    values = [block.values_ND.clone() for block in blocks]
+    monkeypatch.setattr("vidcli.train.ridge._COLUMNS_AT_ONCE", 3)
+    parts = linear_layer(blocks, weights_N, solution)
+    torch.testing.assert_close(parts, (weight_KD, bias_K))
+    np.testing.assert_allclose(linear_scores(blocks, *parts), scores, atol=1e-5)
+    np.testing.assert_allclose(np.mean([b.products() for b in blocks], axis=0), kernel_NN, atol=1e-5)
+    # Nothing is changed in place.
+    assert all(torch.equal(block.values_ND, kept) for block, kept in zip(blocks, values, strict=True))
+
+
+def test_all_rows_are_the_block_itself() -> None:
+    blocks, _, _ = random_blocks(0)
+    rows = np.arange(len(blocks[0].values_ND))
+    assert blocks[0].of(rows) is blocks[0]
+    assert torch.equal(blocks[0].of(rows[::-1].copy()).values_ND, blocks[0].values_ND.flip(0))
 
 
 def test_each_block_counts_the_same() -> None:

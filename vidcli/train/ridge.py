@@ -12,7 +12,7 @@ Shape suffixes: N rows (videos, and mirrored ones), M rows to answer, D features
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -23,7 +23,8 @@ from vidcli.arrays import Float64, Int64
 
 _LEAST_SPREAD = 1e-3
 """The least spread of a feature, as a share of the mean spread of its block: others hardly ever change."""
-_COLUMNS_AT_ONCE = 8192
+_COLUMNS_AT_ONCE = 2048
+"""Features that are in memory in another precision than they are kept in."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,8 @@ class Block:
 
     def of(self, rows: Int64) -> Block:
         """Return the block of some rows, standardised as all were."""
-        return replace(self, values_ND=self.values_ND[rows])
+        is_all = len(rows) == len(self.values_ND) and bool((rows == np.arange(len(rows))).all())
+        return self if is_all else replace(self, values_ND=self.values_ND[rows])
 
     def products(self) -> Float64:
         """Return the kernel (N, N): products of all pairs of rows.
@@ -63,7 +65,7 @@ class Block:
             torch.split(self.scale_D, _COLUMNS_AT_ONCE),
             strict=True,
         ):
-            yield (values.float() - mean) * scale
+            yield values.to(torch.float32, copy=True).sub_(mean).mul_(scale)
 
 
 def standardise(values_ND: Tensor) -> Block:
@@ -138,7 +140,7 @@ def leave_one_out(kernel_NN: Float64, targets_NK: Float64, weights_N: Float64, s
 
 
 def linear_layer(
-    blocks: list[Block], weights_N: Float64, solution: tuple[Float64, Float64]
+    blocks: Sequence[Block], weights_N: Float64, solution: tuple[Float64, Float64]
 ) -> tuple[Tensor, Tensor]:
     """Return weight (K, D) and bias (K,) of the linear layer that answers as a solution does.
 
@@ -159,9 +161,25 @@ def linear_layer(
             torch.split(block.scale_D.double(), _COLUMNS_AT_ONCE),
             strict=True,
         ):
-            standard = (values.double() - mean) * scale
+            standard = values.to(torch.float64, copy=True).sub_(mean).mul_(scale)
             centre = shares_N @ standard
-            weight_KD = coefficients.T @ (standard - centre) / len(blocks) * scale
+            weight_KD = coefficients.T @ standard.sub_(centre) / len(blocks) * scale
             bias_K -= weight_KD @ (mean + centre / scale)
-            weight_parts.append(weight_KD)
-    return torch.cat(weight_parts, dim=1).float(), bias_K.float()
+            weight_parts.append(weight_KD.float())
+    return torch.cat(weight_parts, dim=1), bias_K.float()
+
+
+def linear_scores(blocks: Sequence[Block], weight_KD: Tensor, bias_K: Tensor) -> Float64:
+    """Return the scores (N, K) that a linear layer gives the rows of blocks.
+
+    Args:
+        blocks: as in `linear_layer`.
+        weight_KD: of the layer.
+        bias_K: of the layer.
+    """
+    columns = [part for block in blocks for part in torch.split(block.values_ND, _COLUMNS_AT_ONCE, dim=1)]
+    weights = torch.split(weight_KD, [part.shape[1] for part in columns], dim=1)
+    scores_NK = bias_K.double().repeat(len(columns[0]), 1)
+    for part_ND, part_KD in zip(columns, weights, strict=True):
+        scores_NK += part_ND.float() @ part_KD.T
+    return np.asarray(scores_NK.numpy())

@@ -32,7 +32,7 @@ from vidcli.train.choice import (
 )
 from vidcli.train.choice_bias import Expected, expect
 from vidcli.train.look_groups import group_by_look
-from vidcli.train.ridge import Block, linear_layer, solve, standardise
+from vidcli.train.ridge import Block, linear_layer, linear_scores, solve, standardise
 
 _MOST_FOLDS, _MOST_FOLDS_OF_MANY, _MANY_VIDEOS = 10, 5, 400
 _FEWEST_UNITS = 4
@@ -127,7 +127,7 @@ class StreamSolver:
         only = strengths or ([train.ridge] if train.ridge else [])
         choice = try_all(kernels, some, only, only_mirrored=augment.flip == "on")
         best = choice.trials[0]
-        network, config, scores_NK = self._solve(best.candidate, blocks, examples)
+        network, config, scores_MK = self._solve(best.candidate, blocks, examples)
         num_videos = len(items)
         targets_MK = examples.targets_NK[:num_videos]
         logits = [row[None] for row in best.logits_MK]
@@ -137,11 +137,11 @@ class StreamSolver:
             else fit_temperature(logits, targets_MK[scored_M].argmax(axis=1).tolist())
         )
         right_M = (
-            ((scores_NK[:num_videos] > 0) == (targets_MK == 1)).all(axis=1)
+            ((scores_MK > 0) == (targets_MK == 1)).all(axis=1)
             if examples.is_multi_label
-            else scores_NK[:num_videos].argmax(axis=1) == targets_MK.argmax(axis=1)
+            else scores_MK.argmax(axis=1) == targets_MK.argmax(axis=1)
         )
-        error = float(np.square(scores_NK[:num_videos] - targets_MK).mean())
+        error = float(np.square(scores_MK - targets_MK).mean())
         scored = list(compress(self._grouped, scored_M))
         units_M = number_units(scored)
         expected = None
@@ -246,7 +246,7 @@ class StreamSolver:
     def _solve(
         self, candidate: Candidate, blocks: Mapping[Part, Block], examples: Examples
     ) -> tuple[MultiStreamClassifier, Config, Float64]:
-        """Return the network of a candidate, its settings, and its scores of the rows that it learnt from."""
+        """Return the network of a candidate, its settings, and its scores (M, K) of videos as they are."""
         rows_N = examples.rows_of(np.full(len(examples.folds_M), True), candidate.mirrored)
         weights_N = examples.weights_N[rows_N]
         read = [blocks[part].of(rows_N) for part in candidate.parts]
@@ -259,9 +259,8 @@ class StreamSolver:
         config = narrowed(self._config, candidate)
         network = self._network_of(config)
         network.head.load_state_dict({"weight": weight_KD, "bias": bias_K})
-        values_ND = torch.cat([block.values_ND for block in read], dim=1)
-        scores_NK = (values_ND.float() @ weight_KD.T + bias_K).double().numpy()
-        return network, config, scores_NK
+        as_they_are = [block.of(np.arange(examples.num_videos)) for block in read]
+        return network, config, linear_scores(as_they_are, weight_KD, bias_K)
 
     def _network_of(self, config: Config) -> MultiStreamClassifier:
         """Return the network of some settings, with the describer's weights before the last layer."""

@@ -271,7 +271,7 @@ function renderTraining(training) {
   $('train').textContent = training?.running ? 'Stop training' : 'Train';
   if (!training) return;
   const last = training.lines[training.lines.length - 1] || '';
-  const score = training.top1 === undefined ? '' : ` Right on ${Math.round(100 * training.top1)} % of labelled clips that it had not learnt from.`;
+  const score = training.top1 === undefined ? '' : ` Of new clips expect ${Math.round(100 * training.top1)} % to be right.`;
   const state = training.running ? `Training for ${training.seconds} s: ${last}`
     : training.code === 0 ? `Trained in ${training.seconds} s: ${training.run}.${score}` : `Training ended early: ${last}`;
   if ($('training-state').textContent !== state) $('training-state').textContent = state;
