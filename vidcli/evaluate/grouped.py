@@ -81,19 +81,12 @@ class GroupedAnswers:
         self.confusion_KK1 = self._count(np.ones((1, len(names)), dtype=np.int64))[0]
 
     def scores(self) -> dict[str, Interval]:
-        """Return each of `METRICS` with its interval.
-
-        Where all answers are right, or all wrong, all draws are equal, and the bootstrap would claim
-        certainty: the other end is then the exact (Clopper-Pearson) bound for that many groups.
-        """
+        """Return each of `METRICS` with its interval."""
         value_M, draws_DM = measure_confusion(self.confusion_KK1), self._draws()
-        bound = _TAIL ** (1 / self.num_groups)
         found = {}
         for column, name in enumerate(METRICS):
             value = float(value_M[column])
-            low, high = np.quantile(draws_DM[:, column], [_TAIL, 1 - _TAIL])
-            low, high = (bound, 1.0) if value == 1 else (0.0, 1 - bound) if value == 0 else (low, high)
-            found[name] = Interval(value, float(low), float(high))
+            found[name] = Interval(value, *ends_of_draws(value, draws_DM[:, column], self.num_groups))
         return found
 
     def differences(self, others: GroupedAnswers) -> dict[str, Interval]:
@@ -164,6 +157,24 @@ class GroupedAnswers:
         )
         if self._shape != others._shape or not np.array_equal(ours, theirs):
             raise ValueError("answers can be compared only where they are to the same videos")
+
+
+def ends_of_draws(value: float, draws_D: Float64, num_groups: int) -> tuple[float, float]:
+    """Return the ends of the 95% interval of a share, by draws of a bootstrap over groups.
+
+    Where all answers are right, or all wrong, all draws are equal, and the bootstrap would claim certainty:
+    the other end is then the exact (Clopper-Pearson) bound for that many groups.
+
+    Args:
+        value: the share.
+        draws_D: the share in each draw.
+        num_groups: that draws are made of.
+    """
+    bound = _TAIL ** (1 / num_groups)
+    if value in (0, 1):
+        return (bound, 1.0) if value else (0.0, 1 - bound)
+    low, high = np.quantile(draws_D, [_TAIL, 1 - _TAIL])
+    return float(low), float(high)
 
 
 def measure_confusion(confusion_KK1: Int64) -> Float64:

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from vidcli.arrays import Bool, Float64, Int64
+from vidcli.evaluate.grouped import ends_of_draws
 
 _NUM_DRAWS = 1000
-_CERTAINTY = 0.95
 
 
 @dataclass(frozen=True)
@@ -56,19 +56,13 @@ def expect(right_CM: Bool, labels_M: Int64, units_M: Int64, seed: int) -> Expect
     left_BM = drawn_BM == 0
     right_BM = right_CM[best_B] & left_BM
     top1_B = right_BM.sum(axis=1) / left_BM.sum(axis=1)
-    tail = 100 * (1 - _CERTAINTY) / 2
-    low, high = np.percentile(top1_B, [tail, 100 - tail])
     recalls = [
         right_BM[:, labels_M == label].sum() / count
         for label in np.unique(labels_M)
         if (count := left_BM[:, labels_M == label].sum())
     ]
-    return Expected(
-        float(right_BM.sum() / left_BM.sum()),
-        float(np.mean(recalls)),
-        (float(low), float(high)),
-        len(right_CM),
-    )
+    top1 = float(right_BM.sum() / left_BM.sum())
+    return Expected(top1, float(np.mean(recalls)), ends_of_draws(top1, top1_B, num_units), len(right_CM))
 
 
 def _scores(right_CM: Bool, labels_M: Int64, drawn_BM: Int64) -> Float64:
