@@ -222,24 +222,48 @@ def test_what_fails_or_is_stopped_leaves_the_model_that_was_chosen(
     assert not any((tmp_path / "temporary").iterdir())
 
 
-def test_a_run_stopped_while_it_was_tried_is_finished_with_what_was_chosen(
-    motion_data: Path, tmp_path: Path, small_config: Callable[..., Config]
+@pytest.mark.parametrize("is_taken", [False, True], ids=["not taken", "taken"])
+@pytest.mark.parametrize("num_rounds", [1, 2])
+def test_a_run_stopped_while_it_was_tried_goes_on_to_the_same_end(
+    is_taken: bool,
+    num_rounds: int,
+    motion_data: Path,
+    tmp_path: Path,
+    small_config: Callable[..., Config],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(config_to_yaml(small_config(train__plots=False)))
+    monkeypatch.setattr(contender.Answers, "is_clearly_worse", lambda self: False)
+    sign = -1 if is_taken else 1
+    monkeypatch.setattr(contender.Score, "mean", property(lambda score: sign * score.top1))
+    config = auto_settings(f"train.contender={recipe}", f"train.epochs={num_rounds}", "augment.flip=auto")
+    straight, rows = start_run(config, motion_data, tmp_path / "straight", CPU, lambda event: None)
+    assert json.loads((straight / CHOICE_FILE).read_text())["contender"]["taken"] == is_taken
+
+    told: list[str] = []
 
     def stop(event: Event) -> None:
-        if isinstance(event, ContenderProgress):
+        if isinstance(event, Notice):
+            told.append(event.text)
+        if isinstance(event, ContenderProgress) and event.done > 200:
             raise KeyboardInterrupt
 
-    config = auto_settings(f"train.contender={recipe}", "train.epochs=1")
+    run = tmp_path / "run"
     with pytest.raises(KeyboardInterrupt):
-        start_run(config, motion_data, tmp_path / "run", CPU, stop)
-    assert (tmp_path / "run" / LOCK_FILE).exists()  # which says that the run was stopped
-    before = (tmp_path / "run" / MODEL_FILE).read_bytes()
-    resume_run(tmp_path / "run", CPU, stop)
-    assert not (tmp_path / "run" / LOCK_FILE).exists()
-    assert (tmp_path / "run" / MODEL_FILE).read_bytes() == before
+        start_run(config, motion_data, run, CPU, stop)
+    assert (run / LOCK_FILE).exists()  # which says that the run was stopped
+    assert f"`vidcli train --resume {run}` tries again" in told[-1]
+    chosen = Predictor.load(run, CPU)  # is there meanwhile
+    assert chosen.config.model.streams != "off"
+    assert resume_run(run, CPU, lambda event: None)[1] == rows
+    assert not (run / LOCK_FILE).exists()
+    for name in (MODEL_FILE, CONFIG_FILE, CHOICE_FILE):
+        assert (run / name).read_bytes() == (straight / name).read_bytes(), name
+    # Now there is nothing to go on with.
+    before = (run / MODEL_FILE).read_bytes()
+    assert resume_run(run, CPU, stop)[1] == rows
+    assert (run / MODEL_FILE).read_bytes() == before
 
 
 def test_a_run_ends_with_an_ordinary_model_of_the_contender(

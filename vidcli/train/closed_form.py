@@ -144,7 +144,7 @@ class ClosedFormRun:
             ) from error
 
     def train(self) -> list[EpochRow]:
-        """Learn in the rounds that are left and return the rows of all.
+        """Learn in the rounds that are left and return the rows of all; `end` ends the run.
 
         Raises:
             KeyboardInterrupt: Ctrl-C; the model of the last round that ended stays.
@@ -256,15 +256,21 @@ class ClosedFormRun:
             train_accuracy=learnt.train_accuracy,
             **(validation.metrics() if validation is not None else {}),
         )
-        is_best = state.end_epoch(row)
         saver = self._saver(config)
-        saver.save_epoch(learnt.network.state_dict(), learnt.calibration, state.rows, is_best)
         if is_last:
-            # Of an earlier round that was better on the validation videos, perhaps before an interruption.
-            best = config if is_best else load_checkpoint(self._run / MODEL_FILE).config
-            write_text(self._run / CONFIG_FILE, config_to_yaml(_with_rounds(best, state.epoch)))
-        saver.save_resume()
+            saver.save_resume()  # until `end`, a run that goes on repeats this round
+        is_best = state.end_epoch(row)
+        saver.save_epoch(learnt.network.state_dict(), learnt.calibration, state.rows, is_best)
+        if not is_last:
+            saver.save_resume()
         self._on_event(EpochDone(row, is_best))
+
+    def end(self) -> None:
+        """Write the settings of the model, and that there is nothing to go on with."""
+        # The best round may be an earlier one, perhaps before an interruption.
+        best = load_checkpoint(self._run / MODEL_FILE).config
+        write_text(self._run / CONFIG_FILE, config_to_yaml(_with_rounds(best, self._state.epoch)))
+        self._saver(best).save_resume()
 
     def _saver(self, config: Config) -> Saver:
         digest = fingerprint(item for item in self._items if item.split != "test")

@@ -219,7 +219,8 @@ class Contender:
         except KeyboardInterrupt:
             self._on_event(
                 Notice(
-                    f"interrupted while {self._told} was trained; the model chosen before is in {self._run}"
+                    f"interrupted while {self._told} was trained; the model chosen before is in {self._run}, "
+                    f"and `vidcli train --resume {self._run}` tries again"
                 )
             )
             raise

@@ -176,11 +176,14 @@ def _train_in_closed_form(
         closed_form.restore()
     rows = closed_form.train()
     learnt = closed_form.learnt
-    if config.train.contender == "off" or learnt is None or config.data.multi_label:
+    if learnt is None:  # the run was over
         return rows
-
-    contender = Contender(config, learnt, run, device, _train_by_steps, on_event, started)
-    return contender.compete(closed_form.items) or rows
+    if config.train.contender != "off" and not config.data.multi_label:
+        contender = Contender(config, learnt, run, device, _train_by_steps, on_event, started)
+        if taken := contender.compete(closed_form.items):
+            return taken
+    closed_form.end()
+    return rows
 
 
 def _train_by_steps(
@@ -307,8 +310,8 @@ def plan_run(config: Config, data: Path, on_event: Callable[[Event], None]) -> R
 def _open_run(run: Path, claim: RunClaim, data_root: Path | None) -> tuple[Config, Sequence[VideoItem]]:
     """Return the settings and videos of a run, and claim its directory unless the run is finished.
 
-    One that was stopped while a contender was tried is finished, but still has the lock of a run that is not;
-    the claim removes it. While another process holds the lock of a finished run, the run is only read.
+    A finished run may still have the lock of one that is not, where its process ended too soon; the claim
+    removes it. While another process holds the lock of a finished run, the run is only read.
     """
     config = _config_of_run(run)
     finished = _is_finished(run, config)
