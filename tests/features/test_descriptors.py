@@ -14,7 +14,8 @@ from vidcli.arrays import Float32
 from vidcli.config import ClipConfig, Config, DataConfig, ModelConfig
 from vidcli.data.frames import most_decoded_bytes
 from vidcli.data.items import VideoItem
-from vidcli.features.descriptors import Descriptors
+from vidcli.errors import VideoError
+from vidcli.features.descriptors import Descriptors, OneBlock
 from vidcli.models import MultiStreamClassifier, build_model
 from vidcli.predict.view_loader import ViewLoader
 
@@ -80,3 +81,15 @@ def test_no_more_videos_are_decoded_at_once_than_memory_holds(
     free = round(2.1 * videos_that_fit * most_decoded_bytes(config))
     monkeypatch.setattr("vidcli.predict.view_loader.free_memory", lambda: free)
     assert ViewLoader(config).bounds(50)[0] == expected
+
+
+def test_what_is_kept_lies_in_one_block() -> None:
+    rows = torch.arange(24).view(3, 2, 4).half()
+    block, error = OneBlock(4), VideoError(Path("b.mp4"), "damaged")
+    kept = [block.keep(0, rows[0]), block.keep(1, error), block.keep(2, rows[1]), block.keep(3, rows[2])]
+    assert kept.pop(1) is error
+    tensors = [one for one in kept if isinstance(one, torch.Tensor)]
+    assert torch.equal(torch.stack(tensors), rows)
+    assert len({one.untyped_storage().data_ptr() for one in tensors}) == 1
+    rows.zero_()
+    assert tensors[0].any()

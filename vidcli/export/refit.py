@@ -27,7 +27,7 @@ from vidcli.artifacts.engines import Run, import_runtime
 from vidcli.data.items import VideoItem
 from vidcli.errors import ExportError, VideoError
 from vidcli.export.quantize import first_and_depthwise, open_graph, quantize_all
-from vidcli.features.descriptors import Descriptors
+from vidcli.features.descriptors import Descriptors, OneBlock
 from vidcli.models import MultiStreamClassifier
 from vidcli.models.calibration import Calibration
 from vidcli.models.stream_descriptors import cut_short
@@ -178,8 +178,13 @@ class _Describer:
         described = map_ahead(
             lambda item: self._describe(item, run), self._items, num_callers, 2 * num_callers
         )
+        blocks = [OneBlock(len(self._items)) for _ in self._orientations]
         with closing(described) as each:
-            rounded = [*zip(*each, strict=True)]
+            kept_MO = [
+                [block.keep(place, found) for block, found in zip(blocks, of_video, strict=True)]
+                for place, of_video in enumerate(each)
+            ]
+        rounded = [*zip(*kept_MO, strict=True)]
         is_usable = [
             all(isinstance(found, Tensor) for found in of_video)
             for of_video in zip(*self._exact, *rounded, strict=True)

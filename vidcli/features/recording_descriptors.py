@@ -25,7 +25,7 @@ from vidcli.data.frames import FrameSource
 from vidcli.data.items import VideoItem
 from vidcli.data.span_clips import clip_seconds, group_clips
 from vidcli.errors import VideoError
-from vidcli.features.descriptors import Descriptors, require_room
+from vidcli.features.descriptors import Descriptors, OneBlock, require_room
 from vidcli.runtime.threads import map_ahead, num_workers
 from vidcli.sampling import Seconds
 from vidcli.transforms import ClipTransform
@@ -77,7 +77,7 @@ class RecordingDescriptors(Descriptors):
             alone, super().of([items[place] for place in alone], mirrored, 1, goes_on), strict=True
         ):
             described[place] = found
-        num_done = len(alone)
+        num_done, block = len(alone), OneBlock(len(items))
         workers = num_workers(self._config.data.workers)
 
         def work(stretch: Stretch) -> list[Tensor | VideoError]:
@@ -88,7 +88,7 @@ class RecordingDescriptors(Descriptors):
         with closing(map_ahead(work, drawn, workers, ahead=2 * workers)) as results:
             for stretch, of_stretch in zip(drawn, results, strict=True):
                 for place, found in zip(stretch.places, of_stretch, strict=True):
-                    described[place] = found
+                    described[place] = block.keep(place, found)
                 require_room(of_stretch, len(items))
                 num_done += len(of_stretch)
                 if not goes_on(num_done):
