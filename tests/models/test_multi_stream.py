@@ -10,6 +10,7 @@ import torch
 from vidcli.config import ModelConfig
 from vidcli.errors import ConfigError
 from vidcli.models import MultiStreamClassifier, build_model, descriptor_sizes
+from vidcli.models.action_stream import shrink_planes
 from vidcli.models.stream_descriptors import describe_action, describe_motion, part_weights, span_weights
 
 SMALL = "timm:test_resnet"
@@ -190,3 +191,19 @@ def test_streams_have_names(streams: str) -> None:
 def test_streams_are_as_many_as_panels() -> None:
     with pytest.raises(ValueError, match=r"streams=motion,appearance\+motion names 2 streams for panels=3"):
         ModelConfig.model_validate({"streams": "motion,both", "panels": 3})
+
+
+def test_smaller_frames_have_the_same_bits_with_any_number_of_threads() -> None:
+    """With more threads `interpolate` gave other last bits, and `predict` of one video others than `eval`."""
+    frames = torch.randn(8, 3, 192, 192, generator=torch.Generator().manual_seed(0))
+    before, found = torch.get_num_threads(), []
+    try:
+        for count in (1, 2, 3):
+            torch.set_num_threads(count)
+            found.append(shrink_planes(frames, (160, 160)))
+    finally:
+        torch.set_num_threads(before)
+    assert torch.equal(found[0], found[1])
+    assert torch.equal(found[0], found[2])
+    expected = torch.nn.functional.interpolate(frames, (160, 160), mode="bilinear")
+    torch.testing.assert_close(found[0], expected, atol=2e-6, rtol=0)

@@ -29,7 +29,7 @@ from vidcli.runtime.threads import num_workers
 _GIB = 2**30
 _ACTIVATIONS = 8
 """Memory that the networks take while they describe clips, at most, as a multiple of that of these clips."""
-_VERSION = 5
+_VERSION = 6
 """Of the descriptors; another one leaves those on disk alone."""
 
 

@@ -46,12 +46,30 @@ class ActionStream(Inception3d):
         length, height, width = clips_BTCHW.shape[1], *clips_BTCHW.shape[3:]
         frames_NCHW = clips_BTCHW.flatten(0, 1) * self._scale_CHW + self._shift_CHW
         if (larger := max(height, width) / _MOST_PIXELS) > 1:
-            size = [max(1, round(height / larger)), max(1, round(width / larger))]
-            frames_NCHW = F.interpolate(frames_NCHW, size, mode="bilinear", align_corners=False)
+            size = max(1, round(height / larger)), max(1, round(width / larger))
+            frames_NCHW = (shrink_planes if one_by_one else _shrink)(frames_NCHW, size)
         clips_BCTHW = frames_NCHW.view(-1, length, *frames_NCHW.shape[1:]).transpose(1, 2)
         clips_BCTHW = clips_BCTHW.contiguous(memory_format=torch.channels_last_3d)
         maps = [self(some) for some in (torch.split(clips_BCTHW, 1) if one_by_one else [clips_BCTHW])]
         return [_in_cells(torch.cat(of_all)) for of_all in zip(*maps, strict=True)]
+
+
+def shrink_planes(frames_NCHW: Tensor, size: tuple[int, int]) -> Tensor:
+    """Return frames at a smaller size, with the same bits however many threads there are.
+
+    A CPU cuts what is large into as many pieces as it has threads, whose ends round otherwise; a channel of a
+    frame of at most `_MOST_PIXELS` a side is left whole.
+
+    Args:
+        frames_NCHW: frames.
+        size: height and width.
+    """
+    planes = frames_NCHW.flatten(0, 1)[:, None, None].unbind()
+    return torch.cat([_shrink(plane_11HW, size) for plane_11HW in planes]).view(*frames_NCHW.shape[:2], *size)
+
+
+def _shrink(frames_NCHW: Tensor, size: tuple[int, int]) -> Tensor:
+    return F.interpolate(frames_NCHW, size, mode="bilinear", align_corners=False)
 
 
 def _in_cells(map_BFthw: Tensor) -> Tensor:
