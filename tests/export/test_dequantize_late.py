@@ -16,6 +16,7 @@ from torch import nn
 from vidcli.config import load_config
 from vidcli.export.conversion import to_onnx, trace
 from vidcli.export.dequantize_late import dequantize_late
+from vidcli.export.labelled_views import LabelledViews
 from vidcli.export.quantize import quantize_all, quantized_layers
 from vidcli.models import VideoClassifier, build_model
 
@@ -162,7 +163,9 @@ def small_model(backbone: str) -> tuple[VideoClassifier, list[np.ndarray[Any, An
 def test_all_convolutions_of_a_shifted_network_compute_in_int8(backbone: str) -> None:
     """The first one, which reads differences of frames, those behind a shift, and depthwise ones."""
     model, clips = small_model(backbone)
-    rounded = quantize_all(to_onnx(trace(model, 4, 32, 32, False)), clips)
+    rounded = quantize_all(
+        to_onnx(trace(model, 4, 32, 32, False)), [LabelledViews(clip, frozenset()) for clip in clips]
+    )
     # Layers that weigh channels, which mobile networks have, stay in float: they gain nothing.
     num_convolutions = sum(
         isinstance(layer, nn.Conv2d) and ".fc" not in name for name, layer in model.named_modules()

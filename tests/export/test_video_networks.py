@@ -84,7 +84,7 @@ def check_int8(backbone: str, folder: Path, form: str) -> None:
     proto = to_onnx(trace(model, num_frames, side, side, False))
     arrays = [clip.numpy() for clip in clips]
     views = [LabelledViews(array, frozenset([0])) for array in arrays]
-    quantized = quantize(proto, form, arrays, views, UNCALIBRATED, 0.0, 1.0)
+    quantized = quantize(proto, form, views, views, UNCALIBRATED, 0.0, 1.0)
     layers = sum(isinstance(module, nn.Conv3d | nn.Linear) for module in model.modules())
     # In ONNX the last layer or two stay in float.
     assert layers - 2 <= len(quantized_layers(quantized.model))

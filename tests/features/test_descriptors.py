@@ -60,7 +60,7 @@ def test_no_more_videos_are_described_at_once_than_memory_holds(
     config, load = settings(), Load()
     of_video = most_decoded_bytes(config) + 8 * config.clip.num_video_bytes
     free = round(2.1 * videos_that_fit * of_video)
-    monkeypatch.setattr("vidcli.features.descriptors.free_memory", lambda: free or 10 * of_video // 100)
+    monkeypatch.setattr("vidcli.features.descriptors.free_memory", lambda: free)
     model = build_model(config.model, 2).eval()
     assert isinstance(model, MultiStreamClassifier)
     monkeypatch.setattr("vidcli.features.descriptors.require_room", lambda *others: None)

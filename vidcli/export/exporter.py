@@ -30,7 +30,7 @@ from vidcli.export.conversion import (
     to_openvino,
     trace,
 )
-from vidcli.export.labelled_views import FirstViews, LabelledViews, load_views
+from vidcli.export.labelled_views import LabelledViews, load_views
 from vidcli.export.quantize import measure_accuracy, quantize
 from vidcli.export.refit import quantize_and_refit
 from vidcli.models import MultiStreamClassifier
@@ -261,10 +261,9 @@ def _quantize(
     wanted = max(_FEWEST_CALIBRATION_VIDEOS, _NUM_CALIBRATION_FRAMES // (clip.length * len(clip.panels)))
     num_calibrated = min(most, wanted, _MOST_CALIBRATION_VIDEOS)
     training = load_views(train_items, checkpoint, num_calibrated, on_step)
-    clips = FirstViews(training)
     if isinstance(model, MultiStreamClassifier) and checkpoint.config.train.optimizer == "ridge":
         refitted, found = quantize_and_refit(
-            network, options.form, model, checkpoint, train_items, clips, options.max_drop, on_step
+            network, options.form, model, checkpoint, train_items, training, options.max_drop, on_step
         )
         return refitted, found.measured(), found.calibration
     # Training videos are a poor measure, but the only one if there are no others.
@@ -273,7 +272,7 @@ def _quantize(
     before = measure_accuracy(_torch_runner(model), validation, checkpoint.calibration)[0]
     on_step("quantising")
     quantized = quantize(
-        network, options.form, clips, validation, checkpoint.calibration, before, options.max_drop
+        network, options.form, training, validation, checkpoint.calibration, before, options.max_drop
     )
     measured = {
         "accuracy": quantized.accuracy,

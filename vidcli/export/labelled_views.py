@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from typing import overload
 
 import numpy as np
 from torch import Tensor
@@ -38,25 +37,6 @@ class LabelledViews:
     def views_VTCHW(self) -> Float32:
         """The views, as a model reads them."""
         return self.finish(self.kept)
-
-
-class FirstViews(Sequence[Float32]):
-    """The first view (1, T, C, H, W) of each video, made when it is asked for."""
-
-    def __init__(self, videos: Sequence[LabelledViews]) -> None:
-        self._videos = videos
-
-    def __len__(self) -> int:
-        return len(self._videos)
-
-    @overload
-    def __getitem__(self, index: int) -> Float32: ...
-    @overload
-    def __getitem__(self, index: slice) -> FirstViews: ...
-    def __getitem__(self, index: int | slice) -> Float32 | FirstViews:
-        if isinstance(index, slice):
-            return FirstViews(self._videos[index])
-        return self._videos[index].views_VTCHW[:1]
 
 
 def load_views(

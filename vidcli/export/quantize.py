@@ -67,13 +67,13 @@ class Quantized:
 
 
 def quantize_all(
-    model: Any, clips: Sequence[Float32], exact: Sequence[str] = (), exact_names: Sequence[str] = ()
+    model: Any, videos: Sequence[LabelledViews], exact: Sequence[str] = (), exact_names: Sequence[str] = ()
 ) -> Any:
     """Return a model with all layers in int8 but some.
 
     Args:
         model: an `onnx.ModelProto` in float.
-        clips: clips (1, T, C, H, W) of training videos, which give the ranges of activations.
+        videos: training videos, whose first views give the ranges of activations.
         exact: the layers that stay in float: what their names begin with.
         exact_names: the whole names of others.
 
@@ -85,8 +85,8 @@ def quantize_all(
     with _quiet():
         rounded = nncf.quantize(
             model,
-            _dataset(clips),
-            subset_size=len(clips),
+            _dataset(videos),
+            subset_size=len(videos),
             ignored_scope=_ignored(exact, exact_names),
             advanced_parameters=_parameters(),
         )
@@ -112,7 +112,7 @@ def _parameters() -> Any:
 def quantize(
     model: Any,
     form: str,
-    clips: Sequence[Float32],
+    videos: Sequence[LabelledViews],
     validation: Sequence[LabelledViews],
     calibration: Calibration,
     accuracy: float,
@@ -123,7 +123,7 @@ def quantize(
     Args:
         model: an `onnx.ModelProto` in float.
         form: `onnx` or `openvino`, which computes it.
-        clips: clips (1, T, C, H, W) of training videos, which give the ranges of activations.
+        videos: training videos, whose first views give the ranges of activations.
         validation: videos that were not trained on.
         calibration: how logits become probabilities.
         accuracy: accuracy of the float model on the validation videos.
@@ -132,7 +132,7 @@ def quantize(
     Raises:
         ExportError: the accuracy cannot be kept, or nncf is not installed.
     """
-    all_int8 = quantize_all(model, clips)
+    all_int8 = quantize_all(model, videos)
     nncf = import_runtime("nncf")
     first = measure_accuracy(open_graph(all_int8, form), validation, calibration)[0]
     if accuracy - first <= max_drop:
@@ -144,11 +144,11 @@ def quantize(
     with _quiet():
         kept = nncf.quantize_with_accuracy_control(
             model,
-            _dataset(clips),
+            _dataset(videos),
             nncf.Dataset(validation, lambda video: {INPUT_NAME: video.views_VTCHW}),
             validate,
             max_drop=max_drop,
-            subset_size=len(clips),
+            subset_size=len(videos),
             ignored_scope=_ignored(),
             advanced_quantization_parameters=_parameters(),
         )
@@ -164,8 +164,8 @@ def quantize(
     return Quantized(kept, reached, in_float, first)
 
 
-def _dataset(clips: Sequence[Float32]) -> Any:
-    return import_runtime("nncf").Dataset(range(len(clips)), lambda place: {INPUT_NAME: clips[place]})
+def _dataset(videos: Sequence[LabelledViews]) -> Any:
+    return import_runtime("nncf").Dataset(videos, lambda video: {INPUT_NAME: video.views_VTCHW[:1]})
 
 
 def measure_accuracy(

@@ -21,11 +21,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vidcli.arrays import Float32
 from vidcli.artifacts.description import Checkpoint
 from vidcli.artifacts.engines import Run, import_runtime
 from vidcli.data.items import VideoItem
 from vidcli.errors import ExportError, VideoError
+from vidcli.export.labelled_views import LabelledViews
 from vidcli.export.quantize import first_and_depthwise, open_graph, quantize_all
 from vidcli.features.descriptors import Descriptors, OneBlock
 from vidcli.models import MultiStreamClassifier
@@ -91,7 +91,7 @@ def quantize_and_refit(
     model: MultiStreamClassifier,
     checkpoint: Checkpoint,
     items: Sequence[VideoItem],
-    clips: Sequence[Float32],
+    calibrating: Sequence[LabelledViews],
     max_drop: float,
     tell: Callable[[str], None],
 ) -> tuple[Any, Refit]:
@@ -103,7 +103,7 @@ def quantize_and_refit(
         model: the model.
         checkpoint: its settings and class names.
         items: its training videos.
-        clips: clips (1, T, C, H, W) of some of them, which give the ranges of activations.
+        calibrating: some of them, whose first views give the ranges of activations.
         max_drop: the most accuracy to lose, as a share of the videos.
         tell: called with a sentence before each part of the work.
 
@@ -115,7 +115,7 @@ def quantize_and_refit(
     tried: list[Refit] = []
     for spared, names in ((), ()), (_SPARED, first_and_depthwise(network)):
         tell("quantising" + (f" all but {' and '.join(spared)}, which rounding harms most" if spared else ""))
-        rounded = quantize_all(network, clips, model.exact_layers, names)
+        rounded = quantize_all(network, calibrating, model.exact_layers, names)
         run = open_graph(_without_head(rounded), form, num_callers)
         found = describer.refit(run, num_callers, spared)
         if found.loss <= max_drop:

@@ -102,7 +102,7 @@ class StreamSolver:
         self._describer = describer
         self._folds: list[int] = []
         self._grouped: Sequence[VideoItem] = []
-        self._tried_before_CM: Bool | None = None
+        self._tried_before: list[Bool] = []
 
     def learn(
         self, items: Sequence[VideoItem], described: list[Tensor], strengths: Sequence[float] = ()
@@ -146,8 +146,7 @@ class StreamSolver:
         units_M = number_units(scored)
         expected = None
         if not examples.is_multi_label:
-            before = [] if self._tried_before_CM is None else [self._tried_before_CM]
-            right_CM = np.concatenate([*before, choice.right_CM])
+            right_CM = np.concatenate([*self._tried_before, choice.right_CM])
             expected = expect(right_CM, targets_MK[scored_M].argmax(axis=1), units_M, train.seed)
         learns_halves = not examples.is_multi_label and units_M.max() + 1 >= _FEWEST_UNITS
         return Learnt(
@@ -178,7 +177,7 @@ class StreamSolver:
         config = _with_parts(self._config, Candidate(tuple(kept), False, 1.0))
         other = StreamSolver(config, self._names, self._mirrored, self._network_of(config))
         other._folds, other._grouped = self._folds, self._grouped
-        other._tried_before_CM = learnt.choice.right_CM
+        other._tried_before = [learnt.choice.right_CM]
         return other, torch.cat([*kept.values()], dim=2)
 
     @property
